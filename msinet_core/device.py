@@ -1,0 +1,295 @@
+"""What a plugin fills in: a light `DeviceSpec`, and a heavy `Device` that is opened on demand.
+
+This module is part of the public door. A plugin's light module imports `DeviceSpec`, `Probe` and
+their parts from here; its heavy module subclasses `Device` and `Model`.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError
+from msinet_core.layout import (
+    CANONICAL_DATA_FORMAT,
+    CANONICAL_KERNEL_LAYOUT,
+    DataFormat,
+    transpose,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from msinet_core.graph import Graph, LayerBuilder, Parameter
+    from msinet_core.loss import KLDivergence
+    from msinet_core.optimizer import Adam
+    from msinet_core.state import Batch, State
+
+API_VERSION = 1
+"""The version of the contract between the core and its plugins."""
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+class Availability(Enum):
+    """How far it is known that a device can be used."""
+
+    NOT_HERE = "not here"
+    INSTALLED = "installed"
+    VERIFIED = "verified"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One piece of hardware that a probe found.
+
+    Args:
+        name: As its maker calls it.
+        cores: The number of cores of the kind that the framework uses; None if unknown.
+        memory: Bytes that it can use; None if unknown.
+    """
+
+    name: str
+    cores: int | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a cheap look at the machine tells about a device.
+
+    Args:
+        availability: `NOT_HERE`, or `INSTALLED` when nothing speaks against opening the device.
+        reason: Why it is not here, or a remark about how it would run; a sentence.
+        cure: The exact command, or the place to go, that would make it available.
+        framework_version: Of the installed framework; None if it is not installed.
+        hardware: What the device would compute on.
+    """
+
+    availability: Availability
+    reason: str = ""
+    cure: str = ""
+    framework_version: str | None = None
+    hardware: tuple[Hardware, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the device can be opened, as far as the probe can tell."""
+        return self.availability is not Availability.NOT_HERE
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a device can do when it is here.
+
+    Args:
+        training: Whether it trains, or predicts only.
+        precisions: Those of ``PRECISIONS`` that it computes in; the first is what "auto" means.
+    """
+
+    training: bool = True
+    precisions: tuple[str, ...] = ("float32",)
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """Describe a device without importing its framework.
+
+    Args:
+        name: What is typed after ``--device``: lower-case letters, digits, ``-`` and ``_``.
+        summary: One line for people.
+        framework: The framework's name, for example ``"TensorFlow"``.
+        factory: Where the `Device` class is: ``"package.module:Class"``.
+        probe: Looks at the machine; quick, imports no framework, never raises.
+        data_format: The order of image axes that the device computes in.
+        kernel_layout: The order of kernel axes that the device computes with.
+        requires: The distributions it needs, as requirement strings (PEP 508).
+        aliases: Other names for it.
+        priority: Automatic selection takes the ready device with the highest.
+        capabilities: What it can do.
+        api_version: The contract that the plugin was written for.
+    """
+
+    name: str
+    summary: str
+    framework: str
+    factory: str
+    probe: Callable[[], Probe]
+    data_format: DataFormat = CANONICAL_DATA_FORMAT
+    kernel_layout: str = CANONICAL_KERNEL_LAYOUT
+    requires: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    priority: int = 0
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    api_version: int = API_VERSION
+
+    def check_precision(self, precision: str) -> str:
+        """Return the precision to compute in, resolving "auto".
+
+        Args:
+            precision: One of ``PRECISIONS``, or ``"auto"``.
+
+        Raises:
+            UsageError: The device does not compute in it.
+        """
+        offered = self.capabilities.precisions
+        if precision == "auto":
+            return offered[0]
+        if precision not in offered:
+            raise UsageError(
+                f"Device '{self.name}' does not compute in {precision}. "
+                f"Use --precision {' or '.join(offered)}."
+            )
+        return precision
+
+    def open(self, precision: str = "auto") -> Device:
+        """Import the device's framework and return the device, ready to compile networks.
+
+        Args:
+            precision: One of ``PRECISIONS``, or ``"auto"``.
+
+        Raises:
+            DeviceUnavailableError: Its framework or its hardware fails.
+            UsageError: It does not compute in that precision.
+        """
+        precision = self.check_precision(precision)
+        module_name, _, class_name = self.factory.partition(":")
+        try:
+            factory: Callable[[DeviceSpec, str], Device] = getattr(
+                importlib.import_module(module_name), class_name
+            )
+            return factory(self, precision)
+        except MsinetError:
+            raise
+        except Exception as error:
+            raise DeviceUnavailableError(
+                f"Device '{self.name}' did not open: {type(error).__name__}: {error}. "
+                f"Run: msinet-run devices, to see what it needs; MSINET_DEBUG=1 shows where it "
+                f"failed."
+            ) from error
+
+
+class Device(abc.ABC):
+    """A framework on a piece of hardware, ready to compile networks.
+
+    A subclass gives `layer_builders` and `compile`. The host speaks NHWC images, HWIO kernels and
+    float32 NumPy arrays; `to_native` and `to_canonical` are the only places that know another
+    kernel layout.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: One of the spec's precisions.
+    """
+
+    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
+        self.spec = spec
+        self.precision = precision
+
+    @property
+    @abc.abstractmethod
+    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
+        """A builder for each op and for `KLDivergence`; one that cannot honour an attribute
+        raises, it never ignores it.
+        """
+
+    @abc.abstractmethod
+    def compile(
+        self,
+        graph: Graph,
+        state: State,
+        *,
+        loss: KLDivergence | None = None,
+        optimizer: Adam | None = None,
+    ) -> Model:
+        """Put a network and its state on the device.
+
+        Args:
+            graph: The network; any graph of the known ops.
+            state: Canonical weights, and Adam's memory to continue from (None: zeros).
+            loss: Needed for `eval_step` and `train_step`; None for prediction only.
+            optimizer: Needed for `train_step`; None for evaluation or prediction.
+
+        Raises:
+            GraphError: An op has no builder.
+            UsageError: The device cannot do what is asked.
+        """
+
+    def versions(self) -> Mapping[str, str]:
+        """Give the versions that a checkpoint's provenance names, by distribution."""
+        return {}
+
+    def to_native(self, parameter: Parameter, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take one weight or moment from canonical to the device's layout.
+
+        Args:
+            parameter: Its place in the graph.
+            tensor: Canonical: HWIO, or ``(filters,)``.
+        """
+        if parameter.role != "kernel":
+            return tensor
+        return transpose(tensor, CANONICAL_KERNEL_LAYOUT, self.spec.kernel_layout)
+
+    def to_canonical(
+        self, parameter: Parameter, tensor: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Take one weight or moment from the device's layout to canonical; undoes `to_native`.
+
+        Args:
+            parameter: Its place in the graph.
+            tensor: In the device's layout.
+        """
+        if parameter.role != "kernel":
+            return tensor
+        return transpose(tensor, self.spec.kernel_layout, CANONICAL_KERNEL_LAYOUT)
+
+
+class Model(abc.ABC):
+    """A network on a device: its weights, its optimizer's memory and its compiled steps.
+
+    Arguments are canonical NumPy arrays. Results may be lazy, so that the device works while the
+    host prepares the next batch: whoever reads them calls `float` or `numpy.asarray`.
+    """
+
+    @abc.abstractmethod
+    def predict(self, images: NDArray[np.float32]) -> ArrayLike:
+        """Compute the network's output.
+
+        Args:
+            images: ``(N, H, W, C)`` float32; any N, H, W that the graph takes.
+
+        Returns:
+            ``(N, H', W', C')`` float32 in NHWC; for MSI-Net maps ``(N, H, W, 1)`` in 0..1.
+        """
+
+    @abc.abstractmethod
+    def eval_step(self, batch: Batch) -> ArrayLike:
+        """Compute the loss of each image without changing anything.
+
+        Args:
+            batch: Images and true maps.
+
+        Returns:
+            ``(N,)`` float32.
+        """
+
+    @abc.abstractmethod
+    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
+        """Make one optimizer step with the gradient of the mean loss over all the images.
+
+        Args:
+            batches: One batch, or several whose gradients are accumulated; sizes may differ, and
+                each image weighs the same.
+            learning_rate: Adam's.
+
+        Returns:
+            The mean loss over all the images, before the step.
+        """
+
+    @abc.abstractmethod
+    def state(self) -> State:
+        """Copy weights and Adam's memory to the host, canonical."""

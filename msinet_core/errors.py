@@ -1,0 +1,67 @@
+"""What the program says when it cannot go on: the value, the reason and the next step."""
+
+from __future__ import annotations
+
+
+class MsinetError(Exception):
+    """Report a failure that its user can act on.
+
+    The command line prints the message as it is and exits with `exit_code`; a traceback is shown
+    only when the environment variable ``MSINET_DEBUG`` is set.
+
+    Args:
+        message: What failed with its value, why, and what to do next, in whole sentences.
+    """
+
+    exit_code = 1
+
+
+class UsageError(MsinetError):
+    """Report an option or argument that cannot be used as given."""
+
+    exit_code = 2
+
+
+class DeviceUnavailableError(MsinetError):
+    """Report that the device asked for cannot be used on this machine; no other takes its place."""
+
+    exit_code = 3
+
+
+class InterruptedRunError(MsinetError):
+    """Report that a run was interrupted after its state was saved."""
+
+    exit_code = 130
+
+
+class GraphError(MsinetError, ValueError):
+    """Report a graph, or an op in it, that cannot be."""
+
+
+class DataError(MsinetError):
+    """Report images, maps or fixations that cannot be used."""
+
+
+class CheckpointError(MsinetError):
+    """Report a checkpoint that cannot be read or does not fit the network."""
+
+
+class PluginError(MsinetError):
+    """Report a plugin that breaks the contract of the hooks."""
+
+
+class DivergenceError(MsinetError):
+    """Report a training run whose loss is no longer a number."""
+
+
+def bullet_list(lines: list[str], limit: int = 20) -> str:
+    """Join lines under one another, at most `limit` of them, and say how many were left out.
+
+    Args:
+        lines: What to list.
+        limit: The most lines to show.
+    """
+    shown = [f"  - {line}" for line in lines[:limit]]
+    if len(lines) > limit:
+        shown.append(f"  - ... and {len(lines) - limit} more")
+    return "\n".join(shown)

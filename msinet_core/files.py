@@ -1,0 +1,97 @@
+"""The one place that writes files, so that a kill at any moment leaves the old or the new one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from msinet_core.errors import MsinetError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path` and put what was written there in its place.
+
+    The data reach the disk before the name changes. When the block raises, `path` is untouched and
+    the temporary file is removed; what an earlier kill left behind is removed too.
+
+    Args:
+        path: The file to make or replace; its folder is made when it is missing.
+
+    Raises:
+        MsinetError: The disk refuses (full, read-only, no permission); `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise MsinetError(
+            f"Could not write {path}: {error.strerror or error}. What was there before is "
+            f"unchanged. Make room or choose another folder, and run the command again."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically.
+
+    Args:
+        path: The file to make or replace.
+        text: Its whole content.
+
+    Raises:
+        MsinetError: The disk refuses; `path` is as it was.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a binary file atomically.
+
+    Args:
+        path: The file to make or replace.
+        data: Its whole content.
+
+    Raises:
+        MsinetError: The disk refuses; `path` is as it was.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        process = leftover.name.rsplit(".", 2)[1]
+        if process.isdigit() and not _is_running(int(process)):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # a folder cannot be opened for syncing on every system
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

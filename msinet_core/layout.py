@@ -1,0 +1,70 @@
+"""Axis orders of images and kernels, and the one way between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DataFormat = Literal["NHWC", "NCHW"]
+"""The order of an image batch's axes: batch, height, width, channels."""
+
+CANONICAL_DATA_FORMAT: DataFormat = "NHWC"
+"""The order of every image and map on the host."""
+
+CANONICAL_KERNEL_LAYOUT = "HWIO"
+"""The order of every convolution kernel on the host: height, width, input, output channels."""
+
+
+def is_axis_order(order: str, axes: str) -> bool:
+    """Tell whether `order` names each letter of `axes` once.
+
+    Args:
+        order: For example ``"OIHW"``.
+        axes: The letters that must occur, for example ``"HWIO"``.
+    """
+    return sorted(order) == sorted(axes)
+
+
+def permutation(source: str, target: str) -> tuple[int, ...]:
+    """Give the axes argument of `numpy.transpose` that takes `source` order to `target` order.
+
+    Args:
+        source: The present order, one letter an axis, for example ``"HWIO"``.
+        target: The wanted order of the same letters, for example ``"OIHW"``.
+
+    Raises:
+        ValueError: The two do not name the same axes once each.
+    """
+    if not is_axis_order(target, source) or len(set(source)) != len(source):
+        raise ValueError(f"'{source}' and '{target}' do not name the same axes once each.")
+    return tuple(source.index(axis) for axis in target)
+
+
+def transpose(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
+    """Return `array` with its axes in `target` order, contiguous in memory.
+
+    Args:
+        array: Any dtype; one axis for each letter of `source`.
+        source: The present order of its axes.
+        target: The wanted order.
+
+    Raises:
+        ValueError: The orders differ in their letters, or the array in its number of axes.
+    """
+    import numpy as np
+
+    if array.ndim != len(source):
+        raise ValueError(f"An array of shape {array.shape} has no axes '{source}'.")
+    return np.ascontiguousarray(array.transpose(permutation(source, target)))
+
+
+__all__ = [
+    "CANONICAL_DATA_FORMAT",
+    "CANONICAL_KERNEL_LAYOUT",
+    "DataFormat",
+    "is_axis_order",
+    "permutation",
+    "transpose",
+]

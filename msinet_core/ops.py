@@ -1,0 +1,327 @@
+"""The operations a network is made of, as frozen values that name no axis and no framework.
+
+An op speaks of channels and of spatial sizes, never of axis numbers, so that the same value means
+the same thing in NHWC and in NCHW. Everything that decides the numbers (padding, dilation, resize
+coordinates, epsilons) is an attribute here: a device honours it or refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from msinet_core.errors import GraphError
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+Padding = Literal["SAME", "VALID"]
+Activation = Literal["relu", "linear"]
+Coordinates = Literal["asymmetric", "half_pixel"]
+
+
+def _require(condition: bool, op: Op, field: str, reason: str) -> None:
+    if not condition:
+        raise GraphError(f"{type(op).__name__}.{field} {reason}. Received: {getattr(op, field)!r}")
+
+
+@dataclass(frozen=True)
+class Op:
+    """Describe one operation; subclasses add its attributes."""
+
+    arity: ClassVar[int | None] = 1
+    """The number of inputs; None for two or more."""
+
+    def output_channels(self, channels: Sequence[int]) -> int:
+        """Give the number of output channels.
+
+        Args:
+            channels: The number of channels of each input.
+
+        Raises:
+            GraphError: These inputs cannot be used together.
+        """
+        return channels[0]
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        """Give the output's height and width.
+
+        Args:
+            sizes: The height and width of each input.
+
+        Raises:
+            GraphError: These inputs cannot be used together.
+        """
+        return sizes[0]
+
+    def parameter_shapes(self, channels: Sequence[int]) -> Mapping[str, tuple[int, ...]]:
+        """Give the shape of each parameter by its role; kernels are HWIO.
+
+        Args:
+            channels: The number of channels of each input.
+        """
+        return {}
+
+    def flops(self, channels: Sequence[int], output: Size) -> int:
+        """Count floating-point operations for one image, two for each multiply-add.
+
+        Only multiply-adds of convolutions are counted, as is usual in the field.
+
+        Args:
+            channels: The number of channels of each input.
+            output: The height and width of the output.
+        """
+        return 0
+
+
+@dataclass(frozen=True)
+class Input(Op):
+    """Take in a batch of images, float32.
+
+    Args:
+        channels: The number of channels.
+    """
+
+    channels: int = 3
+    arity: ClassVar[int | None] = 0
+
+    def __post_init__(self) -> None:
+        _require(self.channels >= 1, self, "channels", "must be at least 1")
+
+
+@dataclass(frozen=True)
+class SubtractMean(Op):
+    """Subtract a constant from each channel.
+
+    Args:
+        mean: One value for each channel, in the order of the channels.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+
+    def output_channels(self, channels: Sequence[int]) -> int:
+        if len(self.mean) != channels[0]:
+            raise GraphError(
+                f"SubtractMean has {len(self.mean)} values for an input of {channels[0]} channels."
+            )
+        return channels[0]
+
+
+@dataclass(frozen=True)
+class Conv2D(Op):
+    """Convolve with a square kernel, add a bias, and apply an activation.
+
+    SAME padding is TensorFlow's: zeros, and where the total is odd the extra one goes to the
+    bottom and the right.
+
+    Args:
+        filters: The number of output channels.
+        kernel_size: Height and width of the kernel in pixels.
+        strides: Step between outputs in pixels, both axes.
+        dilation: Distance between kernel taps in pixels, both axes.
+        padding: ``"SAME"`` or ``"VALID"``.
+        activation: ``"relu"`` or ``"linear"``.
+        use_bias: Whether a bias is added.
+
+    Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
+    """
+
+    filters: int = 1
+    kernel_size: int = 3
+    strides: int = 1
+    dilation: int = 1
+    padding: Padding = "SAME"
+    activation: Activation = "relu"
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("filters", "kernel_size", "strides", "dilation"):
+            _require(getattr(self, field) >= 1, self, field, "must be at least 1")
+        _require(self.padding in get_args(Padding), self, "padding", "must be SAME or VALID")
+        _require(
+            self.activation in get_args(Activation), self, "activation", "must be relu or linear"
+        )
+        _require(
+            self.strides == 1 or self.dilation == 1, self, "strides", "must be 1 where dilation > 1"
+        )
+
+    @property
+    def extent(self) -> int:
+        """The pixels that a dilated kernel spans."""
+        return self.dilation * (self.kernel_size - 1) + 1
+
+    def output_channels(self, channels: Sequence[int]) -> int:
+        return self.filters
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        return _window_size(self, sizes[0], self.extent, self.strides, self.padding)
+
+    def parameter_shapes(self, channels: Sequence[int]) -> Mapping[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "kernel": (self.kernel_size, self.kernel_size, channels[0], self.filters)
+        }
+        if self.use_bias:
+            shapes["bias"] = (self.filters,)
+        return shapes
+
+    def flops(self, channels: Sequence[int], output: Size) -> int:
+        taps = self.kernel_size**2 * channels[0]
+        return 2 * taps * self.filters * output[0] * output[1]
+
+
+@dataclass(frozen=True)
+class MaxPool2D(Op):
+    """Take the maximum over square windows.
+
+    SAME padding counts as minus infinity; with ``pool_size=2, strides=1`` it pads one row at the
+    bottom and one column at the right only.
+
+    Args:
+        pool_size: Height and width of the window in pixels.
+        strides: Step between windows in pixels.
+        padding: ``"SAME"`` or ``"VALID"``.
+    """
+
+    pool_size: int = 2
+    strides: int = 2
+    padding: Padding = "VALID"
+
+    def __post_init__(self) -> None:
+        _require(self.pool_size >= 1, self, "pool_size", "must be at least 1")
+        _require(self.strides >= 1, self, "strides", "must be at least 1")
+        _require(self.padding in get_args(Padding), self, "padding", "must be SAME or VALID")
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        return _window_size(self, sizes[0], self.pool_size, self.strides, self.padding)
+
+
+@dataclass(frozen=True)
+class Resize(Op):
+    """Enlarge by a whole factor with bilinear interpolation.
+
+    Output row i reads source row ``i / scale`` ("asymmetric", TensorFlow 1) or
+    ``(i + 0.5) / scale - 0.5`` ("half_pixel", TensorFlow 2, PyTorch), clamped to the image.
+
+    Args:
+        scale: The factor for both axes.
+        coordinates: ``"asymmetric"`` or ``"half_pixel"``.
+
+    Source: ONNX operator Resize, coordinate_transformation_mode.
+    """
+
+    scale: int = 2
+    coordinates: Coordinates = "asymmetric"
+
+    def __post_init__(self) -> None:
+        _require(self.scale >= 1, self, "scale", "must be at least 1")
+        _require_coordinates(self)
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        height, width = sizes[0]
+        return height * self.scale, width * self.scale
+
+
+@dataclass(frozen=True)
+class ResizeLike(Op):
+    """Resize the first input to the second one's height and width, bilinearly.
+
+    Args:
+        coordinates: ``"asymmetric"`` (source row ``i * in / out``) or ``"half_pixel"``.
+    """
+
+    coordinates: Coordinates = "asymmetric"
+    arity: ClassVar[int | None] = 2
+
+    def __post_init__(self) -> None:
+        _require_coordinates(self)
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        return sizes[1]
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Join inputs of one size along their channels, in the order given."""
+
+    arity: ClassVar[int | None] = None
+
+    def output_channels(self, channels: Sequence[int]) -> int:
+        return sum(channels)
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        if len(set(sizes)) != 1:
+            raise GraphError(f"Concat needs inputs of one height and width. Received: {sizes}")
+        return sizes[0]
+
+
+@dataclass(frozen=True)
+class GlobalMean(Op):
+    """Average each channel over height and width, keeping both as 1."""
+
+    def output_size(self, sizes: Sequence[Size]) -> Size:
+        return 1, 1
+
+
+@dataclass(frozen=True)
+class MinMaxNormalize(Op):
+    """Scale each image to 0..1: subtract its minimum, then divide by epsilon plus its maximum.
+
+    Args:
+        epsilon: Keeps the division finite for a constant image.
+    """
+
+    epsilon: float = 1e-7
+
+    def __post_init__(self) -> None:
+        _require(self.epsilon > 0, self, "epsilon", "must be above 0")
+
+
+OPS: Mapping[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        Input,
+        SubtractMean,
+        Conv2D,
+        MaxPool2D,
+        Resize,
+        ResizeLike,
+        Concat,
+        GlobalMean,
+        MinMaxNormalize,
+    )
+}
+"""Every op by its name, as it is written in JSON."""
+
+
+def same_padding(size: int, extent: int, strides: int) -> tuple[int, int]:
+    """Give the padding before and after one axis for SAME.
+
+    Args:
+        size: The axis in pixels.
+        extent: The pixels that the window spans.
+        strides: The step between windows in pixels.
+    """
+    total = max((-(-size // strides) - 1) * strides + extent - size, 0)
+    return total // 2, total - total // 2
+
+
+def _window_size(op: Op, size: Size, extent: int, strides: int, padding: Padding) -> Size:
+    if padding == "SAME":
+        return -(-size[0] // strides), -(-size[1] // strides)
+    height, width = ((axis - extent) // strides + 1 for axis in size)
+    if height < 1 or width < 1:
+        raise GraphError(
+            f"{type(op).__name__} spans {extent} pixels, more than its input of "
+            f"{size[0]}x{size[1]}, and pads nothing."
+        )
+    return height, width
+
+
+def _require_coordinates(op: Resize | ResizeLike) -> None:
+    _require(
+        op.coordinates in get_args(Coordinates),
+        op,
+        "coordinates",
+        "must be asymmetric or half_pixel",
+    )

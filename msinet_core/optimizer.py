@@ -1,0 +1,32 @@
+"""The optimizer that MSI-Net is trained with, as a value; devices compute it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam as TensorFlow writes it, with epsilon outside the bias correction.
+
+    At step t, with gradient g::
+
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g * g
+        weight -= learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)
+
+    Other frameworks add epsilon after the correction of v; a device that uses their optimizer
+    scales epsilon by ``sqrt(1 - beta_2**t)`` or proves that the difference does not matter.
+
+    Args:
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+
+    Source: Kingma and Ba, arXiv 1412.6980, section 2, the remark on "epsilon hat"; TensorFlow's
+        ResourceApplyAdam.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
