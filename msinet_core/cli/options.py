@@ -1,0 +1,83 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from msinet_core.ops import Size
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEVICE_KEY = "msinet.device"
+
+
+class SizeType(click.ParamType[Any]):
+    """Reads ``HxW`` in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", str(value))
+        if match is None:
+            self.fail(f"'{value}' is not a size; write height x width, for example 240x320.")
+        return int(match[1]), int(match[2])
+
+
+def device_option(command: Command) -> Command:
+    """Add ``--device``, which may also stand before the command's name.
+
+    Args:
+        command: The command; it reads the name with `device_name`.
+    """
+    return click.option(
+        "--device",
+        "-d",
+        metavar="NAME",
+        expose_value=False,
+        callback=_remember_device,
+        help="Device to compute on; msinet-run devices lists them. Default: chosen by priority.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``.
+
+    Args:
+        command: The command; it gets the argument ``as_json``.
+    """
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    )(command)
+
+
+def precision_option(command: Command) -> Command:
+    """Add ``--precision``.
+
+    Args:
+        command: The command; it gets the argument ``precision``.
+    """
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Arithmetic of the network; weights stay float32. auto: the device's own choice.",
+    )(command)
+
+
+def device_name() -> str | None:
+    """Return what ``--device`` says, before or after the command; None if it is not there."""
+    name: str | None = click.get_current_context().meta.get(DEVICE_KEY)
+    return name
+
+
+def _remember_device(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.meta[DEVICE_KEY] = value

@@ -1,0 +1,104 @@
+"""The one progress display: bars on a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from msinet_core.progress import Progress, Task
+
+PLAIN_INTERVAL = 5.0
+"""Seconds between two plain lines of one task."""
+
+
+def make_progress() -> Progress:
+    """Return the display that fits stderr: bars on a terminal, lines in a file or a pipe."""
+    stream = click.get_text_stream("stderr")
+    return _RichProgress() if stream.isatty() else _PlainProgress()
+
+
+class _PlainTask(Task):
+    def __init__(self, description: str, total: int, unit: str) -> None:
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._start = self._shown = time.monotonic()
+
+    def advance(self, count: int = 1, **fields: str) -> None:
+        self._done += count
+        now = time.monotonic()
+        if self._done < self._total and now - self._shown < PLAIN_INTERVAL:
+            return
+        self._shown = now
+        elapsed = max(now - self._start, 1e-9)
+        rate = self._done / elapsed
+        left = (self._total - self._done) / rate if rate else 0.0
+        shown = "".join(f"  {name} {value}" for name, value in fields.items())
+        click.echo(
+            f"{self._description}  {self._done}/{self._total} {self._unit}{shown}  "
+            f"{rate:.2f} {self._unit}/s  {_clock(left)} left",
+            err=True,
+        )
+
+
+class _PlainProgress(Progress):
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+        yield _PlainTask(description, total, unit)
+
+    def message(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+class _RichTask(Task):
+    def __init__(self, bars: Any, identifier: Any, unit: str) -> None:
+        self._bars = bars
+        self._identifier = identifier
+        self._unit = unit
+        self._done = 0
+        self._start = time.monotonic()
+
+    def advance(self, count: int = 1, **fields: str) -> None:
+        self._done += count
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        shown = "  ".join(f"{name} {value}" for name, value in fields.items())
+        self._bars.update(
+            self._identifier, advance=count, fields=shown, rate=f"{rate:.2f} {self._unit}/s"
+        )
+
+
+class _RichProgress(Progress):
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+        from rich import progress
+
+        bars = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[fields]}"),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+            console=self._console,
+        )
+        with bars:
+            yield _RichTask(bars, bars.add_task(description, total=total, fields="", rate=""), unit)
+
+    def message(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
