@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from msinet_core.device import Device
     from msinet_core.ops import Size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -16,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE_KEY = "msinet.device"
 
 
-class SizeType(click.ParamType[Any]):
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
     """Reads ``HxW`` in pixels."""
 
     name = "HxW"
@@ -81,3 +82,19 @@ def device_name() -> str | None:
 def _remember_device(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.meta[DEVICE_KEY] = value
+
+
+def open_device(precision: str) -> Device:
+    """Open the device that ``--device``, ``MSINET_DEVICE`` or the priorities choose.
+
+    Args:
+        precision: What ``--precision`` says.
+
+    Raises:
+        DeviceUnavailableError: The device is not here, or does not open.
+        UsageError: There is no such device, or it lacks the precision.
+    """
+    from msinet_core.registry import load_registry
+
+    spec = load_registry().select(device_name(), message=lambda text: click.echo(text, err=True))
+    return spec.open(precision)

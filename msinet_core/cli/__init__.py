@@ -1,0 +1,112 @@
+"""The command ``msinet-run``: one module for each command, imported when it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import traceback
+from typing import Any
+
+import click
+
+from msinet_core import __version__
+from msinet_core.cli.options import device_option
+from msinet_core.errors import InterruptedRunError, MsinetError
+
+DEBUG_VARIABLE = "MSINET_DEBUG"
+"""Show tracebacks with the messages."""
+
+COMMANDS = ("devices", "train", "predict", "evaluate", "inspect", "bench", "data", "plugins")
+"""The built-in commands; each is an attribute of the module of the same name."""
+
+
+class Failure(click.ClickException):
+    """End the program with a message and the exit code of the error behind it.
+
+    Args:
+        message: What to print.
+        exit_code: 1 failed, 2 wrong usage, 3 device not available, 130 interrupted.
+        label: What to print before the message.
+    """
+
+    def __init__(self, message: str, exit_code: int, label: str = "Error: ") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+        self._label = label
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"{self._label}{self.format_message()}", file=file, err=file is None)
+
+
+class MsinetGroup(click.Group):
+    """A group that imports a command's module on demand and turns errors into sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_plugin_commands()
+        return [*COMMANDS, *sorted(set(self.commands) - set(COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(f"{__name__}.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        self._add_plugin_commands()
+        return super().get_command(ctx, cmd_name)
+
+    def _add_plugin_commands(self) -> None:
+        from msinet_core.discovery import call_hook
+        from msinet_core.registry import load_registry
+
+        manager = load_registry().manager
+        for plugin in manager.get_plugins():
+            try:
+                call_hook(manager, plugin, "msinet_register_commands", cli=self)
+            except Exception as error:
+                name = manager.get_name(plugin)
+                click.echo(f"Plugin '{name}' could not add its commands: {error}", err=True)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt as error:
+            raise Failure("Interrupted.", InterruptedRunError.exit_code, label="") from error
+        except InterruptedRunError as error:
+            raise Failure(str(error), error.exit_code, label="") from error
+        except MsinetError as error:
+            _show_traceback(error)
+            raise Failure(str(error), error.exit_code) from error
+        except Exception as error:
+            _show_traceback(error)
+            raise Failure(
+                f"{type(error).__name__}: {error}. This was not foreseen; please report it with "
+                f"what {DEBUG_VARIABLE}=1 shows.",
+                MsinetError.exit_code,
+            ) from error
+
+
+def _show_traceback(error: BaseException) -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+
+
+@click.group(cls=MsinetGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="msinet-run")
+@device_option
+def cli() -> None:
+    r"""Train and run MSI-Net, a saliency network, on any device.
+
+    \b
+    msinet-run devices                              what this machine can compute on
+    msinet-run --device cpu train --data demo       train; writes a folder under runs/
+    msinet-run --device cpu predict photos/ --weights runs/.../checkpoints/best.msinet.h5
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 device not available, 130 interrupted with the
+    state saved.
+    """
+
+
+def main() -> None:
+    """Run ``msinet-run``."""
+    cli()

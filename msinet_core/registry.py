@@ -1,0 +1,217 @@
+"""Devices by name: which there are, which can be used here, and which one is meant."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pluggy
+
+from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
+from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
+
+DEVICE_VARIABLE = "MSINET_DEVICE"
+"""The device to use when ``--device`` is not given."""
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A device and the plugin that brought it.
+
+    Args:
+        spec: The device's description.
+        plugin: Where it came from.
+    """
+
+    spec: DeviceSpec
+    plugin: Plugin
+
+
+class Registry:
+    """Every device that the plugins registered.
+
+    Args:
+        plugins: What became of each plugin.
+        manager: Holds the good plugins, for further hooks.
+    """
+
+    def __init__(self, plugins: Sequence[LoadedPlugin], manager: pluggy.PluginManager) -> None:
+        self.plugins = tuple(plugins)
+        self.manager = manager
+
+    @cached_property
+    def registrations(self) -> tuple[Registration, ...]:
+        """Every device, highest priority first, conflicting ones included."""
+        found = [
+            Registration(spec, loaded.plugin) for loaded in self.plugins for spec in loaded.specs
+        ]
+        return tuple(sorted(found, key=lambda item: (-item.spec.priority, item.spec.name)))
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[Registration]]:
+        names: dict[str, list[Registration]] = {}
+        for registration in self.registrations:
+            for name in (registration.spec.name, *registration.spec.aliases):
+                names.setdefault(name, []).append(registration)
+        return names
+
+    @property
+    def problems(self) -> tuple[LoadedPlugin, ...]:
+        """The plugins that cannot be used."""
+        return tuple(loaded for loaded in self.plugins if loaded.problem)
+
+    @property
+    def conflicts(self) -> Mapping[str, list[Registration]]:
+        """Names that more than one device claims."""
+        return {name: claims for name, claims in self._by_name.items() if len(claims) > 1}
+
+    def spec(self, name: str) -> DeviceSpec:
+        """Return the device of that name or alias.
+
+        Args:
+            name: What the user typed.
+
+        Raises:
+            UsageError: There is none; the message suggests the nearest.
+            PluginError: Several plugins claim the name.
+        """
+        claims = self._by_name.get(name, [])
+        if not claims:
+            raise UsageError(self._unknown(name))
+        if len(claims) > 1:
+            raise PluginError(conflict_message(name, claims))
+        return claims[0].spec
+
+    def _unknown(self, name: str) -> str:
+        known = sorted({registration.spec.name for registration in self.registrations})
+        close = difflib.get_close_matches(name, list(self._by_name), n=1)
+        message = f"There is no device '{name}'."
+        if close:
+            message += f" Did you mean '{close[0]}'?"
+        message += f" Devices: {', '.join(known) or 'none'}."
+        if self.problems:
+            broken = [f"{loaded.plugin}: {loaded.problem}" for loaded in self.problems]
+            message += f" These plugins could not be loaded:\n{bullet_list(broken)}"
+        return message
+
+    def select(
+        self,
+        name: str | None = None,
+        *,
+        message: Callable[[str], None] = lambda text: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> DeviceSpec:
+        """Choose the device to compute on: by name, else by ``MSINET_DEVICE``, else by priority.
+
+        A device that was asked for is never replaced by another. A device with a negative priority
+        is never chosen automatically.
+
+        Args:
+            name: What follows ``--device``; None if it was not given.
+            message: Told one line when the choice was automatic.
+            environment: Environment variables; None for the process's own.
+
+        Raises:
+            UsageError: The name is unknown.
+            PluginError: Several plugins claim the name.
+            DeviceUnavailableError: The device asked for is not here, or none is.
+        """
+        environment = os.environ if environment is None else environment
+        wanted = name or environment.get(DEVICE_VARIABLE) or AUTO
+        if wanted == AUTO:
+            return self._automatic(message)
+        spec = self.spec(wanted)
+        probe = run_probe(spec)
+        if not probe.ready:
+            raise DeviceUnavailableError(unavailable_message(spec, probe))
+        return spec
+
+    def _automatic(self, message: Callable[[str], None]) -> DeviceSpec:
+        passed_over: list[str] = []
+        for registration in self.registrations:
+            spec = registration.spec
+            if spec.priority < 0 or spec.name in self.conflicts:
+                continue
+            probe = run_probe(spec)
+            if probe.ready:
+                message(
+                    f"Device '{spec.name}' ({spec.summary}): chosen as the first that is ready."
+                )
+                return spec
+            passed_over.append(f"{spec.name}: {probe.reason} {cure_sentence(probe.cure)}".strip())
+        raise DeviceUnavailableError(
+            "No device is ready on this machine.\n"
+            + bullet_list(passed_over or ["no plugin registered a device"])
+        )
+
+
+def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
+    """Load the plugins and return their devices; broken plugins are in `Registry.problems`.
+
+    Args:
+        environment: Environment variables; None for the process's own.
+    """
+    return Registry(*load_plugins(environment))
+
+
+def run_probe(spec: DeviceSpec) -> Probe:
+    """Ask a device's probe, and make an answer of its failure if it breaks its promise.
+
+    Args:
+        spec: The device.
+    """
+    try:
+        probe = spec.probe()
+    except Exception as error:
+        return Probe(
+            Availability.NOT_HERE,
+            reason=f"Its probe raised {type(error).__name__}: {error}, a fault of its plugin.",
+        )
+    if not isinstance(probe, Probe):
+        return Probe(
+            Availability.NOT_HERE,
+            reason=f"Its probe returned {probe!r} and no Probe, a fault of its plugin.",
+        )
+    return probe
+
+
+def unavailable_message(spec: DeviceSpec, probe: Probe) -> str:
+    """Say that a device is not available, why, and what to do.
+
+    Args:
+        spec: The device.
+        probe: What its probe answered.
+    """
+    return (
+        f"Device '{spec.name}' is not available: {probe.reason} {cure_sentence(probe.cure)}".strip()
+    )
+
+
+def cure_sentence(cure: str) -> str:
+    """Write a probe's cure as the end of a message.
+
+    Args:
+        cure: A command, or other words.
+    """
+    return f"Run: {cure}" if cure.startswith(("pip ", "sudo ", "export ")) else cure
+
+
+def conflict_message(name: str, claims: Sequence[Registration]) -> str:
+    """Say who claims a device's name, and how to choose one.
+
+    Args:
+        name: The name.
+        claims: The devices that claim it.
+    """
+    return (
+        f"Device '{name}' comes from more than one plugin: "
+        + " and ".join(str(claim.plugin) for claim in claims)
+        + ". Uninstall one of them, or switch one off: "
+        + f"{DISABLE_VARIABLE}={claims[-1].plugin.module}"
+    )
