@@ -1,0 +1,115 @@
+"""``msinet-run devices``: the truth about this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from msinet_core.cli.options import device_name, device_option, json_option
+
+if TYPE_CHECKING:
+    from msinet_core.device import Hardware
+    from msinet_core.inventory import DeviceEntry
+    from msinet_core.registry import Registry
+
+STYLES = {"not here": "dim", "installed": "yellow", "verified": "green", "failed its check": "red"}
+
+
+@click.command()
+@click.option(
+    "--check", is_flag=True, help="Open each ready device and prove it against the reference."
+)
+@json_option
+@device_option
+def devices(check: bool, as_json: bool) -> None:
+    """Show every device, whether it is here, and what would cure it if it is not.
+
+    "installed" rests on package metadata and a look at the hardware, without importing a framework;
+    "verified" means that --check opened the device in a process of its own, ran every operation
+    forward and backward, and found the reference's numbers.
+    """
+    from msinet_core.inventory import take_inventory
+    from msinet_core.registry import load_registry
+
+    registry = load_registry()
+    wanted = device_name()
+    entries = take_inventory(registry)
+    if wanted is not None:
+        spec = registry.spec(wanted)
+        entries = [entry for entry in entries if entry.spec is spec]
+    if check:
+        entries = _check_all(entries)
+    if as_json:
+        click.echo(json.dumps(_document(entries, registry), indent=2))
+    else:
+        _print_table(entries)
+        _print_problems(registry)
+    if any(entry.failed for entry in entries):
+        raise click.exceptions.Exit(1)
+
+
+def _check_all(entries: list[DeviceEntry]) -> list[DeviceEntry]:
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.inventory import check_device
+
+    ready = sum(entry.probe.ready for entry in entries)
+    checked = []
+    with make_progress().task("checking", ready, "devices") as task:
+        for entry in entries:
+            checked.append(check_device(entry))
+            if entry.probe.ready:
+                task.advance(device=entry.spec.name, result=checked[-1].status)
+    return checked
+
+
+def _document(entries: list[DeviceEntry], registry: Registry) -> dict[str, object]:
+    return {
+        "devices": [entry.to_dict() for entry in entries],
+        "problems": [
+            {"plugin": str(loaded.plugin), "problem": loaded.problem}
+            for loaded in registry.problems
+        ],
+    }
+
+
+def _print_table(entries: list[DeviceEntry]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("device", "status", "framework", "format", "kernels", "precisions"):
+        table.add_column(heading, no_wrap=heading in ("device", "status"))
+    table.add_column("hardware, reason and cure", ratio=1)
+    for entry in entries:
+        spec, probe = entry.spec, entry.probe
+        told = [_hardware(item) for item in probe.hardware]
+        told += [probe.reason] if probe.reason else []
+        told += [f"-> {probe.cure}"] if probe.cure else []
+        table.add_row(
+            spec.name,
+            f"[{STYLES[entry.status]}]{entry.status}[/]",
+            f"{spec.framework} {probe.framework_version or ''}".strip(),
+            spec.data_format,
+            spec.kernel_layout,
+            "\n".join(spec.capabilities.precisions),
+            escape("\n".join(told)),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a pipe has no width of its own, and 80 columns break cures
+    console.print(table)
+
+
+def _print_problems(registry: Registry) -> None:
+    for loaded in registry.problems:
+        click.echo(f"{loaded.plugin} is not used: {loaded.problem}", err=True)
+
+
+def _hardware(item: Hardware) -> str:
+    cores = f", {item.cores} cores" if item.cores else ""
+    memory = f", {item.memory / 2**30:.0f} GiB" if item.memory else ""
+    return f"{item.name}{cores}{memory}"

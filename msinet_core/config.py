@@ -1,0 +1,171 @@
+"""The settings of a training run, as they are written to its ``config.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from msinet_core import __version__
+from msinet_core.errors import MsinetError, UsageError, bullet_list
+from msinet_core.files import write_text
+from msinet_core.graph import Graph
+from msinet_core.network import check_image_size, msinet
+from msinet_core.ops import Coordinates, Size
+
+FREE_ON_RESUME = frozenset({"device", "precision", "data_root", "epochs", "workers"})
+"""Settings that a resumed run may change: where it runs and how long, not what it computes."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that is needed to repeat a training run.
+
+    Args:
+        data: A data set's name or folder.
+        data_root: The folder that named data sets are in; None for ``data`` in the working folder.
+        device: The device's name.
+        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        init: ``"auto"``, ``"vgg16"``, ``"random"`` or a checkpoint's path.
+        epochs: Passes over the training images.
+        batch_size: Images in one batch.
+        accumulate: Batches in one optimizer step.
+        learning_rate: Adam's.
+        image_size: Height and width in pixels; None for the data set's own.
+        seed: Decides random weights, the order of images, and the split of a flat folder.
+        shuffle: Whether each epoch has an order of its own.
+        limit_train: Use the first so many training images only; None for all.
+        limit_valid: Use the first so many validation images only; None for all.
+        width: Scale of the numbers of channels; None for the checkpoint's in `init`, else 1.
+        resize: Resize coordinates; None for the checkpoint's in `init`, else asymmetric.
+        workers: Threads that read images; None for a choice by the number of cores.
+    """
+
+    data: str
+    device: str
+    data_root: str | None = None
+    precision: str = "auto"
+    init: str = "auto"
+    epochs: int = 10
+    batch_size: int = 1
+    accumulate: int = 1
+    learning_rate: float = 1e-5
+    image_size: Size | None = None
+    seed: int = 42
+    shuffle: bool = True
+    limit_train: int | None = None
+    limit_valid: int | None = None
+    width: float | None = None
+    resize: Coordinates | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "limit_train", "limit_valid", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{_option(name)} must be at least 1. Received: {value}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UsageError(f"--learning-rate must be above 0. Received: {self.learning_rate}")
+        if self.seed < 0:
+            raise UsageError(f"--seed must be 0 or above. Received: {self.seed}")
+
+    @property
+    def init_file(self) -> Path | None:
+        """The checkpoint that `init` names, if it names one."""
+        return None if self.init in ("auto", "vgg16", "random") else Path(self.init)
+
+    def network(self, from_file: Graph | None = None) -> Graph:
+        """Return the network to train.
+
+        Args:
+            from_file: The network of the checkpoint that `init` names.
+
+        Raises:
+            UsageError: The image size does not fit it.
+        """
+        if from_file is not None and self.width is None and self.resize is None:
+            graph = from_file
+        else:
+            graph = msinet(self.width or 1.0, self.resize or "asymmetric")
+        if self.image_size is not None:
+            check_image_size(graph, self.image_size)
+        return graph
+
+    def write(self, path: Path) -> None:
+        """Write the settings as TOML.
+
+        Args:
+            path: The file to make or replace.
+
+        Raises:
+            MsinetError: The disk refuses.
+        """
+        import tomli_w
+
+        document = {"msinet": __version__, "train": self.to_dict()}
+        write_text(path, tomli_w.dumps(document))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings that have a value."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> TrainConfig:
+        """Read the settings of a run.
+
+        Args:
+            path: Its ``config.toml``.
+
+        Raises:
+            MsinetError: The file is missing or is no such file.
+        """
+        import sys
+
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
+            if "image_size" in values:
+                values["image_size"] = tuple(values["image_size"])
+            known = {field.name for field in fields(cls)}
+            return cls(**{name: value for name, value in values.items() if name in known})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise MsinetError(
+                f"{path} does not hold the settings of a training run ({error}). Name the folder "
+                f"of a run with --run, or start a new one without --resume."
+            ) from error
+
+    def resumed_with(self, changes: Mapping[str, Any]) -> TrainConfig:
+        """Return these settings with those changed that a resumed run may change.
+
+        Args:
+            changes: The settings that the user gave, by name.
+
+        Raises:
+            UsageError: Lists those that would make another run of it.
+        """
+        refused = [
+            f"{_option(name)}: the run has {getattr(self, name)}, asked for is {value}"
+            for name, value in changes.items()
+            if name not in FREE_ON_RESUME and value != getattr(self, name)
+        ]
+        if refused:
+            raise UsageError(
+                f"A resumed run keeps its settings, so that it continues exactly.\n"
+                f"{bullet_list(refused)}\nLeave them out; or begin a new run from this one's "
+                f"weights with --init RUN/checkpoints/latest.msinet.h5."
+            )
+        return replace(
+            self, **{name: value for name, value in changes.items() if name in FREE_ON_RESUME}
+        )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

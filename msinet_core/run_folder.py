@@ -1,0 +1,171 @@
+"""The folder of a training run: its settings, tables, curve, log and checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from msinet_core.errors import MsinetError, UsageError
+from msinet_core.files import write_text
+
+HISTORY_FIELDS = ("epoch", "step", "train_loss", "valid_loss", "images_per_s", "seconds")
+STEP_FIELDS = ("epoch", "step", "loss", "images_per_s")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder; made when something is written.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings."""
+        return self.path / "config.toml"
+
+    @property
+    def history(self) -> Path:
+        """A row for each epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def steps(self) -> Path:
+        """A row for each optimizer step."""
+        return self.path / "steps.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve."""
+        return self.path / "curve.png"
+
+    @property
+    def latest(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / "checkpoints" / "latest.msinet.h5"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the lowest validation loss."""
+        return self.path / "checkpoints" / "best.msinet.h5"
+
+    def check_new(self) -> None:
+        """Refuse to begin a run where another one is.
+
+        Raises:
+            UsageError: The folder holds a run.
+        """
+        if self.config.exists() or self.latest.exists():
+            raise UsageError(
+                f"{self.path} already holds a run. Continue it with --resume, or name another "
+                f"folder with --run."
+            )
+
+    def log(self, text: str) -> None:
+        """Append a line with the time to ``log.txt``.
+
+        Args:
+            text: One or several lines.
+        """
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._append(self.path / "log.txt", f"{now} {text}\n")
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the table of epochs.
+
+        Args:
+            rows: With the keys ``HISTORY_FIELDS``.
+        """
+        write_text(self.history, _table(HISTORY_FIELDS, rows))
+
+    def keep_steps(self, last: int) -> None:
+        """Drop the steps that came after the checkpoint a run resumes from.
+
+        Args:
+            last: The last step to keep; 0 begins the table anew.
+        """
+        rows: list[dict[str, str]] = []
+        if last and self.steps.exists():
+            with self.steps.open(newline="", encoding="utf-8") as stream:
+                rows = [row for row in csv.DictReader(stream) if _is_step(row, last)]
+        write_text(self.steps, _table(STEP_FIELDS, rows))
+
+    def append_step(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the table of steps.
+
+        Args:
+            row: With the keys ``STEP_FIELDS``.
+        """
+        self._append(self.steps, _table(STEP_FIELDS, [row], header=False))
+
+    def _append(self, path: Path, text: str) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise MsinetError(
+                f"Could not write {path}: {error.strerror or error}. The last checkpoint is "
+                f"whole; make room and continue with --resume."
+            ) from error
+
+
+def new_run_path(data: str, device: str, parent: Path = Path("runs")) -> Path:
+    """Name a folder for a new run: data set, device and local time.
+
+    Args:
+        data: The data set's name or folder.
+        device: The device's name.
+        parent: Where runs are.
+    """
+    stem = f"{Path(data).name}-{device}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = parent / stem, 2
+    while path.exists():
+        path, number = parent / f"{stem}-{number}", number + 1
+    return path
+
+
+def newest_run_path(parent: Path = Path("runs")) -> Path:
+    """Return the run that was written to last.
+
+    Args:
+        parent: Where runs are.
+
+    Raises:
+        UsageError: There is none.
+    """
+    configs = sorted(parent.glob("*/config.toml"), key=_last_written)
+    if not configs:
+        raise UsageError(
+            f"There is no run to resume in {parent.resolve()}. Name its folder with --run."
+        )
+    return configs[-1].parent
+
+
+def _last_written(config: Path) -> float:
+    return max(
+        path.stat().st_mtime for path in (config, config.parent / "log.txt") if path.exists()
+    )
+
+
+def _is_step(row: Mapping[str, str | None], last: int) -> bool:
+    step = row.get("step") or ""
+    complete = row.get("images_per_s") is not None  # a kill may have cut the last row short
+    return complete and step.isdigit() and int(step) <= last
+
+
+def _table(names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
