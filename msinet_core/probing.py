@@ -1,0 +1,176 @@
+"""What probes of devices share: package metadata and facts about the machine, quickly.
+
+Nothing here imports a framework, takes noticeable time or raises: a probe that fails would hide
+every other device's answer.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msinet_core.device import Hardware
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+COMMAND_TIMEOUT = 2.0
+"""Seconds that a command may take; those that probes ask answer in hundredths."""
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def distribution_version(name: str) -> str | None:
+    """Return the version of an installed distribution; None if it is not installed.
+
+    Args:
+        name: As it is installed with pip; case and ``-``, ``_``, ``.`` do not matter.
+    """
+    try:
+        # A half-removed distribution has a folder without metadata, hence a version of None.
+        return importlib.metadata.version(name) or None
+    except Exception:
+        return None
+
+
+def missing_requirements(requirements: Sequence[str]) -> list[str]:
+    """List what of `requirements` is not installed; one sentence each, none when all is well.
+
+    Requirements whose marker does not hold on this machine are passed over. Extras are not looked
+    into, since what they bring may come from elsewhere.
+
+    Args:
+        requirements: Requirement strings (PEP 508), for example ``"tensorflow>=2.16"``.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    sentences = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            sentences.append(f"The requirement '{text}' cannot be read: {_first_line(error)}.")
+            continue
+        if requirement.marker is None or requirement.marker.evaluate():
+            sentences += _shortfall(requirement)
+    return sentences
+
+
+def command_output(*command: str, timeout: float = COMMAND_TIMEOUT) -> str:
+    """Run a command and return what it prints; empty if it is missing, fails or takes too long.
+
+    Args:
+        command: The program and its arguments.
+        timeout: Seconds before it is stopped.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def cpu_hardware() -> Hardware:
+    """Describe the processor: its name, the cores and the bytes that this process may use."""
+    return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's features as Linux names them; empty where they are not known."""
+    return frozenset(_cpuinfo("flags").split() or _cpuinfo("Features").split())
+
+
+def _shortfall(requirement: Requirement) -> list[str]:
+    version = distribution_version(requirement.name)
+    wanted = str(requirement.specifier)
+    if version is None:
+        needs = f" (needs {wanted})" if wanted else ""
+        return [f"{requirement.name} is not installed{needs}."]
+    if requirement.specifier.contains(version, prereleases=True):
+        return []
+    return [f"{requirement.name} {version} is installed, which does not fit (needs {wanted})."]
+
+
+def _cpu_name() -> str:
+    name = _cpuinfo("model name")
+    if not name and sys.platform == "darwin":
+        name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
+    return name or platform.processor() or platform.machine() or "CPU"
+
+
+def _cpuinfo(key: str) -> str:
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _available_cores() -> int | None:
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not every system can bind processes to cores
+        cores = os.cpu_count() or 0
+    shares = [cores] if cores else []
+    for quota, period in _cpu_quotas():
+        shares.append(max(1, -(-quota // period)))
+    return min(shares, default=None)
+
+
+def _cpu_quotas() -> Iterator[tuple[int, int]]:
+    for group in _control_groups():
+        values = _read(group / "cpu.max").split()
+        if len(values) == 2 and values[0].isdigit() and values[1].isdigit():
+            yield int(values[0]), max(1, int(values[1]))
+    quota = _read(_CGROUPS / "cpu" / "cpu.cfs_quota_us").strip()
+    period = _read(_CGROUPS / "cpu" / "cpu.cfs_period_us").strip()
+    if quota.isdigit() and period.isdigit():  # -1 means no limit
+        yield int(quota), max(1, int(period))
+
+
+def _available_memory() -> int | None:
+    limits = []
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    files = [group / "memory.max" for group in _control_groups()]
+    files.append(_CGROUPS / "memory" / "memory.limit_in_bytes")
+    for file in files:
+        value = _read(file).strip()
+        if value.isdigit():  # "max" means no limit
+            limits.append(int(value))
+    return min((limit for limit in limits if limit > 0), default=None)
+
+
+def _control_groups() -> Iterator[Path]:
+    """Yield this process's control group (version 2) and those around it, innermost first."""
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        if line.startswith("0::/"):
+            group = _CGROUPS / line.removeprefix("0::/")
+            yield group
+            yield from (parent for parent in group.parents if _CGROUPS in (parent, *parent.parents))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

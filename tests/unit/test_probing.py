@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msinet_core import probing
+
+
+def install(folder: Path, name: str, number: str) -> None:
+    """Put a distribution's metadata, and nothing else of it, into a folder of `sys.path`."""
+    info = folder / f"{name.replace('-', '_')}-{number}.dist-info"
+    info.mkdir(parents=True)
+    info.joinpath("METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n", encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_version_of_an_installed_distribution() -> None:
+    assert probing.distribution_version("numpy") == version("numpy")
+
+
+@pytest.mark.parametrize("name", ["made-up-name", "Made_Up.Name", "made_up_name"])
+def test_names_are_normalized(site: Path, name: str) -> None:
+    install(site, "made-up-name", "1.2.3")
+    assert probing.distribution_version(name) == "1.2.3"
+
+
+def test_no_version_of_what_is_not_installed() -> None:
+    assert probing.distribution_version("there-is-no-such-thing") is None
+
+
+def test_no_version_of_a_half_removed_distribution(site: Path) -> None:
+    site.joinpath("half_removed-1.0.dist-info").mkdir()
+    assert probing.distribution_version("half-removed") is None
+
+
+@given(st.text(max_size=20))
+def test_any_name_is_answered(name: str) -> None:
+    found = probing.distribution_version(name)
+    assert found is None or isinstance(found, str)
+
+
+@given(st.lists(st.text(max_size=30), max_size=3))
+def test_any_requirement_is_answered(requirements: list[str]) -> None:
+    assert all(sentence.endswith(".") for sentence in probing.missing_requirements(requirements))
+
+
+def test_requirements_that_are_met(site: Path) -> None:
+    install(site, "fits", "2.18.1")
+    assert probing.missing_requirements(["fits>=2.18,<2.20", "fits", "fits[extra]==2.*"]) == []
+
+
+def test_a_development_version_counts(site: Path) -> None:
+    install(site, "nightly", "2.22.0.dev20260101")
+    assert probing.missing_requirements(["nightly>=2.16"]) == []
+
+
+def test_missing_and_unfit_requirements_get_a_sentence_each(site: Path) -> None:
+    install(site, "old", "1.0")
+    assert probing.missing_requirements(["old>=2", "absent>=3,<4", "bare", "fits best"]) == [
+        "old 1.0 is installed, which does not fit (needs >=2).",
+        "absent is not installed (needs <4,>=3).",
+        "bare is not installed.",
+        "The requirement 'fits best' cannot be read: Expected semicolon (after name with no "
+        "version specifier) or end.",
+    ]
+
+
+def test_markers_are_evaluated() -> None:
+    elsewhere = "there-is-no-such-thing; sys_platform == 'plan9'"
+    here = f"there-is-no-such-thing; sys_platform == '{sys.platform}'"
+    assert probing.missing_requirements([elsewhere]) == []
+    assert len(probing.missing_requirements([here])) == 1
+
+
+def test_output_of_a_command() -> None:
+    assert probing.command_output(sys.executable, "-c", "print(' three ')") == "three"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("there-is-no-such-program",),
+        (sys.executable, "-c", "print('half'); raise SystemExit(1)"),
+        (sys.executable, "-c", "print('half', flush=True); import time; time.sleep(60)"),
+        ("null\0byte",),
+    ],
+    ids=["missing", "failing", "hanging", "impossible"],
+)
+def test_a_command_that_does_not_answer_gives_nothing(command: tuple[str, ...]) -> None:
+    assert probing.command_output(*command, timeout=0.5) == ""
+
+
+def test_this_machine_has_a_processor() -> None:
+    hardware = probing.cpu_hardware()
+    assert hardware.name
+    assert hardware.cores is not None and hardware.cores >= 1
+    assert hardware.memory is None or hardware.memory > 2**20
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Files that the probe reads instead of this machine's."""
+    files: dict[str, str] = {}
+    monkeypatch.setattr(probing, "_read", lambda path: files.get(path.as_posix(), ""))
+    return files
+
+
+def test_name_and_flags_from_cpuinfo(machine: dict[str, str]) -> None:
+    machine["/proc/cpuinfo"] = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: fma avx2\n"
+    assert probing.cpu_hardware().name == "Some CPU @ 2 GHz"
+    assert probing.cpu_flags() == {"fma", "avx2"}
+
+
+def test_flags_of_an_arm_processor(machine: dict[str, str]) -> None:
+    machine["/proc/cpuinfo"] = "processor\t: 0\nFeatures\t: asimd bf16\n"
+    assert "bf16" in probing.cpu_flags()
+
+
+def test_name_on_a_mac(machine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(probing, "command_output", lambda *command: "Apple M3 Ultra")
+    assert probing.cpu_hardware().name == "Apple M3 Ultra"
+
+
+def test_limits_of_a_container(machine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    machine["/proc/self/cgroup"] = "0::/slice/job\n"
+    machine["/sys/fs/cgroup/slice/job/cpu.max"] = "max 100000\n"
+    machine["/sys/fs/cgroup/slice/cpu.max"] = "250000 100000\n"
+    machine["/sys/fs/cgroup/slice/job/memory.max"] = "1048576\n"
+    machine["/sys/fs/cgroup/slice/memory.max"] = "max\n"
+    hardware = probing.cpu_hardware()
+    assert hardware.cores == 3
+    assert hardware.memory == 1048576
+
+
+def test_limits_of_an_older_container(
+    machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    machine["/sys/fs/cgroup/cpu/cpu.cfs_quota_us"] = "200000\n"
+    machine["/sys/fs/cgroup/cpu/cpu.cfs_period_us"] = "100000\n"
+    machine["/sys/fs/cgroup/memory/memory.limit_in_bytes"] = "2097152\n"
+    hardware = probing.cpu_hardware()
+    assert hardware.cores == 2
+    assert hardware.memory == 2097152
+
+
+def test_probing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from msinet_core import probing; probing.cpu_hardware();"
+        "probing.missing_requirements(['numpy>=1']);"
+        "print(sorted({'numpy', 'scipy', 'tensorflow', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
