@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from msinet_core.device import Device
+    from msinet_core.device import Device, DeviceSpec
     from msinet_core.ops import Size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -84,8 +85,24 @@ def _remember_device(ctx: click.Context, param: click.Parameter, value: str | No
         ctx.meta[DEVICE_KEY] = value
 
 
+def select_device(default: str | None = None) -> DeviceSpec:
+    """Choose the device by ``--device``, else ``MSINET_DEVICE``, else `default`, else priority.
+
+    Args:
+        default: The device that a resumed run was on.
+
+    Raises:
+        DeviceUnavailableError: The device is not here, or none is.
+        UsageError: There is no such device.
+    """
+    from msinet_core.registry import DEVICE_VARIABLE, load_registry
+
+    name = device_name() or os.environ.get(DEVICE_VARIABLE) or default
+    return load_registry().select(name, message=lambda text: click.echo(text, err=True))
+
+
 def open_device(precision: str) -> Device:
-    """Open the device that ``--device``, ``MSINET_DEVICE`` or the priorities choose.
+    """Choose the device and open it.
 
     Args:
         precision: What ``--precision`` says.
@@ -94,7 +111,4 @@ def open_device(precision: str) -> Device:
         DeviceUnavailableError: The device is not here, or does not open.
         UsageError: There is no such device, or it lacks the precision.
     """
-    from msinet_core.registry import load_registry
-
-    spec = load_registry().select(device_name(), message=lambda text: click.echo(text, err=True))
-    return spec.open(precision)
+    return select_device().open(precision)

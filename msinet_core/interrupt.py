@@ -1,0 +1,64 @@
+"""Stop long work between two steps when the user or the system asks for it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from msinet_core.errors import InterruptedRunError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what schedulers and cloud machines send before they stop a job."""
+
+
+class InterruptFlag:
+    """A context in which the first signal sets a flag and the second one ends the program at once.
+
+    Outside the main thread, where Python handles no signals, it only serves as a flag.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> InterruptFlag:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self._event.set()
+
+    def set(self) -> None:
+        """Ask for the stop, as a signal would."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether a stop is asked for."""
+        return self._event.is_set()
+
+    def raise_if_set(self, message: str) -> None:
+        """End the work if a stop is asked for.
+
+        Args:
+            message: What was saved and how to go on.
+
+        Raises:
+            InterruptedRunError: A stop is asked for.
+        """
+        if self._event.is_set():
+            raise InterruptedRunError(message)

@@ -1,0 +1,259 @@
+"""The training loop: framework-free, resumable at any step, and the same on every device."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
+
+import numpy as np
+
+from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.errors import DivergenceError
+from msinet_core.progress import Progress, Task
+from msinet_core.state import Batch, State
+
+if TYPE_CHECKING:
+    from msinet_core.config import TrainConfig
+    from msinet_core.data import BatchPipeline
+    from msinet_core.device import Model
+    from msinet_core.graph import Graph
+    from msinet_core.interrupt import InterruptFlag
+    from msinet_core.run_folder import RunFolder
+
+SAVE_INTERVAL = 600.0
+"""Seconds between two checkpoints inside an epoch: the most work that a crash can lose."""
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the weights and moments, all that is needed to go on exactly.
+
+    Args:
+        epoch: Finished epochs.
+        batch: Batches of the current epoch that were trained on.
+        loss_sum: Sum of the losses of the current epoch's images so far.
+        images: Number of those images.
+        seconds: Time spent on the current epoch so far.
+        history: A row for each finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        """The lowest validation loss so far; infinite before the first."""
+        return min((row["valid_loss"] for row in self.history), default=math.inf)
+
+    def begin_epoch(self) -> None:
+        """Forget what belonged to the epoch that has just ended."""
+        self.epoch += 1
+        self.batch = self.images = 0
+        self.loss_sum = self.seconds = 0.0
+
+
+class _Pending(NamedTuple):
+    """A step whose loss the device may still be computing; it is read one step later."""
+
+    loss: SupportsFloat
+    batches: int
+    images: int
+
+
+class Trainer:
+    """Train a model on one data set and keep a run folder up to date.
+
+    Args:
+        model: The network on its device, compiled with loss and optimizer.
+        graph: The network.
+        config: The run's settings.
+        train: Training batches.
+        valid: Validation batches.
+        run: Where everything is written.
+        position: Where to go on; a new `Position` for a new run.
+        step: Optimizer steps made before.
+        metadata: What checkpoints say about their origin.
+        interrupt: Set when the user wants to stop.
+        progress: Shows what happens.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        graph: Graph,
+        config: TrainConfig,
+        *,
+        train: BatchPipeline,
+        valid: BatchPipeline,
+        run: RunFolder,
+        position: Position,
+        step: int,
+        metadata: Mapping[str, Any],
+        interrupt: InterruptFlag,
+        progress: Progress,
+    ) -> None:
+        self._model = model
+        self._graph = graph
+        self._config = config
+        self._train = train
+        self._valid = valid
+        self._run = run
+        self._position = position
+        self._step = step
+        self._metadata = metadata
+        self._interrupt = interrupt
+        self._progress = progress
+        self._saved = self._mark = time.monotonic()
+
+    def fit(self) -> list[dict[str, Any]]:
+        """Train until the run's number of epochs is reached.
+
+        Returns:
+            The run's history, a row for each epoch.
+
+        Raises:
+            InterruptedRunError: The user stopped it; its state is saved.
+            DivergenceError: The loss is not a number; the last checkpoint is as it was.
+        """
+        while self._position.epoch < self._config.epochs:
+            self._train_epoch()
+            self._finish_epoch(self._validate())
+        return self._position.history
+
+    def _train_epoch(self) -> None:
+        position, config = self._position, self._config
+        title = f"epoch {position.epoch + 1}/{config.epochs}"
+        steps = math.ceil((len(self._train) - position.batch) / config.accumulate)
+        batches = self._train.batches(position.epoch, position.batch)
+        self._mark = time.monotonic()
+        with self._progress.task(title, steps, "steps") as task:
+            pending: _Pending | None = None
+            for group in _groups(batches, config.accumulate):
+                loss = self._model.train_step(group, config.learning_rate)
+                if pending is not None:
+                    self._record(pending, task)
+                pending = _Pending(loss, len(group), sum(len(batch.images) for batch in group))
+                if self._interrupt.is_set() or time.monotonic() - self._saved > SAVE_INTERVAL:
+                    self._record(pending, task)
+                    pending = None
+                    self._save()
+                    self._interrupt.raise_if_set(self._resume_hint())
+            if pending is not None:
+                self._record(pending, task)
+
+    def _record(self, pending: _Pending, task: Task) -> None:
+        """Wait for a step's loss, count it, write it down and show it."""
+        position = self._position
+        loss = float(pending.loss)
+        self._step += 1
+        if not math.isfinite(loss):
+            raise DivergenceError(self._divergence(loss))
+        now = time.monotonic()
+        seconds, self._mark = max(now - self._mark, 1e-9), now
+        position.batch += pending.batches
+        position.images += pending.images
+        position.loss_sum += loss * pending.images
+        position.seconds += seconds
+        rate = pending.images / seconds
+        self._run.append_step(
+            {
+                "epoch": position.epoch + 1,
+                "step": self._step,
+                "loss": repr(loss),
+                "images_per_s": f"{rate:.3f}",
+            }
+        )
+        mean = position.loss_sum / position.images
+        fields = {"loss": f"{loss:.4f}", "mean": f"{mean:.4f}", "images/s": f"{rate:.2f}"}
+        task.advance(**fields)
+
+    def _validate(self) -> float:
+        losses: list[Any] = []
+        total = len(self._valid)
+        with self._progress.task("  validation", total, "batches") as task:
+            for batch in self._valid.batches():
+                losses.append(self._model.eval_step(batch))
+                task.advance()
+                if self._interrupt.is_set():
+                    self._save()
+                    self._interrupt.raise_if_set(self._resume_hint())
+        return float(np.mean(np.concatenate([np.asarray(loss) for loss in losses])))
+
+    def _finish_epoch(self, valid_loss: float) -> None:
+        position = self._position
+        if not math.isfinite(valid_loss):
+            raise DivergenceError(self._divergence(valid_loss))
+        better = valid_loss < position.best
+        row = {
+            "epoch": position.epoch + 1,
+            "step": self._step,
+            "train_loss": position.loss_sum / position.images,
+            "valid_loss": valid_loss,
+            "images_per_s": round(position.images / max(position.seconds, 1e-9), 3),
+            "seconds": round(position.seconds, 1),
+        }
+        position.history.append(row)
+        position.begin_epoch()
+        state = self._save()
+        if better:
+            weights = State(weights=state.weights)
+            save_checkpoint(self._run.best, self._checkpoint(weights, training=None))
+        self._run.write_history(position.history)
+        self._draw_curve()
+        text = (
+            f"Epoch {row['epoch']}/{self._config.epochs}: training loss {row['train_loss']:.4f}, "
+            f"validation loss {valid_loss:.4f}{' (best so far)' if better else ''}, "
+            f"{row['images_per_s']:.2f} images/s."
+        )
+        self._progress.message(text)
+        self._run.log(text)
+
+    def _save(self) -> State:
+        state = self._model.state()
+        training = {"position": asdict(self._position), "config": self._config.to_dict()}
+        save_checkpoint(self._run.latest, self._checkpoint(state, training))
+        self._saved = self._mark = time.monotonic()
+        return state
+
+    def _checkpoint(self, state: State, training: Mapping[str, Any] | None) -> Checkpoint:
+        position = {"epoch": self._position.epoch, "step": self._step}
+        return Checkpoint(self._graph, state, training, {**self._metadata, **position})
+
+    def _draw_curve(self) -> None:
+        from msinet_core.pictures import draw_curve
+
+        try:
+            draw_curve(self._position.history, self._run.curve, self._run.path.name)
+        except Exception as error:  # a picture is not worth a training run
+            self._progress.message(f"The learning curve was not drawn: {error}")
+
+    def _resume_hint(self) -> str:
+        return (
+            f"Interrupted at epoch {self._position.epoch + 1}, step {self._step}; the state is "
+            f"saved. Continue with: msinet-run train --resume --run {self._run.path}"
+        )
+
+    def _divergence(self, loss: float) -> str:
+        kept = f"{self._run.latest} is from before." if self._run.latest.exists() else ""
+        text = (
+            f"The loss is {loss} at epoch {self._position.epoch + 1}, step {self._step}: the "
+            f"training has diverged and was stopped. {kept} Try a smaller --learning-rate (it is "
+            f"{self._config.learning_rate:g}), --precision float32, or other initial weights; "
+            f"msinet-run data check tells whether an image or a map is broken."
+        )
+        self._run.log(text)
+        return text
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[Sequence[Batch]]:
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -1,0 +1,185 @@
+"""Begin or resume a training run: open the data, the weights and the device, then train."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msinet_core import __version__
+from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_weights
+from msinet_core.config import TrainConfig
+from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
+from msinet_core.errors import DataError, UsageError
+from msinet_core.initialize import initial_state
+from msinet_core.interrupt import InterruptFlag
+from msinet_core.loss import KLDivergence
+from msinet_core.network import check_image_size
+from msinet_core.optimizer import Adam
+from msinet_core.progress import Progress
+from msinet_core.run_folder import RunFolder
+from msinet_core.trainer import Position, Trainer
+
+if TYPE_CHECKING:
+    from msinet_core.device import Device, DeviceSpec
+    from msinet_core.graph import Graph
+    from msinet_core.state import State
+
+
+def train(
+    config: TrainConfig,
+    run: RunFolder,
+    spec: DeviceSpec,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    interrupt: InterruptFlag | None = None,
+) -> list[dict[str, Any]]:
+    """Train MSI-Net and return the history, a row for each epoch.
+
+    Everything that can be wrong with the data and the weights is found before the device's
+    framework is imported, which takes seconds.
+
+    Args:
+        config: The run's settings.
+        run: Its folder.
+        spec: The device to train on.
+        resume: Continue from the folder's latest checkpoint, if it has one.
+        progress: Shows what happens.
+        interrupt: Lets the caller stop the run; its signals are handled while this runs.
+
+    Raises:
+        MsinetError: Something about the data, the weights, the device or the disk, or the run was
+            interrupted (`InterruptedRunError`) or diverged (`DivergenceError`).
+    """
+    progress = progress or Progress()
+    if not spec.capabilities.training:
+        raise UsageError(
+            f"Device '{spec.name}' predicts only, it does not train. Train on another device "
+            f"(msinet-run devices lists them) and predict with the checkpoint here."
+        )
+    spec.check_precision(config.precision)
+    dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
+    found = load_checkpoint(run.latest) if resume and run.latest.exists() else None
+    graph, state, origin = _begin(config, found)
+    image_size = config.image_size or dataset.image_size
+    check_image_size(graph, image_size)
+    digest = _digest(dataset)
+    position = _position(found, digest, dataset)
+    step = state.optimizer.step if state.optimizer else 0
+
+    device = spec.open(config.precision)
+    model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
+    settings = replace(config, device=spec.name, image_size=image_size)
+    settings.write(run.config)
+    run.keep_steps(step)
+    run.write_history(position.history)
+    _announce(progress, run, settings, device, graph, dataset, origin)
+    with interrupt or InterruptFlag() as flag:
+        trainer = Trainer(
+            model,
+            graph,
+            settings,
+            train=_pipeline(dataset.train, settings, shuffle=settings.shuffle),
+            valid=_pipeline(dataset.valid, settings, shuffle=False),
+            run=run,
+            position=position,
+            step=step,
+            metadata=_metadata(settings, device, digest),
+            interrupt=flag,
+            progress=progress,
+        )
+        return trainer.fit()
+
+
+def _root(config: TrainConfig) -> Path | None:
+    return Path(config.data_root) if config.data_root else None
+
+
+def _limited(dataset: Dataset, config: TrainConfig) -> Dataset:
+    return replace(
+        dataset,
+        train=dataset.train[: config.limit_train],
+        valid=dataset.valid[: config.limit_valid],
+    )
+
+
+def _begin(config: TrainConfig, found: Checkpoint | None) -> tuple[Graph, State, str]:
+    if found is not None:
+        return found.graph, found.state, "Continuing from the run's latest checkpoint."
+    from_file = read_weights(config.init_file).graph if config.init_file else None
+    graph = config.network(from_file)
+    state, origin = initial_state(graph, config.init, config.seed)
+    return graph, state, origin
+
+
+def _digest(dataset: Dataset) -> dict[str, Any]:
+    """Say which images a run is about, so that it is not resumed on others."""
+    names = "\n".join(sample.name for split in (dataset.train, dataset.valid) for sample in split)
+    return {
+        "train": len(dataset.train),
+        "valid": len(dataset.valid),
+        "names": hashlib.sha256(names.encode()).hexdigest()[:16],
+    }
+
+
+def _position(found: Checkpoint | None, digest: dict[str, Any], dataset: Dataset) -> Position:
+    if found is None or found.training is None:
+        return Position()
+    before = found.metadata.get("images", digest)
+    if before != digest:
+        raise DataError(
+            f"The data set '{dataset.name}' is not the one that the run began with: it had "
+            f"{before['train']} training and {before['valid']} validation images, now there are "
+            f"{digest['train']} and {digest['valid']}, or their names differ. Restore it, or begin "
+            f"a new run from this one's weights with --init."
+        )
+    return Position(**found.training["position"])
+
+
+def _pipeline(samples: Sequence[Sample], config: TrainConfig, *, shuffle: bool) -> BatchPipeline:
+    assert config.image_size is not None
+    return BatchPipeline(
+        samples,
+        config.image_size,
+        config.batch_size,
+        seed=config.seed,
+        shuffle=shuffle,
+        workers=config.workers,
+    )
+
+
+def _metadata(config: TrainConfig, device: Device, digest: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "dataset": config.data,
+        "images": digest,
+        "image_size": list(config.image_size or ()),
+        "device": device.spec.name,
+        "precision": device.precision,
+        "versions": {"msinet": __version__, **device.versions()},
+        "optimizer": {"name": "Adam", "learning_rate": config.learning_rate, **asdict(Adam())},
+    }
+
+
+def _announce(
+    progress: Progress,
+    run: RunFolder,
+    config: TrainConfig,
+    device: Device,
+    graph: Graph,
+    dataset: Dataset,
+    origin: str,
+) -> None:
+    height, width = config.image_size or (0, 0)
+    versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
+    for text in (
+        f"Device {device.spec.name}, {device.precision} ({versions}).",
+        f"MSI-Net with {graph.parameter_count:,} parameters. {origin}",
+        f"Data set {dataset.name}: {len(dataset.train)} training and {len(dataset.valid)} "
+        f"validation images at {height}x{width}.",
+        f"Run folder: {run.path}",
+    ):
+        progress.message(text)
+        run.log(text)
