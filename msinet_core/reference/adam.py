@@ -1,0 +1,55 @@
+"""Adam in NumPy, with the moments as a value that each step replaces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from msinet_core.optimizer import Adam
+from msinet_core.reference.tape import Array
+
+
+@dataclass
+class Moments:
+    """Adam's memory for every parameter.
+
+    Args:
+        step: The number of steps made.
+        m: First moment by parameter name.
+        v: Second moment by parameter name.
+    """
+
+    step: int
+    m: dict[str, Array]
+    v: dict[str, Array]
+
+
+def adam_step(
+    optimizer: Adam,
+    learning_rate: float,
+    weights: dict[str, Array],
+    moments: Moments,
+    gradients: Mapping[str, Array],
+) -> None:
+    """Make one step, replacing the arrays in `weights` and `moments` by new ones.
+
+    Args:
+        optimizer: Its constants.
+        learning_rate: Of this step.
+        weights: By parameter name.
+        moments: The memory so far.
+        gradients: Of the loss, by parameter name.
+
+    Source: the formulas in `msinet_core.optimizer.Adam`.
+    """
+    moments.step += 1
+    rate = learning_rate * math.sqrt(1 - optimizer.beta_2**moments.step)
+    rate /= 1 - optimizer.beta_1**moments.step
+    for name, gradient in gradients.items():
+        m = optimizer.beta_1 * moments.m[name] + (1 - optimizer.beta_1) * gradient
+        v = optimizer.beta_2 * moments.v[name] + (1 - optimizer.beta_2) * gradient**2
+        weights[name] = weights[name] - rate * m / (np.sqrt(v) + optimizer.epsilon)
+        moments.m[name], moments.v[name] = m, v

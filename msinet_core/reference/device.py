@@ -1,0 +1,170 @@
+"""The reference device: a graph's ops done one after another in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from msinet_core.device import Device, DeviceSpec, Model
+from msinet_core.errors import GraphError, UsageError, bullet_list
+from msinet_core.graph import Graph, LayerBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.reference.adam import Moments, adam_step
+from msinet_core.reference.layers import LAYER_BUILDERS
+from msinet_core.reference.tape import Array, Tape, Variable
+from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+
+if TYPE_CHECKING:
+    from msinet_core.state import Tensors
+
+
+class ReferenceDevice(Device):
+    """NumPy on the processor.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: ``"float32"``.
+        dtype: What it computes in; float64 makes it an oracle whose rounding does not count.
+    """
+
+    def __init__(
+        self, spec: DeviceSpec, precision: str = "float32", dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(spec, precision)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
+        return LAYER_BUILDERS
+
+    def compile(
+        self,
+        graph: Graph,
+        state: State,
+        *,
+        loss: KLDivergence | None = None,
+        optimizer: Adam | None = None,
+    ) -> ReferenceModel:
+        graph.check_builders(self.layer_builders)
+        mismatches = state.mismatches(graph)
+        if mismatches:
+            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
+        return ReferenceModel(self, graph, state, loss, optimizer)
+
+    def versions(self) -> Mapping[str, str]:
+        return {"numpy": np.__version__}
+
+
+class ReferenceModel(Model):
+    """A graph with its weights and Adam's memory.
+
+    Args:
+        device: Brings the builders and the layout of kernels.
+        graph: The network.
+        state: Canonical weights and moments; they are copied.
+        loss: None for prediction only.
+        optimizer: None for evaluation or prediction.
+    """
+
+    def __init__(
+        self,
+        device: ReferenceDevice,
+        graph: Graph,
+        state: State,
+        loss: KLDivergence | None,
+        optimizer: Adam | None,
+    ) -> None:
+        self._device = device
+        self._builders = device.layer_builders
+        self._graph = graph
+        self._loss = loss
+        self._optimizer = optimizer
+        memory = state.optimizer or new_optimizer_state(state)
+        self._weights = self._to_native(state.weights)
+        self._moments = Moments(memory.step, self._to_native(memory.m), self._to_native(memory.v))
+
+    def predict(self, images: NDArray[np.float32]) -> Array:
+        return self._forward(images, self._variables(None)).value
+
+    def eval_step(self, batch: Batch) -> Array:
+        return self._losses(batch, self._variables(None)).value
+
+    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        if self._optimizer is None:
+            raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
+        count = sum(len(batch.images) for batch in batches)
+        if not count:
+            raise UsageError("A training step needs at least one image. Received none.")
+        tape = Tape()
+        variables = self._variables(tape)
+        total = 0.0
+        for batch in batches:
+            losses = self._losses(batch, variables)
+            total += float(losses.value.sum())
+            tape.backward(losses, np.full_like(losses.value, 1 / count))
+        gradients = {
+            name: np.zeros_like(variable.value) if variable.gradient is None else variable.gradient
+            for name, variable in variables.items()
+        }
+        adam_step(self._optimizer, learning_rate, self._weights, self._moments, gradients)
+        return total / count
+
+    def state(self) -> State:
+        moments = self._moments
+        memory = OptimizerState(
+            moments.step, self._to_canonical(moments.m), self._to_canonical(moments.v)
+        )
+        return State(self._to_canonical(self._weights), memory)
+
+    def _variables(self, tape: Tape | None) -> dict[str, Variable]:
+        return {name: Variable(value, tape) for name, value in self._weights.items()}
+
+    def _forward(self, images: Array, variables: Mapping[str, Variable]) -> Variable:
+        self._graph.shapes(images.shape)  # refuses what the graph cannot take, naming the node
+        values = Variable(np.asarray(images, self._device.dtype))
+        return self._graph.apply(self._builders, values, variables)
+
+    def _losses(self, batch: Batch, variables: Mapping[str, Variable]) -> Variable:
+        if self._loss is None:
+            raise UsageError("This model was compiled without a loss; it can only predict.")
+        predicted = self._forward(batch.images, variables)
+        true = Variable(np.asarray(batch.maps, self._device.dtype))
+        if true.value.shape != predicted.value.shape:
+            raise UsageError(
+                f"The true maps have shape {true.value.shape}, the predicted ones "
+                f"{predicted.value.shape}; give maps of the network's output size."
+            )
+        losses: Variable = self._builders[KLDivergence](self._loss, [true, predicted], {})
+        return losses
+
+    def _to_native(self, tensors: Tensors) -> dict[str, Array]:
+        return {
+            parameter.name: np.array(
+                self._device.to_native(parameter, tensors[parameter.name]), self._device.dtype
+            )
+            for parameter in self._graph.parameters
+        }
+
+    def _to_canonical(self, tensors: Mapping[str, Array]) -> Tensors:
+        return {
+            parameter.name: np.array(
+                self._device.to_canonical(parameter, tensors[parameter.name]), np.float32
+            )
+            for parameter in self._graph.parameters
+        }
+
+
+def forward(graph: Graph, weights: Mapping[str, Array], images: Array) -> Array:
+    """Compute a network's output in the dtype of its inputs, without a device.
+
+    Args:
+        graph: The network.
+        weights: Each of its parameters, canonical.
+        images: ``(N, H, W, C)``, float32 or float64 like the weights.
+    """
+    variables = {name: Variable(np.asarray(value)) for name, value in weights.items()}
+    return graph.apply(LAYER_BUILDERS, Variable(np.asarray(images)), variables).value
