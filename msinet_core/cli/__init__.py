@@ -95,7 +95,7 @@ def _show_traceback(error: BaseException) -> None:
 @click.version_option(__version__, prog_name="msinet-run")
 @device_option
 def cli() -> None:
-    r"""Train and run MSI-Net, a saliency network, on any device.
+    """Train and run MSI-Net, a saliency network, on any device.
 
     \b
     msinet-run devices                              what this machine can compute on
@@ -104,7 +104,7 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 device not available, 130 interrupted with the
     state saved.
-    """
+    """  # noqa: D301  -- click reads \b as "do not wrap"
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ from msinet_core.cli.options import (
 @click.option(
     "--image-size",
     type=SizeType(),
+    metavar="HxW",
     help="Height and width of the network's input. [default: the data set's]",
 )
 @click.option(
@@ -69,7 +70,7 @@ from msinet_core.cli.options import (
 )
 @device_option
 def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
-    r"""Train MSI-Net on a data set.
+    """Train MSI-Net on a data set.
 
     Writes a run folder: config.toml, history.csv (a row per epoch), steps.csv (a row per step),
     curve.png, log.txt, checkpoints/latest.msinet.h5 and checkpoints/best.msinet.h5 (the lowest
@@ -80,7 +81,7 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
     msinet-run --device cpu train --data demo --init random --epochs 3 --learning-rate 1e-4
     msinet-run --device cpu train --data osie --data-root datasets
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
-    """
+    """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.cli.progress import make_progress
     from msinet_core.config import TrainConfig
     from msinet_core.errors import UsageError
