@@ -1,0 +1,138 @@
+"""The device that is meant is the one that is used, or the reason is told."""
+
+from __future__ import annotations
+
+import pluggy
+import pytest
+
+from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.discovery import LoadedPlugin, Plugin
+from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError
+from msinet_core.registry import Registry, run_probe, unavailable_message
+
+HERE = Probe(Availability.INSTALLED)
+GONE = Probe(Availability.NOT_HERE, reason="Its chip is not in this machine.", cure="pip install x")
+
+
+def device(name: str, probe: Probe = HERE, priority: int = 0, **changes: object) -> DeviceSpec:
+    return DeviceSpec(
+        name=name,
+        summary=f"the {name}",
+        framework="none",
+        factory="toy.device:Toy",
+        probe=lambda: probe,
+        priority=priority,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def registry(*plugins: list[DeviceSpec], problem: str = "") -> Registry:
+    loaded = [
+        LoadedPlugin(Plugin(f"p{number}", f"module{number}", f"dist{number}", "1.0"), specs)
+        for number, specs in enumerate(plugins)
+    ]
+    if problem:
+        loaded.append(LoadedPlugin(Plugin("bad", "bad", "bad-dist", "2.0"), problem=problem))
+    return Registry(loaded, pluggy.PluginManager("msinet"))
+
+
+def test_a_device_is_found_by_name_and_alias() -> None:
+    devices = registry([device("cuda", aliases=("gpu",))])
+    assert devices.spec("cuda") is devices.spec("gpu")
+
+
+def test_an_unknown_device_gets_a_suggestion_the_list_and_the_broken_plugins() -> None:
+    devices = registry([device("metal"), device("cpu")], problem="ImportError: no libfoo")
+    with pytest.raises(UsageError) as caught:
+        devices.spec("metall")
+    message = str(caught.value)
+    assert "Did you mean 'metal'?" in message
+    assert "Devices: cpu, metal." in message
+    assert "bad-dist 2.0" in message
+    assert "no libfoo" in message
+
+
+def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_cure() -> None:
+    devices = registry([device("npu"), device("cpu")], [device("npu")])
+    with pytest.raises(PluginError) as caught:
+        devices.select("npu")
+    message = str(caught.value)
+    assert "module0" in message
+    assert "module1" in message
+    assert "MSINET_DISABLE_PLUGINS=module1" in message
+    assert devices.select("cpu").name == "cpu"
+
+
+def test_an_alias_that_is_another_devices_name_is_a_conflict() -> None:
+    devices = registry([device("cuda", aliases=("gpu",))], [device("gpu")])
+    assert set(devices.conflicts) == {"gpu"}
+    with pytest.raises(PluginError):
+        devices.spec("gpu")
+
+
+def test_an_explicit_device_never_falls_back() -> None:
+    devices = registry([device("metal", GONE, 50), device("cpu")])
+    with pytest.raises(DeviceUnavailableError) as caught:
+        devices.select("metal")
+    assert str(caught.value) == (
+        "Device 'metal' is not available: Its chip is not in this machine. Run: pip install x"
+    )
+    assert caught.value.exit_code == 3
+
+
+def test_the_argument_goes_before_the_variable_and_the_variable_before_priority() -> None:
+    devices = registry([device("a", priority=1), device("b", priority=2), device("c", priority=3)])
+    environment = {"MSINET_DEVICE": "b"}
+    assert devices.select("a", environment=environment).name == "a"
+    assert devices.select(environment=environment).name == "b"
+    assert devices.select(environment={}).name == "c"
+    assert devices.select("auto", environment=environment).name == "c"
+
+
+def test_automatic_choice_takes_the_first_that_is_ready_and_says_so() -> None:
+    said: list[str] = []
+    devices = registry(
+        [device("metal", GONE, 50), device("cpu", HERE, 10), device("tpu", GONE, 60)]
+    )
+    assert devices.select(message=said.append, environment={}).name == "cpu"
+    assert len(said) == 1
+    assert "'cpu'" in said[0]
+
+
+def test_a_negative_priority_is_never_chosen_automatically() -> None:
+    devices = registry([device("reference", priority=-1), device("cpu", GONE)])
+    with pytest.raises(DeviceUnavailableError, match="No device is ready") as caught:
+        devices.select(environment={})
+    assert "cpu: Its chip is not in this machine. Run: pip install x" in str(caught.value)
+    assert devices.select("reference").name == "reference"
+
+
+def test_a_conflict_is_never_chosen_automatically() -> None:
+    devices = registry([device("npu", priority=9)], [device("npu", priority=9), device("cpu")])
+    assert devices.select(environment={}).name == "cpu"
+
+
+def test_a_probe_that_raises_means_not_here() -> None:
+    def explode() -> Probe:
+        raise ValueError("surprise")
+
+    spec = DeviceSpec("x", "x", "x", "x:X", explode)
+    probe = run_probe(spec)
+    assert not probe.ready
+    assert "surprise" in unavailable_message(spec, probe)
+
+
+def test_a_probe_that_returns_nonsense_means_not_here() -> None:
+    assert not run_probe(DeviceSpec("x", "x", "x", "x:X", lambda: True)).ready  # type: ignore
+
+
+def test_a_precision_that_a_device_lacks_is_refused_with_those_it_has() -> None:
+    spec = device("cpu")
+    assert spec.check_precision("auto") == "float32"
+    with pytest.raises(UsageError, match="Use --precision float32"):
+        spec.check_precision("float16")
+
+
+def test_a_device_whose_framework_does_not_import_is_unavailable() -> None:
+    with pytest.raises(DeviceUnavailableError, match="ModuleNotFoundError"):
+        device("toy").open()
