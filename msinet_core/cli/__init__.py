@@ -41,6 +41,8 @@ class Failure(click.ClickException):
 class MsinetGroup(click.Group):
     """A group that imports a command's module on demand and turns errors into sentences."""
 
+    _asked_plugins = False
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugin_commands()
         return [*COMMANDS, *sorted(set(self.commands) - set(COMMANDS))]
@@ -54,6 +56,9 @@ class MsinetGroup(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def _add_plugin_commands(self) -> None:
+        if self._asked_plugins:
+            return
+        self._asked_plugins = True
         from msinet_core.discovery import call_hook
         from msinet_core.registry import load_registry
 
