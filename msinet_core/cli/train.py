@@ -83,10 +83,10 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.cli.progress import make_progress
-    from msinet_core.config import TrainConfig
     from msinet_core.errors import UsageError
-    from msinet_core.run_folder import RunFolder, new_run_path, newest_run_path
-    from msinet_core.training import train as start
+    from msinet_core.training.config import TrainConfig
+    from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
+    from msinet_core.training.start import train as start
 
     given = _given(options)
     if resume:

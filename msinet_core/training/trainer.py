@@ -17,12 +17,12 @@ from msinet_core.progress import Progress, Task
 from msinet_core.state import Batch, State
 
 if TYPE_CHECKING:
-    from msinet_core.config import TrainConfig
     from msinet_core.data import BatchPipeline
     from msinet_core.device import Model
     from msinet_core.graph import Graph
     from msinet_core.interrupt import InterruptFlag
-    from msinet_core.run_folder import RunFolder
+    from msinet_core.training.config import TrainConfig
+    from msinet_core.training.run_folder import RunFolder
 
 SAVE_INTERVAL = 600.0
 """Seconds between two checkpoints inside an epoch: the most work that a crash can lose."""

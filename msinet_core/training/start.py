@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from msinet_core import __version__
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_weights
-from msinet_core.config import TrainConfig
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
 from msinet_core.errors import DataError, UsageError
 from msinet_core.initialize import initial_state
@@ -19,8 +18,9 @@ from msinet_core.loss import KLDivergence
 from msinet_core.network import check_image_size
 from msinet_core.optimizer import Adam
 from msinet_core.progress import Progress
-from msinet_core.run_folder import RunFolder
-from msinet_core.trainer import Position, Trainer
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.trainer import Position, Trainer
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
