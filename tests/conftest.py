@@ -1,0 +1,56 @@
+"""What tests of several layers share: tiny data sets and a way to run commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+
+class Run(Protocol):
+    """Runs ``msinet-run`` in this process, in a temporary working folder."""
+
+    def __call__(self, *arguments: str | Path) -> Result: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    from msinet_core.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+    for variable in ("MSINET_DEVICE", "MSINET_PLUGINS", "MSINET_DISABLE_PLUGINS", "MSINET_DEBUG"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run_command(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+    return run_command
+
+
+def write_split(folder: Path, split: str, count: int, seed: int) -> None:
+    """Write stimuli with one bright square each, and maps that are bright where the square is."""
+    from PIL import Image
+
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        row, column = random.integers(0, 24), random.integers(0, 32)
+        stimulus = random.integers(0, 60, (32, 40, 3), dtype=np.uint8)
+        stimulus[row : row + 8, column : column + 8] = 250
+        saliency = np.zeros((32, 40), dtype=np.uint8)
+        saliency[row : row + 8, column : column + 8] = 255
+        for kind, pixels in (("stimuli", stimulus), ("saliency", saliency)):
+            path = folder / kind / split / f"{split}{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path) -> Path:
+    """A folder data set of 5 training and 3 validation images of 32x40 pixels."""
+    folder = tmp_path / "tiny"
+    write_split(folder, "train", 5, seed=1)
+    write_split(folder, "val", 3, seed=2)
+    return folder
