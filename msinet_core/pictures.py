@@ -1,0 +1,261 @@
+"""Pictures for people: heat maps over images, contact sheets and learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msinet_core.files import atomic_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image, ImageDraw, ImageFont
+
+COLORMAP = "inferno"
+"""Brighter means more salient, in even steps, in print and to color-blind readers too. The rainbow
+that the field is used to lacks both, and draws edges where the map has none."""
+
+SHEET_LIMIT = 24
+"""The most images on one contact sheet: what can be told apart on a screen."""
+
+_OPACITY = 0.85
+_BACKGROUND_COLOR, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
+_MARGIN, _GAP, _LINE = 24, 4, 24
+_LAYOUTS = ((3, 1, 400), (8, 2, 300), (SHEET_LIMIT, 3, 210))
+"""Up to so many images: so many columns, and tiles so wide."""
+
+_TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a contact sheet, already small.
+
+    Args:
+        name: What is written above it.
+        image: ``(h, w, 3)`` uint8.
+        saliency: ``(h, w)`` float32 in 0..1.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    saliency: NDArray[np.float32]
+
+
+def overlay(image: NDArray[np.float32], saliency: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay a map as heat over its image: salient places glow, the rest turns gray and dim.
+
+    Args:
+        image: ``(H, W, 3)``, RGB in 0..255.
+        saliency: ``(H, W)`` in 0..1.
+
+    Returns:
+        ``(H, W, 3)``, RGB.
+    """
+    heat = np.clip(saliency, 0, 1)[..., None].astype(np.float32)
+    luma = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    gray = np.repeat(0.75 * luma[..., None] + 20, 3, axis=2)
+    colors = _colors()[np.rint(255 * heat[..., 0]).astype(np.uint8)]
+    opacity = _OPACITY * np.sqrt(heat)  # the root shows weak places without hiding the image
+    mixed = (1 - opacity) * gray + opacity * colors
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def write_overlay(path: Path, image: NDArray[np.float32], saliency: NDArray[np.float32]) -> None:
+    """Write an overlay as JPEG.
+
+    Args:
+        path: The file to make or replace.
+        image: ``(H, W, 3)``, RGB in 0..255.
+        saliency: ``(H, W)`` in 0..1.
+
+    Raises:
+        MsinetError: The disk refuses.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(overlay(image, saliency))
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="JPEG", quality=92)
+
+
+def make_panel(
+    name: str, image: NDArray[np.float32], saliency: NDArray[np.float32], width: int = 400
+) -> Panel:
+    """Shrink an image and its map to what a contact sheet needs.
+
+    Args:
+        name: What to write above it.
+        image: ``(H, W, 3)``, RGB in 0..255.
+        saliency: ``(H, W)`` in 0..1.
+        width: The longest side in pixels.
+    """
+    from PIL import Image
+
+    small = Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
+    scale = min(1.0, width / max(small.size))
+    size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
+    heat = Image.fromarray(saliency.astype(np.float32)).resize(size, Image.Resampling.BOX)
+    small = small.resize(size, Image.Resampling.BOX)
+    return Panel(name, np.asarray(small), np.clip(np.asarray(heat), 0, 1))
+
+
+def write_contact_sheet(path: Path, panels: Sequence[Panel], title: str) -> None:
+    """Write a PNG that shows images, maps and overlays side by side.
+
+    Args:
+        path: The file to make or replace.
+        panels: One or more; `SHEET_LIMIT` at most are shown.
+        title: The line at the top.
+
+    Raises:
+        MsinetError: The disk refuses.
+    """
+    sheet = _draw_sheet(panels[:SHEET_LIMIT], title)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+
+
+def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """Write a PNG of the training and the validation loss over the epochs, the best one marked.
+
+    Args:
+        history: A row for each epoch: ``epoch``, ``train_loss`` and ``valid_loss``.
+        path: The file to make or replace.
+        title: The line at the top, for example the run's name.
+
+    Raises:
+        MsinetError: The disk refuses.
+    """
+    # The object interface: pyplot would start a window system and keep every figure alive.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(history) <= 30 else ""
+    for key, label, color in (
+        ("train_loss", "training", _TRAIN_COLOR),
+        ("valid_loss", "validation", _VALID_COLOR),
+    ):
+        losses = [row.get(key, float("nan")) for row in history]
+        axes.plot(epochs, losses, marker=marker, markersize=4, color=color, label=label)
+    _mark_best(axes, history)
+    if len(set(epochs)) == 1:
+        axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (KL divergence, nats)")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
+    rows = [row for row in history if np.isfinite(row.get("valid_loss", float("nan")))]
+    if not rows:
+        return
+    best = min(rows, key=lambda row: row["valid_loss"])
+    epoch, loss = best["epoch"], best["valid_loss"]
+    axes.plot(
+        [epoch],
+        [loss],
+        linestyle="",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=_VALID_COLOR,
+        markeredgewidth=1.5,
+        label=f"best: {loss:.4f}, epoch {epoch:g}",
+    )
+
+
+@lru_cache(maxsize=1)
+def _colors() -> NDArray[np.float32]:
+    from matplotlib import colormaps
+
+    return np.asarray(255 * colormaps[COLORMAP](np.arange(256))[:, :3], dtype=np.float32)
+
+
+def _draw_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
+    from PIL import Image, ImageDraw
+
+    _, columns, width = next(layout for layout in _LAYOUTS if len(panels) <= layout[0])
+    height = round(width * _aspect(panels))
+    cell = (3 * width + 2 * _GAP + _MARGIN, height + _LINE + _MARGIN)
+    rows = -(-len(panels) // columns)
+    top = _MARGIN + 2 * _LINE
+    sheet = Image.new("RGB", (columns * cell[0] + _MARGIN, top + rows * cell[1]), _BACKGROUND_COLOR)
+    draw, font = ImageDraw.Draw(sheet), _font(14)
+    _write(draw, (_MARGIN, _MARGIN - 6), title, _font(17), _INK, sheet.width - 2 * _MARGIN)
+    for column in range(min(columns, len(panels))):
+        for tile, head in enumerate(("image", "saliency map", "overlay")):
+            x = _MARGIN + column * cell[0] + tile * (width + _GAP)
+            _write(draw, (x, _MARGIN + _LINE), head, font, _FAINT, width)
+    for index, panel in enumerate(panels):
+        row, column = divmod(index, columns)
+        x, y = _MARGIN + column * cell[0], top + row * cell[1]
+        _write(draw, (x, y), panel.name, font, _INK, cell[0] - _MARGIN)
+        for tile, picture in enumerate(_tiles(panel)):
+            _paste(sheet, picture, (x + tile * (width + _GAP), y + _LINE), (width, height))
+    return sheet
+
+
+def _aspect(panels: Sequence[Panel]) -> float:
+    """Return a height over width that suits most images, so that few tiles have wide borders."""
+    return float(
+        np.clip(np.median([p.image.shape[0] / p.image.shape[1] for p in panels]), 0.4, 1.5)
+    )
+
+
+def _tiles(panel: Panel) -> list[NDArray[np.uint8]]:
+    gray = np.rint(255 * panel.saliency).astype(np.uint8)
+    heat = overlay(panel.image.astype(np.float32), panel.saliency)
+    return [panel.image, np.repeat(gray[..., None], 3, axis=2), heat]
+
+
+def _paste(
+    sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[int, int], box: tuple[int, int]
+) -> None:
+    from PIL import Image
+
+    tile = Image.fromarray(picture)
+    scale = min(box[0] / tile.width, box[1] / tile.height)
+    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
+    offset = ((box[0] - size[0]) // 2, (box[1] - size[1]) // 2)
+    sheet.paste(
+        tile.resize(size, Image.Resampling.LANCZOS), (corner[0] + offset[0], corner[1] + offset[1])
+    )
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    color: tuple[int, int, int],
+    width: int,
+) -> None:
+    """Write a line of text, without its beginning when it is too long: names end differently."""
+    shown = text
+    while len(shown) > 2 and draw.textlength(shown, font=font) > width:
+        shown = "\N{HORIZONTAL ELLIPSIS}" + shown[2:]
+    draw.text(corner, shown, font=font, fill=color)
+
+
+@lru_cache(maxsize=2)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+    from PIL import ImageFont
+
+    # Matplotlib brings a font with many scripts; Pillow's own has Latin letters only.
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
