@@ -1,0 +1,178 @@
+"""What a checkpoint is in memory, and what an open file of any format looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.state import OptimizerState, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from msinet_core.graph import Graph
+    from msinet_core.state import Tensors
+
+MOST_LISTED = 60
+"""How many tensors a message lists: every one of MSI-Net's 46 weights."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and whatever else was saved with them, canonical and free of any device.
+
+    Args:
+        graph: The network.
+        state: Canonical weights, and Adam's memory or None.
+        training: JSON-able: the trainer's position, history and configuration; None for weights
+            only.
+        metadata: JSON-able: where the weights come from (device, versions, dataset,
+            image_size [H, W], epoch, step, created ...).
+    """
+
+    graph: Graph
+    state: State
+    training: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in an open file, not read yet.
+
+    Args:
+        shape: As the file declares it; canonical.
+        dtype: As the file declares it.
+        has_checksum: Whether the file tells a damaged tensor from a whole one.
+        read: Reads and verifies it; raises `CheckpointError` with what is wrong in a few words.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    has_checksum: bool
+    read: Callable[[], NDArray[np.float32]]
+
+
+StoredTensors = Mapping[str, StoredTensor]
+
+
+@dataclass(frozen=True)
+class StoredOptimizer:
+    """Adam's memory in an open file.
+
+    Args:
+        step: The number of steps made.
+        m: First moment of each parameter.
+        v: Second moment of each parameter.
+    """
+
+    step: int
+    m: StoredTensors
+    v: StoredTensors
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An open file of any format: names and shapes are known, no tensor is read yet.
+
+    Args:
+        path: The file, for messages.
+        weights: By canonical name.
+        optimizer: Adam's memory, where it is stored and understood.
+        graph: The network it was written for, where the format tells.
+        metadata: Where the weights come from, as far as the file tells.
+        read_training: Reads what the trainer saved; None where the format holds nothing of it.
+        unused: Names that were recognized and are of no use, such as another optimizer's memory.
+        files: What it consists of on disk, where that is not `path` alone.
+    """
+
+    path: Path
+    weights: StoredTensors
+    optimizer: StoredOptimizer | None = None
+    graph: Graph | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    read_training: Callable[[], Mapping[str, Any] | None] = lambda: None
+    unused: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes it takes on disk."""
+        return sum(file.stat().st_size for file in self.files or (self.path,))
+
+    def groups(self, graph: Graph) -> Mapping[str, StoredTensors]:
+        """Give every stored tensor, in groups named as in the native format.
+
+        Args:
+            graph: Whose order of computation the tensors are sorted by; others come last.
+        """
+        groups = {"weights": self.weights}
+        if self.optimizer is not None:
+            groups |= {"optimizer/m": self.optimizer.m, "optimizer/v": self.optimizer.v}
+        places = {parameter.name: place for place, parameter in enumerate(graph.parameters)}
+        return {
+            group: {
+                name: stored[name]
+                for name in sorted(stored, key=lambda name: (places.get(name, len(places)), name))
+            }
+            for group, stored in groups.items()
+        }
+
+    def weights_only(self) -> Archive:
+        """Leave out Adam's memory, so that it is not read."""
+        return replace(self, optimizer=None)
+
+    def mismatches(self, graph: Graph) -> list[str]:
+        """List every way in which the stored tensors do not fit a graph, from their shapes alone.
+
+        Args:
+            graph: The network they are for.
+        """
+        # State.mismatches looks at names and shapes only, and stored tensors have both.
+        return State.mismatches(cast("State", self), graph)
+
+    def read_state(self, graph: Graph) -> State:
+        """Read and verify every tensor, after comparing the declared shapes with the graph's.
+
+        Args:
+            graph: The network they are for.
+
+        Raises:
+            CheckpointError: Lists every tensor that does not fit, or every one that is damaged.
+        """
+        mismatches = self.mismatches(graph)
+        if mismatches:
+            raise CheckpointError(
+                f"{self.path} does not fit the network:\n"
+                f"{bullet_list(mismatches, MOST_LISTED)}\n"
+                f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
+            )
+        damage: list[str] = []
+        tensors = {
+            group: _read_all(group, stored, damage) for group, stored in self.groups(graph).items()
+        }
+        if damage:
+            raise CheckpointError(
+                f"{self.path} is damaged:\n{bullet_list(damage, MOST_LISTED)}\n"
+                f"Copy or download it again, or use another checkpoint."
+            )
+        memory = None
+        if self.optimizer is not None:
+            memory = OptimizerState(
+                self.optimizer.step, tensors["optimizer/m"], tensors["optimizer/v"]
+            )
+        return State(tensors["weights"], memory)
+
+
+def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:
+    tensors = {}
+    for name, tensor in stored.items():
+        try:
+            tensors[name] = tensor.read()
+        except CheckpointError as error:
+            damage.append(f"{group}/{name}: {error}")
+    return tensors

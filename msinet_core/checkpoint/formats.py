@@ -1,0 +1,143 @@
+"""Every format that can be read, in one table, and reading without knowing which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from msinet_core.checkpoint import hdf5, keras_vgg16, native, tf1
+from msinet_core.checkpoint.archive import MOST_LISTED, Archive, Checkpoint
+from msinet_core.checkpoint.compare import graph_differences
+from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.graph import Graph
+from msinet_core.network import msinet
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that holds weights.
+
+    Args:
+        name: What the command line calls it.
+        title: What people call it.
+        matches: Tells from content and name whether a path is in this format.
+        open: Opens it; see `Archive`.
+        encoder_only: Whether it holds a pretrained encoder and not the whole network.
+    """
+
+    name: str
+    title: str
+    matches: Callable[[Path], bool]
+    open: Callable[[Path], AbstractContextManager[Archive]]
+    encoder_only: bool = False
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("msinet", "MSI-Net checkpoint (*.msinet.h5)", native.matches, native.open_archive),
+    Format(
+        "tf1", "TensorFlow checkpoint (PREFIX.index, PREFIX.data-*)", tf1.matches, tf1.open_archive
+    ),
+    Format(
+        "vgg16",
+        "Keras VGG16 weights (*.h5)",
+        keras_vgg16.matches,
+        keras_vgg16.open_archive,
+        encoder_only=True,
+    ),
+)
+"""The first that matches reads the file."""
+
+
+def find_format(path: Path) -> Format:
+    """Find out which format a file is in, from its content and its name.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
+
+    Raises:
+        CheckpointError: There is no such file, or it is in none of the formats.
+    """
+    for candidate in FORMATS:
+        if candidate.matches(path):
+            return candidate
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name a checkpoint file in it.")
+    if not path.exists():
+        raise CheckpointError(f"There is no file {path}. Check the name and the folder.")
+    if not path.is_file() or path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty or no plain file. Copy or download it again.")
+    known = bullet_list([candidate.title for candidate in FORMATS])
+    if hdf5.is_hdf5(path):
+        what = "an HDF5 file, but in no format that is known here"
+    else:
+        what = "in no format that is known here"
+    raise CheckpointError(f"{path} is {what}. Known are:\n{known}")
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a native checkpoint whole: weights, Adam's memory and the trainer's record.
+
+    Args:
+        path: A file that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: It is not native, damaged (which tensors), or incomplete.
+    """
+    path = Path(path)
+    found = find_format(path)
+    if found.name != "msinet":
+        raise CheckpointError(
+            f"{path} is a {found.title}: it holds weights to start from, and no training run to "
+            f"continue. Pass it to --init or --weights."
+        )
+    with found.open(path) as archive:
+        graph = _own_graph(archive)
+        return Checkpoint(
+            graph, archive.read_state(graph), archive.read_training(), archive.metadata
+        )
+
+
+def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
+    """Read the weights alone from a file in any known format; Adam's memory is not touched.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
+        graph: The network that they must fit; None: the file's own, or the published one where the
+            format holds none.
+
+    Raises:
+        CheckpointError: The file cannot be read, or does not fit; every mismatch is listed.
+    """
+    path = Path(path)
+    found = find_format(path)
+    with found.open(path) as opened:
+        archive = opened.weights_only()
+        if graph is None:
+            graph = _own_graph(archive)
+        elif archive.graph is not None:
+            _require_equal(archive, graph)
+        if found.encoder_only and archive.mismatches(graph):
+            raise CheckpointError(
+                f"{path} is a {found.title}: it holds an encoder and not the whole network. "
+                f"Train from it with --init {path}"
+            )
+        return Checkpoint(graph, archive.read_state(graph), metadata=archive.metadata)
+
+
+def _own_graph(archive: Archive) -> Graph:
+    return msinet() if archive.graph is None else archive.graph
+
+
+def _require_equal(archive: Archive, graph: Graph) -> None:
+    assert archive.graph is not None
+    differences = graph_differences(archive.graph, graph)
+    if differences:
+        lines = differences + archive.mismatches(graph)
+        raise CheckpointError(
+            f"{archive.path} was written for another network (fingerprint "
+            f"{archive.graph.fingerprint}, needed {graph.fingerprint}):\n"
+            f"{bullet_list(lines, MOST_LISTED)}\n"
+            f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
+        )

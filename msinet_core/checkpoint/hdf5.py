@@ -1,0 +1,145 @@
+"""Opening HDF5 files that may be damaged or hostile, for every format that is HDF5 inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from msinet_core.errors import CheckpointError, MsinetError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+MAX_DEPTH = 32
+"""Groups inside groups; far more than any network's names need."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Tell whether a file begins as HDF5 files do.
+
+    Args:
+        path: Any path.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(SIGNATURE)) == SIGNATURE
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; whatever the library raises inside becomes a sentence.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is not HDF5, or truncated, or damaged.
+    """
+    if not is_hdf5(path):
+        raise CheckpointError(
+            f"{path} is not an HDF5 file: it does not begin with the HDF5 signature. It was cut "
+            f"off or is something else; copy or download it again."
+        )
+    # Writers replace files in one step, so readers need no lock, and a read-only network folder
+    # often has none to give.
+    with (
+        damage(f"{path} cannot be read as HDF5", "Copy or download it again."),
+        h5py.File(path, "r", locking=False) as file,
+    ):
+        yield file
+
+
+@contextmanager
+def damage(subject: str, advice: str = "") -> Iterator[None]:
+    """Turn what h5py raises over a damaged file into `CheckpointError`.
+
+    The HDF5 library reports broken structures through many kinds of exceptions, depending on
+    where it stumbles, so all of them are taken here; the original one is chained.
+
+    Args:
+        subject: What was read, with its verb: "x.h5 cannot be read".
+        advice: What to do next.
+
+    Raises:
+        CheckpointError: Anything but `MsinetError` was raised inside.
+    """
+    try:
+        yield
+    except MsinetError:
+        raise
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        reason = text.splitlines()[0]
+        kind = "it is truncated" if "truncated file" in reason else "it is damaged"
+        raise CheckpointError(f"{subject}: {kind} ({reason}). {advice}".rstrip()) from error
+
+
+def datasets(group: h5py.Group, path: Path) -> dict[str, h5py.Dataset]:
+    """Find every dataset below a group, by its name relative to it, following hard links only.
+
+    Args:
+        group: Where to begin.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: There is a link out of the file, a link that is not a plain one, a loop, or
+            a dataset whose values lie elsewhere.
+    """
+    found: dict[str, h5py.Dataset] = {}
+    seen: set[Any] = set()
+
+    def walk(parent: h5py.Group, prefix: str, depth: int) -> None:
+        for key in parent:
+            name = f"{prefix}{key}"
+            item = hard_link(parent, key, path)
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen or depth == MAX_DEPTH:
+                raise refusal(path, name, "a loop or a second link to one object")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                walk(item, f"{name}/", depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                if item.is_virtual or item.external:
+                    raise refusal(path, name, "a dataset whose values lie in other files")
+                found[name] = item
+            else:
+                raise refusal(path, name, "a named datatype")
+
+    walk(group, "", 0)
+    return found
+
+
+def hard_link(parent: h5py.Group, key: str, path: Path) -> Any:
+    """Return a group's member, refusing soft and external links before they are followed.
+
+    Args:
+        parent: The group.
+        key: The member's name.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: It is not a hard link.
+    """
+    link = parent.get(key, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
+        raise refusal(path, f"{parent.name.rstrip('/')}/{key}", kind)
+    return parent[key]
+
+
+def refusal(path: Path, name: str, what: str) -> CheckpointError:
+    """Word the refusal of something that no checkpoint needs and that could reach other files.
+
+    Args:
+        path: The file.
+        name: Where in it.
+        what: What stands there.
+    """
+    return CheckpointError(
+        f"{path} is refused: '{name}' is {what}, which no checkpoint needs. "
+        f"Use a file from a source you trust."
+    )

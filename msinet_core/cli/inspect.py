@@ -1,0 +1,121 @@
+"""``msinet-run inspect``: what a checkpoint file holds and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msinet_core.cli.options import json_option
+from msinet_core.errors import CheckpointError, bullet_list
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def inspect(file: Path, as_json: bool) -> None:
+    """Show what FILE holds: network, origin, every tensor, and whether it is whole.
+
+    FILE is a checkpoint in any format that msinet reads; for a TensorFlow checkpoint, its prefix
+    or one of its files. Exits with 1 when anything in it is damaged.
+    """
+    from msinet_core.checkpoint import describe
+
+    description = describe(file)
+    if as_json:
+        click.echo(json.dumps(description, indent=2))
+    else:
+        _show(description)
+    if description["damage"]:
+        raise CheckpointError(
+            f"{description['file']} is damaged:\n{bullet_list(description['damage'])}\n"
+            f"Copy or download it again, or use another checkpoint."
+        )
+
+
+def _show(description: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    # A pipe gets every column whole: what reads it does not care about a terminal's width.
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(_facts(description))
+    console.print(_tensors(description["tensors"]))
+
+
+def _facts(description: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {
+        "file": f"{description['file']}  ({description['bytes']:,} bytes)",
+        "format": description["title"],
+        "network": _network(description),
+        **{key.replace("_", " "): _plain(value) for key, value in _origin(description).items()},
+    }
+    if description["optimizer_step"] is not None:
+        rows["optimizer"] = f"Adam, after {description['optimizer_step']:,} steps"
+    if description["training"] is not None:
+        rows["training"] = "can be resumed; holds " + ", ".join(description["training"])
+    if description["unused"]:
+        rows["not used"] = ", ".join(description["unused"])
+    for key, value in rows.items():
+        table.add_row(key, Text(value))
+    return table
+
+
+def _network(description: Mapping[str, Any]) -> str:
+    name = "MSI-Net as published" if description["published"] else "not MSI-Net as published"
+    graph = description["graph"]
+    if graph is None:
+        return f"{name}, judged by names and shapes; the format holds no network"
+    return f"{name}, fingerprint {graph['fingerprint']}, {graph['parameters']:,} parameters"
+
+
+def _origin(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata, the best known first."""
+    metadata = description["metadata"]
+    order = ("device", "versions", "msinet", "created", "dataset", "image_size", "epoch", "step")
+    first = {key: metadata[key] for key in order if key in metadata}
+    return {**first, **metadata}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return " x ".join(_plain(entry) for entry in value)
+    return "not known" if value is None else str(value)
+
+
+def _tensors(rows: list[Mapping[str, Any]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("tensor", "shape", "type", "checksum")
+    for heading in ("min", "max", "mean"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        checksum = row["checksum"]
+        if row["not_finite"]:
+            checksum += f", {row['not_finite']} NaN or infinite"
+        style = "red" if checksum not in ("ok", "none") else ""
+        numbers = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("min", "max", "mean"))
+        table.add_row(
+            Text(f"{row['group']}/{row['name']}"),
+            " x ".join(str(axis) for axis in row["shape"]),
+            row["dtype"],
+            Text(checksum, style=style),
+            *numbers,
+        )
+    return table
