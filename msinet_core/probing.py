@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msinet_core.device import Hardware
 
@@ -25,6 +25,19 @@ COMMAND_TIMEOUT = 2.0
 """Seconds that a command may take; those that probes ask answer in hundredths."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+
+class PciDevice(NamedTuple):
+    """A card as Linux lists it.
+
+    Args:
+        device: Its device number, for example ``"0x0063"``.
+        kind: Its class; display controllers begin with ``"0x03"``.
+    """
+
+    device: str
+    kind: str
 
 
 def distribution_version(name: str) -> str | None:
@@ -63,6 +76,22 @@ def missing_requirements(requirements: Sequence[str]) -> list[str]:
     return sentences
 
 
+def fits(version: str, specifier: str) -> bool:
+    """Tell whether a version is among those wanted; one that cannot be read is not.
+
+    Args:
+        version: For example ``"2.21.0"``; development versions are admitted.
+        specifier: For example ``">=2.18,<2.20"`` (PEP 440).
+    """
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion
+
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidVersion:  # some versions of packaging raise it, some answer False
+        return False
+
+
 def command_output(*command: str, timeout: float = COMMAND_TIMEOUT) -> str:
     """Run a command and return what it prints; empty if it is missing, fails or takes too long.
 
@@ -85,6 +114,35 @@ def command_output(*command: str, timeout: float = COMMAND_TIMEOUT) -> str:
     return done.stdout.strip()
 
 
+def file_text(path: str | Path) -> str:
+    """Return a text file's content; empty if it cannot be read.
+
+    Args:
+        path: The file, often one that only some systems have.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def pci_devices(vendor: str) -> list[PciDevice]:
+    """List a maker's cards, whether a driver is loaded for them or not; Linux only.
+
+    Args:
+        vendor: The maker's number, for example ``"0x10de"``.
+    """
+    try:
+        folders = sorted(_PCI_DEVICES.iterdir())
+    except OSError:
+        return []
+    return [
+        PciDevice(file_text(folder / "device").strip(), file_text(folder / "class").strip())
+        for folder in folders
+        if file_text(folder / "vendor").strip() == vendor
+    ]
+
+
 def cpu_hardware() -> Hardware:
     """Describe the processor: its name, the cores and the bytes that this process may use."""
     return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
@@ -101,7 +159,7 @@ def _shortfall(requirement: Requirement) -> list[str]:
     if version is None:
         needs = f" (needs {wanted})" if wanted else ""
         return [f"{requirement.name} is not installed{needs}."]
-    if requirement.specifier.contains(version, prereleases=True):
+    if not wanted or fits(version, wanted):
         return []
     return [f"{requirement.name} {version} is installed, which does not fit (needs {wanted})."]
 
@@ -114,7 +172,7 @@ def _cpu_name() -> str:
 
 
 def _cpuinfo(key: str) -> str:
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
+    for line in file_text(Path("/proc/cpuinfo")).splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()
@@ -134,11 +192,11 @@ def _available_cores() -> int | None:
 
 def _cpu_quotas() -> Iterator[tuple[int, int]]:
     for group in _control_groups():
-        values = _read(group / "cpu.max").split()
+        values = file_text(group / "cpu.max").split()
         if len(values) == 2 and values[0].isdigit() and values[1].isdigit():
             yield int(values[0]), max(1, int(values[1]))
-    quota = _read(_CGROUPS / "cpu" / "cpu.cfs_quota_us").strip()
-    period = _read(_CGROUPS / "cpu" / "cpu.cfs_period_us").strip()
+    quota = file_text(_CGROUPS / "cpu" / "cpu.cfs_quota_us").strip()
+    period = file_text(_CGROUPS / "cpu" / "cpu.cfs_period_us").strip()
     if quota.isdigit() and period.isdigit():  # -1 means no limit
         yield int(quota), max(1, int(period))
 
@@ -150,7 +208,7 @@ def _available_memory() -> int | None:
     files = [group / "memory.max" for group in _control_groups()]
     files.append(_CGROUPS / "memory" / "memory.limit_in_bytes")
     for file in files:
-        value = _read(file).strip()
+        value = file_text(file).strip()
         if value.isdigit():  # "max" means no limit
             limits.append(int(value))
     return min((limit for limit in limits if limit > 0), default=None)
@@ -158,18 +216,11 @@ def _available_memory() -> int | None:
 
 def _control_groups() -> Iterator[Path]:
     """Yield this process's control group (version 2) and those around it, innermost first."""
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
+    for line in file_text(Path("/proc/self/cgroup")).splitlines():
         if line.startswith("0::/"):
             group = _CGROUPS / line.removeprefix("0::/")
             yield group
             yield from (parent for parent in group.parents if _CGROUPS in (parent, *parent.parents))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,29 @@
+"""The device `cpu`: TensorFlow on the processor, on every system that has TensorFlow.
+
+This module is light: it only describes the device.
+"""
+
+from __future__ import annotations
+
+from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.hookspecs import Register, hookimpl
+from msinet_cpu.probe import REQUIRES, probe
+
+SPEC = DeviceSpec(
+    name="cpu",
+    summary="TensorFlow on the processor",
+    framework="TensorFlow",
+    factory="msinet_cpu.device:CpuDevice",
+    probe=probe,
+    data_format="NHWC",
+    kernel_layout="HWIO",
+    requires=REQUIRES,
+    priority=10,
+    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16")),
+)
+
+
+@hookimpl
+def msinet_register_devices(register: Register) -> None:
+    """Bring the device `cpu`."""
+    register(SPEC)

@@ -1,0 +1,29 @@
+"""The device `cuda`: TensorFlow on NVIDIA GPUs, in NCHW.
+
+This module is light: it only describes the device.
+"""
+
+from __future__ import annotations
+
+from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.hookspecs import Register, hookimpl
+from msinet_cuda_nchw.probe import REQUIRES, probe
+
+SPEC = DeviceSpec(
+    name="cuda",
+    summary="TensorFlow on NVIDIA GPUs",
+    framework="TensorFlow",
+    factory="msinet_cuda_nchw.device:CudaDevice",
+    probe=probe,
+    data_format="NCHW",
+    kernel_layout="HWIO",
+    requires=REQUIRES,
+    priority=300,
+    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+)
+
+
+@hookimpl
+def msinet_register_devices(register: Register) -> None:
+    """Bring the device `cuda`."""
+    register(SPEC)

@@ -1,0 +1,29 @@
+"""The device `tpu`: TensorFlow on Google's TPUs, in NHWC.
+
+This module is light: it only describes the device.
+"""
+
+from __future__ import annotations
+
+from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.hookspecs import Register, hookimpl
+from msinet_tpu.probe import REQUIRES, probe
+
+SPEC = DeviceSpec(
+    name="tpu",
+    summary="TensorFlow on Google's TPUs",
+    framework="TensorFlow",
+    factory="msinet_tpu.device:TpuDevice",
+    probe=probe,
+    data_format="NHWC",
+    kernel_layout="HWIO",
+    requires=REQUIRES,
+    priority=400,
+    capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
+)
+
+
+@hookimpl
+def msinet_register_devices(register: Register) -> None:
+    """Bring the device `tpu`."""
+    register(SPEC)

@@ -67,6 +67,14 @@ def test_a_development_version_counts(site: Path) -> None:
     assert probing.missing_requirements(["nightly>=2.16"]) == []
 
 
+def test_a_version_that_cannot_be_read_does_not_fit(site: Path) -> None:
+    install(site, "odd", "no-version")
+    assert probing.missing_requirements(["odd"]) == []
+    assert probing.missing_requirements(["odd>=1"]) == [
+        "odd no-version is installed, which does not fit (needs >=1)."
+    ]
+
+
 def test_missing_and_unfit_requirements_get_a_sentence_each(site: Path) -> None:
     install(site, "old", "1.0")
     assert probing.missing_requirements(["old>=2", "absent>=3,<4", "bare", "fits best"]) == [
@@ -114,7 +122,7 @@ def test_this_machine_has_a_processor() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Files that the probe reads instead of this machine's."""
     files: dict[str, str] = {}
-    monkeypatch.setattr(probing, "_read", lambda path: files.get(path.as_posix(), ""))
+    monkeypatch.setattr(probing, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
     return files
 
 
@@ -157,6 +165,31 @@ def test_limits_of_an_older_container(
     hardware = probing.cpu_hardware()
     assert hardware.cores == 2
     assert hardware.memory == 2097152
+
+
+def test_files_that_cannot_be_read_are_empty(tmp_path: Path) -> None:
+    tmp_path.joinpath("bytes").write_bytes(b"a\xff")
+    assert probing.file_text(tmp_path) == ""
+    assert probing.file_text(tmp_path / "absent") == ""
+    assert probing.file_text(tmp_path / "bytes") == "a\N{REPLACEMENT CHARACTER}"
+
+
+def test_cards_of_a_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_PCI_DEVICES", tmp_path)
+    for slot, vendor in [("0000:00:05.0", "0x1ae0"), ("0000:00:04.0", "0x10de"), ("bad", None)]:
+        folder = tmp_path / slot
+        folder.mkdir()
+        if vendor:
+            folder.joinpath("vendor").write_text(f"{vendor}\n")
+            folder.joinpath("device").write_text("0x0063\n")
+            folder.joinpath("class").write_text("0x088000\n")
+    assert probing.pci_devices("0x1ae0") == [probing.PciDevice("0x0063", "0x088000")]
+    assert probing.pci_devices("0xffff") == []
+
+
+def test_no_cards_where_none_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_PCI_DEVICES", tmp_path / "absent")
+    assert probing.pci_devices("0x10de") == []
 
 
 def test_probing_imports_nothing_heavy() -> None:

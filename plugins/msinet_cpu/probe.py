@@ -1,0 +1,28 @@
+"""Whether TensorFlow is installed for the processor."""
+
+from __future__ import annotations
+
+from msinet_core.device import Probe
+from msinet_core.probing import cpu_hardware
+from msinet_tensorflow.probe import tensorflow_probe
+from msinet_tensorflow.versions import installed_wheels
+
+OLDEST_TENSORFLOW = "2.16"
+INSTALL = 'pip install "msinet[cpu]"'
+REQUIRES = (
+    f"tensorflow-cpu>={OLDEST_TENSORFLOW}; "
+    "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    f"tensorflow>={OLDEST_TENSORFLOW}; sys_platform != 'linux' or platform_machine != 'x86_64'",
+)
+"""What ``pip install "msinet[cpu]"`` brings."""
+
+
+def probe() -> Probe:
+    """Look for TensorFlow; any of its distributions computes on the processor."""
+    hardware = (cpu_hardware(),)
+    wheel = next(iter(installed_wheels()), None)
+    if wheel is None:
+        return tensorflow_probe(REQUIRES, INSTALL, hardware)
+    # Another distribution than the extra's would be installed over this one.
+    wanted = f"{wheel}>={OLDEST_TENSORFLOW}"
+    return tensorflow_probe((wanted,), f'pip install --upgrade "{wanted}"', hardware)

@@ -1,0 +1,95 @@
+"""Whether this is a Mac with Apple silicon, and its TensorFlow fits its tensorflow-metal."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+
+from msinet_core.device import Availability, Hardware, Probe
+from msinet_core.probing import command_output
+from msinet_tensorflow.probe import (
+    framework_version,
+    hardware_missing,
+    tensorflow_probe,
+    without_compute_part,
+)
+from msinet_tensorflow.versions import METAL, METAL_TENSORFLOW, import_trouble
+
+_ON_A_MAC = "sys_platform == 'darwin' and platform_machine == 'arm64' and python_version < '3.13'"
+REQUIRES = (f"{METAL_TENSORFLOW}; {_ON_A_MAC}", f"{METAL}==1.2.*; {_ON_A_MAC}")
+"""What ``pip install "msinet[metal]"`` brings."""
+
+INSTALL = 'pip install "msinet[metal]"'
+OLDEST_MACOS = 12
+FIRST_PYTHON_WITHOUT_WHEELS = (3, 13)
+
+
+def probe() -> Probe:
+    """Look for Apple silicon, macOS, Python and the pair of packages."""
+    elsewhere = _wrong_platform()
+    if elsewhere:
+        return elsewhere
+    trouble = import_trouble()
+    if trouble:  # breaks every TensorFlow device: said first, its cure helps in any case
+        return Probe(
+            Availability.NOT_HERE,
+            trouble.reason,
+            trouble.cure,
+            framework_version(),
+            (apple_gpu(),),
+        )
+    return without_compute_part("metal", _packages())
+
+
+def apple_gpu() -> Hardware:
+    """Describe the GPU of a Mac with Apple silicon; its memory is the Mac's."""
+    name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
+    memory = command_output("sysctl", "-n", "hw.memsize")
+    # The registry answers in hundredths of a second, system_profiler in half a second or more.
+    registry = command_output("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
+    cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
+    return Hardware(
+        name=f"{name or 'Apple silicon'} GPU",
+        cores=int(cores[1]) if cores else None,
+        memory=int(memory) if memory.isdigit() else None,
+    )
+
+
+def _wrong_platform() -> Probe | None:
+    if sys.platform != "darwin":
+        return hardware_missing(
+            f"Metal is Apple's, and this is {platform.system() or sys.platform}.",
+            f"On a Mac with Apple silicon: {INSTALL}",
+        )
+    if platform.machine() != "arm64":
+        if command_output("sysctl", "-n", "sysctl.proc_translated") == "1":
+            return hardware_missing(
+                "This Python is built for Intel Macs and runs translated by Rosetta.",
+                f"Install a Python for Apple silicon (arm64), and there: {INSTALL}",
+            )
+        return hardware_missing(
+            f"This Mac has a processor of type {platform.machine()}, not Apple silicon.",
+            f"On a Mac with Apple silicon: {INSTALL}",
+        )
+    release = platform.mac_ver()[0]
+    major = release.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST_MACOS:
+        return hardware_missing(
+            f"{METAL} needs macOS {OLDEST_MACOS} or later, and this is macOS {release}.",
+            f"Update macOS, then: {INSTALL}",
+        )
+    return None
+
+
+def _packages() -> Probe:
+    hardware = (apple_gpu(),)
+    if sys.version_info[:2] >= FIRST_PYTHON_WITHOUT_WHEELS:
+        return Probe(
+            Availability.NOT_HERE,
+            f"{METAL} has no wheel for Python {platform.python_version()} (needs 3.12 or older).",
+            f"Make an environment with Python 3.12, and there: {INSTALL}",
+            framework_version(),
+            hardware,
+        )
+    return tensorflow_probe(REQUIRES, INSTALL, hardware)

@@ -1,0 +1,66 @@
+"""What the probes of TensorFlow devices share; light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msinet_core import __version__
+from msinet_core.device import Availability, Hardware, Probe
+from msinet_core.probing import missing_requirements
+from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
+
+
+def framework_version() -> str | None:
+    """Return the version of the installed TensorFlow; None if there is none."""
+    return next(iter(installed_wheels().values()), None)
+
+
+def tensorflow_probe(
+    requirements: Sequence[str], install: str, hardware: tuple[Hardware, ...]
+) -> Probe:
+    """Answer for a device whose hardware is here, from the packages that it needs.
+
+    Args:
+        requirements: Requirement strings (PEP 508).
+        install: The command that installs them.
+        hardware: What the device would compute on.
+    """
+    availability, reason, cure = Availability.INSTALLED, "", ""
+    if trouble := import_trouble():
+        availability, reason, cure = Availability.NOT_HERE, trouble.reason, trouble.cure
+    elif missing := missing_requirements(requirements):
+        availability, reason, cure = Availability.NOT_HERE, " ".join(missing), install
+    elif remark := overlap(install):
+        reason, cure = remark.reason, remark.cure
+    return Probe(availability, reason, cure, framework_version(), hardware)
+
+
+def hardware_missing(reason: str, cure: str) -> Probe:
+    """Answer for a device whose hardware or platform is not here.
+
+    Args:
+        reason: A sentence.
+        cure: Where to go, with the command to run there.
+    """
+    return Probe(Availability.NOT_HERE, reason, cure, framework_version())
+
+
+def without_compute_part(device: str, probe: Probe) -> Probe:
+    """Take back the promise of a probe whose device this version of msinet cannot open yet.
+
+    Args:
+        device: The device's name.
+        probe: What hardware and packages say; kept as it is where the hardware is missing.
+    """
+    if not probe.hardware:
+        return probe
+    reason = f"This version of msinet ({__version__}) brings no compute part for '{device}' yet."
+    if probe.reason:
+        reason += f" Besides, {probe.reason}"
+    return Probe(
+        Availability.NOT_HERE,
+        reason,
+        "Use --device cpu.",
+        probe.framework_version,
+        probe.hardware,
+    )

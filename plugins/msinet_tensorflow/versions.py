@@ -1,0 +1,149 @@
+"""Which TensorFlow is installed and whether it can be imported, from package metadata alone.
+
+A tensorflow-metal that does not fit makes ``import tensorflow`` itself raise NotFoundError, so that
+no device of TensorFlow works, the processor included; hence the check comes before the import.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msinet_core.errors import DeviceUnavailableError
+from msinet_core.probing import distribution_version, fits
+
+WHEELS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-tpu",
+    "tensorflow-rocm",
+    "tf-nightly",
+    "tf-nightly-cpu",
+)
+"""The distributions that install the package ``tensorflow``, each over the files of the others."""
+
+METAL = "tensorflow-metal"
+
+
+@dataclass(frozen=True)
+class MetalRelease:
+    """What one release of tensorflow-metal loads with.
+
+    Args:
+        releases: The versions of tensorflow-metal that this is about.
+        tensorflow: The versions of TensorFlow it loads with.
+        words: The same for people.
+    """
+
+    releases: str
+    tensorflow: str
+    words: str
+
+
+METAL_RELEASES = (
+    MetalRelease("<1.2", tensorflow=">=2.15.1,<2.18", words="2.15.1 to 2.17"),
+    MetalRelease(">=1.2,<1.3", tensorflow=">=2.15.1,<2.20", words="2.18 or 2.19"),
+)
+"""Oldest first; releases later than the last are taken to load.
+
+Source: symbols and install names in the wheels for macOS arm64. 1.1.0 misses a tsl LogMessage
+symbol from TensorFlow 2.18 on; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, gone in 2.20. It
+loads with 2.15.1 to 2.17 too, for which msinet has no table of its kernels, so those are not told.
+"""
+
+METAL_TENSORFLOW = "tensorflow>=2.18,<2.20"
+"""What the metal device needs: the versions whose Metal kernels are known."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why TensorFlow cannot be imported.
+
+    Args:
+        reason: A sentence.
+        cure: A command.
+    """
+
+    reason: str
+    cure: str
+
+
+def installed_wheels() -> Mapping[str, str]:
+    """Return the version of each installed distribution that brings TensorFlow."""
+    found = {name: distribution_version(name) for name in WHEELS}
+    return {name: version for name, version in found.items() if version}
+
+
+def import_trouble() -> Trouble | None:
+    """Tell why ``import tensorflow`` would fail, as far as metadata show; None if it should not."""
+    return _metal_trouble() or _lost_files()
+
+
+def check_versions() -> None:
+    """Refuse to import a TensorFlow that cannot be imported.
+
+    Raises:
+        DeviceUnavailableError: Says why, and the command that cures it.
+    """
+    trouble = import_trouble()
+    if trouble:
+        raise DeviceUnavailableError(
+            f"TensorFlow cannot be imported: {trouble.reason} Run: {trouble.cure}"
+        )
+
+
+def overlap(install: str) -> Trouble | None:
+    """Tell when several TensorFlow distributions are installed over each other's files.
+
+    Args:
+        install: The command that installs the right one.
+    """
+    wheels = installed_wheels()
+    if len(wheels) < 2:
+        return None
+    names = " and ".join(f"{name} {version}" for name, version in wheels.items())
+    return Trouble(
+        f"{names} are installed over each other's files; which one is imported is luck.",
+        f"pip uninstall --yes {' '.join(wheels)} && {install}",
+    )
+
+
+def _metal_trouble() -> Trouble | None:
+    metal, wheels = distribution_version(METAL), installed_wheels()
+    if metal is None:
+        return None
+    release = next((entry for entry in METAL_RELEASES if fits(metal, entry.releases)), None)
+    for name, version in wheels.items():
+        if release is not None and not fits(version, release.tensorflow):
+            return Trouble(
+                f"{METAL} {metal} does not load with {name} {version} (needs {release.words}).",
+                _metal_cure(release),
+            )
+    return None
+
+
+def _metal_cure(release: MetalRelease) -> str:
+    if sys.version_info >= (3, 13):  # no TensorFlow that fits was built for it
+        return f"pip uninstall --yes {METAL}"
+    newer = f' "{METAL}==1.2.*"' if release is not METAL_RELEASES[-1] else ""
+    return f'pip install "{METAL_TENSORFLOW}"{newer}'
+
+
+def _lost_files() -> Trouble | None:
+    """Find a TensorFlow whose files went when another distribution of it was uninstalled."""
+    wheels = installed_wheels()
+    if not wheels:
+        return None
+    try:
+        spec = importlib.util.find_spec("tensorflow")
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None and spec.origin is not None:
+        return None
+    name, version = next(iter(wheels.items()))
+    return Trouble(
+        f"{name} {version} is recorded as installed, but its files are not there.",
+        f'pip install --force-reinstall --no-deps "{name}=={version}"',
+    )

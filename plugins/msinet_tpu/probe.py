@@ -1,0 +1,67 @@
+"""Whether this is a TPU VM, or one that was given a TPU, with a TensorFlow for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+from msinet_core.device import Hardware, Probe
+from msinet_core.probing import pci_devices
+from msinet_tensorflow.probe import hardware_missing, tensorflow_probe, without_compute_part
+
+REQUIRES = ("tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",)
+"""What ``pip install "msinet[tpu]"`` brings."""
+
+INSTALL = 'pip install "msinet[tpu]"'
+GOOGLE = "0x1ae0"
+
+CHIPS = {
+    "0x0027": "TPU v2 or v3",
+    "0x0056": "TPU",
+    "0x005e": "TPU v4",
+    "0x0062": "TPU v5p",
+    "0x0063": "TPU v5e",
+    "0x006f": "TPU v6e",
+    "0x0076": "TPU7x",
+}
+"""PCI device numbers; Google's network cards bear the same maker's number.
+
+Source: jax/_src/hardware_utils.py.
+"""
+
+ENVIRONMENT = ("TPU_ACCELERATOR_TYPE", "TPU_NAME", "COLAB_TPU_ADDR")
+"""Variables that name a TPU: on TPU VMs and in their containers, and for one in the network."""
+
+
+def probe() -> Probe:
+    """Look for TPU chips, for a TPU's name in the environment, and for the packages."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return hardware_missing(
+            "TPUs are used from Linux on x86-64, and this is "
+            f"{platform.system() or sys.platform} on {platform.machine()}.",
+            f"On a Google Cloud TPU VM: {INSTALL}",
+        )
+    hardware = tuple(tpu_chips()) or tuple(_named_in_environment())
+    if not hardware:
+        return hardware_missing(
+            "There is no TPU on this machine (no TPU chip, and none of "
+            f"{', '.join(ENVIRONMENT)} is set).",
+            f"On a Google Cloud TPU VM: {INSTALL}",
+        )
+    return without_compute_part("tpu", tensorflow_probe(REQUIRES, INSTALL, hardware))
+
+
+def tpu_chips() -> Iterator[Hardware]:
+    """Describe the TPU chips that are plugged into this machine."""
+    kinds = Counter(CHIPS[card.device] for card in pci_devices(GOOGLE) if card.device in CHIPS)
+    for name, count in sorted(kinds.items()):
+        yield Hardware(name if count == 1 else f"{count} x {name}")
+
+
+def _named_in_environment() -> Iterator[Hardware]:
+    name = next((os.environ[key] for key in ENVIRONMENT if os.environ.get(key)), "")
+    if name:
+        yield Hardware(f"TPU {name}")
