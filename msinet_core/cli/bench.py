@@ -1,0 +1,148 @@
+"""``msinet-run bench``: how fast this machine's devices are."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msinet_core.cli.options import DEVICE_KEY, SizeType, precision_option
+
+if TYPE_CHECKING:
+    from msinet_core.device import DeviceSpec
+
+
+@click.command()
+@click.option(
+    "--device",
+    "-d",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Device to measure; several are measured after one another. Default: all that are ready.",
+)
+@precision_option
+@click.option(
+    "--image-size",
+    type=SizeType(),
+    metavar="HxW",
+    default="240x320",
+    show_default=True,
+    help="Height and width of the network's input.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images in a batch."
+)
+@click.option(
+    "--width",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Scale the channels; 1 is the published network.",
+)
+@click.option(
+    "--images", type=click.IntRange(1), default=24, show_default=True, help="Images in each round."
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Rounds; medians are shown.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write everything that was measured; - prints it.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the rates as a PNG.",
+)
+def bench(
+    names: tuple[str, ...], json_file: Path | None, plot_file: Path | None, **options: Any
+) -> None:
+    """Measure images per second of training and prediction.
+
+    For each device: the bare compiled step on an image in memory, and in turn with it the trainer
+    on JPEG files and the prediction of a folder (decoding, resizing, writing). The share says how
+    much of the bare rate is left; it is taken round by round, since machines are noisy.
+    """
+    from msinet_core.benchmark import Settings, benchmark
+    from msinet_core.cli.progress import make_progress
+
+    settings = Settings(**options)
+    results = []
+    for spec in _chosen(names):
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(benchmark(spec, settings, Path(folder), make_progress()))
+    _print_table(results, to_stderr=str(json_file) == "-")
+    if json_file is not None:
+        _write_json(results, json_file)
+    if plot_file is not None:
+        from msinet_core.pictures import draw_rates
+
+        draw_rates(results, plot_file)
+
+
+def _chosen(names: tuple[str, ...]) -> list[DeviceSpec]:
+    from msinet_core.errors import DeviceUnavailableError
+    from msinet_core.registry import load_registry, run_probe
+
+    registry = load_registry()
+    before_command = click.get_current_context().meta.get(DEVICE_KEY)
+    wanted = names or ((before_command,) if before_command else ())
+    if wanted:
+        return [registry.select(name) for name in wanted]
+    ready = [
+        registration.spec
+        for registration in registry.registrations
+        if registration.spec.priority >= 0 and run_probe(registration.spec).ready
+    ]
+    if not ready:
+        raise DeviceUnavailableError(
+            "No device is ready to be measured. Run: msinet-run devices, to see what each needs."
+        )
+    return ready
+
+
+def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("device", "work", "bare images/s", "whole images/s", "share", "GFLOP/s bare"):
+        table.add_column(heading, justify="left" if heading in ("device", "work") else "right")
+    for result in results:
+        for work, factor in (("predict", 1), ("train", 3)):
+            if work in result:
+                rates = result[work]
+                gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
+                table.add_row(
+                    f"{result['device']} {result['precision']}",
+                    {"predict": "predict a folder", "train": "train"}[work],
+                    f"{rates['bare_images_per_s']:.2f}",
+                    f"{rates['whole_images_per_s']:.2f}",
+                    f"{100 * rates['share']:.0f} %",
+                    f"{gflops:.0f}",
+                )
+    Console(stderr=to_stderr).print(table)
+
+
+def _write_json(results: list[dict[str, Any]], path: Path) -> None:
+    from msinet_core.files import write_text
+
+    text = json.dumps({"results": results}, indent=2)
+    if str(path) == "-":
+        click.echo(text)
+    else:
+        write_text(path, text + "\n")
