@@ -61,7 +61,7 @@ def overlay(image: NDArray[np.float32], saliency: NDArray[np.float32]) -> NDArra
     luma = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     gray = np.repeat(0.75 * luma[..., None] + 20, 3, axis=2)
     colors = _colors()[np.rint(255 * heat[..., 0]).astype(np.uint8)]
-    opacity = _OPACITY * np.sqrt(heat)  # the root shows weak places without hiding the image
+    opacity = _OPACITY * heat**0.75  # below 1, so that weak places still show a tint
     mixed = (1 - opacity) * gray + opacity * colors
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
