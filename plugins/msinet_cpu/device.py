@@ -1,0 +1,68 @@
+"""The device `cpu`: TensorFlow on the processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msinet_core.device import DeviceSpec
+from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_cpu.layers import CpuLayers
+from msinet_tensorflow.device import TensorFlowDevice
+from msinet_tensorflow.layers import tf
+from msinet_tensorflow.loading import native_messages_held_back
+
+
+class CpuDevice(TensorFlowDevice):
+    """TensorFlow on the processor; as many threads as TensorFlow chooses.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: ``"float32"`` or ``"bfloat16"``, which pays on processors with AVX512-BF16 or
+            AMX.
+
+    Raises:
+        DeviceUnavailableError: TensorFlow already computes on a GPU in this process.
+        UsageError: This TensorFlow does not compute in that precision.
+    """
+
+    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
+        _hide_gpus()  # the base class begins to compute
+        super().__init__(spec, precision)
+        _check_precision(precision)
+
+    def make_layers(self, dtype: Any) -> CpuLayers:
+        return CpuLayers(dtype)
+
+
+def _hide_gpus() -> None:
+    """Keep TensorFlow off GPUs, also a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
+    try:
+        with native_messages_held_back():  # the search for a GPU complains where there is none
+            tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        if tf.config.get_visible_devices("GPU"):
+            raise DeviceUnavailableError(
+                "Device 'cpu' cannot hide the GPU: TensorFlow already uses it in this process. "
+                "Open 'cpu' in a process of its own."
+            ) from error
+
+
+def _check_precision(precision: str) -> None:
+    """Refuse a precision that TensorFlow has no kernels for on this processor, or wrong ones."""
+    images, kernel = tf.ones((1, 2, 2, 1), precision), tf.ones((2, 2, 1, 1), precision)
+    try:
+        with tf.GradientTape() as tape:
+            tape.watch((images, kernel))
+            output = tf.nn.conv2d(images, kernel, 1, "VALID")
+        gradients = tape.gradient(output, (images, kernel))
+    except tf.errors.OpError as error:
+        raise UsageError(
+            f"Device 'cpu' cannot compute in {precision} on this processor: {error.message}. "
+            "Use --precision float32."
+        ) from error
+    sums = [float(tf.reduce_sum(values)) for values in (output, *gradients)]
+    if sums != [4.0, 4.0, 4.0]:
+        raise UsageError(
+            f"Device 'cpu' computes wrongly in {precision} on this processor: a convolution of "
+            f"ones gives {sums} in place of 4. Use --precision float32."
+        )

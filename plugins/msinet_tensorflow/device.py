@@ -1,0 +1,76 @@
+"""What the TensorFlow devices share: TensorFlow itself, the builders and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msinet_core.device import Device, DeviceSpec
+from msinet_core.errors import GraphError, UsageError, bullet_list
+from msinet_core.graph import Graph, LayerBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.state import State
+from msinet_tensorflow.layers import Layers, Tensor, tf
+from msinet_tensorflow.model import TensorFlowModel
+from msinet_tensorflow.versions import installed_wheels
+
+
+class TensorFlowDevice(Device):
+    """TensorFlow in NHWC; a device overrides what its hardware needs otherwise.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: What convolutions compute in; weights, the loss and Adam are float32.
+    """
+
+    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
+        super().__init__(spec, precision)
+        self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
+
+    @property
+    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
+        return self._layer_builders
+
+    def make_layers(self, dtype: Any) -> Layers:
+        """Return the builders for this device's hardware and data format.
+
+        Args:
+            dtype: What convolutions compute in.
+        """
+        return Layers(dtype)
+
+    def to_native_format(self, images: Tensor) -> Tensor:
+        """Take images or maps to the device's data format, inside the compiled step.
+
+        Args:
+            images: ``(N, H, W, C)`` float32.
+        """
+        return images
+
+    def to_canonical_format(self, maps: Tensor) -> Tensor:
+        """Take maps back to NHWC, inside the compiled step.
+
+        Args:
+            maps: In the device's data format.
+        """
+        return maps
+
+    def compile(
+        self,
+        graph: Graph,
+        state: State,
+        *,
+        loss: KLDivergence | None = None,
+        optimizer: Adam | None = None,
+    ) -> TensorFlowModel:
+        graph.check_builders(self.layer_builders)
+        mismatches = state.mismatches(graph)
+        if mismatches:
+            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
+        if optimizer is not None and loss is None:
+            raise UsageError("Training needs a loss beside the optimizer. Received: loss=None")
+        return TensorFlowModel(self, graph, state, loss, optimizer)
+
+    def versions(self) -> Mapping[str, str]:
+        return installed_wheels()

@@ -1,0 +1,153 @@
+"""A builder for each op and for the loss, in NHWC, on ``tf.nn`` and raw ops; no Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msinet_core import ops
+from msinet_core.errors import GraphError
+from msinet_core.graph import LayerBuilder
+from msinet_core.loss import KLDivergence
+from msinet_tensorflow.loading import load_tensorflow
+
+tf = load_tensorflow()
+
+Tensor = Any
+Inputs = Sequence[Tensor]
+Parameters = Mapping[str, Tensor]
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": tf.nn.relu, "linear": tf.identity}
+HALF_PIXEL_CENTERS = {"asymmetric": False, "half_pixel": True}
+PADDINGS = {"SAME": "SAME", "VALID": "VALID"}
+IMAGE_AXES = (1, 2, 3)
+
+
+class Layers:
+    """Builders that compute convolutions in one precision, from float32 parameters.
+
+    The mean, the normalization and the loss are computed in float32 whatever the precision is, and
+    so is a linear convolution: it is the network's output, whose rounding nothing smooths later.
+
+    Args:
+        dtype: What convolutions compute in, for example ``tf.bfloat16``.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+
+    def builders(self) -> Mapping[type, LayerBuilder[Tensor]]:
+        """Return the table that `Graph.apply` walks with."""
+        return {
+            ops.SubtractMean: self.subtract_mean,
+            ops.Conv2D: self.conv2d,
+            ops.MaxPool2D: self.max_pool2d,
+            ops.Resize: self.resize,
+            ops.ResizeLike: self.resize_like,
+            ops.Concat: self.concat,
+            ops.GlobalMean: self.global_mean,
+            ops.MinMaxNormalize: self.min_max_normalize,
+            KLDivergence: self.kl_divergence,
+        }
+
+    def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Subtract a constant from each channel, in float32."""
+        return inputs[0] - tf.constant(op.mean, inputs[0].dtype)
+
+    def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Convolve, add the bias and apply the activation."""
+        activation = attribute(op, "activation", ACTIVATIONS)
+        dtype = tf.float32 if op.activation == "linear" else self.dtype
+        features = self.convolve(
+            op, tf.cast(inputs[0], dtype), tf.cast(parameters["kernel"], dtype)
+        )
+        if op.use_bias:
+            features = tf.nn.bias_add(features, tf.cast(parameters["bias"], dtype))
+        return activation(features)
+
+    def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
+        """Convolve without bias and activation; devices whose kernels lack something override it.
+
+        Args:
+            op: Its attributes.
+            images: ``(N, H, W, C)``.
+            kernel: HWIO, in the dtype of the images.
+        """
+        padding = attribute(op, "padding", PADDINGS)
+        return tf.nn.conv2d(images, kernel, op.strides, padding, dilations=op.dilation)
+
+    def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Take the maximum over windows; TensorFlow pads SAME with minus infinity."""
+        padding = attribute(op, "padding", PADDINGS)
+        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, padding)
+
+    def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Enlarge by a whole factor."""
+        _, height, width, _ = inputs[0].shape
+        return self.resize_bilinear(op, inputs[0], (height * op.scale, width * op.scale))
+
+    def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Resize to the second input's height and width."""
+        _, height, width, _ = inputs[1].shape
+        return self.resize_bilinear(op, inputs[0], (height, width))
+
+    def resize_bilinear(
+        self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
+    ) -> Tensor:
+        """Resize to a size; gives float32, as TensorFlow's kernel does.
+
+        Args:
+            op: Says how coordinates are read.
+            images: ``(N, H, W, C)``.
+            size: The new height and width in pixels.
+        """
+        return tf.raw_ops.ResizeBilinear(
+            images=images,
+            size=size,
+            half_pixel_centers=attribute(op, "coordinates", HALF_PIXEL_CENTERS),
+        )
+
+    def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Join along the channels."""
+        return tf.concat([tf.cast(features, self.dtype) for features in inputs], axis=-1)
+
+    def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Average over height and width, in float32: sums of many values need the digits."""
+        return tf.reduce_mean(tf.cast(inputs[0], tf.float32), axis=(1, 2), keepdims=True)
+
+    def min_max_normalize(
+        self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters
+    ) -> Tensor:
+        """Scale each image to 0..1, in float32."""
+        maps = tf.cast(inputs[0], tf.float32)
+        maps -= tf.reduce_min(maps, axis=IMAGE_AXES, keepdims=True)
+        return maps / (op.epsilon + tf.reduce_max(maps, axis=IMAGE_AXES, keepdims=True))
+
+    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
+        """Give the loss of each image, ``(N,)``, in float32."""
+        true, predicted = (
+            maps / (loss.epsilon + tf.reduce_sum(maps, axis=IMAGE_AXES, keepdims=True))
+            for maps in (tf.cast(maps, tf.float32) for maps in inputs)
+        )
+        ratio = true / (loss.epsilon + predicted)
+        return tf.reduce_sum(true * tf.math.log(loss.epsilon + ratio), axis=IMAGE_AXES)
+
+
+def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:
+    """Translate an op's attribute, or refuse a value that this version does not compute.
+
+    Args:
+        op: The op.
+        name: The attribute's name.
+        honoured: What each value means to TensorFlow.
+
+    Raises:
+        GraphError: The value is not among them.
+    """
+    value = getattr(op, name)
+    if value not in honoured:
+        raise GraphError(
+            f"The TensorFlow devices do not compute {type(op).__name__} with {name} '{value}', "
+            f"only with {' or '.join(honoured)}."
+        )
+    return honoured[value]

@@ -1,0 +1,209 @@
+"""A network on a TensorFlow device: variables, and one compiled function for each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msinet_core.device import Model
+from msinet_core.errors import UsageError
+from msinet_core.graph import Graph
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_tensorflow.layers import Tensor, tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msinet_core.state import Tensors
+    from msinet_tensorflow.device import TensorFlowDevice
+
+Variables = Mapping[str, Any]
+
+
+class TensorFlowModel(Model):
+    """A graph with its weights and Adam's memory as variables.
+
+    Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; whatever else
+    changes from step to step (learning rate, bias correction, an image's weight) is a tensor.
+
+    Args:
+        device: Brings builders and layouts.
+        graph: The network.
+        state: Canonical weights and moments; they are copied.
+        loss: None for prediction only.
+        optimizer: None for evaluation or prediction.
+    """
+
+    def __init__(
+        self,
+        device: TensorFlowDevice,
+        graph: Graph,
+        state: State,
+        loss: KLDivergence | None,
+        optimizer: Adam | None,
+    ) -> None:
+        self._device = device
+        self._builders = device.layer_builders
+        self._graph = graph
+        self._loss = loss
+        self._optimizer = optimizer
+        self._weights = self._variables(state.weights)
+        self._m: Variables = {}
+        self._v: Variables = {}
+        self._step = 0
+        if optimizer is not None:
+            memory = state.optimizer or new_optimizer_state(state)
+            self._m = self._variables(memory.m)
+            self._v = self._variables(memory.v)
+            self._step = memory.step
+        self._compiled_predict = _compiled(self._predict)
+        self._compiled_losses = _compiled(self._losses)
+        self._compiled_train = _compiled(self._train)
+        self._compiled_accumulate = _compiled(self._accumulate)
+        self._compiled_finish = _compiled(self._finish)
+
+    def predict(self, images: NDArray[np.float32]) -> Tensor:
+        return self._compiled_predict(self._checked(images))
+
+    def eval_step(self, batch: Batch) -> Tensor:
+        return self._compiled_losses(*self._checked_batch(batch))
+
+    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> Tensor:
+        if self._optimizer is None:
+            raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
+        count = sum(len(batch.images) for batch in batches)
+        if not count:
+            raise UsageError("A training step needs at least one image. Received none.")
+        inputs = [self._checked_batch(batch) for batch in batches if len(batch.images)]
+        weight = np.float32(1 / count)
+        rate = self._corrected(self._optimizer, learning_rate)
+        if len(inputs) == 1:
+            loss = self._compiled_train(*inputs[0], weight, rate)
+        else:
+            self._clear()  # also of what an interrupted step left behind
+            loss = sum(self._compiled_accumulate(*pair, weight) for pair in inputs)
+            self._compiled_finish(rate)
+        self._step += 1
+        return loss
+
+    def state(self) -> State:
+        weights = self._canonical(self._weights)
+        if self._optimizer is None:
+            return State(weights)
+        memory = OptimizerState(self._step, self._canonical(self._m), self._canonical(self._v))
+        return State(weights, memory)
+
+    # The parts below run while a step is traced; their arguments are symbolic tensors.
+
+    def _predict(self, images: Tensor) -> Tensor:
+        return self._device.to_canonical_format(self._forward(images))
+
+    def _forward(self, images: Tensor) -> Tensor:
+        native = self._device.to_native_format(images)
+        return self._graph.apply(self._builders, native, self._weights)
+
+    def _losses(self, images: Tensor, maps: Tensor) -> Tensor:
+        predicted = self._forward(images)
+        true = self._device.to_native_format(maps)
+        if true.shape != predicted.shape:
+            raise UsageError(
+                f"The true maps have shape {tuple(true.shape)}, the predicted ones "
+                f"{tuple(predicted.shape)}; give maps of the network's output size."
+            )
+        return self._builders[KLDivergence](self._loss, [true, predicted], {})
+
+    def _gradients(self, images: Tensor, maps: Tensor, weight: Tensor) -> tuple[Tensor, Variables]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self._losses(images, maps)) * weight
+        return loss, tape.gradient(loss, self._weights, unconnected_gradients="zero")
+
+    def _train(self, images: Tensor, maps: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
+        loss, gradients = self._gradients(images, maps, weight)
+        self._apply(gradients, rate)
+        return loss
+
+    def _accumulate(self, images: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
+        loss, gradients = self._gradients(images, maps, weight)
+        for name, gradient in gradients.items():
+            self._accumulated[name].assign_add(gradient)
+        return loss
+
+    def _finish(self, rate: Tensor) -> None:
+        self._apply(self._accumulated, rate)
+
+    def _apply(self, gradients: Variables, rate: Tensor) -> None:
+        """Make Adam's step in one op for each variable; the correction of the bias is in `rate`."""
+        assert self._optimizer is not None
+        for name, weight in self._weights.items():
+            tf.raw_ops.ResourceApplyAdam(
+                var=weight.handle,
+                m=self._m[name].handle,
+                v=self._v[name].handle,
+                beta1_power=0.0,
+                beta2_power=0.0,
+                lr=rate,
+                beta1=self._optimizer.beta_1,
+                beta2=self._optimizer.beta_2,
+                epsilon=self._optimizer.epsilon,
+                grad=tf.convert_to_tensor(gradients[name]),
+            )
+
+    # The parts below run on the host.
+
+    @cached_property
+    def _accumulated(self) -> Variables:
+        """The sum of gradients over several batches; made when first needed."""
+        return {
+            name: tf.Variable(tf.zeros_like(weight), trainable=False)
+            for name, weight in self._weights.items()
+        }
+
+    def _clear(self) -> None:
+        for gradient in self._accumulated.values():
+            gradient.assign(tf.zeros_like(gradient))
+
+    def _corrected(self, optimizer: Adam, learning_rate: float) -> np.float32:
+        """Give the rate of the coming step, corrected for moments that began at zero.
+
+        TensorFlow's op would do it in float32, where ``1 - 0.999`` keeps five digits.
+        """
+        step = self._step + 1
+        correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
+        return np.float32(learning_rate * correction)
+
+    def _checked(self, images: NDArray[np.float32]) -> Tensor:
+        self._graph.shapes(images.shape)  # refuses what the graph cannot take, naming the node
+        return tf.constant(images, tf.float32)
+
+    def _checked_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self._loss is None:
+            raise UsageError("This model was compiled without a loss; it can only predict.")
+        return self._checked(batch.images), tf.constant(batch.maps, tf.float32)
+
+    def _variables(self, tensors: Tensors) -> Variables:
+        return {
+            parameter.name: tf.Variable(
+                np.array(self._device.to_native(parameter, tensors[parameter.name])),
+                dtype=tf.float32,
+                name=parameter.name,
+            )
+            for parameter in self._graph.parameters
+        }
+
+    def _canonical(self, variables: Variables) -> Tensors:
+        return {
+            parameter.name: self._device.to_canonical(
+                parameter, np.array(variables[parameter.name])
+            )
+            for parameter in self._graph.parameters
+        }
+
+
+def _compiled(step: Any) -> Any:
+    return tf.function(step, autograph=False)
