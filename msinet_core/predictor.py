@@ -294,18 +294,19 @@ class Predictor:
             yield _outcome(*waiting.popleft())
 
 
-def trained_image_size(checkpoint: Checkpoint) -> Size:
-    """Give the image size that a checkpoint was trained with, else the published one.
+def trained_image_size(checkpoint: Checkpoint, default: Size = DEFAULT_IMAGE_SIZE) -> Size:
+    """Give the image size that a checkpoint was trained with.
 
     Args:
         checkpoint: Its metadata may say it.
+        default: The size where they do not.
 
     Raises:
         CheckpointError: What they say is no size.
     """
     size = checkpoint.metadata.get("image_size")
     if size is None:
-        return DEFAULT_IMAGE_SIZE
+        return default
     try:
         height, width = size
         return int(height), int(width)

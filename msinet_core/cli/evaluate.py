@@ -1,0 +1,217 @@
+"""``msinet-run evaluate``: how well a checkpoint predicts where people looked."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msinet_core.cli.options import (
+    SizeType,
+    device_option,
+    json_option,
+    open_device,
+    precision_option,
+)
+
+if TYPE_CHECKING:
+    from msinet_core.evaluator import Evaluation, Summary
+    from msinet_core.ops import Size
+
+
+@click.command()
+@click.option(
+    "--data",
+    required=True,
+    metavar="NAME|DIR",
+    help="Data set by name, or a folder with stimuli/ and saliency/.",
+)
+@click.option(
+    "--data-root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that named data sets are in. [default: data]",
+)
+@click.option(
+    "--weights",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Checkpoint, or the prefix of a TensorFlow checkpoint.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["valid", "train"]),
+    default="valid",
+    show_default=True,
+    help="Which part of the data set.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Use the first N images only."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=42,
+    show_default=True,
+    help="The seed of the training run, which splits a folder without train/ and val/.",
+)
+@click.option(
+    "--image-size",
+    type=SizeType(),
+    help="Height and width that images are fitted to. [default: as in training, else the data "
+    "set's]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Images in a batch.",
+)
+@precision_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Threads that read images and compute metrics. [default: by the number of cores]",
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a CSV file with the scores of each image.",
+)
+@json_option
+@device_option
+def evaluate(
+    data: str,
+    data_root: Path | None,
+    weights: Path,
+    split: str,
+    limit: int | None,
+    seed: int,
+    image_size: Size | None,
+    batch_size: int,
+    precision: str,
+    workers: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Score a checkpoint on a data set with the field's metrics.
+
+    Beside the network stands a Gaussian in the middle of each image: what can be known without
+    looking at it. NSS, AUC and IG need fixations and are given where the data set has them.
+
+    \b
+    msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
+    """
+    from msinet_core.checkpoint import read_weights
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.data import open_dataset
+    from msinet_core.errors import DataError, MsinetError, bullet_list
+    from msinet_core.evaluator import evaluate as run
+    from msinet_core.files import write_text
+    from msinet_core.network import check_image_size
+    from msinet_core.predictor import Predictor, trained_image_size
+
+    # What can be wrong without the device is found first: its framework takes seconds to import.
+    dataset = open_dataset(data, data_root, seed=seed)
+    samples = (dataset.valid if split == "valid" else dataset.train)[:limit]
+    if not samples:
+        raise DataError(f"Data set {dataset.name} has no images in the part '{split}'.")
+    checkpoint = read_weights(weights)
+    size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
+    check_image_size(checkpoint.graph, size)
+    device = open_device(precision)
+    model = device.compile(checkpoint.graph, checkpoint.state)
+    predictor = Predictor(model, checkpoint.graph, size, batch_size, workers)
+    progress = make_progress()
+    evaluation = run(predictor, samples, progress)
+    if evaluation.with_fixations < len(evaluation.images):
+        progress.message(
+            f"Fixations are known for {evaluation.with_fixations} of {len(evaluation.images)} "
+            f"images; NSS, AUC and IG are about these alone."
+        )
+    if out is not None:
+        write_text(out, evaluation.to_csv())
+        progress.message(f"The scores of each image are in {out}.")
+    facts = {
+        "data": dataset.name,
+        "split": split,
+        "images": len(evaluation.images),
+        "weights": str(weights),
+        "device": device.spec.name,
+        "precision": device.precision,
+        "image_size": list(size),
+    }
+    if as_json:
+        click.echo(json.dumps(_document(evaluation, facts), indent=2, allow_nan=False))
+    else:
+        _print_table(evaluation, facts)
+    if evaluation.failures:
+        lines = [f"{name}: {reason}" for name, reason in evaluation.failures]
+        raise MsinetError(
+            f"{len(lines)} of {len(samples)} images could not be used:\n"
+            f"{bullet_list(lines, limit=len(lines))}"
+        )
+
+
+def _document(evaluation: Evaluation, facts: dict[str, Any]) -> dict[str, Any]:
+    def values(summary: Summary) -> dict[str, Any]:
+        return {
+            "mean": _number(summary.mean),
+            "standard_error": _number(summary.standard_error),
+            "n": summary.n,
+        }
+
+    return {
+        **facts,
+        "images_with_fixations": evaluation.with_fixations,
+        "metrics": {
+            key: {source: values(summary) for source, summary in sources.items()}
+            for key, sources in evaluation.summary().items()
+        },
+        "failures": [{"image": name, "reason": why} for name, why in evaluation.failures],
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _print_table(evaluation: Evaluation, facts: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from msinet_core.evaluator import CENTER, METRICS, NETWORK
+
+    height, width = facts["image_size"]
+    table = Table(
+        title=f"{facts['data']}, {facts['split']}: {facts['images']} images at {height}x{width}",
+        caption="mean ± standard error over the images",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("metric")
+    table.add_column("better")
+    for heading in ("network", "centered Gaussian", "images"):
+        table.add_column(heading, justify="right")
+    summary = evaluation.summary()
+    for metric in METRICS:
+        network, center = summary[metric.key][NETWORK], summary[metric.key][CENTER]
+        if network.n:
+            better = "higher" if metric.higher_is_better else "lower"
+            table.add_row(metric.title, better, _cell(network), _cell(center), str(network.n))
+    Console().print(table)
+
+
+def _cell(summary: Summary) -> str:
+    if math.isnan(summary.standard_error):
+        return f"{summary.mean:.3f}"
+    return f"{summary.mean:.3f} ± {summary.standard_error:.3f}"

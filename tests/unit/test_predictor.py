@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msinet_core.checkpoint import Checkpoint
+from msinet_core.device import Model
+from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
+from msinet_core.network import msinet
+from msinet_core.predictor import DEFAULT_IMAGE_SIZE, Done, Failed, Predictor, trained_image_size
+from msinet_core.state import State
+
+GRAPH = msinet(0.01)
+
+
+class RedChannel(Model):
+    """Says that what is red is salient, at once or lazily, and remembers what happened when."""
+
+    def __init__(self, too_large: int | None = None) -> None:
+        self.events: list[tuple[str, tuple[int, ...]]] = []
+        self.too_large = too_large
+
+    def predict(self, images):
+        self.events.append(("dispatch", images.shape))
+        return Lazy(self, images)
+
+    def eval_step(self, batch):
+        raise AssertionError("prediction only")
+
+    def train_step(self, batches, learning_rate):
+        raise AssertionError("prediction only")
+
+    def state(self):
+        raise AssertionError("prediction only")
+
+
+class Lazy:
+    def __init__(self, model, images):
+        self.model, self.images = model, images
+
+    def __array__(self, dtype=None, copy=None):
+        self.model.events.append(("fetch", self.images.shape))
+        if self.model.too_large is not None and self.images.shape[1] >= self.model.too_large:
+            raise MemoryError("out of memory on the device")
+        return (self.images[..., :1] / 255).astype(dtype or np.float32)
+
+
+def image(height=24, width=32, red=255.0):
+    pixels = np.zeros((height, width, 3), dtype=np.float32)
+    pixels[..., 0] = red
+    return pixels
+
+
+def mean(item, prediction):
+    return float(prediction.restored().mean())
+
+
+def test_one_image_gets_a_map_of_its_size():
+    pixels = image(48, 64)
+    pixels[:, :32, 0] = 0
+    found = Predictor(RedChannel(), GRAPH, (24, 32)).predict(pixels)
+    assert found.shape == (48, 64)
+    assert found.dtype == np.float32
+    assert found[:, :28].max() < 0.1
+    assert found[:, 36:].min() > 0.9
+
+
+@pytest.mark.parametrize("shape", [(30, 44), (30, 44, 1), (0, 44, 3)])
+def test_what_is_no_image_is_refused(shape):
+    with pytest.raises(DataError, match=r"shape \(H, W, 3\)"):
+        Predictor(RedChannel(), GRAPH, (24, 32)).predict(np.zeros(shape, dtype=np.float32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([8, 16, 20, 24]), st.sampled_from([8, 31, 32])), max_size=25
+    ),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from([None, (16, 24)]),
+)
+def test_every_image_comes_out_once_with_its_own_map(sizes, batch_size, workers, image_size):
+    model = RedChannel()
+    predictor = Predictor(model, GRAPH, image_size, batch_size, workers)
+
+    def load(index):
+        return image(*sizes[index], red=index * 10)
+
+    outcomes = list(predictor.stream(range(len(sizes)), load, lambda _, found: found.restored()))
+    assert sorted(outcome.item for outcome in outcomes) == list(range(len(sizes)))
+    for outcome in outcomes:
+        assert isinstance(outcome, Done)
+        assert outcome.result.shape == sizes[outcome.item]
+        np.testing.assert_allclose(outcome.result[4, 4], outcome.item * 10 / 255, atol=1e-6)
+    for _, (count, height, width, channels) in model.events:
+        assert 1 <= count <= batch_size
+        assert (height % 8, width % 8, channels) == (0, 0, 3)
+        assert image_size in (None, (height, width))
+
+
+def test_images_of_one_size_share_full_batches_whatever_lies_between():
+    model = RedChannel()
+    sizes = [(8, 8), (16, 16)] * 6
+    predictor = Predictor(model, GRAPH, None, batch_size=3)
+    list(predictor.stream(range(12), lambda index: image(*sizes[index]), mean))
+    assert sorted(shape for name, shape in model.events if name == "dispatch") == [
+        (3, 8, 8, 3),
+        (3, 8, 8, 3),
+        (3, 16, 16, 3),
+        (3, 16, 16, 3),
+    ]
+
+
+def test_own_size_is_rounded_up_to_what_the_network_takes():
+    predictor = Predictor(RedChannel(), GRAPH, None)
+    assert predictor.network_size((601, 800)) == (608, 800)
+    assert predictor.network_size((1, 8)) == (8, 8)
+
+
+def test_a_batch_is_fetched_after_the_next_one_is_on_its_way():
+    model = RedChannel()
+    list(Predictor(model, GRAPH, (24, 32), 1).stream(range(3), lambda _: image(), mean))
+    assert [name for name, _ in model.events] == [
+        "dispatch",
+        "dispatch",
+        "fetch",
+        "dispatch",
+        "fetch",
+        "fetch",
+    ]
+
+
+@pytest.mark.parametrize("image_size", [(24, 32), None], ids=["one size", "never a full batch"])
+def test_images_are_read_ahead_within_bounds(image_size):
+    asked = []
+
+    def items():
+        for index in range(1000):
+            asked.append(index)
+            yield index
+
+    predictor = Predictor(RedChannel(), GRAPH, image_size, batch_size=2, workers=2)
+    stream = predictor.stream(items(), lambda index: image(8, 8 * (index % 100 + 1)), mean)
+    with closing(stream) as outcomes:
+        for done, _ in zip(range(1, 90), outcomes, strict=False):
+            assert len(asked) - done < 30
+
+
+def test_closing_early_drops_what_has_not_begun():
+    finished = []
+    predictor = Predictor(RedChannel(), GRAPH, (24, 32), batch_size=1, workers=1)
+    outcomes = predictor.stream(range(50), lambda _: image(), lambda item, _: finished.append(item))
+    next(outcomes)
+    outcomes.close()
+    count = len(finished)
+    assert 1 <= count < 50
+    assert not [t for t in threading.enumerate() if t.name.startswith("msinet-images")]
+
+
+@pytest.mark.parametrize("error", [DataError("cut off"), ValueError("odd decoder"), MemoryError()])
+def test_an_image_that_cannot_be_read_fails_alone(error):
+    def load(index):
+        if index == 3:
+            raise error
+        return image()
+
+    outcomes = list(Predictor(RedChannel(), GRAPH, (24, 32), 2).stream(range(8), load, mean))
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert [(outcome.item, outcome.error) for outcome in failed] == [(3, error)]
+    assert failed[0].reason.startswith(("cut off", "ValueError: odd", "MemoryError"))
+    assert len(outcomes) == 8
+
+
+def test_a_truth_that_cannot_be_used_fails_alone():
+    def finish(index, prediction):
+        if index == 2:
+            raise DataError("no such map")
+        return index
+
+    outcomes = list(
+        Predictor(RedChannel(), GRAPH, (24, 32), 2).stream(range(5), lambda _: image(), finish)
+    )
+    assert [outcome.item for outcome in outcomes if isinstance(outcome, Failed)] == [2]
+
+
+def test_a_disk_that_refuses_stops_everything():
+    written = []
+
+    def finish(index, prediction):
+        if len(written) == 3:
+            raise MsinetError("the disk is full")
+        written.append(index)
+
+    predictor = Predictor(RedChannel(), GRAPH, (24, 32), batch_size=1, workers=1)
+    with pytest.raises(MsinetError, match="the disk is full"):
+        list(predictor.stream(range(500), lambda _: image(), finish))
+    assert len(written) == 3
+
+
+def test_a_device_that_fails_stops_everything_and_says_what_to_try():
+    predictor = Predictor(RedChannel(too_large=1), GRAPH, (24, 32))
+    with pytest.raises(MsinetError, match=r"24x32: MemoryError: out of memory.*--batch-size"):
+        list(predictor.stream(range(5), lambda _: image(), mean))
+
+
+def test_an_image_too_large_for_the_device_fails_alone_when_sizes_are_their_own():
+    predictor = Predictor(RedChannel(too_large=100), GRAPH, None, batch_size=1)
+    sizes = [(16, 16), (100, 16), (16, 16)]
+    outcomes = list(predictor.stream(range(3), lambda index: image(*sizes[index]), mean))
+    assert {outcome.item: isinstance(outcome, Done) for outcome in outcomes} == {
+        0: True,
+        1: False,
+        2: True,
+    }
+
+
+def test_a_size_that_the_network_does_not_take_is_refused_at_once():
+    with pytest.raises(UsageError, match="divisible by 8"):
+        Predictor(RedChannel(), GRAPH, (20, 32))
+
+
+@pytest.mark.parametrize("name", ["batch_size", "workers"])
+def test_counts_below_one_are_refused(name):
+    with pytest.raises(UsageError, match=f"{name} must be at least 1. Received: 0"):
+        Predictor(RedChannel(), GRAPH, (24, 32), **{name: 0})
+
+
+def checkpoint(**metadata):
+    return Checkpoint(GRAPH, State(), metadata=metadata)
+
+
+def test_the_trained_size_comes_from_the_checkpoint():
+    assert trained_image_size(checkpoint(image_size=[360, 368])) == (360, 368)
+    assert trained_image_size(checkpoint()) == DEFAULT_IMAGE_SIZE
+    assert trained_image_size(checkpoint(), default=(216, 384)) == (216, 384)
+
+
+@pytest.mark.parametrize("size", [[240], "wide", 240, [None, 3]])
+def test_a_trained_size_that_is_none_is_refused(size):
+    with pytest.raises(CheckpointError, match="--image-size"):
+        trained_image_size(checkpoint(image_size=size))
