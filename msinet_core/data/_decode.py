@@ -21,8 +21,9 @@ SUFFIXES = frozenset(
 )
 """Endings, in lower case, of the files that count as images when a folder is searched."""
 
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
-"""What Pillow may try; it knows formats (EPS) that it starts other programs for."""
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+"""What Pillow may try; it knows formats (EPS) that it starts other programs for. MPO, which some
+cameras write, is opened as the JPEG that it begins with."""
 
 _ORIENTATION = 0x0112
 _JPEG_GREY = (127, 128)
@@ -85,6 +86,7 @@ def image_size(path: Path) -> Size:
 def _open(path: Path, stream: Any) -> Image:
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()  # registers all formats; without it only some can be named
     try:
         return Image.open(stream, formats=_FORMATS)
     except UnidentifiedImageError as error:

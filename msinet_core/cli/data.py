@@ -1,0 +1,202 @@
+"""``msinet-run data``: which data sets there are, whether one is sound, and one to try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msinet_core.cli.options import SizeType, json_option
+
+if TYPE_CHECKING:
+    from msinet_core.data.check import Report
+    from msinet_core.data.dataset import Dataset
+    from msinet_core.ops import Size
+
+
+def _data_root_option(command: Any) -> Any:
+    return click.option(
+        "--data-root",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that named data sets are in. [default: data]",
+    )(command)
+
+
+@click.group()
+def data() -> None:
+    """List, check and make data sets."""
+
+
+@data.command("list")
+@_data_root_option
+@json_option
+def list_command(data_root: Path | None, as_json: bool) -> None:
+    """List the data sets that have a name, and where they are.
+
+    Any folder with stimuli/ and saliency/ is a data set too; its path is its name.
+    """
+    from msinet_core.data.dataset import find_folder
+    from msinet_core.data.published import PUBLISHED
+
+    rows = [
+        {
+            "name": known.name,
+            "title": known.title,
+            "image_size": list(known.image_size),
+            "train": known.train,
+            "valid": known.valid,
+            "observers": known.observers,
+            "seconds": known.seconds,
+            "folder": _text(find_folder(known.name, data_root)),
+            "sources": [{"what": what, "address": url} for what, url in known.sources],
+        }
+        for known in PUBLISHED.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    _print_table(rows, data_root)
+
+
+@data.command()
+@click.argument("name", metavar="NAME|DIR")
+@_data_root_option
+@json_option
+def check(name: str, data_root: Path | None, as_json: bool) -> None:
+    """Open every image, map and file of fixations, and list all that cannot be used.
+
+    Ends with exit code 1 if there is anything to mend.
+
+    Example: msinet-run data check osie --data-root datasets
+    """
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.data.check import check_dataset
+    from msinet_core.data.dataset import survey
+    from msinet_core.errors import DataError, bullet_list
+
+    dataset, problems = survey(name, data_root)
+    report = check_dataset(dataset, problems, make_progress())
+    if as_json:
+        click.echo(json.dumps(_document(dataset, report), indent=2))
+        click.get_current_context().exit(1 if report.problems else 0)
+    if report.problems:
+        count = len(report.problems)
+        raise DataError(
+            f"Data set '{name}' has {count} problem{'s' if count > 1 else ''}:\n"
+            f"{bullet_list(report.problems, count)}"
+        )
+    click.echo(_summary(dataset, report))
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--train",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=60,
+    show_default=True,
+    help="Number of training images.",
+)
+@click.option(
+    "--valid",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=15,
+    show_default=True,
+    help="Number of validation images.",
+)
+@click.option(
+    "--image-size",
+    type=SizeType(),
+    default="240x320",
+    show_default=True,
+    help="Height and width in pixels.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=7,
+    show_default=True,
+    help="Decides the pictures.",
+)
+def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> None:
+    """Make a small data set to try everything with: bright odd ones out among muted shapes.
+
+    The same options give the same pictures. train --data demo makes it by itself.
+
+    Example: msinet-run data demo shapes --train 200 --valid 50
+    """
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.data.demo import make_demo
+
+    make_demo(folder, train, valid, size=image_size, seed=seed, progress=make_progress())
+    click.echo(f"{train} training and {valid} validation images are in {folder}.")
+    click.echo(f"Train on them with: msinet-run train --data {_as_path(folder)}")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _as_path(folder: Path) -> str:
+    """Write a folder so that ``--data`` does not take it for a name."""
+    return str(folder) if len(folder.parts) > 1 else f"./{folder}"
+
+
+def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for header in ("name", "images", "train/valid", "observers", "here"):
+        justify: Any = "right" if header == "train/valid" else "left"
+        table.add_column(header, justify=justify, overflow="fold")
+    table.add_row("demo", "240x320", "60/15", "simulated", "made when asked for")
+    for row in rows:
+        height, width = row["image_size"]
+        table.add_row(
+            row["name"],
+            f"{height}x{width}",
+            f"{row['train']}/{row['valid']}",
+            f"{row['observers']}, {row['seconds']:g} s",
+            row["folder"] or "no",
+        )
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["folder"] is None:
+            for source in row["sources"]:
+                text = f"{row['title']}, {source['what']}: {source['address']}"
+                click.echo(text)
+    click.echo(
+        f"Those that are not here belong in {data_root or 'data'}/NAME; any folder with stimuli/ "
+        f"and saliency/ is a data set too: give its path."
+    )
+
+
+def _document(dataset: Dataset, report: Report) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "image_size": list(dataset.image_size),
+        "train": len(dataset.train),
+        "valid": len(dataset.valid),
+        "images": report.images,
+        "fixations": report.fixations,
+        "fixations_outside": report.outside,
+        "problems": report.problems,
+    }
+
+
+def _summary(dataset: Dataset, report: Report) -> str:
+    height, width = dataset.image_size
+    text = (
+        f"Data set {dataset.name} is sound: {len(dataset.train)} training and "
+        f"{len(dataset.valid)} validation images for {height}x{width}."
+    )
+    if report.fixations is not None:
+        text += f" {report.fixations:,} fixations on the images, {report.outside:,} outside."
+    return text

@@ -1,0 +1,92 @@
+"""Look at every file of a data set before a training run does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from msinet_core.data.dataset import Dataset
+from msinet_core.data.images import read_image
+from msinet_core.data.sample import Sample, check_shapes
+from msinet_core.errors import DataError
+from msinet_core.progress import Progress
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Args:
+        problems: Every file that cannot be used, in words.
+        images: The number of images looked at.
+        fixations: The number of fixations on the images; None if there are none in the data set.
+        outside: The number of fixations that are not on their image and are left out.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    images: int = 0
+    fixations: int | None = None
+    outside: int = 0
+
+
+def check_dataset(
+    dataset: Dataset, problems: Iterable[str] = (), progress: Progress | None = None
+) -> Report:
+    """Decode every image and map, and read all fixations.
+
+    Args:
+        dataset: What to look at.
+        problems: What is known already; it comes first in the report.
+        progress: Shows what happens.
+    """
+    samples = dataset.train + dataset.valid
+    report = Report(list(problems))
+    with (
+        (progress or Progress()).task(f"check {dataset.name}", len(samples)) as task,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        try:
+            for found in pool.map(_check_sample, samples):
+                report.images += found.images
+                report.problems += found.problems
+                report.outside += found.outside
+                if found.fixations is not None:
+                    report.fixations = (report.fixations or 0) + found.fixations
+                task.advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return report
+
+
+def _check_sample(sample: Sample) -> Report:
+    report = Report(images=1)
+    image = _attempt(report, lambda: read_image(sample.stimulus))
+    map = _attempt(report, sample.read_map)
+    if image is not None and map is not None:
+        shapes = [(array.shape[0], array.shape[1]) for array in (image, map)]
+        _attempt(report, lambda: check_shapes(sample, *shapes))
+    if map is not None and not map.any():
+        report.problems.append(
+            f"The map of {sample.stimulus} is black: it says nothing about where people look. "
+            f"Replace it, or remove both."
+        )
+    if image is not None:
+        fixations = _attempt(report, sample.truth.read_fixations)
+        if fixations is not None:
+            report.fixations = sum(len(pixels) for pixels in fixations.observers)
+            report.outside = fixations.outside
+    return report
+
+
+def _attempt(report: Report, read: Callable[[], Result]) -> Result | None:
+    try:
+        return read()
+    except DataError as error:
+        report.problems.append(str(error))
+        return None

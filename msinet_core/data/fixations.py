@@ -1,0 +1,154 @@
+"""Where observers looked: points read from the files that people have, as pixels of the image."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msinet_core.data._decode import SUFFIXES, decode
+from msinet_core.errors import DataError
+from msinet_core.ops import Size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Points = NDArray[np.float64]
+    """``(n, 2)``: row and column, 0 for the centre of the first pixel."""
+
+FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
+"""Endings, in lower case, of the files that hold fixations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fixations:
+    """The fixations of one image.
+
+    Args:
+        observers: For each observer ``(n, 2)`` int64, row and column of a pixel of the image. A
+            file that does not tell observers apart gives one array.
+        outside: How many points were left out because they are not on the image.
+    """
+
+    observers: tuple[NDArray[np.int64], ...]
+    outside: int = 0
+
+    @classmethod
+    def from_points(cls, observers: Iterable[Points], size: Size) -> Fixations:
+        """Round points to pixels, and drop and count those outside the image.
+
+        Args:
+            observers: For each observer ``(n, 2)``; values that are not numbers count as outside.
+            size: The image's height and width in pixels.
+        """
+        kept, outside = [], 0
+        for points in observers:
+            pixels = np.floor(np.asarray(points, np.float64).reshape(-1, 2) + 0.5)
+            inside = ((pixels >= 0) & (pixels < size)).all(axis=1)
+            kept.append(pixels[inside].astype(np.int64))
+            outside += int((~inside).sum())
+        return cls(tuple(kept), outside)
+
+
+def read_fixation_file(path: Path, size: Size) -> Fixations:
+    """Read the fixations of one image.
+
+    * ``.csv``: a header with the columns ``x`` and ``y`` (pixels, 0 at the left and at the top)
+      and, if observers are told apart, ``observer``; a row for each fixation.
+    * ``.mat``: MATLAB, as CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``) has it.
+    * an image of the stimulus' size: every pixel that is not black is a fixation.
+
+    Args:
+        path: The file.
+        size: Height and width of the stimulus in pixels.
+
+    Raises:
+        DataError: The file cannot be read or does not fit the image.
+    """
+    readers = {".csv": _read_csv, ".mat": _read_mat}
+    return readers.get(path.suffix.lower(), _read_points_image)(path, size)
+
+
+def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
+    """Read variables of a MATLAB file.
+
+    Args:
+        path: The file.
+        variables: Their names; those that are not in the file are left out.
+
+    Raises:
+        DataError: The file is not there, damaged, or in MATLAB's format 7.3.
+    """
+    from scipy.io import loadmat
+
+    try:
+        content: Mapping[str, Any] = loadmat(
+            path, variable_names=variables, squeeze_me=True, struct_as_record=False
+        )
+    except NotImplementedError as error:
+        raise DataError(
+            f"{path} is in MATLAB's format 7.3, which is not read here. Save it in MATLAB with "
+            f"the option -v7."
+        ) from error
+    except Exception as error:  # whatever a damaged file makes the parser stumble over
+        raise DataError(
+            f"{path} cannot be read as a MATLAB file: {error or type(error).__name__}. "
+            f"Copy or download it again."
+        ) from error
+    return content
+
+
+def _read_csv(path: Path, size: Size) -> Fixations:
+    observers: dict[str, list[tuple[float, float]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream, skipinitialspace=True)
+            if not {"x", "y"} <= set(rows.fieldnames or ()):
+                raise DataError(
+                    f"{path} does not begin with a line that names the columns x and y. "
+                    f"Found: {', '.join(rows.fieldnames or ['nothing'])}."
+                )
+            for row in rows:
+                point = float(row["y"]), float(row["x"])
+                observers.setdefault(row.get("observer") or "", []).append(point)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table of fixations: {error}.") from error
+    return Fixations.from_points([np.array(points) for points in observers.values()], size)
+
+
+def _read_mat(path: Path, size: Size) -> Fixations:
+    content = load_mat(path, ["fixLocs", "gaze"])
+    try:
+        if "fixLocs" in content:
+            return _from_mask(path, np.atleast_2d(content["fixLocs"]) > 0, size)
+        if "gaze" in content:
+            points = [
+                np.asarray(observer.fixations, np.float64).reshape(-1, 2)[:, ::-1] - 1
+                for observer in np.atleast_1d(content["gaze"])
+            ]
+            return Fixations.from_points(points, size)
+    except (AttributeError, ValueError, TypeError) as error:
+        raise DataError(
+            f"The fixations in {path} are not arranged as expected: {error}."
+        ) from error
+    raise DataError(f"{path} holds neither 'fixLocs' (CAT2000) nor 'gaze' (SALICON).")
+
+
+def _read_points_image(path: Path, size: Size) -> Fixations:
+    grey = decode(path, "L")[..., 0]
+    # JPEG surrounds a white point with faint grey; other formats may write points as 1 of 255.
+    threshold = 127 if path.suffix.lower().startswith(".jp") else 0
+    return _from_mask(path, grey > threshold, size)
+
+
+def _from_mask(path: Path, mask: NDArray[np.bool_], size: Size) -> Fixations:
+    if mask.shape != size:
+        raise DataError(
+            f"{path} is {mask.shape[0]}x{mask.shape[1]} and its image {size[0]}x{size[1]} (height "
+            f"x width): each pixel of one must be a pixel of the other."
+        )
+    return Fixations((np.argwhere(mask),))
