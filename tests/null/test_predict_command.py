@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
+from msinet_core.data import find_images, read_image
+from msinet_core.errors import InterruptedRunError
+from msinet_core.initialize import random_state
+from msinet_core.interrupt import InterruptFlag
+from msinet_core.network import msinet
+from msinet_core.outputs import plan_outputs
+from msinet_core.prediction import predict_files
+from msinet_core.predictor import Predictor
+from msinet_core.progress import Progress
+from msinet_core.registry import load_registry
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+REFERENCE = ("--device", "reference")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    graph = msinet(0.02)
+    path = tmp_path / "narrow.msinet.h5"
+    save_checkpoint(
+        path, Checkpoint(graph, random_state(graph, 1), metadata={"image_size": [24, 32]})
+    )
+    return path
+
+
+def write_image(path: Path, height: int = 36, width: int = 50, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for number, (height, width) in enumerate([(36, 50), (50, 36), (24, 32)]):
+        write_image(folder / f"{number}.jpg", height, width, number)
+    write_image(folder / "sub" / "deep" / "0.png", seed=3)
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+def test_each_map_has_the_place_and_the_size_of_its_image(run: Run, weights, photos):
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--batch-size", "3")
+    assert result.exit_code == 0, result.output
+    assert files(Path("maps")) == ["0.jpeg", "1.jpeg", "2.jpeg", "sub/deep/0.jpeg"]
+    for name, source in (("1.jpeg", "1.jpg"), ("sub/deep/0.jpeg", "sub/deep/0.png")):
+        with Image.open(Path("maps") / name) as map_, Image.open(photos / source) as image:
+            assert (map_.format, map_.mode, map_.size) == ("JPEG", "L", image.size)
+    assert "predict  4/4 images" in result.stderr
+    assert "4 of 4 maps are in maps" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("format_", ["png", "npy"])
+def test_maps_are_those_of_the_predictor(run: Run, weights, photos, format_):
+    options = ("--weights", weights, "--format", format_, "--out", "out")
+    assert run("predict", photos / "0.jpg", *options, *REFERENCE).exit_code == 0
+    checkpoint = read_weights(weights)
+    model = load_registry().spec("reference").open().compile(checkpoint.graph, checkpoint.state)
+    expected = Predictor(model, checkpoint.graph, (24, 32)).predict(read_image(photos / "0.jpg"))
+    path = Path("out") / f"0.{format_}"
+    if format_ == "npy":
+        found = np.load(path)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    else:
+        np.testing.assert_allclose(np.asarray(Image.open(path)) / 255, expected, atol=0.51 / 255)
+
+
+def test_overlays_and_the_contact_sheet_show_the_results(run: Run, weights, photos):
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--overlay")
+    assert result.exit_code == 0, result.output
+    assert files(Path("maps")) == [
+        "0.jpeg",
+        "0_overlay.jpeg",
+        "1.jpeg",
+        "1_overlay.jpeg",
+        "2.jpeg",
+        "2_overlay.jpeg",
+        "overview.png",
+        "sub/deep/0.jpeg",
+        "sub/deep/0_overlay.jpeg",
+    ]
+    with Image.open("maps/1_overlay.jpeg") as overlay:
+        assert (overlay.mode, overlay.size) == ("RGB", (36, 50))
+    assert "maps/overview.png" in result.stderr.replace("\\", "/")
+
+
+def test_the_contact_sheet_samples_many_images_evenly(run: Run, tmp_path, weights, monkeypatch):
+    from msinet_core import prediction
+
+    for number in range(30):
+        write_image(tmp_path / "many" / f"{number:02d}.jpg", 8, 8, number)
+    sheets = []
+    monkeypatch.setattr(
+        prediction,
+        "write_contact_sheet",
+        lambda path, panels, title: sheets.append(([panel.name for panel in panels], title)),
+    )
+    arguments = ("predict", tmp_path / "many", "--weights", weights, "--overlay")
+    assert run(*REFERENCE, *arguments, "--image-size", "8x8").exit_code == 0
+    ((names, title),) = sheets
+    assert len(names) == 24
+    assert (names[0], names[-1]) == ("00.jpg", "29.jpg")
+    assert title == "24 of 30 images, evenly sampled"
+
+
+def test_bad_files_are_listed_and_do_not_stop_the_rest(run: Run, weights, photos):
+    (photos / "cut.jpg").write_bytes((photos / "0.jpg").read_bytes()[:700])
+    (photos / "text.png").write_text("no picture")
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--overlay")
+    assert result.exit_code == 1
+    assert "2 of 6 images could not be used" in result.stderr
+    assert "cut.jpg" in result.stderr.split("could not be used")[1]
+    assert "text.png" in result.stderr.split("could not be used")[1]
+    assert "Traceback" not in result.output
+    assert len(files(Path("maps"))) == 9
+
+
+def test_nothing_but_bad_files_leaves_no_contact_sheet(run: Run, tmp_path, weights):
+    (tmp_path / "bad.jpg").write_text("no picture")
+    result = run(*REFERENCE, "predict", "bad.jpg", "--weights", weights, "--overlay")
+    assert result.exit_code == 1
+    assert not Path("maps").exists()
+
+
+def test_names_that_clash_are_told_apart_aloud(run: Run, weights, photos):
+    write_image(photos / "0.png", seed=9)
+    result = run(*REFERENCE, "predict", photos, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    assert {"0_jpg.jpeg", "0_png.jpeg"} <= set(files(Path("maps")))
+    assert "share a name" in result.stderr
+
+
+def test_a_second_run_does_not_take_maps_for_images(run: Run, tmp_path, weights, photos):
+    for _ in range(2):
+        result = run(*REFERENCE, "predict", photos, "--weights", weights, "--out", photos / "maps")
+        assert result.exit_code == 0, result.output
+    assert "4 left out" in result.stderr
+    assert len(files(photos / "maps")) == 4
+
+
+def test_maps_never_replace_images(run: Run, weights, photos):
+    (photos / "0.jpg").rename(photos / "0.jpeg")
+    before = (photos / "0.jpeg").read_bytes()
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--out", photos)
+    assert result.exit_code == 2
+    assert "could replace them" in result.stderr
+    assert (photos / "0.jpeg").read_bytes() == before
+
+
+def test_images_can_be_seen_at_their_own_size(run: Run, weights, photos):
+    options = ("--image-size", "original", "--format", "npy", "--batch-size", "2")
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, *options)
+    assert result.exit_code == 0, result.output
+    checkpoint = read_weights(weights)
+    model = load_registry().spec("reference").open().compile(checkpoint.graph, checkpoint.state)
+    own = model.predict(read_image(photos / "2.jpg")[None])
+    np.testing.assert_allclose(np.load("maps/2.npy"), np.asarray(own)[0, ..., 0], atol=1e-6)
+    assert np.load("maps/1.npy").shape == (50, 36)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["missing.jpg"], 1, "missing.jpg"),
+        (["empty"], 1, "no images"),
+        (["photos", "--image-size", "100x100"], 2, "divisible by 8"),
+        (["photos", "--image-size", "big"], 2, "not a size"),
+        (["photos", "--batch-size", "0"], 2, "batch-size"),
+        (["photos", "--device", "warp"], 2, "warp"),
+        (["photos", "--precision", "float16", "--device", "reference"], 2, "float16"),
+        ([], 2, "PATH"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(
+    run: Run, tmp_path, weights, photos, arguments, exit_code, message
+):
+    (tmp_path / "empty").mkdir()
+    result = run("predict", *arguments, "--weights", weights)
+    assert result.exit_code == exit_code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not Path("maps").exists()
+
+
+def test_weights_that_are_not_there_get_a_sentence(run: Run, photos):
+    result = run("predict", photos, "--weights", "none.msinet.h5")
+    assert result.exit_code == 1
+    assert "none.msinet.h5" in result.stderr
+
+
+def test_an_output_that_cannot_be_written_stops_the_run(run: Run, weights, photos):
+    Path("file").write_text("no folder")
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--out", "file/maps")
+    assert result.exit_code == 1
+    assert "Could not write" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_interrupted_run_says_how_many_maps_are_written(tmp_path, weights):
+    for number in range(40):
+        write_image(tmp_path / "many" / f"{number}.jpg", seed=number)
+    checkpoint = read_weights(weights)
+    model = load_registry().spec("reference").open().compile(checkpoint.graph, checkpoint.state)
+    predictor = Predictor(model, checkpoint.graph, (24, 32), batch_size=2, workers=2)
+    plan = plan_outputs(find_images([tmp_path / "many"]), tmp_path / "maps")
+    flag = InterruptFlag()
+    flag.set()
+    with pytest.raises(InterruptedRunError) as caught:
+        predict_files(predictor, plan, Progress(), flag)
+    count = len(list((tmp_path / "maps").iterdir()))
+    assert 1 <= count < 40
+    assert f"Interrupted: {count} of 40 maps are written" in str(caught.value)
+
+
+def test_ctrl_c_ends_with_130_and_whole_files(tmp_path, weights):
+    for number in range(200):
+        write_image(tmp_path / "many" / f"{number:03d}.jpg", seed=number)
+    command = [sys.executable, "-c", "from msinet_core.cli import main; main()", *REFERENCE]
+    command += ["predict", "many", "--weights", str(weights), "--batch-size", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    maps = tmp_path / "maps"
+    deadline = time.monotonic() + 60
+    while not (maps.is_dir() and any(maps.glob("*.jpeg"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    written = sorted(maps.iterdir())
+    assert f"Interrupted: {len(written)} of 200 maps" in stderr
+    assert "Traceback" not in stderr
+    for path in written:
+        read_image(path)
