@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,7 @@ PLAIN_INTERVAL = 5.0
 
 def make_progress() -> Progress:
     """Return the display that fits stderr: bars on a terminal, lines in a file or a pipe."""
-    stream = click.get_text_stream("stderr")
-    return _RichProgress() if stream.isatty() else _PlainProgress()
+    return _RichProgress() if sys.stderr.isatty() else _PlainProgress()
 
 
 class _PlainTask(Task):
