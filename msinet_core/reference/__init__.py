@@ -18,7 +18,7 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=("numpy>=1.26",),
-    priority=-100,  # automatic selection takes it only where nothing else is ready
+    priority=-100,  # never chosen automatically: whoever wants it asks for it
     capabilities=Capabilities(training=True, precisions=("float32",)),
 )
 

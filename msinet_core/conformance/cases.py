@@ -1,0 +1,75 @@
+"""Small graphs with weights and data to compare devices on, made from seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msinet_core.graph import Graph
+from msinet_core.network import msinet
+from msinet_core.ops import Coordinates
+from msinet_core.state import Batch, State
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph with weights, images and true maps.
+
+    Args:
+        graph: What is computed.
+        shape: ``(N, H, W)`` of the images.
+        low: The smallest value of an image.
+        high: The largest.
+        fixed: The value of weights that are not drawn at random, by parameter name.
+    """
+
+    graph: Graph
+    shape: tuple[int, int, int] = (2, 7, 10)
+    low: float = -1.0
+    high: float = 1.0
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def state(self) -> State:
+        """Kernels that keep the size of what passes through, and biases that are not zero."""
+        random = np.random.default_rng(1)
+        weights = {}
+        for parameter in self.graph.parameters:
+            fan_in = parameter.size / parameter.shape[-1]
+            scale = np.sqrt(2 / fan_in) if parameter.role == "kernel" else 0.5
+            values = random.standard_normal(parameter.shape) * scale
+            if parameter.name in self.fixed:
+                values = np.full(parameter.shape, self.fixed[parameter.name])
+            weights[parameter.name] = values.astype(np.float32)
+        return State(weights)
+
+    @cached_property
+    def images(self) -> Float32:
+        """``(N, H, W, C)``, uniform between `low` and `high`."""
+        channels = self.graph.channels[self.graph.input.name]
+        random = np.random.default_rng(2)
+        return random.uniform(self.low, self.high, (*self.shape, channels)).astype(np.float32)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The images with maps of the size that the graph puts out, uniform in 0..1."""
+        shape = self.graph.shapes(self.images.shape)[self.graph.output.name]
+        random = np.random.default_rng(3)
+        return Batch(self.images, random.uniform(0, 1, shape).astype(np.float32))
+
+
+def narrow_network(coordinates: Coordinates = "asymmetric", count: int = 2) -> Case:
+    """Take MSI-Net with a sixteenth of its channels, on images that no dilation divides.
+
+    Args:
+        coordinates: Of its resizes.
+        count: The number of images.
+    """
+    graph = msinet(width=1 / 16, resize=coordinates)
+    return Case(graph, shape=(count, 40, 56), low=0.0, high=255.0)

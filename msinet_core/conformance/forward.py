@@ -1,0 +1,150 @@
+"""Scenarios of prediction: every op by itself, images as they come, narrow networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.scenario import (
+    Check,
+    Outcome,
+    Scenario,
+    Subject,
+    compare,
+    compare_all,
+)
+from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
+from msinet_core.graph import Graph, GraphBuilder
+from msinet_core.ops import Conv2D, Coordinates, MaxPool2D, MinMaxNormalize, Resize
+
+
+def _op_alone(setting: Setting) -> Check:
+    def check(subject: Subject) -> Outcome:
+        net = GraphBuilder(CHANNELS)
+        setting.attach(net, net.input)
+        case = Case(net.build(), setting.shape, setting.low, setting.high)
+        return _same_prediction(subject, case, case.images, subject.tolerances.op)
+
+    return check
+
+
+def _same_prediction(subject: Subject, case: Case, images: Float32, tolerance: float) -> Outcome:
+    actual = subject.device.compile(case.graph, case.state).predict(images)
+    return compare(
+        actual, subject.oracle.compile(case.graph, case.state).predict(images), tolerance
+    )
+
+
+def _small_network() -> Graph:
+    net = GraphBuilder(CHANNELS)
+    net.add("first", Conv2D(4), net.input)
+    net.add("pool", MaxPool2D(), "first")
+    net.add("dilated", Conv2D(4, dilation=2), "pool")
+    net.add("resize", Resize(), "dilated")
+    net.add("last", Conv2D(1, activation="linear"), "resize")
+    net.add("output", MinMaxNormalize(), "last")
+    return net.build()
+
+
+def _images_of(shape: tuple[int, int, int]) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = Case(_small_network(), shape)
+        return _same_prediction(subject, case, case.images, subject.tolerances.op)
+
+    return check
+
+
+def _not_contiguous(view: Callable[[Float32], Float32]) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = Case(_small_network(), (3, 12, 20))
+        return _same_prediction(subject, case, view(case.images), subject.tolerances.op)
+
+    return check
+
+
+def _many_sizes(subject: Subject) -> Outcome:
+    """Ask for every prediction before reading one: results may be lazy, never overwritten."""
+    cases = [Case(_small_network(), shape) for shape in ((1, 8, 10), (2, 6, 16), (1, 8, 10))]
+    images = [cases[0].images, cases[1].images, cases[2].images[:, ::-1]]
+    device, oracle = (
+        opened.compile(cases[0].graph, cases[0].state)
+        for opened in (subject.device, subject.oracle)
+    )
+    actual = [device.predict(batch) for batch in images]
+    expected = [np.asarray(oracle.predict(batch)) for batch in images]
+    names = ("The first size", "Another size", "The first size again")
+    pairs = dict(zip(names, zip(actual, expected, strict=True), strict=True))
+    return compare_all(pairs, subject.tolerances.op)
+
+
+def _constant_map(subject: Subject) -> Outcome:
+    net = GraphBuilder(CHANNELS)
+    net.add("op", MinMaxNormalize(), net.input)
+    case = Case(net.build(), (2, 5, 7), low=3.0, high=3.0)
+    return _same_prediction(subject, case, case.images, subject.tolerances.op)
+
+
+def _narrow(coordinates: Coordinates) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = narrow_network(coordinates)
+        return _same_prediction(subject, case, case.images, subject.tolerances.network)
+
+    return check
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *(
+        Scenario(
+            f"forward/{setting.id}",
+            f"Prediction through {setting.phrase} equals the reference's.",
+            _op_alone(setting),
+        )
+        for setting in SETTINGS
+    ),
+    Scenario(
+        "forward/normalization-constant",
+        "The normalization of a constant image is zero, not a division by zero.",
+        _constant_map,
+    ),
+    *(
+        Scenario(
+            f"forward/batch-{count}",
+            f"A batch of {count} gives each image its own map.",
+            _images_of((count, 8, 12)),
+        )
+        for count in (1, 2, 3)
+    ),
+    Scenario(
+        "forward/wide-images", "Images wider than high keep their axes.", _images_of((1, 6, 22))
+    ),
+    Scenario(
+        "forward/high-images", "Images higher than wide keep their axes.", _images_of((1, 22, 6))
+    ),
+    Scenario(
+        "forward/strided-images",
+        "Images that are a view with steps and reversed rows are read as they look.",
+        _not_contiguous(lambda images: images[::2, ::-1, ::2]),
+    ),
+    Scenario(
+        "forward/transposed-images",
+        "Images whose memory is in another order of axes are read as they look.",
+        _not_contiguous(lambda images: images.transpose(0, 2, 1, 3)),
+    ),
+    Scenario(
+        "forward/many-sizes",
+        "One model predicts batches of several sizes, and no result overwrites another.",
+        _many_sizes,
+    ),
+    Scenario(
+        "network/asymmetric",
+        "A narrow MSI-Net with asymmetric resizes puts out the reference's map.",
+        _narrow("asymmetric"),
+    ),
+    Scenario(
+        "network/half-pixel",
+        "A narrow MSI-Net with half-pixel resizes puts out the reference's map.",
+        _narrow("half_pixel"),
+    ),
+)

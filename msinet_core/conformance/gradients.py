@@ -1,0 +1,149 @@
+"""Scenarios of gradients, which Adam's first moment shows after one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, narrow_network
+from msinet_core.conformance.scenario import (
+    Array,
+    Check,
+    Outcome,
+    Scenario,
+    Subject,
+    compare_norms,
+)
+from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
+from msinet_core.device import Device
+from msinet_core.graph import GraphBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.ops import Conv2D, MinMaxNormalize, SubtractMean
+from msinet_core.optimizer import Adam
+from msinet_core.state import Batch
+
+LIFT = 5.0
+"""Added to maps of images of -1..1 so that they stay above zero."""
+
+
+def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
+    """Get the gradient of the mean loss by parameter, through the public contract only.
+
+    After the first step Adam's first moment is ``(1 - beta_1)`` times the gradient.
+
+    Args:
+        device: Any that trains.
+        case: The graph and its weights.
+        batches: For one step.
+    """
+    optimizer = Adam()
+    model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=optimizer)
+    model.train_step(batches, 1e-5)
+    memory = model.state().optimizer
+    if memory is None:
+        raise ValueError("Model.state() has no optimizer state after a training step.")
+    scale = np.float32(1 - optimizer.beta_1)
+    return {name: np.asarray(moment) / scale for name, moment in memory.m.items()}
+
+
+def same_gradients(
+    subject: Subject, case: Case, batches: Sequence[Batch], tolerance: float
+) -> Outcome:
+    """Compare the gradient of every parameter with the oracle's for one joint batch.
+
+    Args:
+        subject: The device and the oracle.
+        case: The graph, its weights, and the joint batch.
+        batches: The same images as the device gets them.
+        tolerance: The largest difference that passes.
+    """
+    actual = gradients(subject.device, case, batches)
+    expected = gradients(subject.oracle, case, [case.batch])
+    missing = expected.keys() - actual.keys()
+    if missing:
+        return Outcome(np.inf, 0.0, f"No moments for: {', '.join(sorted(missing))}.")
+    pairs = {f"The gradient of {name}": (actual[name], expected[name]) for name in expected}
+    return compare_norms(pairs, tolerance)
+
+
+def through(setting: Setting) -> Case:
+    """Put an op where its gradients show: behind a convolution whose kernel gets the gradient that
+    the op hands on, and before a mix of its channels that is lifted above zero.
+
+    The loss is smooth on a positive map. Near zero it bends so sharply that rounding decides, and a
+    normalization would hide what moves all pixels alike.
+
+    Args:
+        setting: The op.
+    """
+    net = GraphBuilder(CHANNELS)
+    net.add("before", Conv2D(CHANNELS, 1, activation="linear", use_bias=False), net.input)
+    mixed = Conv2D(1, 1, activation="linear", use_bias=False)
+    net.add("after", mixed, setting.attach(net, "before"))
+    reach = (setting.high - setting.low) / 2
+    net.add("lifted", SubtractMean((-LIFT * reach,)), "after")
+    return Case(net.build(), setting.shape, -reach, reach)
+
+
+def _gradients_through(setting: Setting) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = through(setting)
+        return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+    return check
+
+
+def _constant_map(subject: Subject) -> Outcome:
+    net = GraphBuilder(CHANNELS)
+    net.add("before", Conv2D(1, 1, activation="linear"), net.input)
+    net.add("normalized", MinMaxNormalize(), "before")
+    net.add("lifted", SubtractMean((-LIFT,)), "normalized")
+    case = Case(net.build(), fixed={"before/kernel": 0.0, "before/bias": 0.0})
+    found = gradients(subject.device, case, [case.batch])
+    wrong = sorted(name for name, gradient in found.items() if not np.isfinite(gradient).all())
+    reason = f"Not finite: {', '.join(wrong)}." if wrong else ""
+    return Outcome(float(len(wrong)), 0.0, reason)
+
+
+def _network(subject: Subject) -> Outcome:
+    case = narrow_network(count=1)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
+
+
+def _accumulated(subject: Subject) -> Outcome:
+    case = narrow_network(count=3)
+    images, maps = case.batch
+    parts = [Batch(images[:1], maps[:1]), Batch(images[1:], maps[1:])]
+    return same_gradients(subject, case, parts, subject.tolerances.network_gradient)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *(
+        Scenario(
+            f"gradient/{setting.id}",
+            f"Gradients through {setting.phrase} equal the reference's.",
+            _gradients_through(setting),
+            training=True,
+        )
+        for setting in SETTINGS
+    ),
+    Scenario(
+        "gradient/normalization-constant",
+        "The gradient of a constant map is finite.",
+        _constant_map,
+        training=True,
+    ),
+    Scenario(
+        "gradient/network",
+        "The gradient of every parameter of a narrow MSI-Net equals the reference's.",
+        _network,
+        training=True,
+    ),
+    Scenario(
+        "gradient/accumulated",
+        "Two batches of unequal size give the gradient of one joint batch.",
+        _accumulated,
+        training=True,
+    ),
+)

@@ -1,0 +1,211 @@
+"""Every op in the settings that go wrong on devices, for prediction and for gradients alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msinet_core.graph import GraphBuilder
+from msinet_core.network import IMAGE_MEAN
+from msinet_core.ops import (
+    Concat,
+    Conv2D,
+    Coordinates,
+    GlobalMean,
+    MaxPool2D,
+    MinMaxNormalize,
+    Op,
+    Resize,
+    ResizeLike,
+    SubtractMean,
+)
+
+Attach = Callable[[GraphBuilder, str], str]
+"""Adds ops that read the named node of three channels; returns the name of what they make."""
+
+CHANNELS = 3
+"""Channels of the images, and so of what every op below reads."""
+
+ODD = (2, 17, 29)
+"""Images whose height and width no dilation divides, and that reach beyond every kernel."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An op as it is checked.
+
+    Args:
+        id: The last part of the scenarios' ids.
+        phrase: What it is, to follow "through".
+        attach: Adds it to a graph.
+        shape: ``(N, H, W)`` of the images.
+        low: The smallest value of an image.
+        high: The largest.
+    """
+
+    id: str
+    phrase: str
+    attach: Attach
+    shape: tuple[int, int, int] = (2, 7, 10)
+    low: float = -1.0
+    high: float = 1.0
+
+
+def _one(op: Op) -> Attach:
+    return lambda net, name: net.add("op", op, name)
+
+
+def _concat(net: GraphBuilder, name: str) -> str:
+    convolved = net.add("convolved", Conv2D(2, 1, activation="linear"), name)
+    return net.add("op", Concat(), convolved, name, convolved)
+
+
+def _global_mean(net: GraphBuilder, name: str) -> str:
+    mean = net.add("mean", GlobalMean(), name)
+    spread = net.add("spread", ResizeLike(), mean, name)
+    return net.add("op", Concat(), name, spread)
+
+
+def _enlarge(coordinates: Coordinates) -> Attach:
+    def attach(net: GraphBuilder, name: str) -> str:
+        pooled = net.add("pooled", MaxPool2D(), name)
+        return net.add("op", ResizeLike(coordinates), pooled, name)
+
+    return attach
+
+
+def _shrink(coordinates: Coordinates) -> Attach:
+    def attach(net: GraphBuilder, name: str) -> str:
+        pooled = net.add("pooled", MaxPool2D(), name)
+        return net.add("op", ResizeLike(coordinates), name, pooled)
+
+    return attach
+
+
+_CONVOLUTIONS = (
+    Setting("convolution-1x1", "a 1x1 convolution", _one(Conv2D(5, 1))),
+    Setting("convolution-3x3-same", "a 3x3 convolution with SAME padding", _one(Conv2D(5))),
+    Setting(
+        "convolution-3x3-valid",
+        "a 3x3 convolution with VALID padding",
+        _one(Conv2D(5, padding="VALID")),
+    ),
+    Setting(
+        "convolution-2x2-same",
+        "a 2x2 convolution that pads at the bottom and the right only",
+        _one(Conv2D(5, 2)),
+    ),
+    Setting(
+        "convolution-square-kernel",
+        "a convolution whose kernel has four equal axes, so that no size tells its layout",
+        _one(Conv2D(3)),
+    ),
+    Setting(
+        "convolution-linear",
+        "a convolution without activation",
+        _one(Conv2D(5, activation="linear")),
+    ),
+    Setting("convolution-no-bias", "a convolution without bias", _one(Conv2D(5, use_bias=False))),
+    Setting(
+        "convolution-strides-2-same",
+        "a convolution with strides 2 and SAME padding",
+        _one(Conv2D(5, strides=2)),
+    ),
+    Setting(
+        "convolution-strides-2-valid",
+        "a convolution with strides 2 and VALID padding",
+        _one(Conv2D(5, strides=2, padding="VALID")),
+    ),
+    *(
+        Setting(
+            f"convolution-dilation-{rate}",
+            f"a convolution with dilation {rate}, which divides neither height nor width",
+            _one(Conv2D(5, dilation=rate)),
+            ODD,
+        )
+        for rate in (2, 4, 8, 12)
+    ),
+    Setting(
+        "convolution-dilation-4-valid",
+        "a convolution with dilation 4 and VALID padding",
+        _one(Conv2D(5, dilation=4, padding="VALID")),
+        ODD,
+    ),
+    Setting(
+        "convolution-dilation-12-small",
+        "a convolution whose dilation is larger than the image",
+        _one(Conv2D(5, dilation=12)),
+    ),
+)
+
+_POOLS = (
+    Setting("pool-strides-2", "a pool with strides 2", _one(MaxPool2D()), (2, 6, 10)),
+    Setting(
+        "pool-strides-2-odd",
+        "a pool with strides 2 that leaves out an odd last row and column",
+        _one(MaxPool2D()),
+        (2, 7, 11),
+    ),
+    Setting(
+        "pool-strides-1-same",
+        "a pool with strides 1 and SAME padding over negative values",
+        _one(MaxPool2D(strides=1, padding="SAME")),
+        low=-3.0,
+        high=-1.0,
+    ),
+    Setting(
+        "pool-3x3-strides-2-same",
+        "a 3x3 pool with strides 2 and SAME padding over negative values",
+        _one(MaxPool2D(3, 2, "SAME")),
+        low=-3.0,
+        high=-1.0,
+    ),
+)
+
+_MODES: tuple[tuple[Coordinates, str], ...] = (
+    ("asymmetric", "asymmetric"),
+    ("half_pixel", "half-pixel"),
+)
+
+_RESIZES = tuple(
+    setting
+    for mode, name in _MODES
+    for setting in (
+        Setting(
+            f"resize-2-{name}", f"a {name} resize by 2", _one(Resize(2, mode)), shape=(2, 5, 7)
+        ),
+        Setting(
+            f"resize-3-{name}", f"a {name} resize by 3", _one(Resize(3, mode)), shape=(2, 5, 7)
+        ),
+        Setting(
+            f"resize-like-{name}",
+            f"an {name} enlargement to a size that is no multiple"
+            if mode == "asymmetric"
+            else f"a {name} enlargement to a size that is no multiple",
+            _enlarge(mode),
+            shape=(2, 7, 11),
+        ),
+        Setting(
+            f"resize-like-smaller-{name}",
+            f"a reduction in {name} coordinates",
+            _shrink(mode),
+            shape=(2, 7, 11),
+        ),
+    )
+)
+
+_OTHERS = (
+    Setting("global-mean", "a global mean spread beside what it was taken of", _global_mean),
+    Setting("concat", "a concatenation in the given order", _concat),
+    Setting("normalization", "the normalization of each image", _one(MinMaxNormalize())),
+    Setting(
+        "subtract-mean",
+        "the subtraction of a mean for each channel, in the order of the channels",
+        _one(SubtractMean(IMAGE_MEAN)),
+        low=0.0,
+        high=255.0,
+    ),
+)
+
+SETTINGS: tuple[Setting, ...] = (*_CONVOLUTIONS, *_POOLS, *_RESIZES, *_OTHERS)
+"""All of them, in the order in which reports list them."""

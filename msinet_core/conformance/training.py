@@ -1,0 +1,242 @@
+"""Scenarios of training: the loss, Adam's arithmetic, steps in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.scenario import (
+    Array,
+    Check,
+    Outcome,
+    Scenario,
+    Subject,
+    compare,
+    compare_norms,
+)
+from msinet_core.device import Device
+from msinet_core.graph import GraphBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.ops import Conv2D
+from msinet_core.optimizer import Adam
+from msinet_core.state import Batch, OptimizerState, State
+
+RATE = 1e-3
+"""A hundred times the published learning rate, so that four steps change the loss."""
+
+
+def _loss(change: Callable[[Float32, Float32], None]) -> Check:
+    """Compare losses of chosen true and predicted maps: the graph only copies its input.
+
+    Args:
+        change: Changes three true and three predicted maps, ``(3, H, W, 1)``, in place.
+    """
+
+    def check(subject: Subject) -> Outcome:
+        net = GraphBuilder(1)
+        net.add("copy", Conv2D(1, 1, activation="linear", use_bias=False), net.input)
+        case = Case(net.build(), (3, 7, 10), low=0.0, fixed={"copy/kernel": 1.0})
+        batch = Batch(case.images.copy(), case.batch.maps.copy())
+        change(batch.maps, batch.images)
+        actual, expected = (
+            np.asarray(device.compile(case.graph, case.state, loss=KLDivergence()).eval_step(batch))
+            for device in (subject.device, subject.oracle)
+        )
+        return compare(actual, expected, subject.tolerances.loss)
+
+    return check
+
+
+def _as_drawn(true: Float32, predicted: Float32) -> None:
+    pass
+
+
+def _empty_true(true: Float32, predicted: Float32) -> None:
+    true[1] = 0
+
+
+def _empty_predicted(true: Float32, predicted: Float32) -> None:
+    predicted[1] = 0
+
+
+def _constant(true: Float32, predicted: Float32) -> None:
+    true[0], predicted[1] = 0.5, 0.25
+    true[2], predicted[2] = 1.0, 0.125
+
+
+def _train(
+    device: Device,
+    case: Case,
+    rates: Sequence[float],
+    optimizer: Adam | None = None,
+    memory: OptimizerState | None = None,
+) -> tuple[Float32, State]:
+    """Make steps on the case's batch; return the losses and the state after them."""
+    state = State(case.state.weights, memory)
+    loss, optimizer = KLDivergence(), optimizer or Adam()
+    model = device.compile(case.graph, state, loss=loss, optimizer=optimizer)
+    losses = [float(model.train_step([case.batch], rate)) for rate in rates]
+    return np.array(losses, np.float32), model.state()
+
+
+def _movement(case: Case, state: State) -> Mapping[str, Array]:
+    return {name: state.weights[name] - start for name, start in case.state.weights.items()}
+
+
+def _same_movement(case: Case, actual: State, expected: State, tolerance: float) -> Outcome:
+    """Compare how far the weights moved, relative to the tensor that moved farthest.
+
+    Adam moves a weight whose gradient is only rounding as far as any other, in a direction that is
+    chance; measured so, such a weight does not count.
+    """
+    moved, wanted = _movement(case, actual), _movement(case, expected)
+    pairs = {f"The way of {name}": (moved[name], wanted[name]) for name in wanted}
+    return compare_norms(pairs, tolerance, share=1.0)
+
+
+def _adam(
+    rates: Sequence[float],
+    optimizer: Adam | None = None,
+    memory: Callable[[Case], OptimizerState] | None = None,
+) -> Check:
+    """Compare how weights and moments move where every gradient is well away from zero."""
+
+    def check(subject: Subject) -> Outcome:
+        net = GraphBuilder(3)
+        net.add("first", Conv2D(4), net.input)
+        net.add("last", Conv2D(1, 1, activation="linear"), "first")
+        case = Case(net.build(), fixed={"last/bias": 4.0})
+        start = memory(case) if memory else None
+        (_, actual), (_, expected) = (
+            _train(device, case, rates, optimizer, start)
+            for device in (subject.device, subject.oracle)
+        )
+        moved = _same_movement(case, actual, expected, subject.tolerances.update)
+        remembered = _same_memory(subject, actual.optimizer, expected.optimizer)
+        return max(moved, remembered, key=lambda outcome: outcome.difference / outcome.tolerance)
+
+    return check
+
+
+def _same_memory(
+    subject: Subject, actual: OptimizerState | None, expected: OptimizerState | None
+) -> Outcome:
+    assert expected is not None
+    if actual is None or actual.step != expected.step:
+        found = None if actual is None else actual.step
+        reason = f"The optimizer's step is {found} afterwards, should be {expected.step}."
+        return Outcome(np.inf, subject.tolerances.gradient, reason)
+    pairs = {
+        f"The {order} moment of {name}": (ours[name], theirs[name])
+        for order, ours, theirs in (
+            ("first", actual.m, expected.m),
+            ("second", actual.v, expected.v),
+        )
+        for name in theirs
+    }
+    return compare_norms(pairs, subject.tolerances.gradient)
+
+
+def _memory_of_five_steps(case: Case) -> OptimizerState:
+    random = np.random.default_rng(4)
+    weights = case.state.weights
+    return OptimizerState(
+        step=5,
+        m={name: random.normal(0, 0.02, w.shape).astype("f4") for name, w in weights.items()},
+        v={name: random.uniform(1e-4, 1e-3, w.shape).astype("f4") for name, w in weights.items()},
+    )
+
+
+def _four_losses(subject: Subject) -> Outcome:
+    case = narrow_network()
+    (actual, _), (expected, _) = (
+        _train(device, case, [RATE] * 4) for device in (subject.device, subject.oracle)
+    )
+    return compare(actual, expected, subject.tolerances.steps)
+
+
+def _four_updates(subject: Subject) -> Outcome:
+    case = narrow_network()
+    (_, actual), (_, expected) = (
+        _train(device, case, [RATE] * 4) for device in (subject.device, subject.oracle)
+    )
+    return _same_movement(case, actual, expected, subject.tolerances.update)
+
+
+def _accumulated_loss(subject: Subject) -> Outcome:
+    case = narrow_network(count=3)
+    images, maps = case.batch
+    parts = [Batch(images[:1], maps[:1]), Batch(images[1:], maps[1:])]
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    oracle = subject.oracle.compile(case.graph, case.state, loss=loss)
+    actual = np.float32(model.train_step(parts, RATE))
+    expected = np.asarray(oracle.eval_step(case.batch)).mean(keepdims=True)
+    return compare(actual.reshape(1), expected, subject.tolerances.steps)
+
+
+def _resumed(subject: Subject) -> Outcome:
+    case = narrow_network()
+    _, halfway = _train(subject.device, case, [RATE] * 2)
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
+    for _ in range(2):
+        model.train_step([case.batch], RATE)
+    _, expected = _train(subject.oracle, case, [RATE] * 4)
+    return _same_movement(case, model.state(), expected, subject.tolerances.update)
+
+
+def _scenario(name: str, description: str, check: Check) -> Scenario:
+    return Scenario(name, description, check, training=True)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    _scenario("loss/random", "Each image has its own loss, the reference's.", _loss(_as_drawn)),
+    _scenario("loss/empty-true", "The loss of an empty true map is finite.", _loss(_empty_true)),
+    _scenario(
+        "loss/empty-predicted",
+        "The loss of an empty predicted map is finite.",
+        _loss(_empty_predicted),
+    ),
+    _scenario("loss/constant", "The loss of constant maps is the reference's.", _loss(_constant)),
+    _scenario(
+        "adam/first-step", "The first step moves weights and moments as Adam does.", _adam([0.01])
+    ),
+    _scenario(
+        "adam/constants",
+        "Betas and epsilon are honoured, epsilon outside the bias correction.",
+        _adam([0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01)),
+    ),
+    _scenario(
+        "adam/learning-rate",
+        "Each step takes the learning rate it is given.",
+        _adam([0.01, 0.0001, 0.03]),
+    ),
+    _scenario(
+        "adam/continued",
+        "A step goes on from moments and a step count that were handed over.",
+        _adam([0.01], memory=_memory_of_five_steps),
+    ),
+    _scenario(
+        "train/four-losses",
+        "Four steps of a narrow MSI-Net have the reference's losses.",
+        _four_losses,
+    ),
+    _scenario(
+        "train/four-updates",
+        "Four steps of a narrow MSI-Net move its weights as the reference's.",
+        _four_updates,
+    ),
+    _scenario(
+        "train/accumulated-loss",
+        "Two batches of unequal size give the mean loss of all their images.",
+        _accumulated_loss,
+    ),
+    _scenario(
+        "train/resumed",
+        "Two steps, a new model from the state, and two more equal four steps.",
+        _resumed,
+    ),
+)
