@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msinet_core import metrics
+from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
+from msinet_core.data import open_dataset, read_image
+from msinet_core.errors import InterruptedRunError
+from msinet_core.evaluator import METRICS, Summary, evaluate
+from msinet_core.initialize import random_state
+from msinet_core.interrupt import InterruptFlag
+from msinet_core.loss import KLDivergence
+from msinet_core.network import msinet
+from msinet_core.predictor import Predictor
+from msinet_core.registry import load_registry
+from msinet_core.state import Batch
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+REFERENCE = ("--device", "reference")
+SIZE = (32, 40)
+MAP_METRICS = [metric.key for metric in METRICS if not metric.needs_fixations]
+FIXATION_METRICS = [metric.key for metric in METRICS if metric.needs_fixations]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    graph = msinet(0.02)
+    path = tmp_path / "narrow.msinet.h5"
+    save_checkpoint(path, Checkpoint(graph, random_state(graph, 1), metadata={"image_size": SIZE}))
+    return path
+
+
+@pytest.fixture
+def looked_at(tiny_data: Path) -> Path:
+    """The tiny set with three fixations in the bright square of each validation image."""
+    for path in (tiny_data / "saliency" / "val").iterdir():
+        rows, columns = np.nonzero(np.asarray(Image.open(path)))
+        points = [f"{columns[place]},{rows[place]}" for place in (0, 20, 40)]
+        target = tiny_data / "fixations" / "val" / f"{path.stem}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(["x,y", *points]))
+    return tiny_data
+
+
+def open_predictor(weights: Path) -> Predictor:
+    checkpoint = read_weights(weights)
+    model = (
+        load_registry()
+        .spec("reference")
+        .open()
+        .compile(checkpoint.graph, checkpoint.state, loss=KLDivergence())
+    )
+    return Predictor(model, checkpoint.graph, SIZE, batch_size=2)
+
+
+def test_the_json_document_has_every_metric(run: Run, weights, looked_at):
+    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["split"], document["images"], document["device"]) == ("valid", 3, "reference")
+    assert document["image_size"] == list(SIZE)
+    assert document["images_with_fixations"] == 3
+    assert document["failures"] == []
+    assert list(document["metrics"]) == [metric.key for metric in METRICS]
+    for sources in document["metrics"].values():
+        for source in ("network", "center"):
+            assert sources[source]["n"] == 3
+            assert math.isfinite(sources[source]["mean"])
+            assert sources[source]["standard_error"] >= 0
+    assert document["metrics"]["ig"]["center"]["mean"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_loss_is_the_validation_loss_of_the_device(weights, looked_at):
+    predictor = open_predictor(weights)
+    samples = open_dataset(str(looked_at)).valid
+    images, maps = (np.stack(part) for part in zip(*(s.load(SIZE) for s in samples), strict=True))
+    expected = np.asarray(predictor.model.eval_step(Batch(images, maps)))
+    found = [image.network["loss"] for image in evaluate(predictor, samples).images]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_metrics_are_those_of_the_map_at_the_images_size(weights, looked_at):
+    predictor = open_predictor(weights)
+    predictor.image_size = (16, 24)  # another shape than the images', so that padding takes part
+    samples = open_dataset(str(looked_at)).valid
+    evaluation = evaluate(predictor, samples)
+    for sample, scores in zip(samples, evaluation.images, strict=True):
+        assert scores.name == sample.name
+        saliency = predictor.predict(read_image(sample.stimulus))
+        truth = sample.read_map()[..., 0]
+        (points,) = sample.read_fixations()
+        center = metrics.center_gaussian(SIZE)
+        assert scores.network["cc"] == pytest.approx(metrics.correlation(saliency, truth))
+        assert scores.network["nss"] == pytest.approx(metrics.nss(saliency, points))
+        assert scores.center["kld"] == pytest.approx(metrics.kl_divergence(center, truth), rel=1e-4)
+        assert scores.center["auc_judd"] == pytest.approx(metrics.auc_judd(center, points))
+
+
+def test_the_order_and_the_number_of_threads_do_not_matter(weights, looked_at):
+    samples = open_dataset(str(looked_at)).valid
+    predictor = open_predictor(weights)
+    first = evaluate(predictor, samples)
+    predictor.workers, predictor.batch_size = 7, 1
+    again = evaluate(predictor, samples)
+    assert [image.name for image in again.images] == [sample.name for sample in samples]
+    for one, other in zip(first.images, again.images, strict=True):
+        assert one.network == pytest.approx(other.network, rel=1e-5)
+
+
+def test_shuffled_negatives_are_the_other_images_fixations(weights, looked_at):
+    samples = open_dataset(str(looked_at)).valid
+    evaluation = evaluate(open_predictor(weights), samples)
+    points = [sample.read_fixations()[0] for sample in samples]
+    for index, scores in enumerate(evaluation.images):
+        others = np.concatenate(points[:index] + points[index + 1 :])
+        expected = metrics.auc_shuffled(metrics.center_gaussian(SIZE), points[index], others)
+        assert scores.center["auc_shuffled"] == pytest.approx(expected)
+
+
+def test_the_table_compares_with_the_center(run: Run, weights, looked_at):
+    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    for metric in METRICS:
+        assert metric.title in result.stdout
+    assert "centered Gaussian" in result.stdout
+    assert "evaluate  3/3 images" in result.stderr
+
+
+def test_without_fixations_only_maps_are_compared_aloud(run: Run, weights, tiny_data):
+    arguments = (*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "known for 0 of 3 images" in result.stderr
+    assert "SIM" in result.stdout
+    assert "NSS" not in result.stdout
+    document = json.loads(run(*arguments, "--json").stdout)
+    for key in FIXATION_METRICS:
+        assert document["metrics"][key]["network"] == {
+            "mean": None,
+            "standard_error": None,
+            "n": 0,
+        }
+    for key in MAP_METRICS:
+        assert document["metrics"][key]["network"]["n"] == 3
+
+
+def test_fixations_of_some_images_count_for_these(run: Run, weights, looked_at):
+    (looked_at / "fixations" / "val" / "val01.csv").unlink()
+    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    assert "known for 2 of 3 images" in result.stderr
+    values = json.loads(result.stdout)["metrics"]
+    assert (values["nss"]["network"]["n"], values["cc"]["network"]["n"]) == (2, 3)
+
+
+def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
+    (looked_at / "fixations" / "val" / "val01.csv").unlink()
+    arguments = ("--data", looked_at, "--weights", weights, "--out", "scores.csv", "--json")
+    result = run(*REFERENCE, "evaluate", *arguments)
+    assert result.exit_code == 0, result.output
+    with Path("scores.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["image"] for row in rows] == ["val00", "val01", "val02"]
+    assert rows[1]["nss"] == ""
+    document = json.loads(result.stdout)
+    for key in ("loss", "cc"):
+        mean = np.mean([float(row[key]) for row in rows])
+        assert mean == pytest.approx(document["metrics"][key]["network"]["mean"], rel=1e-4)
+
+
+def test_split_and_limit_choose_the_images(run: Run, weights, tiny_data):
+    arguments = (*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights, "--json")
+    assert json.loads(run(*arguments, "--split", "train").stdout)["images"] == 5
+    document = json.loads(run(*arguments, "--limit", "1").stdout)
+    assert document["images"] == 1
+    assert document["metrics"]["cc"]["network"]["standard_error"] is None
+
+
+def test_bad_images_are_listed_and_do_not_stop_the_rest(run: Run, weights, looked_at):
+    stimulus = looked_at / "stimuli" / "val" / "val00.png"
+    stimulus.write_bytes(stimulus.read_bytes()[:300])
+    (looked_at / "saliency" / "val" / "val02.png").write_text("no picture")
+    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    assert result.exit_code == 1
+    assert "2 of 3 images could not be used" in result.stderr
+    document = json.loads(result.stdout)
+    assert document["images"] == 1
+    assert sorted(failure["image"] for failure in document["failures"]) == ["val00", "val02"]
+
+
+def test_nothing_but_bad_images_is_still_one_document(run: Run, weights, tiny_data):
+    for path in (tiny_data / "stimuli" / "val").iterdir():
+        path.write_text("no picture")
+    result = run(*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["metrics"]["cc"]["network"]["n"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["--data", "nowhere"], 2, "nowhere"),
+        (["--data", "tiny", "--image-size", "33x40"], 2, "divisible by 8"),
+        (["--data", "tiny", "--limit", "0"], 2, "limit"),
+        (["--data", "tiny", "--device", "warp"], 2, "warp"),
+        ([], 2, "--data"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(
+    run: Run, weights, tiny_data, arguments, exit_code, message
+):
+    result = run("evaluate", *arguments, "--weights", weights)
+    assert result.exit_code == exit_code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_data_set_without_maps_lists_what_is_missing(run: Run, weights, tiny_data):
+    shutil.rmtree(tiny_data / "saliency" / "val")
+    result = run(*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights)
+    assert result.exit_code == 1
+    assert "val00" in result.stderr
+
+
+def test_an_interrupted_evaluation_says_so(weights, looked_at):
+    flag = InterruptFlag()
+    flag.set()
+    with pytest.raises(InterruptedRunError, match="Interrupted"):
+        evaluate(open_predictor(weights), open_dataset(str(looked_at)).valid, interrupt=flag)
+
+
+def test_a_summary_leaves_out_what_is_not_defined():
+    summary = Summary.of([1.0, math.nan, 3.0])
+    assert (summary.mean, summary.n) == (2.0, 2)
+    assert summary.standard_error == pytest.approx(1.0)
+    assert math.isnan(Summary.of([]).mean)
