@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed",
     type=int,
+    metavar="N",
     default=42,
     show_default=True,
     help="The seed of the training run, which splits a folder without train/ and val/.",
@@ -62,12 +63,14 @@ if TYPE_CHECKING:
 @click.option(
     "--image-size",
     type=SizeType(),
+    metavar="HxW",
     help="Height and width that images are fitted to. [default: as in training, else the data "
     "set's]",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
+    metavar="N",
     default=8,
     show_default=True,
     help="Images in a batch.",
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Threads that read images and compute metrics. [default: by the number of cores]",
 )
 @click.option(
@@ -100,14 +104,14 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Score a checkpoint on a data set with the field's metrics.
+    """Score a checkpoint on a data set with the field's metrics.
 
     Beside the network stands a Gaussian in the middle of each image: what can be known without
     looking at it. NSS, AUC and IG need fixations and are given where the data set has them.
 
     \b
     msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
-    """
+    """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import open_dataset

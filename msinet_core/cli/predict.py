@@ -62,18 +62,21 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 @click.option(
     "--image-size",
     type=_SizeOrOriginal(),
+    metavar=_SizeOrOriginal.name,
     help="Height and width that images are fitted to, or 'original': each image at its own size, "
     "which is slower and needs more memory. [default: as in training, else 240x320]",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Images in a batch. [default: 8; 1 with original]",
 )
 @precision_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Threads that read and write images. [default: by the number of cores]",
 )
 @device_option
@@ -88,7 +91,7 @@ def predict(
     precision: str,
     workers: int | None,
 ) -> None:
-    r"""Predict saliency maps of images.
+    """Predict saliency maps of images.
 
     PATH is an image or a folder, which is searched to its depth. Each map has the size of its
     image. An image that cannot be read is reported and does not stop the others; the exit code is
@@ -97,7 +100,7 @@ def predict(
     \b
     msinet-run predict photo.jpg --weights best.msinet.h5
     msinet-run --device cpu predict photos/ --weights best.msinet.h5 --out maps --overlay
-    """
+    """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import find_images
