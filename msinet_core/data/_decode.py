@@ -57,7 +57,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
     picture = _load(path, data)
     pixels = _wide_grey(path, picture)
     if pixels is None:
-        pixels = np.asarray(_narrow(path, picture, mode), np.float32)
+        pixels = np.asarray(_narrow(picture, mode), np.float32)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if mode == "RGB" and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
@@ -124,11 +124,13 @@ def _damaged(path: Path, reason: str) -> DataError:
 def _ends_early(picture: Image, data: bytes) -> bool:
     """Tell whether a JPEG that decoded without complaint lacks data for its last blocks.
 
-    When a marker comes too early, libjpeg paints what is missing mid-grey and only warns, which
-    Pillow does not pass on. A real grey corner is told from a painted one by adding bytes in front
-    of the marker: they change the picture only if the decoder still waits for data.
+    When a marker comes too early, libjpeg paints what is missing mid-grey (or leaves it blurred, if
+    the file is progressive) and only warns, which Pillow does not pass on. A real grey corner is
+    told from a painted one by adding bytes in front of the marker: they change the picture only if
+    the decoder still waits for data.
     """
-    if not all(value in _JPEG_GREY for value in np.asarray(picture)[-1, -1:].flat):
+    grey = all(value in _JPEG_GREY for value in np.asarray(picture)[-1, -1:].flat)
+    if not grey and "progressive" not in picture.info:
         return False
     try:
         longer = _open(Path(), io.BytesIO(_with_filler(data)))
@@ -172,24 +174,17 @@ def _wide_grey(path: Path, picture: Image) -> NDArray[np.float32] | None:
     return values.astype(np.float32) / np.float32(257)
 
 
-def _narrow(path: Path, picture: Image, mode: Literal["RGB", "L"]) -> Image:
+def _narrow(picture: Image, mode: Literal["RGB", "L"]) -> Image:
     from PIL import Image, ImageChops
 
-    try:
-        if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-            colour = "white" if mode == "RGB" else "black"
-            picture = picture.convert("RGBA")
-            ground = Image.new("RGBA", picture.size, colour)
-            picture = Image.alpha_composite(ground, picture)
-        elif picture.mode == "CMYK" and picture.format == "JPEG" and "adobe" not in picture.info:
-            # Pillow inverts the inks of every CMYK JPEG; only Adobe's programs store them inverted.
-            picture = ImageChops.invert(picture)
-        return picture.convert(mode)
-    except ValueError as error:
-        raise DataError(
-            f"Image {path} has colours of the kind '{picture.mode}', which cannot be converted to "
-            f"RGB here: {error}. Save it as RGB."
-        ) from error
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white" if mode == "RGB" else "black")
+        picture = Image.alpha_composite(ground, picture)
+    elif picture.mode == "CMYK" and picture.format == "JPEG" and "adobe" not in picture.info:
+        # Pillow inverts the inks of every CMYK JPEG; only Adobe's programs store them inverted.
+        picture = ImageChops.invert(picture)
+    return picture.convert(mode)
 
 
 def _orientation(picture: Image) -> int:

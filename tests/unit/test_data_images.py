@@ -1,0 +1,335 @@
+"""Every common kind of image file is read right, or refused with a sentence that names it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msinet_core.data import find_images, prepare_image, read_image, read_map, write_map
+from msinet_core.data._decode import image_size
+from msinet_core.errors import DataError, MsinetError, UsageError
+
+COLOURS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [255, 255, 255], [0, 0, 0]]], np.uint8
+)
+"""2 rows of 3 pixels, all different: any turn or swap of channels shows."""
+
+
+def save(path: Path, pixels: np.ndarray | Image.Image, **options: object) -> Path:
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    picture.save(path, **options)
+    return path
+
+
+def photo(height: int = 64, width: int = 96) -> Image.Image:
+    rows, columns = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(3).integers(0, 40, (height, width, 3))
+    return Image.fromarray(
+        (np.stack([rows * 2, columns * 2, rows + columns], axis=-1) + noise).astype(np.uint8)
+    )
+
+
+def jpeg(picture: Image.Image, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp", "ppm", "gif"])
+def test_lossless_colour_is_read_exactly(tmp_path, ending):
+    options = {"lossless": True} if ending == "webp" else {}
+    image = read_image(save(tmp_path / f"a.{ending}", COLOURS, **options))
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, COLOURS)
+
+
+def test_jpeg_is_read_as_its_decoder_gives_it(tmp_path):
+    path = save(tmp_path / "a.jpg", photo())
+    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
+
+
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_sixteen_bit_grey_keeps_its_precision(tmp_path):
+    values = np.array([[0, 1000, 65535]], np.uint16)
+    path = save(tmp_path / "a.png", values)
+    np.testing.assert_allclose(read_image(path)[0, :, 0], [0, 1000 / 257, 255], rtol=1e-6)
+    np.testing.assert_allclose(read_map(path)[0, :, 0], [0, 1000 / 65535, 1], rtol=1e-6)
+
+
+def test_sixteen_bit_colour_is_reduced_to_eight(tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    pixels = np.array([[0xFFFF, 0x8000, 0x0000], [0x1234, 0xABCD, 0x00FF]], ">u2")
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" + pixels.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+    np.testing.assert_allclose(read_image(path)[0], pixels / 257, atol=1)
+
+
+def test_palette_one_bit_and_grey_are_read_as_colours(tmp_path):
+    palette = save(tmp_path / "p.png", Image.fromarray(COLOURS).quantize(8))
+    np.testing.assert_array_equal(read_image(palette), COLOURS)
+    bits = np.array([[True, False, True]])
+    one_bit = save(tmp_path / "b.png", Image.fromarray(bits))
+    np.testing.assert_array_equal(read_image(one_bit)[..., 1], bits * 255)
+    grey = save(tmp_path / "g.png", np.array([[7, 200]], np.uint8))
+    np.testing.assert_array_equal(read_image(grey), [[[7] * 3, [200] * 3]])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white_under_images_and_black_under_maps(tmp_path, mode):
+    if mode == "P":
+        picture = Image.new("P", (2, 1), 0)
+        picture.putpalette([0, 0, 0, 255, 0, 0])
+        path = save(tmp_path / "a.png", picture, transparency=0)
+    else:
+        clear = (0, 0, 0, 0) if mode == "RGBA" else (0, 0)
+        path = save(tmp_path / "a.png", Image.new(mode, (2, 1), clear))
+    assert read_image(path)[0, 0].tolist() == [255, 255, 255]
+    assert read_map(path)[0, 0].tolist() == [0]
+
+
+def test_half_transparent_colour_is_mixed_with_white(tmp_path):
+    path = save(tmp_path / "a.png", Image.new("RGBA", (1, 1), (255, 0, 0, 128)))
+    np.testing.assert_allclose(read_image(path)[0, 0], [255, 127, 127], atol=1)
+
+
+def test_inks_are_read_alike_whether_stored_inverted_by_adobe_or_not(tmp_path):
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    adobe = jpeg(cyan, quality=100)
+    marker = adobe.index(b"\xff\xee")
+    length = 2 + int.from_bytes(adobe[marker + 2 : marker + 4], "big")
+    assert b"Adobe" in adobe[marker : marker + length]
+    plain = adobe[:marker] + adobe[marker + length :]  # the same numbers now mean the opposite
+    (tmp_path / "adobe.jpg").write_bytes(adobe)
+    (tmp_path / "plain.jpg").write_bytes(plain)
+    np.testing.assert_allclose(read_image(tmp_path / "adobe.jpg")[8, 8], [0, 255, 255], atol=2)
+    np.testing.assert_allclose(read_image(tmp_path / "plain.jpg")[8, 8], [0, 0, 0], atol=2)
+    tiff = save(tmp_path / "a.tif", cyan)
+    np.testing.assert_allclose(read_image(tiff)[8, 8], [0, 255, 255])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, orientation):
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(COLOURS)
+    if orientation in undo:
+        stored = stored.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", stored, exif=exif)
+    np.testing.assert_array_equal(read_image(path), COLOURS)
+    assert image_size(path) == (2, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_unreadable_exif_data_are_ignored(tmp_path):
+    path = save(tmp_path / "a.jpg", photo(), exif=b"Exif\0\0MM\0\x2a\0\0\0\xffgarbage")
+    assert read_image(path).shape == (64, 96, 3)
+
+
+def test_a_map_in_colour_is_its_luminance_in_0_to_1(tmp_path):
+    map = read_map(save(tmp_path / "a.png", COLOURS))
+    assert map.shape == (2, 3, 1)
+    np.testing.assert_allclose(map[0, :, 0], [0.299, 0.587, 0.114], atol=0.005)
+
+
+def test_prepare_image_pads_with_126(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((10, 40, 3), np.uint8))
+    prepared = prepare_image(path, (20, 20))
+    assert prepared.shape == (20, 20, 3)
+    assert (prepared[:7] == 126).all()
+    assert (prepared[7:12] == 0).all()
+    assert (prepared[12:] == 126).all()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_a_truncated_jpeg_is_refused(tmp_path, progressive, share):
+    data = jpeg(photo(), progressive=progressive)
+    path = tmp_path / "half.jpg"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DataError, match=r"half\.jpg") as caught:
+        read_image(path)
+    assert "copy" in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_jpeg_whose_rest_would_be_painted_grey_is_refused(tmp_path, options, share):
+    data = jpeg(photo(), **options)
+    scan = data.index(b"\xff\xda") + 20
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data[: scan + int((len(data) - scan) * share)] + b"\xff\xd9")
+    assert np.asarray(Image.open(path)).shape == (64, 96, 3), "Pillow sees nothing wrong"
+    with pytest.raises(DataError, match=r"cut\.jpg.*end before the last pixel"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_really_is_grey_in_the_corner_is_read(tmp_path, options, mode):
+    picture = photo()
+    picture.paste((128, 128, 128), (40, 24, 96, 64))
+    path = tmp_path / "grey.jpg"
+    path.write_bytes(jpeg(picture.convert(mode), quality=95, **options))
+    assert read_image(path)[-1, -1].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp", "bmp", "gif"])
+def test_truncated_files_of_other_kinds_are_refused(tmp_path, ending):
+    path = save(tmp_path / f"half.{ending}", photo())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=rf"half\.{ending}"):
+        read_image(path)
+
+
+def test_a_flipped_bit_in_a_png_is_refused(tmp_path):
+    path = save(tmp_path / "bad.png", photo())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"bad\.png is damaged"):
+        read_image(path)
+
+
+def test_files_that_are_no_images_are_refused_with_what_they_are(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not an image at all")
+    (tmp_path / "drawing.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(DataError, match=r"empty\.jpg is empty: the file has 0 bytes"):
+        read_image(tmp_path / "empty.jpg")
+    with pytest.raises(DataError, match=r"text\.jpg is not in a format that can be read"):
+        read_image(tmp_path / "text.jpg")
+    with pytest.raises(DataError, match=r"drawing\.png is not in a format"):
+        read_image(tmp_path / "drawing.png")
+    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: No such file"):
+        read_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match="cannot be read"):
+        image_size(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_a_decompression_bomb_is_refused_without_unpacking_it(tmp_path):
+    bomb = save(tmp_path / "bomb.png", Image.new("1", (16_000, 16_000)))
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(DataError, match=r"bomb\.png is refused.*256000000 pixels"):
+        read_image(bomb)
+
+
+def test_values_without_a_defined_range_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"f\.tif holds floating-point values"):
+        read_map(save(tmp_path / "f.tif", np.ones((4, 4), np.float32)))
+    with pytest.raises(DataError, match=r"i\.tif holds values from 70000 to 70000"):
+        read_map(save(tmp_path / "i.tif", np.full((4, 4), 70000, np.int32)))
+
+
+MAP = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+
+
+def test_maps_are_written_in_each_format(tmp_path):
+    write_map(tmp_path / "a.png", MAP, "png")
+    np.testing.assert_allclose(read_map(tmp_path / "a.png")[..., 0], MAP, atol=0.5 / 255 + 1e-6)
+    write_map(tmp_path / "a.npy", MAP, "npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), MAP)
+    write_map(tmp_path / "deep" / "a.jpeg", MAP, "jpeg")
+    with Image.open(tmp_path / "deep" / "a.jpeg") as picture:
+        assert (picture.format, picture.mode, picture.size) == ("JPEG", "L", (8, 6))
+        assert max(picture.quantization[0]) == 1, "quality 100"
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_eight_bits_are_rounded_not_cut(tmp_path):
+    write_map(tmp_path / "a.png", np.array([[0.6 / 255, 254.4 / 255, 1.2, -0.1]]), "png")
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[1, 254, 255, 0]]
+
+
+def test_maps_that_cannot_be_written_leave_the_old_file(tmp_path):
+    path = tmp_path / "a.png"
+    write_map(path, MAP, "png")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"a\.png holds values that are not numbers"):
+        write_map(path, np.full((2, 2), np.nan), "png")
+    with pytest.raises(UsageError, match="Format 'bmp' is unknown"):
+        write_map(path, MAP, "bmp")
+    assert path.read_bytes() == before
+    (tmp_path / "file").touch()
+    with pytest.raises(MsinetError, match="Could not write"):
+        write_map(tmp_path / "file" / "a.png", MAP, "png")
+
+
+def test_images_are_found_in_folders_and_hidden_files_are_not(tmp_path):
+    names = [
+        "b/2.PNG",
+        "b/10.jpeg",
+        "a.JPG",
+        "c/.hidden/x.png",
+        "._a.jpg",
+        "Thumbs.db",
+        "notes.txt",
+    ]
+    for name in names:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = find_images([tmp_path / "photos"])
+    assert [image.relative.as_posix() for image in found] == ["a.JPG", "b/10.jpeg", "b/2.PNG"]
+    assert all(image.path == tmp_path / "photos" / image.relative for image in found)
+
+
+def test_files_that_are_named_come_first_once_and_whatever_their_ending(tmp_path):
+    for name in ("photos/a.png", "photos/b.png", "scan.dat"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images([tmp_path / "scan.dat", tmp_path / "photos" / "b.png", tmp_path / "photos"])
+    assert [str(image.relative) for image in found] == ["scan.dat", "b.png", "a.png"]
+
+
+def test_everything_that_is_not_there_is_listed_at_once(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_images([tmp_path / "nowhere.jpg", tmp_path / "empty"])
+    assert f"{tmp_path / 'nowhere.jpg'}: no such file or folder" in str(caught.value)
+    assert f"{tmp_path / 'empty'}: no images in this folder" in str(caught.value)
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.png").touch()
+    (tmp_path / "photos").mkdir()
+    try:
+        (tmp_path / "photos" / "link").symlink_to(tmp_path / "disk")
+        (tmp_path / "disk" / "back").symlink_to(tmp_path / "photos")
+    except OSError:
+        pytest.skip("this system does not let us make symbolic links")
+    found = find_images([tmp_path / "photos"])
+    assert [image.relative.as_posix() for image in found] == ["link/a.png"]
