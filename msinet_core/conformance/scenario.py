@@ -16,6 +16,9 @@ from msinet_core.reference.device import ReferenceDevice
 
 Array = NDArray[Any]
 
+ORACLE = ReferenceDevice(REFERENCE, dtype=np.float64)
+"""The reference with rounding that does not count."""
+
 
 class Subject:
     """A device under check, and the oracle that it is compared with.
@@ -26,7 +29,7 @@ class Subject:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.oracle = ReferenceDevice(REFERENCE, dtype=np.float64)
+        self.oracle = ORACLE
         self.tolerances = TOLERANCES[device.precision]
 
 

@@ -56,14 +56,19 @@ def _one(op: Op) -> Attach:
 
 
 def _concat(net: GraphBuilder, name: str) -> str:
-    convolved = net.add("convolved", Conv2D(2, 1, activation="linear"), name)
-    return net.add("op", Concat(), convolved, name, convolved)
+    first = net.add("first", Conv2D(2, 1, activation="linear"), name)
+    second = net.add("second", Conv2D(4, 1, activation="linear"), name)
+    return net.add("op", Concat(), second, name, first)
 
 
 def _global_mean(net: GraphBuilder, name: str) -> str:
+    """Spread the mean and mix it in before a ReLU, as nothing linear shows what is the same for all
+    pixels in a loss that compares pixels with one another.
+    """
     mean = net.add("mean", GlobalMean(), name)
     spread = net.add("spread", ResizeLike(), mean, name)
-    return net.add("op", Concat(), name, spread)
+    beside = net.add("beside", Concat(), name, spread)
+    return net.add("op", Conv2D(5, 1), beside)
 
 
 def _enlarge(coordinates: Coordinates) -> Attach:
@@ -195,7 +200,7 @@ _RESIZES = tuple(
 )
 
 _OTHERS = (
-    Setting("global-mean", "a global mean spread beside what it was taken of", _global_mean),
+    Setting("global-mean", "a global mean mixed into what it was taken of", _global_mean),
     Setting("concat", "a concatenation in the given order", _concat),
     Setting("normalization", "the normalization of each image", _one(MinMaxNormalize())),
     Setting(
