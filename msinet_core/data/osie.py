@@ -34,6 +34,7 @@ MAP_VERSION = 1
 """Part of the cache's key; to be raised when `saliency_map` comes to compute something else."""
 
 _write_lock = threading.Lock()
+_warned: set[Path] = set()
 _log = logging.getLogger(__name__)
 
 
@@ -126,7 +127,7 @@ class FixationTruth:
             with _write_lock:
                 write_map(kept, map[..., 0], "png")
         except MsinetError as error:
-            _warn_once(str(kept.parent), str(error))
+            _warn_once(kept.parent, error)
         return map
 
 
@@ -204,8 +205,10 @@ def _points(observer: Any) -> NDArray[np.float64]:
     return np.stack([y, x], axis=1) - 1  # MATLAB counts pixels from 1
 
 
-@lru_cache(maxsize=64)
-def _warn_once(folder: str, reason: str) -> None:
-    _log.warning(
-        "Maps are made anew each time, since they cannot be kept in %s: %s", folder, reason
-    )
+def _warn_once(folder: Path, error: MsinetError) -> None:
+    if folder not in _warned:
+        _warned.add(folder)
+        reason = error.__cause__ or error
+        _log.warning(
+            "Maps cannot be kept in %s (%s); they are made anew each time.", folder, reason
+        )

@@ -1,0 +1,110 @@
+"""What ``msinet-run data`` prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_list_shows_every_named_set_and_where_it_comes_from(run):
+    result = run("data", "list")
+    assert result.exit_code == 0, result.output
+    names = ["demo", "salicon", "mit1003", "cat2000", "dutomron", "pascals", "osie", "fiwi"]
+    first_words = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
+    assert [word for word in first_words if word in names] == names
+    assert "10000/5000" in result.stdout
+    assert "http://saliency.mit.edu/trainSet.zip" in result.stdout
+
+
+def test_list_as_json_says_which_are_here(run, tmp_path):
+    (tmp_path / "sets" / "osie").mkdir(parents=True)
+    result = run("data", "list", "--data-root", "sets", "--json")
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert len(rows) == 7
+    assert rows["osie"]["folder"] == str(Path("sets/osie"))
+    assert rows["mit1003"]["folder"] is None
+    assert rows["cat2000"]["image_size"] == [216, 384]
+
+
+def test_a_sound_set_is_called_sound(run, tiny_data):
+    result = run("data", "check", tiny_data)
+    assert result.exit_code == 0, result.output
+    assert "Data set tiny is sound: 5 training and 3 validation images" in result.stdout
+    assert "check tiny  8/8 images" in result.stderr
+
+
+@pytest.fixture
+def broken_data(tiny_data: Path) -> Path:
+    """One of each fault: a truncated image, a black map, a lost map, a bad table, an askew map."""
+    stimuli, saliency = tiny_data / "stimuli" / "train", tiny_data / "saliency" / "train"
+    half = stimuli / "train00.png"
+    half.write_bytes(half.read_bytes()[:90])
+    Image.new("L", (40, 32)).save(saliency / "train01.png")
+    (saliency / "train02.png").unlink()
+    fixations = tiny_data / "fixations" / "train" / "train03.csv"
+    fixations.parent.mkdir(parents=True)
+    fixations.write_text("nothing of use\n")
+    Image.fromarray(np.full((40, 32), 9, np.uint8)).save(saliency / "train04.png")
+    return tiny_data
+
+
+FAULTS = [
+    "stimuli/train/train02.png: no map saliency/train/train02.png",
+    "train00.png is damaged or was cut off",
+    "train01.png is black",
+    "train03.csv does not begin with a line that names the columns x and y",
+    "train04.png is 40x32 and the image 32x40",
+]
+
+
+def test_everything_that_is_wrong_is_listed_at_once(run, broken_data):
+    result = run("data", "check", broken_data)
+    assert result.exit_code == 1
+    assert "has 5 problems" in result.stderr
+    for fault in FAULTS:
+        assert fault in result.stderr
+
+
+def test_the_problems_are_in_the_json_document_too(run, broken_data):
+    result = run("data", "check", broken_data, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert len(document["problems"]) == 5
+    assert (document["train"], document["valid"], document["images"]) == (4, 3, 7)
+    for fault in FAULTS:
+        assert any(fault in problem for problem in document["problems"])
+
+
+def test_a_name_that_is_nothing_is_wrong_usage(run):
+    result = run("data", "check", "osei")
+    assert result.exit_code == 2
+    assert "Did you mean 'osie'?" in result.stderr
+
+
+def test_a_published_set_that_is_not_here_fails_with_its_address(run):
+    result = run("data", "check", "osie")
+    assert result.exit_code == 1
+    assert "predicting-human-gaze-beyond-pixels" in result.stderr
+    assert str(Path("data/osie")) in result.stderr
+
+
+def test_demo_makes_a_set_that_checks_out_and_says_how_to_train(run):
+    made = run("data", "demo", "shapes", "--train", "3", "--valid", "2", "--image-size", "64x96")
+    assert made.exit_code == 0, made.output
+    assert "msinet-run train --data ./shapes" in made.stdout
+    checked = run("data", "check", "./shapes", "--json")
+    document = json.loads(checked.stdout)
+    assert (document["train"], document["valid"], document["problems"]) == (3, 2, [])
+    assert document["fixations"] > 0
+
+
+def test_demo_leaves_a_folder_with_other_files_alone(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    result = run("data", "demo", "photos")
+    assert result.exit_code == 1
+    assert "holds other files" in result.stderr

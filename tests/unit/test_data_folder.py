@@ -1,0 +1,233 @@
+"""A folder is a data set when every image has a map; everything that does not fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msinet_core.data import PUBLISHED, open_dataset
+from msinet_core.data.dataset import survey
+from msinet_core.data.published import split
+from msinet_core.errors import DataError, UsageError
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write empty files (pairing reads names only) and return the data set's folder."""
+
+    def write(*names: str, folder: str = "mine") -> Path:
+        for name in names:
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / folder
+
+    return write
+
+
+def names(samples) -> list[str]:
+    return [sample.name for sample in samples]
+
+
+def flat(count: int) -> list[str]:
+    return [
+        name
+        for number in range(count)
+        for name in (f"stimuli/{number:04d}.jpg", f"saliency/{number:04d}.png")
+    ]
+
+
+def test_a_split_folder_is_taken_as_it_is(make):
+    folder = make(
+        *("stimuli/train/b.jpg", "stimuli/train/a.JPG", "stimuli/val/c.png"),
+        *("saliency/train/a.png", "saliency/train/b.PNG", "saliency/val/c.jpeg"),
+        "fixations/train/a.csv",
+    )
+    dataset = open_dataset(str(folder))
+    assert names(dataset.train) == ["a", "b"]
+    assert names(dataset.valid) == ["c"]
+    assert dataset.name == "mine"
+    assert dataset.image_size == (240, 320)
+    first = dataset.train[0]
+    assert first.stimulus == folder / "stimuli/train/a.JPG"
+    assert first.truth.map == folder / "saliency/train/a.png"
+    assert first.truth.fixations == folder / "fixations/train/a.csv"
+    assert dataset.train[1].read_fixations() is None
+
+
+def test_a_flat_folder_is_split_80_to_20_by_the_seed(make):
+    folder = make(*flat(50))
+    dataset, again = open_dataset(str(folder), seed=1), open_dataset(str(folder), seed=1)
+    other = open_dataset(str(folder), seed=2)
+    assert (len(dataset.train), len(dataset.valid)) == (40, 10)
+    assert sorted(names(dataset.train) + names(dataset.valid)) == [f"{n:04d}" for n in range(50)]
+    assert dataset == again
+    assert names(dataset.valid) != names(other.valid)
+
+
+def test_two_images_are_enough_and_one_is_not(make):
+    two = open_dataset(str(make(*flat(2), folder="two")))
+    assert (len(two.train), len(two.valid)) == (1, 1)
+    with pytest.raises(DataError, match="one image cannot be split"):
+        open_dataset(str(make(*flat(1), folder="one")))
+
+
+def test_hidden_files_and_what_systems_leave_behind_are_ignored(make):
+    folder = make(
+        *flat(2),
+        *("stimuli/.DS_Store", "stimuli/Thumbs.db", "stimuli/._0000.jpg", "saliency/desktop.ini"),
+        *("stimuli/.cache/x.jpg", "saliency/notes.txt"),
+    )
+    assert len(open_dataset(str(folder)).train) == 1
+
+
+def test_every_file_that_does_not_fit_is_listed_with_what_to_do(make):
+    folder = make(
+        *("stimuli/a.jpg", "stimuli/b.jpg", "stimuli/d.jpg", "stimuli/d.png", "stimuli/e.jpg"),
+        *("saliency/b.png", "saliency/c.png", "saliency/d.png", "saliency/e.png", "saliency/e.jpg"),
+    )
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(folder))
+    text = str(caught.value)
+    assert "5 problems" not in text and "4 problems" in text
+    for expected in (
+        "stimuli/a.jpg: no map saliency/a.png",
+        "saliency/c.png: no image stimuli/c.jpg",
+        "stimuli/d.jpg, stimuli/d.png: the same name; keep one",
+        "saliency/e.jpg, saliency/e.png: the same name; keep one",
+        "msinet-run data check",
+    ):
+        assert expected in text
+
+
+def test_a_hundred_images_without_maps_are_all_named(make):
+    folder = make(*(f"stimuli/{number}.jpg" for number in range(100)), "saliency/0.png")
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(folder))
+    assert all(f"stimuli/{number}.jpg: no map" in str(caught.value) for number in range(1, 100))
+
+
+def test_what_fits_can_still_be_used_for_checking(make):
+    dataset, problems = survey(str(make(*flat(3), "stimuli/extra.jpg")))
+    assert names(dataset.train) == ["0000", "0001", "0002"]
+    assert problems == ["stimuli/extra.jpg: no map saliency/extra.png (or another ending)"]
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        (["photo.jpg"], "stimuli/: no such folder"),
+        (["stimuli/a.jpg"], "saliency/: no such folder"),
+        (["stimuli/notes.txt", "saliency/a.png"], "stimuli/: no images in this folder"),
+        (["stimuli/train/a.jpg", "saliency/train/a.png"], "stimuli/val/: no images in this folder"),
+        (["stimuli/train/a.jpg", "stimuli/val/b.jpg", "saliency/a.png"], "no map saliency/train/a"),
+    ],
+)
+def test_a_folder_that_is_no_data_set_is_told_the_layout(make, files, problem):
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(make(*files)))
+    assert problem in str(caught.value)
+    assert "saliency/train/NAME.png" in str(caught.value)
+
+
+def test_a_name_that_is_nothing_gets_a_guess(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="Did you mean 'salicon'"):
+        open_dataset("salicom")
+    with pytest.raises(UsageError, match="no folder 'nowhere/at/all'"):
+        open_dataset("nowhere/at/all")
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UsageError, match=r"photo\.jpg is a file"):
+        open_dataset("photo.jpg")
+
+
+def test_a_published_set_that_is_not_here_gets_its_address_and_place(tmp_path):
+    for name, known in PUBLISHED.items():
+        with pytest.raises(DataError) as caught:
+            open_dataset(name, tmp_path)
+        assert str(tmp_path / name) in str(caught.value)
+        assert all(address in str(caught.value) for _, address in known.sources)
+        assert "--data-root" in str(caught.value)
+
+
+def test_the_table_says_what_was_published():
+    assert list(PUBLISHED) == [
+        *("salicon", "mit1003", "cat2000", "dutomron", "pascals", "osie", "fiwi"),
+    ]
+    assert {known.image_size for known in PUBLISHED.values()} == {
+        (240, 320),
+        (360, 360),
+        (216, 384),
+    }
+    assert all(address.startswith("http") for k in PUBLISHED.values() for _, address in k.sources)
+
+
+def test_a_published_set_has_its_size_and_split(make, tmp_path):
+    make(*flat(149), folder="fiwi")
+    fiwi = open_dataset("fiwi", tmp_path, seed=7)
+    assert fiwi.image_size == (216, 384)
+    order = np.arange(149)
+    np.random.RandomState(42).shuffle(order)
+    assert names(fiwi.train) == [f"{number:04d}" for number in order[:99]]
+    assert names(fiwi.valid) == [f"{number:04d}" for number in order[99:]]
+
+
+def test_an_incomplete_published_set_is_refused_and_as_a_folder_it_is_ones_own(make, tmp_path):
+    folder = make(*flat(20), folder="fiwi")
+    with pytest.raises(DataError, match="20 images, FIWI has 149"):
+        open_dataset("fiwi", tmp_path)
+    assert len(open_dataset(str(folder)).train) == 16
+
+
+def test_salicon_must_come_with_its_own_split(make, tmp_path):
+    make(*flat(4), folder="salicon")
+    with pytest.raises(DataError, match="not divided into train/ and val/, as SALICON is"):
+        open_dataset("salicon", tmp_path)
+
+
+def test_categories_are_split_alike():
+    train, valid = split(2000, 1600, categories=20)
+    order = np.arange(100)
+    np.random.RandomState(42).shuffle(order)
+    assert train[:80] == order[:80].tolist()
+    assert train[80:160] == (order[:80] + 100).tolist()
+    assert valid[-20:] == (order[80:] + 1900).tolist()
+
+
+def test_names_in_categories_and_endings_of_published_maps_are_paired(make):
+    folder = make(
+        *("stimuli/Art/1.jpg", "stimuli/Art/2.jpg", "stimuli/Art/Output/1_SaliencyMap.jpg"),
+        *("stimuli/Sketch/1.jpg", "saliency/Art/1.jpg", "saliency/Art/2_fixMap.jpg"),
+        *("saliency/Sketch/1.jpg", "fixations/Art/2_fixPts.jpg"),
+    )
+    dataset = open_dataset(str(folder))
+    samples = {sample.name: sample for sample in dataset.train + dataset.valid}
+    assert sorted(samples) == ["Art/1", "Art/2", "Sketch/1"]
+    assert samples["Art/2"].truth.fixations == folder / "fixations/Art/2_fixPts.jpg"
+
+
+def test_a_folder_of_ones_own_is_also_found_under_the_root(make, tmp_path):
+    make(*flat(5), folder="sets/birds")
+    assert len(open_dataset("birds", tmp_path / "sets").valid) == 1
+
+
+def test_a_map_of_another_shape_than_its_image_is_refused(tmp_path):
+    folder = tmp_path / "askew"
+    for name, size in (("0", (40, 30)), ("1", (30, 40)), ("2", (80, 60)), ("3", (27, 20))):
+        for part, shape in (("stimuli", (40, 30)), ("saliency", size)):
+            path = folder / part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", shape, 9).save(path)
+    dataset = open_dataset(str(folder))
+    samples = {sample.name: sample for sample in dataset.train + dataset.valid}
+    for fine in ("0", "2", "3"):
+        image, map = samples[fine].load((24, 32))
+        assert image.shape == (24, 32, 3) and map.shape == (24, 32, 1)
+    with pytest.raises(DataError, match=r"1\.png is 40x30 and the image 30x40"):
+        samples["1"].load((24, 32))

@@ -1,0 +1,193 @@
+"""OSIE: one MATLAB file of fixations; maps are blurred from it once and kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from msinet_core.data import open_dataset, osie, read_map
+from msinet_core.data.dataset import survey
+from msinet_core.data.fixations import Fixations
+from msinet_core.data.osie import read_osie, saliency_map, scan_osie
+from msinet_core.errors import DataError
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+SIZE = (48, 64)
+
+
+def write_osie(folder: Path, images: dict[str, list[tuple[list[float], list[float]]]]) -> Path:
+    """Write stimuli and fixations.mat: for each image the observers' x and y, from 1."""
+    (folder / "stimuli").mkdir(parents=True, exist_ok=True)
+    entries = np.zeros((len(images), 1), dtype=[("img", object), ("subjects", object)])
+    for entry, (name, observers) in zip(entries[:, 0], images.items(), strict=True):
+        subjects = np.zeros((len(observers), 1), dtype=[("fix_x", object), ("fix_y", object)])
+        for subject, (x, y) in zip(subjects[:, 0], observers, strict=True):
+            subject["fix_x"], subject["fix_y"] = np.array([x]), np.array([y])
+        entry["img"], entry["subjects"] = name, subjects
+        Image.new("RGB", SIZE[::-1]).save(folder / "stimuli" / name)
+    savemat(folder / "fixations.mat", {"fixations": entries})
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    points = {
+        "1.jpg": [([1.0, 64.4, 65.0], [1.0, 48.4, 3.0]), ([10.5], [20.0])],
+        "2.jpg": [([30.0], [30.0])],
+    }
+    return write_osie(tmp_path / "osie", points)
+
+
+def samples(folder: Path, cache: Path):
+    return {sample.name: sample for sample in scan_osie(folder, cache).train}
+
+
+def test_fixations_are_counted_from_zero_and_those_outside_are_dropped(small, tmp_path):
+    sample = samples(small, tmp_path / "cache")["1"]
+    observers = sample.read_fixations()
+    assert [points.tolist() for points in observers] == [[[0, 0], [47, 63]], [[19, 10]]]
+    assert sample.truth.read_fixations().outside == 1
+
+
+def test_a_map_is_a_gaussian_of_16_pixels_whose_peak_is_1():
+    map = saliency_map(Fixations((np.array([[100, 150]]),)), (200, 300))
+    assert map.shape == (200, 300, 1)
+    assert map.dtype == np.float32
+    assert map[100, 150, 0] == map.max() == 1
+    for distance in (8, 16, 32):
+        expected = np.exp(-(distance**2) / (2 * 16**2))
+        assert map[100, 150 + distance, 0] == pytest.approx(expected, abs=1 / 255)
+        assert map[100 - distance, 150, 0] == pytest.approx(expected, abs=1 / 255)
+    np.testing.assert_array_equal(np.rint(map * 255) / np.float32(255), map)
+
+
+def test_two_observers_at_one_place_weigh_twice_as_much_as_one():
+    points = [np.array([[40, 40]]), np.array([[40, 40]]), np.array([[40, 240]])]
+    map = saliency_map(Fixations(tuple(points)), (80, 280))
+    assert map[40, 240, 0] == pytest.approx(0.5, abs=1 / 255)
+
+
+def test_no_fixations_make_a_black_map():
+    assert not saliency_map(Fixations((np.zeros((0, 2), np.int64),)), (20, 30)).any()
+
+
+def test_a_map_is_made_once_and_is_the_same_from_the_cache(small, tmp_path, monkeypatch):
+    sample = samples(small, tmp_path / "cache")["1"]
+    made = sample.read_map()
+    assert len(list((tmp_path / "cache").rglob("1-48x64.png"))) == 1
+    monkeypatch.setattr(osie, "saliency_map", None)
+    kept = samples(small, tmp_path / "cache")["1"].read_map()
+    assert kept.tobytes() == made.tobytes()
+    assert (kept.shape, kept.dtype) == (made.shape, made.dtype) == ((48, 64, 1), np.float32)
+
+
+def test_another_root_another_sigma_or_another_size_has_maps_of_its_own(
+    small, tmp_path, monkeypatch
+):
+    cache = tmp_path / "cache"
+    first = samples(small, cache)["1"].read_map()
+    other = write_osie(tmp_path / "b" / "osie", {"1.jpg": [([60.0], [40.0])]})
+    assert not np.array_equal(samples(other, cache)["1"].read_map(), first)
+    Image.new("RGB", (32, 24)).save(small / "stimuli" / "1.jpg")
+    assert samples(small, cache)["1"].read_map().shape == (24, 32, 1)
+    monkeypatch.setattr(osie, "SIGMA", 4.0)
+    samples(small, cache)["1"].read_map()
+    assert len({path.parent for path in cache.rglob("*.png")}) == 3
+
+
+def test_changed_fixations_are_read_anew(small, tmp_path):
+    before = samples(small, tmp_path / "cache")["2"].read_map()
+    write_osie(small, {"1.jpg": [([1.0], [1.0])], "2.jpg": [([3.0], [3.0])]})
+    os.utime(small / "fixations.mat", ns=(1, 1))
+    assert not np.array_equal(samples(small, tmp_path / "cache")["2"].read_map(), before)
+
+
+def test_a_damaged_map_in_the_cache_is_made_anew(small, tmp_path):
+    made = samples(small, tmp_path / "cache")["1"].read_map()
+    (kept,) = (tmp_path / "cache").rglob("1-48x64.png")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:40])
+    np.testing.assert_array_equal(samples(small, tmp_path / "cache")["1"].read_map(), made)
+    assert kept.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(small, tmp_path, caplog):
+    (tmp_path / "cache").touch()
+    found = samples(small, tmp_path / "cache")
+    with caplog.at_level(logging.WARNING):
+        assert found["1"].read_map().max() == 1
+        assert found["2"].read_map().max() == 1
+    assert len(caplog.records) == 1, "said once, not for every image"
+    assert "cannot be kept" in caplog.text
+
+
+def test_maps_that_are_there_are_used(small, tmp_path):
+    (small / "saliency").mkdir()
+    Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
+    found = samples(small, tmp_path / "cache")
+    np.testing.assert_allclose(found["1"].read_map(), 0.2)
+    assert len(found["1"].read_fixations()) == 2
+
+
+def test_images_without_fixations_and_fixations_without_images_are_listed(small, tmp_path):
+    (small / "stimuli" / "2.jpg").unlink()
+    Image.new("RGB", SIZE).save(small / "stimuli" / "3.jpg")
+    problems = scan_osie(small, tmp_path).problems
+    assert problems == [
+        "stimuli/3.jpg: no fixations for it in fixations.mat",
+        "fixations.mat, '2': no image stimuli/2.jpg",
+    ]
+
+
+def test_an_incomplete_set_is_refused(small, tmp_path):
+    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+        open_dataset("osie", tmp_path)
+    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+        open_dataset(str(small))
+
+
+def test_files_that_are_not_osies_are_refused(tmp_path):
+    path = tmp_path / "fixations.mat"
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_osie(path)
+    savemat(path, {"other": 1})
+    with pytest.raises(DataError, match="not arranged as OSIE's"):
+        read_osie(path)
+    write_osie(tmp_path, {"1.jpg": [([1.0, 2.0], [1.0])]})
+    with pytest.raises(DataError, match="of one length"):
+        read_osie(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+        read_osie(path)
+
+
+def test_one_observer_with_one_fixation_is_no_special_case(tmp_path):
+    folder = write_osie(tmp_path, {"1.jpg": [([5.0], [7.0])]})
+    assert [points.tolist() for points in read_osie(folder / "fixations.mat")["1"]] == [[[6, 4]]]
+
+
+@pytest.mark.skipif(not (REAL / "osie").is_dir(), reason="the real OSIE set is not here")
+def test_the_real_set_has_its_published_split_and_all_its_fixations(tmp_path, monkeypatch):
+    monkeypatch.setattr("msinet_core.data.dataset.cache_folder", lambda: tmp_path)
+    dataset, problems = survey("osie", REAL)
+    assert problems == []
+    assert (len(dataset.train), len(dataset.valid)) == (500, 200)
+    assert dataset.image_size == (240, 320)
+    order = np.arange(700)
+    np.random.RandomState(42).shuffle(order)
+    assert dataset.train[0].name == str(1001 + order[0])
+    assert dataset.valid[0].name == str(1001 + order[500])
+    truths = [sample.truth for sample in dataset.train + dataset.valid]
+    assert {len(truth.observers) for truth in truths} == {15}
+    assert sum(len(points) for truth in truths for points in truth.observers) == 98_321
+    image, map = dataset.train[0].load(dataset.image_size)
+    assert image.shape == (240, 320, 3)
+    assert map.max() > 0.9
+    kept = next(tmp_path.rglob("*.png"))
+    assert read_map(kept).shape == (600, 800, 1)
