@@ -62,7 +62,7 @@ class Layers:
             op, tf.cast(inputs[0], dtype), tf.cast(parameters["kernel"], dtype)
         )
         if op.use_bias:
-            features = tf.nn.bias_add(features, tf.cast(parameters["bias"], dtype))
+            features = add_bias(features, tf.cast(parameters["bias"], dtype))
         return activation(features)
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
@@ -131,6 +131,22 @@ class Layers:
         )
         ratio = true / (loss.epsilon + predicted)
         return tf.reduce_sum(true * tf.math.log(loss.epsilon + ratio), axis=IMAGE_AXES)
+
+
+def _biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+        total = tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, 1, 2))
+        return upstream, tf.cast(total, bias.dtype)
+
+    return tf.nn.bias_add(features, bias), gradient
+
+
+add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
+"""Adds one value to each channel; its gradient is summed up in float32.
+
+TensorFlow's own gradient for bfloat16 sums in bfloat16 on the processor: over the pixels of a
+240x320 image it was measured to lose nine tenths of a sum whose terms agree in sign.
+"""
 
 
 def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:

@@ -102,7 +102,7 @@ class TensorFlowModel(Model):
     # The parts below run while a step is traced; their arguments are symbolic tensors.
 
     def _predict(self, images: Tensor) -> Tensor:
-        return self._device.to_canonical_format(self._forward(images))
+        return tf.cast(self._device.to_canonical_format(self._forward(images)), tf.float32)
 
     def _forward(self, images: Tensor) -> Tensor:
         native = self._device.to_native_format(images)
@@ -199,7 +199,7 @@ class TensorFlowModel(Model):
     def _canonical(self, variables: Variables) -> Tensors:
         return {
             parameter.name: self._device.to_canonical(
-                parameter, np.array(variables[parameter.name])
+                parameter, np.array(variables[parameter.name].numpy())
             )
             for parameter in self._graph.parameters
         }
