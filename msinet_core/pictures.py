@@ -160,6 +160,45 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
         figure.savefig(temporary, format="png")
 
 
+def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a PNG of the rates of devices: the bare step, and the whole work around it.
+
+    Args:
+        results: One for each device, as `msinet_core.benchmark.benchmark` returns them.
+        path: The file to make or replace.
+
+    Raises:
+        MsinetError: The disk refuses.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.6 + 1.3 * len(results)), dpi=150, layout="constrained")
+    names = [f"{result['device']}\n{result['precision']}" for result in results]
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (work, title) in zip(
+        panels, (("predict", "predict a folder"), ("train", "train")), strict=True
+    ):
+        measured = [place for place, result in enumerate(results) if work in result]
+        for offset, key, label, color in (
+            (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
+            (0.2, "whole_images_per_s", "whole", _TRAIN_COLOR),
+        ):
+            rates = [results[place][work][key] for place in measured]
+            places = [place + offset for place in measured]
+            bars = axes.barh(places, rates, height=0.38, color=color, label=label)
+            axes.bar_label(bars, fmt="{:.3g}", padding=3, fontsize=9)
+        axes.margins(x=0.2)
+        axes.set_xlabel("images/s")
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
     rows = [row for row in history if np.isfinite(row.get("valid_loss", float("nan")))]
     if not rows:

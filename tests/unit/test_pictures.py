@@ -123,6 +123,21 @@ def test_curve_marks_the_best_epoch(monkeypatch, tmp_path):
     assert list(axes.lines[-1].get_xdata()) == [3]
 
 
+@pytest.mark.parametrize("trains", [(True,), (True, False), (False,)])
+def test_rates_are_drawn_for_devices_that_train_and_that_do_not(tmp_path, trains):
+    rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4, "share": 0.96}
+    results = [
+        {"device": f"d{number}", "precision": "float32", "predict": rates}
+        | ({"train": rates} if train else {})
+        for number, train in enumerate(trains)
+    ]
+    path = tmp_path / "rates.png"
+    pictures.draw_rates(results, path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1050, 150 * (16 + 13 * len(trains)) // 10)
+
+
 def test_a_picture_that_cannot_be_written_names_the_file(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(MsinetError, match="Could not write"):
