@@ -67,24 +67,22 @@ def test_sixteen_bit_grey_keeps_its_precision(tmp_path):
     np.testing.assert_allclose(read_map(path)[0, :, 0], [0, 1000 / 65535, 1], rtol=1e-6)
 
 
-def test_sixteen_bit_colour_is_reduced_to_eight(tmp_path):
-    import struct
-    import zlib
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """Put a PNG together by hand, for what Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
 
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
+
+
+def test_sixteen_bit_colour_is_reduced_to_eight(tmp_path):
     pixels = np.array([[0xFFFF, 0x8000, 0x0000], [0x1234, 0xABCD, 0x00FF]], ">u2")
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     path = tmp_path / "a.png"
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" + pixels.tobytes()))
-        + chunk(b"IEND", b"")
-    )
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + pixels.tobytes()))
     np.testing.assert_allclose(read_image(path)[0], pixels / 257, atol=1)
 
 
