@@ -236,7 +236,7 @@ def test_an_interrupted_run_says_how_many_maps_are_written(tmp_path, weights):
 
 
 def test_ctrl_c_ends_with_130_and_whole_files(tmp_path, weights):
-    for number in range(200):
+    for number in range(600):
         write_image(tmp_path / "many" / f"{number:03d}.jpg", seed=number)
     command = [sys.executable, "-c", "from msinet_core.cli import main; main()", *REFERENCE]
     command += ["predict", "many", "--weights", str(weights), "--batch-size", "1"]
@@ -251,7 +251,7 @@ def test_ctrl_c_ends_with_130_and_whole_files(tmp_path, weights):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     written = sorted(maps.iterdir())
-    assert f"Interrupted: {len(written)} of 200 maps" in stderr
+    assert f"Interrupted: {len(written)} of 600 maps" in stderr
     assert "Traceback" not in stderr
     for path in written:
         read_image(path)
