@@ -51,7 +51,7 @@ def _table(report: Report) -> str:
     words = {True: "ok", False: "FAILED", None: "-"}
     lines = []
     for row in report.rows:
-        numbers = "" if row.difference is None else f"{row.difference:.1e} of {row.tolerance:.0e}"
+        numbers = "" if row.difference is None else f"{row.difference:.1e} of {row.tolerance:.1e}"
         lines.append(f"{words[row.passed]:7}{row.id:40}{numbers:20}{row.reason}".rstrip())
     verdict = "agrees with" if report.passed else "does NOT agree with"
     lines.append(

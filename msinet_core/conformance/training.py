@@ -176,9 +176,9 @@ def _accumulated_loss(subject: Subject) -> Outcome:
     loss, optimizer = KLDivergence(), Adam()
     model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
     oracle = subject.oracle.compile(case.graph, case.state, loss=loss)
-    actual = np.float32(model.train_step(parts, RATE))
+    actual = np.array([float(model.train_step(parts, RATE))], np.float32)
     expected = np.asarray(oracle.eval_step(case.batch)).mean(keepdims=True)
-    return compare(actual.reshape(1), expected, subject.tolerances.steps)
+    return compare(actual, expected, subject.tolerances.steps)
 
 
 def _resumed(subject: Subject) -> Outcome:
