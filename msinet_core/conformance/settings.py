@@ -173,29 +173,13 @@ _MODES: tuple[tuple[Coordinates, str], ...] = (
 )
 
 _RESIZES = tuple(
-    setting
-    for mode, name in _MODES
-    for setting in (
-        Setting(
-            f"resize-2-{name}", f"a {name} resize by 2", _one(Resize(2, mode)), shape=(2, 5, 7)
-        ),
-        Setting(
-            f"resize-3-{name}", f"a {name} resize by 3", _one(Resize(3, mode)), shape=(2, 5, 7)
-        ),
-        Setting(
-            f"resize-like-{name}",
-            f"an {name} enlargement to a size that is no multiple"
-            if mode == "asymmetric"
-            else f"a {name} enlargement to a size that is no multiple",
-            _enlarge(mode),
-            shape=(2, 7, 11),
-        ),
-        Setting(
-            f"resize-like-smaller-{name}",
-            f"a reduction in {name} coordinates",
-            _shrink(mode),
-            shape=(2, 7, 11),
-        ),
+    Setting(f"{name}-{mode}", f"{phrase} in {mode} coordinates", attach(coordinates), shape)
+    for coordinates, mode in _MODES
+    for name, phrase, shape, attach in (
+        ("resize-2", "a resize by 2", (2, 5, 7), lambda mode: _one(Resize(2, mode))),
+        ("resize-3", "a resize by 3", (2, 5, 7), lambda mode: _one(Resize(3, mode))),
+        ("resize-like", "a resize to a size that is no multiple", (2, 7, 11), _enlarge),
+        ("resize-like-smaller", "a resize to a smaller size", (2, 7, 11), _shrink),
     )
 )
 

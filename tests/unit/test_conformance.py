@@ -402,9 +402,7 @@ class StateShared(ReferenceModel):
         return loss
 
 
-class NoGradientForUnusedSign(ReferenceModel):
-    """Adam with the gradient's sign lost: moments are taken of its size."""
-
+class SignLost(ReferenceModel):
     def train_step(self, batches, learning_rate):
         loss = super().train_step(batches, learning_rate)
         self._moments.m = {name: np.abs(m) for name, m in self._moments.m.items()}
@@ -453,7 +451,7 @@ FAULTS = {
     MomentsSwapped: "weights/moments-come-back",
     EvaluationTrains: "weights/only-steps-change-them",
     StateShared: "weights/state-is-a-copy",
-    NoGradientForUnusedSign: "adam/first-step",
+    SignLost: "adam/first-step",
 }
 
 
