@@ -99,6 +99,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
 
 
+def read_graph(path: Path) -> Graph | None:
+    """Read the network that a file was written for, and no tensor.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
+
+    Returns:
+        None where the format holds none.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    path = Path(path)
+    with find_format(path).open(path) as archive:
+        return archive.graph
+
+
 def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
     """Read the weights alone from a file in any known format; Adam's memory is not touched.
 

@@ -72,10 +72,63 @@ def damage(subject: str, advice: str = "") -> Iterator[None]:
     except MsinetError:
         raise
     except Exception as error:
-        text = str(error).strip() or type(error).__name__
-        reason = text.splitlines()[0]
+        # str() puts quotes around a KeyError's text.
+        text = str(error.args[0] if isinstance(error, KeyError) else error)
+        reason = (text.strip() or type(error).__name__).splitlines()[0]
         kind = "it is truncated" if "truncated file" in reason else "it is damaged"
         raise CheckpointError(f"{subject}: {kind} ({reason}). {advice}".rstrip()) from error
+
+
+def write_text(item: h5py.HLObject, name: str, text: str) -> None:
+    """Attach a text of fixed length.
+
+    Texts of variable length would lie in HDF5's global heap, which has no checksum: one flipped bit
+    there makes the library loop forever.
+
+    Args:
+        item: The file, group or dataset.
+        name: The attribute's name.
+        text: Its value, not empty.
+    """
+    data = text.encode()
+    item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
+
+
+def read_text(item: h5py.HLObject, name: str) -> str | None:
+    """Read a text of fixed length; None where the attribute is missing or is anything else.
+
+    Args:
+        item: The file, group or dataset.
+        name: The attribute's name.
+    """
+    if name not in item.attrs or not is_text(item.attrs.get_id(name).dtype):
+        return None
+    return bytes(item.attrs[name]).decode()
+
+
+def read_integer(item: h5py.HLObject, name: str) -> int | None:
+    """Read a whole number; None where the attribute is missing or is anything else.
+
+    Args:
+        item: The file, group or dataset.
+        name: The attribute's name.
+    """
+    if name not in item.attrs:
+        return None
+    attribute = item.attrs.get_id(name)
+    if attribute.dtype.kind not in "iu" or attribute.shape != ():
+        return None
+    return int(item.attrs[name])
+
+
+def is_text(dtype: Any) -> bool:
+    """Tell whether a type is text of fixed length.
+
+    Args:
+        dtype: A dataset's or an attribute's.
+    """
+    kind = h5py.check_string_dtype(dtype)
+    return kind is not None and kind.length is not None
 
 
 def datasets(group: h5py.Group, path: Path) -> dict[str, h5py.Dataset]:
@@ -97,8 +150,10 @@ def datasets(group: h5py.Group, path: Path) -> dict[str, h5py.Dataset]:
             name = f"{prefix}{key}"
             item = hard_link(parent, key, path)
             address = h5py.h5o.get_info(item.id).addr
-            if address in seen or depth == MAX_DEPTH:
+            if address in seen:
                 raise refusal(path, name, "a loop or a second link to one object")
+            if depth == MAX_DEPTH:
+                raise refusal(path, name, f"a group inside {MAX_DEPTH} others")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 walk(item, f"{name}/", depth + 1)
@@ -124,11 +179,13 @@ def hard_link(parent: h5py.Group, key: str, path: Path) -> Any:
     Raises:
         CheckpointError: It is not a hard link.
     """
+    name = f"{parent.name.rstrip('/')}/{key}"
     link = parent.get(key, getlink=True)
     if not isinstance(link, h5py.HardLink):
         kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
-        raise refusal(path, f"{parent.name.rstrip('/')}/{key}", kind)
-    return parent[key]
+        raise refusal(path, name, kind)
+    with damage(f"{path}: '{name}' cannot be opened", "Copy the file again, or use another."):
+        return parent[key]
 
 
 def refusal(path: Path, name: str, what: str) -> CheckpointError:

@@ -1,15 +1,11 @@
-"""The native format, ``*.msinet.h5``; docs/reference/checkpoint-format.md describes it."""
+"""Reading the native format, ``*.msinet.h5``; docs/reference/checkpoint-format.md defines it."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +17,11 @@ import msinet_core
 from msinet_core.checkpoint import hdf5
 from msinet_core.checkpoint.archive import (
     Archive,
-    Checkpoint,
     StoredOptimizer,
     StoredTensor,
     StoredTensors,
 )
-from msinet_core.errors import CheckpointError, GraphError, bullet_list
-from msinet_core.files import atomic_path
+from msinet_core.errors import CheckpointError, GraphError
 from msinet_core.graph import Graph
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
 
@@ -38,54 +32,6 @@ FORMAT = "msinet checkpoint"
 FORMAT_VERSION = 1
 SUFFIX = ".msinet.h5"
 DTYPE = np.dtype("<f4")
-
-_LIBVER = "v108"
-"""HDF5 1.8's structures carry their own checksums and take attributes above 64 KiB."""
-
-
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in the native format; a kill at any moment leaves the old or the new one.
-
-    Args:
-        path: The file to make or replace, ``*.msinet.h5``.
-        checkpoint: What to save; ``created`` and ``msinet`` (this version) are added to its
-            metadata where they are not there.
-
-    Raises:
-        CheckpointError: The tensors do not fit the graph, or something in it cannot be written.
-        MsinetError: The disk refuses; the old file is whole.
-    """
-    _check(checkpoint)
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    texts = {
-        "graph": checkpoint.graph.to_json(),
-        "metadata": _to_json(
-            {"created": now, "msinet": msinet_core.__version__, **checkpoint.metadata}
-        ),
-    }
-    training = None if checkpoint.training is None else _to_json(checkpoint.training)
-    groups = {"weights": checkpoint.state.weights}
-    memory = checkpoint.state.optimizer
-    if memory is not None:
-        groups |= {"optimizer/m": memory.m, "optimizer/v": memory.v}
-    with (
-        atomic_path(path) as temporary,
-        _disk_errors(),
-        h5py.File(temporary, "w", libver=_LIBVER) as file,
-    ):
-        file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["kernel_layout"] = CANONICAL_KERNEL_LAYOUT
-        file.attrs["graph_fingerprint"] = checkpoint.graph.fingerprint
-        for name, text in texts.items():
-            file.attrs[name] = text
-            file.attrs[f"{name}_sha256"] = text_checksum(f"/{name}", text)
-        for name, tensors in groups.items():
-            _write_tensors(file.create_group(name), tensors)
-        if memory is not None:
-            file["optimizer"].attrs["step"] = np.int64(memory.step)
-        if training is not None:
-            _write_text(file, "training", training)
 
 
 def matches(path: Path) -> bool:
@@ -99,7 +45,7 @@ def matches(path: Path) -> bool:
     if not hdf5.is_hdf5(path):
         return False
     with hdf5.open_file(path) as file:
-        return bool(file.attrs.get("format") == FORMAT)
+        return hdf5.read_text(file, "format") == FORMAT
 
 
 @contextmanager
@@ -164,70 +110,14 @@ def text_checksum(name: str, text: str) -> str:
     return hashlib.sha256(f"{name} text\n{text}".encode()).hexdigest()
 
 
-def _check(checkpoint: Checkpoint) -> None:
-    """Refuse what could not be read again."""
-    wrong = checkpoint.state.mismatches(checkpoint.graph)
-    memory = checkpoint.state.optimizer
-    for tensors in (checkpoint.state.weights, *((memory.m, memory.v) if memory else ())):
-        wrong += [
-            f"{name}: is {value.dtype}, should be float32"
-            for name, value in tensors.items()
-            if value.dtype != np.float32
-        ]
-        wrong += [
-            f"'{name}': a name has no empty part, '.' or '..'"
-            for name in tensors
-            if {"", ".", ".."} & set(name.split("/")) or "\0" in name
-        ]
-    if wrong:
-        raise CheckpointError(f"The checkpoint cannot be saved:\n{bullet_list(wrong)}")
-
-
-def _write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-    for name, value in tensors.items():
-        tensor = np.ascontiguousarray(value, DTYPE)
-        dataset = group.create_dataset(name, data=tensor)
-        dataset.attrs["sha256"] = tensor_checksum(dataset.name, tensor)
-
-
-def _write_text(file: h5py.File, name: str, text: str) -> None:
-    data = text.encode()
-    dataset = file.create_dataset(name, data=np.array(data, h5py.string_dtype("utf-8", len(data))))
-    dataset.attrs["sha256"] = text_checksum(dataset.name, text)
-
-
-def _to_json(value: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"The checkpoint cannot be saved: its training data or metadata are not JSON ({error})."
-        ) from error
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Give every way in which h5py reports a refusing disk the one form that files.py words."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        number = getattr(error, "errno", None)
-        named = re.search(r"errno = (\d+)", str(error))
-        if number is None and named is not None:
-            number = int(named[1])
-        if number is None:
-            raise OSError(errno.EIO, str(error).splitlines()[0]) from error
-        raise OSError(number, os.strerror(number)) from error
-
-
 def _check_format(file: h5py.File, path: Path) -> None:
-    if file.attrs.get("format") != FORMAT:
+    if hdf5.read_text(file, "format") != FORMAT:
         raise CheckpointError(
             f"{path} is an HDF5 file, but no msinet checkpoint: its attribute 'format' is not "
             f"'{FORMAT}'. msinet-run inspect tells what it is."
         )
-    version = file.attrs.get("format_version")
-    if not isinstance(version, (int, np.integer)) or version < 1:
+    version = hdf5.read_integer(file, "format_version")
+    if version is None or version < 1:
         raise CheckpointError(f"{path} is damaged: its format version is {version!r}.")
     if version > FORMAT_VERSION:
         raise CheckpointError(
@@ -235,7 +125,7 @@ def _check_format(file: h5py.File, path: Path) -> None:
             f"({msinet_core.__version__}) reads up to format {FORMAT_VERSION}. "
             f"Run: pip install --upgrade msinet"
         )
-    layout = file.attrs.get("kernel_layout")
+    layout = hdf5.read_text(file, "kernel_layout")
     if layout != CANONICAL_KERNEL_LAYOUT:
         raise CheckpointError(
             f"{path} says that its kernels are {layout!r}; the format has them "
@@ -244,9 +134,8 @@ def _check_format(file: h5py.File, path: Path) -> None:
 
 
 def _text_attribute(file: h5py.File, name: str, path: Path) -> str:
-    text = file.attrs.get(name)
-    checksum = file.attrs.get(f"{name}_sha256")
-    if not isinstance(text, str) or checksum != text_checksum(f"/{name}", text):
+    text = hdf5.read_text(file, name)
+    if text is None or hdf5.read_text(file, f"{name}_sha256") != text_checksum(f"/{name}", text):
         raise CheckpointError(
             f"{path} is damaged: its {name} does not have the checksum that was stored with it. "
             f"Copy or download it again, or use another checkpoint."
@@ -300,8 +189,7 @@ def _read_tensor(dataset: h5py.Dataset) -> NDArray[np.float32]:
         tensor = np.empty(dataset.shape, DTYPE)
         if tensor.size:
             dataset.read_direct(tensor)
-        stored = dataset.attrs.get("sha256")
-        if stored != tensor_checksum(dataset.name, tensor):
+        if hdf5.read_text(dataset, "sha256") != tensor_checksum(dataset.name, tensor):
             raise CheckpointError("its values do not have the checksum stored with them")
     return tensor
 
@@ -311,8 +199,8 @@ def _stored_optimizer(
 ) -> StoredOptimizer | None:
     if "optimizer" not in file:
         return None
-    step = file["optimizer"].attrs.get("step")
-    if not isinstance(step, (int, np.integer)) or step < 0:
+    step = hdf5.read_integer(file["optimizer"], "step")
+    if step is None or step < 0:
         raise CheckpointError(f"{path} is damaged: the optimizer's step is {step!r}.")
     return StoredOptimizer(int(step), m, v)
 
@@ -322,11 +210,10 @@ def _read_training(dataset: h5py.Dataset | None, path: Path) -> Mapping[str, Any
         return None
     subject = f"{path}: its training record cannot be read"
     with hdf5.damage(subject, "Copy it again, or use another checkpoint."):
-        kind = h5py.check_string_dtype(dataset.dtype)
-        if kind is None or kind.length is None or kind.length > path.stat().st_size:
+        if not hdf5.is_text(dataset.dtype) or dataset.id.get_storage_size() != dataset.nbytes:
             raise CheckpointError(f"{subject}: it is no text of fixed length.")
         text = dataset[()].decode()
-        if dataset.attrs.get("sha256") != text_checksum("/training", text):
+        if hdf5.read_text(dataset, "sha256") != text_checksum("/training", text):
             raise CheckpointError(
                 f"{subject}: it does not have the checksum stored with it. "
                 f"Copy it again, or use another checkpoint."

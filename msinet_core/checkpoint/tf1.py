@@ -32,7 +32,15 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER_SIZE = 48
 _BLOCK_TRAILER_SIZE = 5
 _MOST_FILES = 10_000
-_DTYPES = {1: "float32", 2: "float64", 3: "int32", 7: "string", 9: "int64", 14: "bfloat16"}
+_DTYPES = {
+    1: "float32",
+    2: "float64",
+    3: "int32",
+    7: "string",
+    9: "int64",
+    14: "bfloat16",
+    19: "float16",
+}
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}$")
 _SLOT = re.compile(r"(^|.*/)(Adam|Adam_1|Momentum|beta1_power|beta2_power|global_step)$")
 """What training left in the file beside the weights."""
@@ -219,7 +227,10 @@ def _read_tensor(files: list[Path], entry: _Entry) -> NDArray[np.float32]:
     for axis in entry.shape:
         count *= axis
     if entry.size != 4 * count or entry.shard >= len(files):
-        raise CheckpointError(f"the index gives it {entry.size} bytes for shape {entry.shape}")
+        raise CheckpointError(
+            f"the index gives it {entry.size} bytes in data file {entry.shard} of {len(files)}, "
+            f"for shape {entry.shape}, which cannot be"
+        )
     file = files[entry.shard]
     try:
         if entry.offset + entry.size > file.stat().st_size:

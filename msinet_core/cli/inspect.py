@@ -68,7 +68,8 @@ def _facts(description: Mapping[str, Any]) -> Table:
     if description["training"] is not None:
         rows["training"] = "can be resumed; holds " + ", ".join(description["training"])
     if description["unused"]:
-        rows["not used"] = ", ".join(description["unused"])
+        unused = description["unused"]
+        rows["not used"] = f"{len(unused)} entries that training left: {unused[0]} ..."
     for key, value in rows.items():
         table.add_row(key, Text(value))
     return table

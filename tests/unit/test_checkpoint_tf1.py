@@ -1,0 +1,223 @@
+"""TensorFlow 1 checkpoints are read without TensorFlow; make_tf1.py wrote the one in data/."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
+from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.errors import CheckpointError
+from msinet_core.network import msinet
+
+GRAPH = msinet(0.01)
+SOURCE = Path(__file__).parent / "data" / "checkpoints"
+INDEX = "tiny_tf1.ckpt.index"
+DATA = "tiny_tf1.ckpt.data-00000-of-00001"
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    for name in (INDEX, DATA):
+        shutil.copy(SOURCE / name, tmp_path)
+    return tmp_path / "tiny_tf1.ckpt"
+
+
+def message(path: Path) -> str:
+    with pytest.raises(CheckpointError) as error:
+        read_weights(path, GRAPH)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tiny_tf1.ckpt", INDEX, DATA])
+def test_every_tensor_is_read_by_any_of_its_names(prefix: Path, name: str) -> None:
+    found = read_weights(prefix.with_name(name), GRAPH)
+    assert found.state.optimizer is None
+    assert list(found.state.weights) == [parameter.name for parameter in GRAPH.parameters]
+    for place, parameter in enumerate(GRAPH.parameters):
+        expected = place + np.arange(parameter.size, dtype=np.float32).reshape(parameter.shape)
+        tensor = found.state.weights[parameter.name]
+        np.testing.assert_array_equal(tensor, expected)
+        assert tensor.dtype == np.float32
+        assert tensor.flags.writeable
+
+
+def test_it_is_described_with_what_training_left(prefix: Path) -> None:
+    description = describe(prefix)
+    assert description["format"] == "tf1"
+    assert description["graph"] is None
+    assert description["published"] is False
+    assert description["damage"] == []
+    assert description["bytes"] == sum(
+        prefix.with_name(name).stat().st_size for name in (INDEX, DATA)
+    )
+    assert len(description["tensors"]) == 46
+    assert {row["checksum"] for row in description["tensors"]} == {"ok"}
+    assert {"global_step", "beta1_power", "conv1/conv1_1/kernel/Adam_1"} <= set(
+        description["unused"]
+    )
+
+
+def test_it_holds_no_network_and_no_run(prefix: Path) -> None:
+    assert read_graph(prefix) is None
+    with pytest.raises(CheckpointError, match="no training run to continue"):
+        load_checkpoint(prefix)
+
+
+def test_without_a_graph_it_must_fit_the_published_network(prefix: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        read_weights(prefix)
+    assert str(error.value).count("has shape") == 45
+    assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), should be (3, 3, 3, 64)" in str(
+        error.value
+    )
+
+
+def test_half_a_checkpoint_names_the_other_half(prefix: Path) -> None:
+    prefix.with_name(DATA).unlink()
+    assert f"there is no {DATA} beside {INDEX}" in message(prefix)
+
+
+def test_data_without_an_index(prefix: Path) -> None:
+    prefix.with_name(INDEX).unlink()
+    for path in (prefix, prefix.with_name(DATA)):
+        assert f"there is no {INDEX}" in message(path)
+        assert "its index is missing" in message(path)
+
+
+def test_a_prefix_that_is_not_there(tmp_path: Path) -> None:
+    assert "There is no file" in message(tmp_path / "model_salicon_cpu.ckpt")
+
+
+def test_a_renamed_index_is_recognized(prefix: Path) -> None:
+    renamed = prefix.with_name(INDEX).rename(prefix.with_name("model.ckpt"))
+    assert "single-file form, or an index that was renamed" in message(renamed)
+
+
+def test_every_damaged_tensor_is_named(prefix: Path) -> None:
+    data = bytearray(prefix.with_name(DATA).read_bytes())
+    data[:] = bytes(len(data))
+    prefix.with_name(DATA).write_bytes(data)
+    text = message(prefix)
+    assert "weights/conv1/conv1_2/kernel: its values do not have the checksum" in text
+    assert text.count("checksum") == 46
+    assert {row["checksum"] for row in describe(prefix)["tensors"]} == {"damaged"}
+
+
+def test_truncated_data_names_the_file(prefix: Path) -> None:
+    data = prefix.with_name(DATA).read_bytes()
+    prefix.with_name(DATA).write_bytes(data[: len(data) // 2])
+    assert f"lies beyond the end of {DATA}, which is truncated" in message(prefix)
+
+
+def test_a_flipped_bit_in_the_index_is_found_or_does_not_matter(prefix: Path) -> None:
+    index = prefix.with_name(INDEX)
+    whole = index.read_bytes()
+    expected = read_weights(prefix, GRAPH).state.weights
+    draw = random.Random(0)
+    noticed = 0
+    for offset in [*range(len(whole) - 60, len(whole)), *draw.sample(range(len(whole)), 100)]:
+        flipped = bytearray(whole)
+        flipped[offset] ^= 1 << draw.randrange(8)
+        index.write_bytes(flipped)
+        try:
+            found = read_weights(prefix, GRAPH).state.weights
+        except CheckpointError:
+            noticed += 1
+        else:
+            assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert noticed > 100
+
+
+def test_a_truncated_index_is_refused_at_any_length(prefix: Path) -> None:
+    index = prefix.with_name(INDEX)
+    whole = index.read_bytes()
+    for length in range(0, len(whole), 101):
+        index.write_bytes(whole[:length])
+        assert f"{INDEX} is damaged" in message(prefix)
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def block(entries: dict[bytes, bytes], compression: int = 0) -> bytes:
+    body = b"".join(
+        varint(0) + varint(len(key)) + varint(len(value)) + key + value
+        for key, value in entries.items()
+    )
+    body += struct.pack("<II", 0, 1) + bytes([compression])
+    return body + struct.pack("<I", masked(crc32c(body)))
+
+
+def write_index(prefix: Path, entries: dict[bytes, bytes], compression: int = 0) -> None:
+    """Write an index as TensorFlow does, with these entries in one block."""
+    data = block(entries, compression)
+    handle = varint(0) + varint(len(data) - 5)
+    top = block({b"zzz": handle})
+    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(top) - 5)
+    magic = struct.pack("<Q", 0xDB4775248B80FB57)
+    prefix.with_name(INDEX).write_bytes(data + top + footer.ljust(40, b"\0") + magic)
+
+
+HEADER = b"\x08\x01"  # one data file
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({b"": b""}, "it names 0 data files"),
+        ({b"": b"\x08" + varint(10**9)}, "it names 1000000000 data files"),
+        ({b"": HEADER + b"\x10\x01"}, "written on a big-endian machine"),
+        ({b"": b"\x0a\x01x"}, "is damaged"),
+        ({b"a": b""}, "is damaged"),
+        ({b"": HEADER, b"\xff": b""}, "is damaged"),
+        ({b"": HEADER, b"a": b"\x0b"}, "a field of the unknown kind 3"),
+        ({b"": HEADER, b"a": b"\x80" * 11}, "a number in it never ends"),
+        ({b"": HEADER, b"_CHECKPOINTABLE_OBJECT_GRAPH": b""}, "TensorFlow 2 objects"),
+    ],
+)
+def test_an_index_that_cannot_be_used(
+    prefix: Path, entries: dict[bytes, bytes], expected: str
+) -> None:
+    write_index(prefix, entries)
+    assert expected in message(prefix)
+
+
+def test_a_compressed_index_is_refused(prefix: Path) -> None:
+    write_index(prefix, {b"": HEADER}, compression=1)
+    assert "compressed" in message(prefix)
+
+
+def shape(*axes: int) -> bytes:
+    dimensions = b"".join(
+        b"\x12" + varint(len(size)) + size for size in (b"\x08" + varint(axis) for axis in axes)
+    )
+    return b"\x12" + varint(len(dimensions)) + dimensions
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (b"\x08\x01" + shape(2) + b"\x28\x07", "gives it 7 bytes"),
+        (b"\x08\x01" + shape(2) + b"\x18\x05\x28\x08", "in data file 5"),
+        (b"\x08\x01" + shape(2**61, 2) + b"\x28\x08", "gives it 8 bytes"),
+        (b"\x08\x02" + shape(2) + b"\x28\x10", "it is float64, and weights are float32"),
+        (b"\x08\x63" + shape(2) + b"\x28\x10", "it is type 99"),
+        (b"\x08\x01" + shape(2) + b"\x3a\x00", "partitioned into slices"),
+    ],
+)
+def test_a_tensor_that_cannot_be_read_is_marked(prefix: Path, entry: bytes, expected: str) -> None:
+    write_index(prefix, {b"": HEADER, b"\0slice": b"", b"a/kernel": entry})
+    description = describe(prefix)
+    assert [row["name"] for row in description["tensors"]] == ["a/kernel"]
+    assert expected in description["damage"][0]
