@@ -26,7 +26,7 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 cameras write, is opened as the JPEG that it begins with."""
 
 _ORIENTATION = 0x0112
-_JPEG_GREY = (127, 128)
+_JPEG_GRAY = (127, 128)
 _FILLER = b"\x5a" * 256
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
@@ -42,8 +42,8 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
         mode: ``"RGB"`` for images, ``"L"`` for maps.
 
     Returns:
-        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255; 16-bit grey keeps its precision as fractions,
-        16-bit colour is reduced to 8 bits by Pillow.
+        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255; 16-bit gray keeps its precision as fractions,
+        16-bit color is reduced to 8 bits by Pillow.
 
     Raises:
         DataError: The file is not there, no image, damaged, cut off, or too large to decode.
@@ -55,7 +55,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
     if not data:
         raise DataError(f"Image {path} is empty: the file has 0 bytes. Copy or download it again.")
     picture = _load(path, data)
-    pixels = _wide_grey(path, picture)
+    pixels = _wide_gray(path, picture)
     if pixels is None:
         pixels = np.asarray(_narrow(picture, mode), np.float32)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -124,13 +124,13 @@ def _damaged(path: Path, reason: str) -> DataError:
 def _ends_early(picture: Image, data: bytes) -> bool:
     """Tell whether a JPEG that decoded without complaint lacks data for its last blocks.
 
-    When a marker comes too early, libjpeg paints what is missing mid-grey (or leaves it blurred, if
-    the file is progressive) and only warns, which Pillow does not pass on. A real grey corner is
+    When a marker comes too early, libjpeg paints what is missing mid-gray (or leaves it blurred, if
+    the file is progressive) and only warns, which Pillow does not pass on. A real gray corner is
     told from a painted one by adding bytes in front of the marker: they change the picture only if
     the decoder still waits for data.
     """
-    grey = all(value in _JPEG_GREY for value in np.asarray(picture)[-1, -1:].flat)
-    if not grey and "progressive" not in picture.info:
+    gray = all(value in _JPEG_GRAY for value in np.asarray(picture)[-1, -1:].flat)
+    if not gray and "progressive" not in picture.info:
         return False
     try:
         longer = _open(Path(), io.BytesIO(_with_filler(data)))
@@ -156,8 +156,8 @@ def _with_filler(data: bytes) -> bytes:
     return b"".join([*parts, data[start:]])
 
 
-def _wide_grey(path: Path, picture: Image) -> NDArray[np.float32] | None:
-    """Scale grey of more than 8 bits to 0..255; None for a picture of 8 bits or fewer."""
+def _wide_gray(path: Path, picture: Image) -> NDArray[np.float32] | None:
+    """Scale gray of more than 8 bits to 0..255; None for a picture of 8 bits or fewer."""
     if picture.mode == "F":
         raise DataError(
             f"Image {path} holds floating-point values, whose black and white are not defined. "

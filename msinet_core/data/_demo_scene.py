@@ -45,25 +45,25 @@ def draw_scene(rng: np.random.Generator, size: Size) -> Scene:
         rng: Decides everything.
         size: Height and width in pixels.
     """
-    centres = _centres(rng, size)
-    odd = rng.permutation(len(centres))[: min(rng.choice([1, 1, 2]), len(centres) - 1)]
-    is_odd = np.isin(np.arange(len(centres)), odd)
+    centers = _centers(rng, size)
+    odd = rng.permutation(len(centers))[: min(rng.choice([1, 1, 2]), len(centers) - 1)]
+    is_odd = np.isin(np.arange(len(centers)), odd)
     hue = rng.random()
     image = _ground(rng, size, hue)
     common, special = rng.choice(list(_OUTLINES), 2, replace=False)
     radius = rng.uniform(13, 17)
-    muted = _colour(hue + rng.uniform(-0.06, 0.06), 0.30, rng.choice([0.36, 0.66]))
+    muted = _color(hue + rng.uniform(-0.06, 0.06), 0.30, rng.choice([0.36, 0.66]))
     bright = _bright(hue + 0.5 + rng.uniform(-0.17, 0.17))
-    image = _paint(rng, image, centres[~is_odd], radius, common, muted)
-    image = _paint(rng, image, centres[is_odd], radius * 1.2, special, bright)
+    image = _paint(rng, image, centers[~is_odd], radius, common, muted)
+    image = _paint(rng, image, centers[is_odd], radius * 1.2, special, bright)
     return Scene(
         np.rint(image.clip(0, 255)).astype(np.uint8),
-        _gaussians(centres[is_odd], size, sigma=radius),
-        [_look(rng, centres, is_odd, size) for _ in range(OBSERVERS)],
+        _gaussians(centers[is_odd], size, sigma=radius),
+        [_look(rng, centers, is_odd, size) for _ in range(OBSERVERS)],
     )
 
 
-def _centres(rng: np.random.Generator, size: Size) -> Floats:
+def _centers(rng: np.random.Generator, size: Size) -> Floats:
     """Place shapes on a loose grid, ``(n, 2)`` row and column, well inside the image."""
     counts = [max(1, axis // CELL) for axis in size]
     if counts == [1, 1]:
@@ -77,15 +77,15 @@ def _centres(rng: np.random.Generator, size: Size) -> Floats:
     return grid[np.sort(some)]
 
 
-def _colour(hue: float, saturation: float, value: float) -> Floats:
+def _color(hue: float, saturation: float, value: float) -> Floats:
     return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
 def _bright(hue: float) -> Floats:
-    """Give a full colour, mixed with as much white as blue and violet need to look bright."""
-    colour = _colour(hue, 0.9, 1.0)
-    luminance = float(colour @ np.array([0.299, 0.587, 0.114]))
-    return colour + (255 - colour) * max(0.0, (150 - luminance) / (255 - luminance))
+    """Give a full color, mixed with as much white as blue and violet need to look bright."""
+    color = _color(hue, 0.9, 1.0)
+    luminance = float(color @ np.array([0.299, 0.587, 0.114]))
+    return color + (255 - color) * max(0.0, (150 - luminance) / (255 - luminance))
 
 
 def _ground(rng: np.random.Generator, size: Size, hue: float) -> Floats:
@@ -102,7 +102,7 @@ def _ground(rng: np.random.Generator, size: Size, hue: float) -> Floats:
     else:
         fine = 0.8 * _noise(rng, size, 2)
     mix = np.clip(0.5 + 0.5 * slope + 0.16 * clouds + 0.07 * fine, 0, 1)[..., None]
-    dark, light = _colour(hue - 0.03, 0.42, 0.26), _colour(hue + 0.03, 0.34, 0.56)
+    dark, light = _color(hue - 0.03, 0.42, 0.26), _color(hue + 0.03, 0.34, 0.56)
     ground: Floats = dark + (light - dark) * mix
     return ground
 
@@ -121,17 +121,17 @@ def _noise(rng: np.random.Generator, size: Size, cell: int) -> Floats:
 def _paint(
     rng: np.random.Generator,
     image: Floats,
-    centres: Floats,
+    centers: Floats,
     radius: float,
     kind: str,
-    colour: Floats,
+    color: Floats,
 ) -> Floats:
     """Lay shapes on an image: a soft shadow below, lit from above on the left."""
     from PIL import Image, ImageDraw, ImageFilter
 
     mask = Image.new("L", (image.shape[1] * SMOOTHING, image.shape[0] * SMOOTHING))
-    for centre in centres:
-        outline = _turned(_OUTLINES[kind](), rng.uniform(0, 2 * np.pi)) * radius + centre
+    for center in centers:
+        outline = _turned(_OUTLINES[kind](), rng.uniform(0, 2 * np.pi)) * radius + center
         corners = [(x, y) for y, x in outline * SMOOTHING]
         ImageDraw.Draw(mask).polygon(corners, fill=255)
     mask = mask.reduce(SMOOTHING)
@@ -146,24 +146,24 @@ def _paint(
     shadow, edge = moved(soft(2.5), 3), soft(1.2)
     light = 1 + 0.35 * (moved(edge, 1) - moved(edge, -1))
     cover = soft(0)
-    painted: Floats = image * (1 - 0.45 * shadow) * (1 - cover) + colour * light * cover
+    painted: Floats = image * (1 - 0.45 * shadow) * (1 - cover) + color * light * cover
     return painted
 
 
-def _gaussians(centres: Floats, size: Size, sigma: float) -> Floats:
+def _gaussians(centers: Floats, size: Size, sigma: float) -> Floats:
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
-    distances = [(rows - row) ** 2 + (columns - column) ** 2 for row, column in centres]
+    distances = [(rows - row) ** 2 + (columns - column) ** 2 for row, column in centers]
     total = np.exp(np.array(distances) / (-2 * sigma**2)).sum(axis=0)
     map: Floats = total / total.max()
     return map
 
 
 def _look(
-    rng: np.random.Generator, centres: Floats, is_odd: NDArray[np.bool_], size: Size
+    rng: np.random.Generator, centers: Floats, is_odd: NDArray[np.bool_], size: Size
 ) -> NDArray[np.int64]:
     """Make up one observer: most looks go to the odd ones, a few to anything else."""
     chance = np.where(is_odd, 0.85 / is_odd.sum(), 0.15 / max(1, (~is_odd).sum()))
-    targets = centres[rng.choice(len(centres), rng.integers(6, 11), p=chance / chance.sum())]
+    targets = centers[rng.choice(len(centers), rng.integers(6, 11), p=chance / chance.sum())]
     points = np.rint(targets + rng.normal(0, 5, targets.shape))
     return np.clip(points, 0, np.array(size) - 1).astype(np.int64)
 
@@ -175,7 +175,7 @@ def _turned(outline: Floats, angle: float) -> Floats:
 
 
 def _ring_of(count: int, *radii: float) -> Callable[[], Floats]:
-    """Give an outline of `count` corners around the centre at radii that take turns."""
+    """Give an outline of `count` corners around the center at radii that take turns."""
 
     def outline() -> Floats:
         angles = 2 * np.pi * np.arange(count) / count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msinet_core.data.demo import demo_folder, make_demo
 from msinet_core.data.folder import LAYOUT, SALIENCY, STIMULI, Scan, scan_folder
-from msinet_core.data.osie import is_osie, scan_osie
+from msinet_core.data.osie import OSIE_LAYOUT, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list
@@ -154,7 +154,8 @@ def _not_found(name: str, root: Path | None) -> UsageError | DataError:
         sources = [f"{what}: {address}" for what, address in PUBLISHED[name].sources]
         return DataError(
             f"Data set '{name}' is not at {expected}. It comes from\n{bullet_list(sources)}\n"
-            f"Put it there, or name the folder that holds {name}/ with --data-root.\n{LAYOUT}"
+            f"Put it there, or name the folder that holds {name}/ with --data-root.\n"
+            f"{OSIE_LAYOUT if name == 'osie' else LAYOUT}"
         )
     if Path(name).exists():
         return UsageError(f"{name} is a file; --data takes a name or a folder.\n{LAYOUT}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
-from msinet_core.data.images import to_grey
+from msinet_core.data.images import to_gray
 from msinet_core.errors import DataError
 from msinet_core.files import write_bytes, write_text
 from msinet_core.ops import Size
@@ -85,7 +85,7 @@ def make_demo(
             scene = draw_scene(np.random.Generator(np.random.PCG64([seed, number])), size)
             name = f"{split}/scene-{number:04d}"
             write_bytes(new / STIMULI / f"{name}.jpg", _jpeg(scene.image))
-            write_bytes(new / SALIENCY / f"{name}.png", _png(to_grey(scene.map)))
+            write_bytes(new / SALIENCY / f"{name}.png", _png(to_gray(scene.map)))
             write_text(new / FIXATIONS / f"{name}.csv", _table(scene.fixations))
             task.advance()
         write_text(new / MARKER, json.dumps(settings) + "\n")

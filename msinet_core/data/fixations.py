@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Points = NDArray[np.float64]
-    """``(n, 2)``: row and column, 0 for the centre of the first pixel."""
+    """``(n, 2)``: row and column, 0 for the center of the first pixel."""
 
 FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
 """Endings, in lower case, of the files that hold fixations."""
@@ -139,10 +139,10 @@ def _read_mat(path: Path, size: Size) -> Fixations:
 
 
 def _read_points_image(path: Path, size: Size) -> Fixations:
-    grey = decode(path, "L")[..., 0]
-    # JPEG surrounds a white point with faint grey; other formats may write points as 1 of 255.
+    gray = decode(path, "L")[..., 0]
+    # JPEG surrounds a white point with faint gray; other formats may write points as 1 of 255.
     threshold = 127 if path.suffix.lower().startswith(".jp") else 0
-    return _from_mask(path, grey > threshold, size)
+    return _from_mask(path, gray > threshold, size)
 
 
 def _from_mask(path: Path, mask: NDArray[np.bool_], size: Size) -> Fixations:

@@ -36,7 +36,7 @@ class FoundImage(NamedTuple):
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
-    """Read an image upright, whatever its kind of colour.
+    """Read an image upright, whatever its kind of color.
 
     Args:
         path: The file.
@@ -54,7 +54,7 @@ def read_map(path: Path) -> NDArray[np.float32]:
     """Read a saliency map.
 
     Args:
-        path: The file; colours are reduced to their luminance.
+        path: The file; colors are reduced to their luminance.
 
     Returns:
         ``(H, W, 1)`` float32 in 0..1.
@@ -87,7 +87,7 @@ def write_map(path: Path, map: NDArray[Any], format: str) -> None:
     Args:
         path: The file to make or replace.
         map: ``(H, W)`` in 0..1.
-        format: ``"jpeg"`` (8-bit grey, quality 100), ``"png"`` (8-bit grey) or ``"npy"`` (float32
+        format: ``"jpeg"`` (8-bit gray, quality 100), ``"png"`` (8-bit gray) or ``"npy"`` (float32
             as it is).
 
     Raises:
@@ -109,17 +109,17 @@ def write_map(path: Path, map: NDArray[Any], format: str) -> None:
             with temporary.open("wb") as stream:
                 np.save(stream, np.asarray(map, np.float32))
         else:
-            Image.fromarray(to_grey(map)).save(temporary, format=format.upper(), quality=100)
+            Image.fromarray(to_gray(map)).save(temporary, format=format.upper(), quality=100)
 
 
-def to_grey(map: NDArray[Any]) -> NDArray[np.uint8]:
+def to_gray(map: NDArray[Any]) -> NDArray[np.uint8]:
     """Round a map in 0..1 to 8 bits.
 
     Args:
         map: Any shape, finite; values outside 0..1 are clipped.
     """
-    grey: NDArray[np.uint8] = np.rint(np.clip(map, 0, 1) * 255).astype(np.uint8)
-    return grey
+    gray: NDArray[np.uint8] = np.rint(np.clip(map, 0, 1) * 255).astype(np.uint8)
+    return gray
 
 
 def find_images(paths: Sequence[Path]) -> list[FoundImage]:
@@ -198,6 +198,6 @@ __all__ = [
     "read_image",
     "read_map",
     "restore_map",
-    "to_grey",
+    "to_gray",
     "write_map",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from msinet_core.data._decode import SUFFIXES
 from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, clashes, index
-from msinet_core.data.images import image_size, read_map, to_grey, write_map
+from msinet_core.data.images import image_size, read_map, to_gray, write_map
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, MsinetError
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Observers = tuple[NDArray[np.float64], ...]
 
 FIXATIONS_FILE = "fixations.mat"
+OSIE_LAYOUT = f"""\
+It needs {STIMULI}/1001.jpg to {STIMULI}/1700.jpg and {FIXATIONS_FILE}, which are in the archive;
+maps are made from the fixations."""
+
 SIGMA = 16.0
 """Standard deviation in pixels of the Gaussian that each fixation becomes in a map."""
 
@@ -156,8 +160,8 @@ def saliency_map(
         np.add.at(counts, (pixels[:, 0], pixels[:, 1]), 1)
     blurred = gaussian_filter(counts, sigma)
     peak = blurred.max()
-    grey = to_grey(blurred / peak if peak else blurred)
-    return grey[..., None].astype(np.float32) / np.float32(255)
+    gray = to_gray(blurred / peak if peak else blurred)
+    return gray[..., None].astype(np.float32) / np.float32(255)
 
 
 def read_osie(path: Path) -> Mapping[str, Observers]:

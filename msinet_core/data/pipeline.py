@@ -71,6 +71,11 @@ class BatchPipeline:
         """Return the number of batches in an epoch."""
         return -(-len(self._samples) // self._batch_size)
 
+    @property
+    def image_count(self) -> int:
+        """The number of images in an epoch."""
+        return len(self._samples)
+
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Give the places of the samples in the order of an epoch.
 

@@ -63,7 +63,7 @@ def fit(image: NDArray[Any], size: Size, pad_value: float) -> NDArray[np.float32
 def restore_map(map: NDArray[Any], original: Size) -> NDArray[np.float32]:
     """Bring a network's map back to the size of the image that was fitted for it.
 
-    The map is resized so that it covers the original size, and its centre is cut out: the part
+    The map is resized so that it covers the original size, and its center is cut out: the part
     that `fit` gave to the image, also where its padding was uneven.
 
     Args:
@@ -138,11 +138,11 @@ def _area(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float
 def _bicubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Weigh the four nearest source pixels; taps outside the image are dropped.
 
-    Source: Keys 1981, equation 15 (a = -1/2), with half-pixel centres, as Pillow's BICUBIC.
+    Source: Keys 1981, equation 15 (a = -1/2), with half-pixel centers, as Pillow's BICUBIC.
     """
-    centre = (np.arange(target) + 0.5) * (source / target) - 0.5
-    first = np.floor(centre).astype(np.int64) - 1
-    x = np.abs(centre[:, None] - (first[:, None] + np.arange(4)))
+    center = (np.arange(target) + 0.5) * (source / target) - 0.5
+    first = np.floor(center).astype(np.int64) - 1
+    x = np.abs(center[:, None] - (first[:, None] + np.arange(4)))
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return first, np.where(x < 1, near, np.where(x < 2, far, 0))

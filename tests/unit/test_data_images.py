@@ -15,7 +15,7 @@ from msinet_core.data import find_images, prepare_image, read_image, read_map, w
 from msinet_core.data._decode import image_size
 from msinet_core.errors import DataError, MsinetError, UsageError
 
-COLOURS = np.array(
+COLORS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [255, 255, 255], [0, 0, 0]]], np.uint8
 )
 """2 rows of 3 pixels, all different: any turn or swap of channels shows."""
@@ -42,11 +42,11 @@ def jpeg(picture: Image.Image, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp", "ppm", "gif"])
-def test_lossless_colour_is_read_exactly(tmp_path, ending):
+def test_lossless_color_is_read_exactly(tmp_path, ending):
     options = {"lossless": True} if ending == "webp" else {}
-    image = read_image(save(tmp_path / f"a.{ending}", COLOURS, **options))
+    image = read_image(save(tmp_path / f"a.{ending}", COLORS, **options))
     assert image.dtype == np.float32
-    np.testing.assert_array_equal(image, COLOURS)
+    np.testing.assert_array_equal(image, COLORS)
 
 
 def test_jpeg_is_read_as_its_decoder_gives_it(tmp_path):
@@ -55,45 +55,45 @@ def test_jpeg_is_read_as_its_decoder_gives_it(tmp_path):
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path):
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert read_image(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
 
 
-def test_sixteen_bit_grey_keeps_its_precision(tmp_path):
+def test_sixteen_bit_gray_keeps_its_precision(tmp_path):
     values = np.array([[0, 1000, 65535]], np.uint16)
     path = save(tmp_path / "a.png", values)
     np.testing.assert_allclose(read_image(path)[0, :, 0], [0, 1000 / 257, 255], rtol=1e-6)
     np.testing.assert_allclose(read_map(path)[0, :, 0], [0, 1000 / 65535, 1], rtol=1e-6)
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     """Put a PNG together by hand, for what Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + checksum
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
 
 
-def test_sixteen_bit_colour_is_reduced_to_eight(tmp_path):
+def test_sixteen_bit_color_is_reduced_to_eight(tmp_path):
     pixels = np.array([[0xFFFF, 0x8000, 0x0000], [0x1234, 0xABCD, 0x00FF]], ">u2")
     path = tmp_path / "a.png"
     path.write_bytes(png(2, 1, 16, 2, b"\0" + pixels.tobytes()))
     np.testing.assert_allclose(read_image(path)[0], pixels / 257, atol=1)
 
 
-def test_palette_one_bit_and_grey_are_read_as_colours(tmp_path):
-    palette = save(tmp_path / "p.png", Image.fromarray(COLOURS).quantize(8))
-    np.testing.assert_array_equal(read_image(palette), COLOURS)
+def test_palette_one_bit_and_gray_are_read_as_colors(tmp_path):
+    palette = save(tmp_path / "p.png", Image.fromarray(COLORS).quantize(8))
+    np.testing.assert_array_equal(read_image(palette), COLORS)
     bits = np.array([[True, False, True]])
     one_bit = save(tmp_path / "b.png", Image.fromarray(bits))
     np.testing.assert_array_equal(read_image(one_bit)[..., 1], bits * 255)
-    grey = save(tmp_path / "g.png", np.array([[7, 200]], np.uint8))
-    np.testing.assert_array_equal(read_image(grey), [[[7] * 3, [200] * 3]])
+    gray = save(tmp_path / "g.png", np.array([[7, 200]], np.uint8))
+    np.testing.assert_array_equal(read_image(gray), [[[7] * 3, [200] * 3]])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -109,7 +109,7 @@ def test_transparency_is_white_under_images_and_black_under_maps(tmp_path, mode)
     assert read_map(path)[0, 0].tolist() == [0]
 
 
-def test_half_transparent_colour_is_mixed_with_white(tmp_path):
+def test_half_transparent_color_is_mixed_with_white(tmp_path):
     path = save(tmp_path / "a.png", Image.new("RGBA", (1, 1), (255, 0, 0, 128)))
     np.testing.assert_allclose(read_image(path)[0, 0], [255, 127, 127], atol=1)
 
@@ -140,13 +140,13 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    stored = Image.fromarray(COLOURS)
+    stored = Image.fromarray(COLORS)
     if orientation in undo:
         stored = stored.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(tmp_path / "a.png", stored, exif=exif)
-    np.testing.assert_array_equal(read_image(path), COLOURS)
+    np.testing.assert_array_equal(read_image(path), COLORS)
     assert image_size(path) == (2, 3)
 
 
@@ -156,8 +156,8 @@ def test_unreadable_exif_data_are_ignored(tmp_path):
     assert read_image(path).shape == (64, 96, 3)
 
 
-def test_a_map_in_colour_is_its_luminance_in_0_to_1(tmp_path):
-    map = read_map(save(tmp_path / "a.png", COLOURS))
+def test_a_map_in_color_is_its_luminance_in_0_to_1(tmp_path):
+    map = read_map(save(tmp_path / "a.png", COLORS))
     assert map.shape == (2, 3, 1)
     np.testing.assert_allclose(map[0, :, 0], [0.299, 0.587, 0.114], atol=0.005)
 
@@ -184,7 +184,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path, progressive, share):
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_a_jpeg_whose_rest_would_be_painted_grey_is_refused(tmp_path, options, share):
+def test_a_jpeg_whose_rest_would_be_painted_gray_is_refused(tmp_path, options, share):
     data = jpeg(photo(), **options)
     scan = data.index(b"\xff\xda") + 20
     path = tmp_path / "cut.jpg"
@@ -196,10 +196,10 @@ def test_a_jpeg_whose_rest_would_be_painted_grey_is_refused(tmp_path, options, s
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_jpeg_that_really_is_grey_in_the_corner_is_read(tmp_path, options, mode):
+def test_a_jpeg_that_really_is_gray_in_the_corner_is_read(tmp_path, options, mode):
     picture = photo()
     picture.paste((128, 128, 128), (40, 24, 96, 64))
-    path = tmp_path / "grey.jpg"
+    path = tmp_path / "gray.jpg"
     path.write_bytes(jpeg(picture.convert(mode), quality=95, **options))
     assert read_image(path)[-1, -1].tolist() == [128, 128, 128]
 
