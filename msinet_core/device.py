@@ -252,7 +252,8 @@ class Model(abc.ABC):
     """A network on a device: its weights, its optimizer's memory and its compiled steps.
 
     Arguments are canonical NumPy arrays. Results may be lazy, so that the device works while the
-    host prepares the next batch: whoever reads them calls `float` or `numpy.asarray`.
+    host prepares the next batch: whoever reads them calls `float` or `numpy.asarray`. A device that
+    has finished when a step returns answers with a plain float or array.
     """
 
     @abc.abstractmethod

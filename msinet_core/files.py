@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from msinet_core.errors import MsinetError
@@ -26,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _remove_leftovers(path.parent)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -70,9 +71,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def _remove_leftovers(path: Path) -> None:
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        process = leftover.name.rsplit(".", 2)[1]
+@cache  # once for each folder: it reads the whole folder, which may hold thousands of maps
+def _remove_leftovers(folder: Path) -> None:
+    for leftover in folder.glob(".*.tmp"):
+        process = leftover.name.split(".")[-2]
         if process.isdigit() and not _is_running(int(process)):
             with suppress(OSError):
                 leftover.unlink()

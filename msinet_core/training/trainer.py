@@ -61,7 +61,7 @@ class Position:
 
 
 class _Pending(NamedTuple):
-    """A step whose loss the device may still be computing; it is read one step later."""
+    """A step whose loss the device may still be computing; it is then read one step later."""
 
     loss: SupportsFloat
     batches: int
@@ -131,19 +131,20 @@ class Trainer:
     def _train_epoch(self) -> None:
         position, config = self._position, self._config
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        steps = math.ceil((len(self._train) - position.batch) / config.accumulate)
         batches = self._train.batches(position.epoch, position.batch)
         self._mark = time.monotonic()
-        with self._progress.task(title, steps, "steps") as task:
+        with self._progress.task(title, self._train.image_count - position.images) as task:
             pending: _Pending | None = None
             for group in _groups(batches, config.accumulate):
                 loss = self._model.train_step(group, config.learning_rate)
                 if pending is not None:
                     self._record(pending, task)
                 pending = _Pending(loss, len(group), sum(len(batch.images) for batch in group))
-                if self._interrupt.is_set() or time.monotonic() - self._saved > SAVE_INTERVAL:
+                save = self._interrupt.is_set() or time.monotonic() - self._saved > SAVE_INTERVAL
+                if save or isinstance(loss, float):
                     self._record(pending, task)
                     pending = None
+                if save:
                     self._save()
                     self._interrupt.raise_if_set(self._resume_hint())
             if pending is not None:
@@ -162,26 +163,23 @@ class Trainer:
         position.images += pending.images
         position.loss_sum += loss * pending.images
         position.seconds += seconds
-        rate = pending.images / seconds
         self._run.append_step(
             {
                 "epoch": position.epoch + 1,
                 "step": self._step,
                 "loss": repr(loss),
-                "images_per_s": f"{rate:.3f}",
+                "images_per_s": f"{pending.images / seconds:.3f}",
             }
         )
         mean = position.loss_sum / position.images
-        fields = {"loss": f"{loss:.4f}", "mean": f"{mean:.4f}", "images/s": f"{rate:.2f}"}
-        task.advance(**fields)
+        task.advance(pending.images, step=str(self._step), loss=f"{loss:.4f}", mean=f"{mean:.4f}")
 
     def _validate(self) -> float:
         losses: list[Any] = []
-        total = len(self._valid)
-        with self._progress.task("  validation", total, "batches") as task:
+        with self._progress.task("  validation", self._valid.image_count) as task:
             for batch in self._valid.batches():
                 losses.append(self._model.eval_step(batch))
-                task.advance()
+                task.advance(len(batch.images))
                 if self._interrupt.is_set():
                     self._save()
                     self._interrupt.raise_if_set(self._resume_hint())

@@ -279,7 +279,7 @@ def test_a_run_starts_from_another_runs_weights_and_network(run: Run, tiny_data:
 
 WRONG = {
     "no data": (("train",), 2, "Missing option --data"),
-    "no such data": (("train", "--data", "nowhere"), 1, "nowhere"),
+    "no such data": (("train", "--data", "nowhere"), 2, "nowhere"),
     "size": (("train", "--data", "tiny", "--image-size", "250x320"), 2, "divisible by 8"),
     "no size": (("train", "--data", "tiny", "--image-size", "big"), 2, "height x width"),
     "epochs": (("train", "--data", "tiny", "--epochs", "0"), 2, "--epochs must be at least 1"),
