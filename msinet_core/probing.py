@@ -47,8 +47,9 @@ def distribution_version(name: str) -> str | None:
         name: As it is installed with pip; case and ``-``, ``_``, ``.`` do not matter.
     """
     try:
-        # A half-removed distribution has a folder without metadata, hence a version of None.
-        return importlib.metadata.version(name) or None
+        metadata = importlib.metadata.distribution(name).metadata
+        # A half-removed distribution has a folder without metadata in it.
+        return metadata["Version"] if "Version" in metadata else None
     except Exception:
         return None
 
