@@ -216,10 +216,20 @@ class Trainer:
 
     def _save(self) -> State:
         state = self._model.state()
+        self._check_finite(state)
         training = {"position": asdict(self._position), "config": self._config.to_dict()}
         save_checkpoint(self._run.latest, self._checkpoint(state, training))
         self._saved = self._mark = time.monotonic()
         return state
+
+    def _check_finite(self, state: State) -> None:
+        """Refuse to save what cannot be trained on: infinite moments stop a weight for good."""
+        groups = [state.weights]
+        groups += [state.optimizer.m, state.optimizer.v] if state.optimizer else []
+        for tensors in groups:
+            for name, tensor in tensors.items():
+                if not np.isfinite(tensor).all():
+                    raise DivergenceError(self._divergence(f"no longer usable: {name} overflowed"))
 
     def _checkpoint(self, state: State, training: Mapping[str, Any] | None) -> Checkpoint:
         position = {"epoch": self._position.epoch, "step": self._step}
@@ -239,7 +249,7 @@ class Trainer:
             f"saved. Continue with: msinet-run train --resume --run {self._run.path}"
         )
 
-    def _divergence(self, loss: float) -> str:
+    def _divergence(self, loss: float | str) -> str:
         kept = f"{self._run.latest} is from before." if self._run.latest.exists() else ""
         text = (
             f"The loss is {loss} at epoch {self._position.epoch + 1}, step {self._step}: the "

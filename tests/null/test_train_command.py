@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ import pytest
 
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.device import Model
-from msinet_core.errors import InterruptedRunError
+from msinet_core.errors import DivergenceError, InterruptedRunError
 from msinet_core.interrupt import InterruptFlag
 from msinet_core.registry import load_registry
+from msinet_core.state import State
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import train
@@ -344,3 +346,24 @@ def test_the_config_file_is_readable_without_us(run: Run, tiny_data: Path) -> No
     assert 'device = "reference"' in text
     assert json.loads(text.split("seed = ")[1].split("\n")[0]) == 42
     assert os.fspath(tiny_data) in text
+
+
+def test_moments_that_overflowed_are_never_saved(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msinet_core.reference.device import ReferenceModel
+
+    run_training(tiny_data, tmp_path / "r", epochs=1)
+    before = (tmp_path / "r" / "checkpoints" / "latest.msinet.h5").read_bytes()
+    state = ReferenceModel.state
+
+    def overflowed(self: ReferenceModel) -> State:
+        found = state(self)
+        assert found.optimizer is not None
+        v = {**found.optimizer.v, "decoder/conv4/bias": np.full(1, np.inf, np.float32)}
+        return replace(found, optimizer=replace(found.optimizer, v=v))
+
+    monkeypatch.setattr(ReferenceModel, "state", overflowed)
+    with pytest.raises(DivergenceError, match="decoder/conv4/bias overflowed"):
+        run_training(tiny_data, tmp_path / "r", resume=True, epochs=2)
+    assert (tmp_path / "r" / "checkpoints" / "latest.msinet.h5").read_bytes() == before
