@@ -46,12 +46,11 @@ def distribution_version(name: str) -> str | None:
     Args:
         name: As it is installed with pip; case and ``-``, ``_``, ``.`` do not matter.
     """
-    try:
+    with suppress(Exception):  # not installed, or its metadata are damaged
         metadata = importlib.metadata.distribution(name).metadata
-        # A half-removed distribution has a folder without metadata in it.
-        return metadata["Version"] if "Version" in metadata else None
-    except Exception:
-        return None
+        if "Version" in metadata:  # not in what a half-done removal leaves behind
+            return metadata["Version"]
+    return None
 
 
 def missing_requirements(requirements: Sequence[str]) -> list[str]:
