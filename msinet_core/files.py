@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -24,7 +25,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         MsinetError: The disk refuses (full, read-only, no permission); `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
@@ -74,7 +76,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 @cache  # once for each folder: it reads the whole folder, which may hold thousands of maps
 def _remove_leftovers(folder: Path) -> None:
     for leftover in folder.glob(".*.tmp"):
-        process = leftover.name.split(".")[-2]
+        process = leftover.name.split(".")[-2].partition("-")[0]
         if process.isdigit() and not _is_running(int(process)):
             with suppress(OSError):
                 leftover.unlink()

@@ -47,9 +47,9 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    dead = tmp_path / ".a.txt.999999999.tmp"
+    dead = tmp_path / ".a.txt.999999999-1.tmp"
     dead.write_text("left")
-    alive = tmp_path / f".a.txt.{os.getppid()}.tmp"
+    alive = tmp_path / f".a.txt.{os.getppid()}-1.tmp"
     alive.write_text("being written")
     write_text(path, "new")
     assert not dead.exists()
