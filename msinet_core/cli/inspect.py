@@ -71,7 +71,7 @@ def _facts(description: Mapping[str, Any]) -> Table:
         unused = description["unused"]
         rows["not used"] = f"{len(unused)} entries that training left: {unused[0]} ..."
     for key, value in rows.items():
-        table.add_row(key, Text(value))
+        table.add_row(Text(key), Text(value))
     return table
 
 
@@ -115,7 +115,7 @@ def _tensors(rows: list[Mapping[str, Any]]) -> Table:
         table.add_row(
             Text(f"{row['group']}/{row['name']}"),
             " x ".join(str(axis) for axis in row["shape"]),
-            row["dtype"],
+            Text(row["dtype"]),
             Text(checksum, style=style),
             *numbers,
         )

@@ -1,0 +1,195 @@
+"""Where weights come from when training starts."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
+from msinet_core.errors import CheckpointError, UsageError
+from msinet_core.graph import Graph, GraphBuilder
+from msinet_core.initialize import initial_state, random_state
+from msinet_core.network import msinet
+from msinet_core.ops import Conv2D
+from msinet_core.state import new_optimizer_state
+
+GRAPH = msinet(0.02)
+
+
+@pytest.fixture(autouse=True)
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what lies in the caches of this machine out of the tests; return Keras' folder."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
+    folder = tmp_path / "keras" / "models"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    return left.keys() == right.keys() and all(
+        left[name].tobytes() == right[name].tobytes() for name in left
+    )
+
+
+def test_random_weights_fit_and_repeat() -> None:
+    state = random_state(GRAPH, 5)
+    assert state.mismatches(GRAPH) == []
+    assert state.optimizer is None
+    assert {tensor.dtype for tensor in state.weights.values()} == {np.dtype(np.float32)}
+    assert same(state.weights, random_state(GRAPH, 5).weights)
+    assert not same(state.weights, random_state(GRAPH, 6).weights)
+
+
+def test_the_bits_are_the_same_on_every_machine_and_in_every_version() -> None:
+    digest = hashlib.sha256()
+    for name, tensor in random_state(GRAPH, 42).weights.items():
+        digest.update(name.encode() + tensor.astype("<f4").tobytes())
+    assert digest.hexdigest() == "8f64676122788d829513d127537580a48a09cd54a90aa8bf530a61d7b94b05e6"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**64))
+def test_a_tensor_depends_on_the_seed_and_its_name_alone(seed: int) -> None:
+    def chain(*names: str) -> Graph:
+        net = GraphBuilder(4)
+        x = net.input
+        for name in names:
+            x = net.add(name, Conv2D(4), x)
+        return net.build()
+
+    one, other = random_state(chain("a", "b"), seed), random_state(chain("c", "b", "a"), seed)
+    np.testing.assert_array_equal(one.weights["a/kernel"], other.weights["a/kernel"])
+    np.testing.assert_array_equal(one.weights["b/kernel"], other.weights["b/kernel"])
+    assert not np.array_equal(one.weights["a/kernel"], one.weights["b/kernel"])
+
+
+def test_variance_before_a_relu_is_he_and_elsewhere_glorot() -> None:
+    net = GraphBuilder(32)
+    x = net.add("relu", Conv2D(48), net.input)
+    net.add("linear", Conv2D(64, activation="linear"), x)
+    weights = random_state(net.build(), 0).weights
+    relu, linear = weights["relu/kernel"], weights["linear/kernel"]
+    assert relu.var() == pytest.approx(2 / (9 * 32), rel=0.03)
+    assert linear.var() == pytest.approx(2 / (9 * 48 + 9 * 64), rel=0.03)
+    for kernel in (relu, linear):
+        assert abs(kernel.mean()) < 3 * kernel.std() / np.sqrt(kernel.size)
+        assert np.abs(kernel).max() <= np.sqrt(3.03 * kernel.var())  # uniform, no tails
+    assert not weights["relu/bias"].any()
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UsageError, match="Received: -1"):
+        random_state(GRAPH, -1)
+
+
+def test_random_says_so() -> None:
+    state, sentence = initial_state(GRAPH, "random", 5)
+    assert same(state.weights, random_state(GRAPH, 5).weights)
+    assert sentence == "All layers start from random weights, seed 5."
+
+
+def test_auto_without_vgg16_is_random_and_says_how_to_get_it() -> None:
+    state, sentence = initial_state(GRAPH, "auto", 5)
+    assert same(state.weights, random_state(GRAPH, 5).weights)
+    assert "random weights, seed 5, since no VGG16 weights are on this machine" in sentence
+    assert keras_vgg16.ADDRESS in sentence
+
+
+def test_vgg16_that_is_not_here_says_where_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as error:
+        initial_state(msinet(), "vgg16", 5)
+    place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
+    assert keras_vgg16.ADDRESS in str(error.value)
+    assert f"put it at {place}" in str(error.value)
+
+
+def write_vgg16(path: Path) -> None:
+    encoder = msinet().between("input", "pool5")
+    with h5py.File(path, "w") as file:
+        for parameter in encoder.parameters:
+            block, layer = parameter.name.split("/")[1].removeprefix("conv").split("_")
+            name = f"block{block}_conv{layer}"
+            file.create_dataset(
+                f"{name}/{name}_{parameter.role}:0", parameter.shape, "<f4", fillvalue=0.25
+            )
+
+
+def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:
+    path = no_cache / keras_vgg16.FILE_NAME
+    write_vgg16(path)
+    graph = msinet()
+    random = random_state(graph, 5).weights
+    for init in ("vgg16", "auto", str(path)):
+        state, sentence = initial_state(graph, init, 5)
+        assert state.mismatches(graph) == []
+        assert str(path) in sentence
+        for name, tensor in state.weights.items():
+            if name.startswith("conv"):
+                assert (tensor == 0.25).all()
+            else:
+                np.testing.assert_array_equal(tensor, random[name])
+
+
+def test_vgg16_fits_width_1_only(no_cache: Path) -> None:
+    path = no_cache / keras_vgg16.FILE_NAME
+    write_vgg16(path)
+    for init in ("vgg16", str(path)):
+        with pytest.raises(CheckpointError, match="only a network with the published encoder"):
+            initial_state(GRAPH, init, 5)
+    state, sentence = initial_state(GRAPH, "auto", 5)
+    assert same(state.weights, random_state(GRAPH, 5).weights)
+    assert "width 1" in sentence
+
+
+def test_another_network_has_no_encoder_for_vgg16(no_cache: Path) -> None:
+    write_vgg16(no_cache / keras_vgg16.FILE_NAME)
+    net = GraphBuilder()
+    net.add("only", Conv2D(1), net.input)
+    with pytest.raises(CheckpointError, match="only a network with the published encoder"):
+        initial_state(net.build(), "vgg16", 5)
+
+
+def test_a_damaged_vgg16_file_is_an_error_even_for_auto(no_cache: Path) -> None:
+    path = no_cache / keras_vgg16.FILE_NAME
+    write_vgg16(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    for init in ("auto", "vgg16"):
+        with pytest.raises(CheckpointError, match="truncated"):
+            initial_state(msinet(), init, 5)
+
+
+def test_a_checkpoint_is_a_start_without_its_optimizer(tmp_path: Path) -> None:
+    state = random_state(GRAPH, 7)
+    trained = type(state)(state.weights, new_optimizer_state(state))
+    path = tmp_path / "best.msinet.h5"
+    save_checkpoint(path, Checkpoint(GRAPH, trained))
+    found, sentence = initial_state(GRAPH, str(path), 5)
+    assert same(found.weights, state.weights)
+    assert found.optimizer is None
+    assert sentence == f"All layers start from the weights in {path}."
+
+
+def test_a_checkpoint_of_another_width_lists_its_mismatches(tmp_path: Path) -> None:
+    other = msinet(0.08)
+    path = tmp_path / "best.msinet.h5"
+    save_checkpoint(path, Checkpoint(other, random_state(other, 0)))
+    with pytest.raises(CheckpointError) as error:
+        initial_state(GRAPH, str(path), 5)
+    assert "width: 22 of 23 convolutions" in str(error.value)
+    assert "weight conv1/conv1_1/kernel: has shape (3, 3, 3, 5), should be" in str(error.value)
+
+
+def test_a_word_that_is_no_file_says_what_init_takes(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="takes auto, vgg16, random or the path"):
+        initial_state(GRAPH, "vgg19", 5)
+    path = tmp_path / "notes.txt"
+    path.write_text("not weights")
+    with pytest.raises(CheckpointError, match="in no format that is known here"):
+        initial_state(GRAPH, str(path), 5)
