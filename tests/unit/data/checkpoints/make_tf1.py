@@ -16,13 +16,10 @@ from msinet_core.network import msinet
 
 def main() -> None:
     tf.compat.v1.disable_eager_execution()
-    variables = [
-        tf.compat.v1.get_variable(
-            parameter.name,
-            initializer=place + np.arange(parameter.size, dtype=np.float32).reshape(parameter.shape),
-        )
-        for place, parameter in enumerate(msinet(0.01).parameters)
-    ]
+    variables = []
+    for place, parameter in enumerate(msinet(0.01).parameters):
+        values = place + np.arange(parameter.size, dtype=np.float32).reshape(parameter.shape)
+        variables.append(tf.compat.v1.get_variable(parameter.name, initializer=values))
     step = tf.compat.v1.train.get_or_create_global_step()
     loss = tf.add_n([tf.reduce_sum(variable) for variable in variables])
     train = tf.compat.v1.train.AdamOptimizer(learning_rate=0.0).minimize(loss, step)
