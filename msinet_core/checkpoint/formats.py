@@ -40,7 +40,7 @@ FORMATS: tuple[Format, ...] = (
         "tf1", "TensorFlow checkpoint (PREFIX.index, PREFIX.data-*)", tf1.matches, tf1.open_archive
     ),
     Format(
-        "vgg16",
+        "keras-vgg16",
         "Keras VGG16 weights (*.h5)",
         keras_vgg16.matches,
         keras_vgg16.open_archive,
@@ -59,9 +59,14 @@ def find_format(path: Path) -> Format:
     Raises:
         CheckpointError: There is no such file, or it is in none of the formats.
     """
-    for candidate in FORMATS:
-        if candidate.matches(path):
-            return candidate
+    try:
+        for candidate in FORMATS:
+            if candidate.matches(path):
+                return candidate
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror or error}. Check the file's permissions."
+        ) from error
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name a checkpoint file in it.")
     if not path.exists():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 
 from msinet_core.errors import CheckpointError, MsinetError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+Parsed = TypeVar("Parsed")
 
 MAX_DEPTH = 32
 """Groups inside groups; far more than any network's names need."""
@@ -30,11 +32,12 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; whatever the library raises inside becomes a sentence.
+def open_file(path: Path, parse: Callable[[h5py.File], Parsed]) -> Iterator[Parsed]:
+    """Open an HDF5 file for reading; whatever the library raises over it becomes a sentence.
 
     Args:
         path: The file.
+        parse: Makes something of the open file, which stays open to the end of the block.
 
     Raises:
         CheckpointError: It is not HDF5, or truncated, or damaged.
@@ -44,13 +47,13 @@ def open_file(path: Path) -> Iterator[h5py.File]:
             f"{path} is not an HDF5 file: it does not begin with the HDF5 signature. It was cut "
             f"off or is something else; copy or download it again."
         )
-    # Writers replace files in one step, so readers need no lock, and a read-only network folder
-    # often has none to give.
-    with (
-        damage(f"{path} cannot be read as HDF5", "Copy or download it again."),
-        h5py.File(path, "r", locking=False) as file,
-    ):
-        yield file
+    with ExitStack() as stack:
+        with damage(f"{path} cannot be read as HDF5", "Copy or download it again."):
+            # Writers replace files in one step, so readers need no lock, and a read-only network
+            # folder often has none to give.
+            file = stack.enter_context(h5py.File(path, "r", locking=False))
+            parsed = parse(file)
+        yield parsed
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,12 +54,12 @@ def matches(path: Path) -> bool:
     """
     if not hdf5.is_hdf5(path):
         return False
-    with hdf5.open_file(path) as file:
-        return any(key == "block1_conv1" for key in file)  # by name: follows no link
+    # Compared by name, which follows no link.
+    with hdf5.open_file(path, lambda file: "block1_conv1" in list(file)) as found:
+        return found
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> AbstractContextManager[Archive]:
     """Open VGG16 weights under the names of the encoder's layers.
 
     Kernels stay as they are. They were trained on BGR images and the network takes RGB, as did the
@@ -72,22 +71,25 @@ def open_archive(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, or refused.
     """
-    with hdf5.open_file(path) as file:
-        weights = {}
-        for key in file:
-            layer = _LAYER.match(key)
-            if layer is None:
-                continue
-            name = f"conv{layer[1]}/conv{layer[1]}_{layer[2]}"
-            for dataset in hdf5.datasets(hdf5.hard_link(file, key, path), path).values():
-                role = "kernel" if len(dataset.shape) == 4 else "bias"
-                weights[f"{name}/{role}"] = StoredTensor(
-                    shape=dataset.shape,
-                    dtype=str(dataset.dtype),
-                    has_checksum=False,
-                    read=partial(_read_tensor, dataset),
-                )
-        yield Archive(path, weights)
+    return hdf5.open_file(path, partial(_parse_file, path))
+
+
+def _parse_file(path: Path, file: h5py.File) -> Archive:
+    weights = {}
+    for key in file:
+        layer = _LAYER.match(key)
+        if layer is None:
+            continue
+        name = f"conv{layer[1]}/conv{layer[1]}_{layer[2]}"
+        for dataset in hdf5.datasets(hdf5.hard_link(file, key, path), path).values():
+            role = "kernel" if len(dataset.shape) == 4 else "bias"
+            weights[f"{name}/{role}"] = StoredTensor(
+                shape=dataset.shape,
+                dtype=str(dataset.dtype),
+                has_checksum=False,
+                read=partial(_read_tensor, dataset),
+            )
+    return Archive(path, weights)
 
 
 def _read_tensor(dataset: h5py.Dataset) -> NDArray[np.float32]:

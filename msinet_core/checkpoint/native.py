@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,12 +44,11 @@ def matches(path: Path) -> bool:
         return path.is_file()
     if not hdf5.is_hdf5(path):
         return False
-    with hdf5.open_file(path) as file:
-        return hdf5.read_text(file, "format") == FORMAT
+    with hdf5.open_file(path, lambda file: hdf5.read_text(file, "format")) as name:
+        return name == FORMAT
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> AbstractContextManager[Archive]:
     """Open a native checkpoint: check its structure and its texts, read no tensor.
 
     Args:
@@ -58,33 +57,34 @@ def open_archive(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is not a native checkpoint that this version reads, or damaged.
     """
-    with hdf5.open_file(path) as file:
-        _check_format(file, path)
-        found = hdf5.datasets(file, path)
-        training = found.pop("training", None)
-        graph = _read_graph(file, path)
-        metadata = _parse(_text_attribute(file, "metadata", path), path, "metadata")
-        groups: dict[str, dict[str, StoredTensor]] = {
-            "weights": {},
-            "optimizer/m": {},
-            "optimizer/v": {},
-        }
-        for name, dataset in found.items():
-            group = next((group for group in groups if name.startswith(f"{group}/")), None)
-            if group is None:
-                raise CheckpointError(
-                    f"{path} holds '/{name}', which is no part of the format. "
-                    f"Write the checkpoint again with msinet."
-                )
-            groups[group][name[len(group) + 1 :]] = _stored(dataset, path)
-        yield Archive(
-            path,
-            weights=groups["weights"],
-            optimizer=_stored_optimizer(file, groups["optimizer/m"], groups["optimizer/v"], path),
-            graph=graph,
-            metadata=metadata,
-            read_training=partial(_read_training, training, path),
-        )
+    return hdf5.open_file(path, partial(_parse_file, path))
+
+
+def _parse_file(path: Path, file: h5py.File) -> Archive:
+    _check_format(file, path)
+    found = hdf5.datasets(file, path)
+    training = found.pop("training", None)
+    groups: dict[str, dict[str, StoredTensor]] = {
+        "weights": {},
+        "optimizer/m": {},
+        "optimizer/v": {},
+    }
+    for name, dataset in found.items():
+        group = next((group for group in groups if name.startswith(f"{group}/")), None)
+        if group is None:
+            raise CheckpointError(
+                f"{path} holds '/{name}', which is no part of the format. "
+                f"Write the checkpoint again with msinet."
+            )
+        groups[group][name[len(group) + 1 :]] = _stored(dataset, path)
+    return Archive(
+        path,
+        weights=groups["weights"],
+        optimizer=_stored_optimizer(file, groups["optimizer/m"], groups["optimizer/v"], path),
+        graph=_read_graph(file, path),
+        metadata=_parse_json(_text_attribute(file, "metadata", path), path, "metadata"),
+        read_training=partial(_read_training, training, path),
+    )
 
 
 def tensor_checksum(name: str, tensor: NDArray[np.float32]) -> str:
@@ -143,7 +143,7 @@ def _text_attribute(file: h5py.File, name: str, path: Path) -> str:
     return text
 
 
-def _parse(text: str, path: Path, name: str) -> Mapping[str, Any]:
+def _parse_json(text: str, path: Path, name: str) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -218,4 +218,4 @@ def _read_training(dataset: h5py.Dataset | None, path: Path) -> Mapping[str, Any
                 f"{subject}: it does not have the checksum stored with it. "
                 f"Copy it again, or use another checkpoint."
             )
-    return _parse(text, path, "training record")
+    return _parse_json(text, path, "training record")

@@ -110,8 +110,11 @@ def open_archive(path: Path) -> Iterator[Archive]:
             f"PREFIX.index and PREFIX.data-00000-of-00001 side by side."
         )
     try:
-        table = _read_table(index.read_bytes())
-        shards, entries = _parse_entries(table)
+        shards, entries = _parse_entries(_read_table(index.read_bytes()))
+    except OSError as error:
+        raise CheckpointError(
+            f"{index} cannot be read: {error.strerror or error}. Check the file's permissions."
+        ) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
         raise CheckpointError(f"{index} is damaged: {error}. Copy or download it again.") from error
     if _OBJECT_GRAPH in entries:

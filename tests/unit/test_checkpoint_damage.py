@@ -344,3 +344,12 @@ def test_other_numerics_are_another_network_although_the_shapes_agree(tmp_path: 
         match=r"coordinates: 'asymmetric' instead of 'half_pixel' in aspp/resize, decoder/resize1",
     ):
         read_weights(path, other_resize())
+
+
+def test_a_file_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    renamed = path.rename(path.with_name("weights.h5"))
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "cannot be read: Permission denied" in message(load_checkpoint, renamed)

@@ -52,7 +52,7 @@ def test_it_is_described_as_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "vgg16.h5"
     write_vgg16(path, ENCODER)
     description = describe(path)
-    assert description["format"] == "vgg16"
+    assert description["format"] == "keras-vgg16"
     assert description["published"] is False
     assert len(description["tensors"]) == 26
     assert {row["checksum"] for row in description["tensors"]} == {"none"}

@@ -221,3 +221,20 @@ def test_a_tensor_that_cannot_be_read_is_marked(prefix: Path, entry: bytes, expe
     description = describe(prefix)
     assert [row["name"] for row in description["tensors"]] == ["a/kernel"]
     assert expected in description["damage"][0]
+
+
+def test_files_that_may_not_be_read(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert f"{INDEX} cannot be read: Permission denied" in message(prefix)
+    monkeypatch.undo()
+
+    def refuse_data(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(np, "fromfile", refuse_data)
+    assert f"weights/conv1/conv1_1/kernel: {DATA} cannot be read (Permission denied)" in message(
+        prefix
+    )
