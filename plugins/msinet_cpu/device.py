@@ -25,6 +25,8 @@ class CpuDevice(TensorFlowDevice):
         UsageError: This TensorFlow does not compute in that precision.
     """
 
+    synchronous = True
+
     def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
         _hide_gpus()  # the base class begins to compute
         super().__init__(spec, precision)

@@ -24,6 +24,9 @@ class TensorFlowDevice(Device):
         precision: What convolutions compute in; weights, the loss and Adam are float32.
     """
 
+    synchronous = False
+    """Whether a step is done when TensorFlow returns from it."""
+
     def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
         super().__init__(spec, precision)
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()

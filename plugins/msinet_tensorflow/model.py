@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class TensorFlowModel(Model):
     def eval_step(self, batch: Batch) -> Tensor:
         return self._compiled_losses(*self._checked_batch(batch))
 
-    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> Tensor:
+    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         if self._optimizer is None:
             raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
         count = sum(len(batch.images) for batch in batches)
@@ -90,7 +90,7 @@ class TensorFlowModel(Model):
             loss = sum(self._compiled_accumulate(*pair, weight) for pair in inputs)
             self._compiled_finish(rate)
         self._step += 1
-        return loss
+        return float(loss) if self._device.synchronous else loss
 
     def state(self) -> State:
         weights = self._canonical(self._weights)
