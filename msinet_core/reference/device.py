@@ -99,6 +99,12 @@ class ReferenceModel(Model):
         count = sum(len(batch.images) for batch in batches)
         if not count:
             raise UsageError("A training step needs at least one image. Received none.")
+        with np.errstate(over="ignore", invalid="ignore"):  # the trainer stops what diverges
+            return self._step(batches, self._optimizer, learning_rate, count)
+
+    def _step(
+        self, batches: Sequence[Batch], optimizer: Adam, learning_rate: float, count: int
+    ) -> float:
         tape = Tape()
         variables = self._variables(tape)
         total = 0.0
@@ -110,7 +116,7 @@ class ReferenceModel(Model):
             name: np.zeros_like(variable.value) if variable.gradient is None else variable.gradient
             for name, variable in variables.items()
         }
-        adam_step(self._optimizer, learning_rate, self._weights, self._moments, gradients)
+        adam_step(optimizer, learning_rate, self._weights, self._moments, gradients)
         return total / count
 
     def state(self) -> State:
