@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Settings:
         image_size: Height and width of the network's input in pixels.
         batch_size: Images in a batch.
         precision: The arithmetic.
+        device_options: The device's own options, by name.
         width: Scale of the channels; 1 is the published network.
         images: Images in one round of one measurement.
         rounds: How often the bare step and the whole are measured in turn.
@@ -55,6 +56,7 @@ class Settings:
     width: float = 1.0
     images: int = 24
     rounds: int = 5
+    device_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def benchmark(
     graph = msinet(settings.width)
     check_image_size(graph, settings.image_size)
     make_pictures(folder / "data", settings.images)
-    device = spec.open(settings.precision)
+    device = spec.open(settings.precision, settings.device_options)
     state = random_state(graph, seed=0)
     result: dict[str, Any] = {
         "device": spec.name,

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError
+from msinet_core.errors import (
+    DeviceUnavailableError,
+    GraphError,
+    MsinetError,
+    UsageError,
+    bullet_list,
+)
 from msinet_core.layout import (
     CANONICAL_DATA_FORMAT,
     CANONICAL_KERNEL_LAYOUT,
@@ -97,6 +103,23 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class DeviceOption:
+    """Something that users choose about one device, with ``--device-option NAME=VALUE``.
+
+    Args:
+        name: Lower-case letters, digits, ``-`` and ``_``.
+        summary: One line for people.
+        default: The value that is used when nothing is said; one of `choices`.
+        choices: The values that can be said.
+    """
+
+    name: str
+    summary: str
+    default: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DeviceSpec:
     """Describe a device without importing its framework.
 
@@ -112,6 +135,10 @@ class DeviceSpec:
         aliases: Other names for it.
         priority: Automatic selection takes the ready device with the highest.
         capabilities: What it can do.
+        options: What users can choose about it.
+        doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
+            form ``"package.module:function"``; it takes the spec and a mapping of arguments and
+            yields findings (`msinet_core.doctor.Finding`).
         api_version: The contract that the plugin was written for.
     """
 
@@ -126,6 +153,8 @@ class DeviceSpec:
     aliases: tuple[str, ...] = ()
     priority: int = 0
     capabilities: Capabilities = field(default_factory=Capabilities)
+    options: tuple[DeviceOption, ...] = ()
+    doctor: str | None = None
     api_version: int = API_VERSION
 
     def check_precision(self, precision: str) -> str:
@@ -147,23 +176,46 @@ class DeviceSpec:
             )
         return precision
 
-    def open(self, precision: str = "auto") -> Device:
+    def check_options(self, given: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the value of each option, with defaults for those that are not given.
+
+        Args:
+            given: What the user said, by the option's name.
+
+        Raises:
+            UsageError: The device has no such option, or the option no such value.
+        """
+        known = {option.name: option for option in self.options}
+        for name, value in given.items():
+            if name not in known:
+                told = f"It has: {', '.join(known)}." if known else "It has none."
+                raise UsageError(f"Device '{self.name}' has no option '{name}'. {told}")
+            if value not in known[name].choices:
+                raise UsageError(
+                    f"Option '{name}' of device '{self.name}' cannot be '{value}'. "
+                    f"Use {' or '.join(known[name].choices)}."
+                )
+        return {name: given.get(name, option.default) for name, option in known.items()}
+
+    def open(self, precision: str = "auto", options: Mapping[str, str] | None = None) -> Device:
         """Import the device's framework and return the device, ready to compile networks.
 
         Args:
             precision: One of ``PRECISIONS``, or ``"auto"``.
+            options: Values for some of `options`, by name; defaults for the others.
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.
-            UsageError: It does not compute in that precision.
+            UsageError: It does not compute in that precision, or has no such option.
         """
         precision = self.check_precision(precision)
+        chosen = self.check_options(options or {})
         module_name, _, class_name = self.factory.partition(":")
         try:
-            factory: Callable[[DeviceSpec, str], Device] = getattr(
+            factory: Callable[[DeviceSpec, str, Mapping[str, str]], Device] = getattr(
                 importlib.import_module(module_name), class_name
             )
-            return factory(self, precision)
+            return factory(self, precision, chosen)
         except MsinetError:
             raise
         except Exception as error:
@@ -177,18 +229,25 @@ class DeviceSpec:
 class Device(abc.ABC):
     """A framework on a piece of hardware, ready to compile networks.
 
-    A subclass gives `layer_builders` and `compile`. The host speaks NHWC images, HWIO kernels and
+    A subclass gives `layer_builders` and `build`. The host speaks NHWC images, HWIO kernels and
     float32 NumPy arrays; `to_native` and `to_canonical` are the only places that know another
     kernel layout.
 
     Args:
         spec: The light description it was opened from.
         precision: One of the spec's precisions.
+        options: A value for each of the spec's options; None for their defaults.
     """
 
-    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self.spec = spec
         self.precision = precision
+        self.options = spec.check_options(options or {})
 
     @property
     @abc.abstractmethod
@@ -198,6 +257,18 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
+    def build(
+        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
+    ) -> Model:
+        """Make the model that `compile` returns; called with what fits together.
+
+        Args:
+            graph: The network; every op in it has a builder.
+            state: Canonical weights, and Adam's memory to continue from (None: zeros).
+            loss: None for prediction only.
+            optimizer: None for evaluation or prediction.
+        """
+
     def compile(
         self,
         graph: Graph,
@@ -215,9 +286,18 @@ class Device(abc.ABC):
             optimizer: Needed for `train_step`; None for evaluation or prediction.
 
         Raises:
-            GraphError: An op has no builder.
+            GraphError: An op has no builder, or the state does not fit the graph.
             UsageError: The device cannot do what is asked.
         """
+        graph.check_builders(self.layer_builders)
+        mismatches = state.mismatches(graph)
+        if mismatches:
+            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
+        if optimizer is not None and loss is None:
+            raise UsageError("Training needs a loss beside the optimizer. Received: loss=None")
+        if optimizer is not None and not self.spec.capabilities.training:
+            raise UsageError(f"Device '{self.spec.name}' predicts only, it does not train.")
+        return self.build(graph, state, loss, optimizer)
 
     def versions(self) -> Mapping[str, str]:
         """Give the versions that a checkpoint's provenance names, by distribution."""

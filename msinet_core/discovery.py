@@ -239,6 +239,9 @@ def spec_problems(spec: object) -> list[str]:
         f"factory {spec.factory!r} must look like 'package.module:Class'": bool(
             re.fullmatch(r"[\w.]+:\w+", str(spec.factory))
         ),
+        f"doctor {spec.doctor!r} must look like 'package.module:function', or be None": (
+            spec.doctor is None or bool(re.fullmatch(r"[\w.]+:\w+", str(spec.doctor)))
+        ),
         f"probe {spec.probe!r} must be callable": callable(spec.probe),
         f"data_format {spec.data_format!r} must be NHWC or NCHW": spec.data_format
         in (CANONICAL_DATA_FORMAT, "NCHW"),
@@ -248,6 +251,11 @@ def spec_problems(spec: object) -> list[str]:
         f"priority {spec.priority!r} must be a whole number": isinstance(spec.priority, int),
     }
     problems += [problem for problem, holds in checks.items() if not holds]
+    problems += [
+        f"option {option.name!r} must offer its default {option.default!r} among its choices"
+        for option in spec.options
+        if option.default not in option.choices
+    ]
     precisions = spec.capabilities.precisions
     if not precisions or not set(precisions) <= set(PRECISIONS):
         problems.append(f"precisions {precisions!r} must be some of {', '.join(PRECISIONS)}")

@@ -73,7 +73,9 @@ class State:
                     found.append(
                         f"{group} {name}: has shape {tuple(tensors[name].shape)}, should be {shape}"
                     )
-            found += [f"{group} {name}: not in the network" for name in tensors.keys() - shapes]
+            found += [
+                f"{group} {name}: not in the network" for name in sorted(tensors.keys() - shapes)
+            ]
         return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import DEVICE_KEY, SizeType, precision_option
+from msinet_core.cli.options import DEVICE_KEY, SizeType, device_options_option, precision_option
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="Device to measure; several are measured after one another. Default: all that are ready.",
 )
 @precision_option
+@device_options_option
 @click.option(
     "--image-size",
     type=SizeType(),

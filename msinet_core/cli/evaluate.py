@@ -12,6 +12,7 @@ import click
 from msinet_core.cli.options import (
     SizeType,
     device_option,
+    device_options_option,
     json_option,
     open_device,
     precision_option,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     help="Images in a batch.",
 )
 @precision_option
+@device_options_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -100,6 +102,7 @@ def evaluate(
     image_size: Size | None,
     batch_size: int,
     precision: str,
+    device_options: dict[str, str],
     workers: int | None,
     out: Path | None,
     as_json: bool,
@@ -129,7 +132,7 @@ def evaluate(
     checkpoint = read_weights(weights)
     size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
     check_image_size(checkpoint.graph, size)
-    device = open_device(precision)
+    device = open_device(precision, device_options)
     model = device.compile(checkpoint.graph, checkpoint.state)
     predictor = Predictor(model, checkpoint.graph, size, batch_size, workers)
     progress = make_progress()

@@ -74,6 +74,23 @@ def precision_option(command: Command) -> Command:
     )(command)
 
 
+def device_options_option(command: Command) -> Command:
+    """Add ``--device-option``.
+
+    Args:
+        command: The command; it gets the argument ``device_options``, a dict.
+    """
+    return click.option(
+        "--device-option",
+        "-O",
+        "device_options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_read_device_options,
+        help="Choice that one device offers; msinet-run doctor lists them. Can be repeated.",
+    )(command)
+
+
 def device_name() -> str | None:
     """Return what ``--device`` says, before or after the command; None if it is not there."""
     name: str | None = click.get_current_context().meta.get(DEVICE_KEY)
@@ -101,14 +118,24 @@ def select_device(default: str | None = None) -> DeviceSpec:
     return load_registry().select(name, message=lambda text: click.echo(text, err=True))
 
 
-def open_device(precision: str) -> Device:
+def open_device(precision: str, device_options: dict[str, str] | None = None) -> Device:
     """Choose the device and open it.
 
     Args:
         precision: What ``--precision`` says.
+        device_options: What ``--device-option`` says.
 
     Raises:
         DeviceUnavailableError: The device is not here, or does not open.
-        UsageError: There is no such device, or it lacks the precision.
+        UsageError: There is no such device, or it lacks the precision or an option.
     """
-    return select_device().open(precision)
+    return select_device().open(precision, device_options)
+
+
+def _read_device_options(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise click.BadParameter(f"'{value}' is not of the form NAME=VALUE.", ctx, param)
+    return dict(value.split("=", 1) for value in values)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import SizeType, device_option, open_device, precision_option
+from msinet_core.cli.options import (
+    SizeType,
+    device_option,
+    device_options_option,
+    open_device,
+    precision_option,
+)
 
 if TYPE_CHECKING:
     from msinet_core.ops import Size
@@ -73,6 +79,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     help="Images in a batch. [default: 8; 1 with original]",
 )
 @precision_option
+@device_options_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -89,6 +96,7 @@ def predict(
     image_size: Size | str | None,
     batch_size: int | None,
     precision: str,
+    device_options: dict[str, str],
     workers: int | None,
 ) -> None:
     """Predict saliency maps of images.
@@ -119,7 +127,7 @@ def predict(
     progress = make_progress()
     for note in plan.notes:
         progress.message(note)
-    device = open_device(precision)
+    device = open_device(precision, device_options)
     predictor = Predictor(
         device.compile(checkpoint.graph, checkpoint.state),
         checkpoint.graph,

@@ -11,6 +11,7 @@ from msinet_core.cli.options import (
     SizeType,
     device_name,
     device_option,
+    device_options_option,
     precision_option,
     select_device,
 )
@@ -41,6 +42,7 @@ from msinet_core.cli.options import (
 @click.option("--learning-rate", type=float, help="Adam's learning rate. [default: 1e-5]")
 @click.option("--accumulate", type=int, help="Batches in one optimizer step. [default: 1]")
 @precision_option
+@device_options_option
 @click.option(
     "--image-size",
     type=SizeType(),
@@ -117,7 +119,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     given = {
         name: value
         for name, value in options.items()
-        if value is not None and source(name) is not click.core.ParameterSource.DEFAULT
+        if value not in (None, {}) and source(name) is not click.core.ParameterSource.DEFAULT
     }
     if device_name() is not None:
         given["device"] = device_name()

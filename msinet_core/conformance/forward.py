@@ -32,9 +32,8 @@ def _op_alone(setting: Setting) -> Check:
 
 def _same_prediction(subject: Subject, case: Case, images: Float32, tolerance: float) -> Outcome:
     actual = subject.device.compile(case.graph, case.state).predict(images)
-    return compare(
-        actual, subject.oracle.compile(case.graph, case.state).predict(images), tolerance
-    )
+    expected = np.asarray(subject.oracle.compile(case.graph, case.state).predict(images))
+    return compare(actual, expected, tolerance)
 
 
 def _small_network() -> Graph:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model
-from msinet_core.errors import GraphError, UsageError, bullet_list
+from msinet_core.errors import UsageError
 from msinet_core.graph import Graph, LayerBuilder
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
@@ -28,31 +28,27 @@ class ReferenceDevice(Device):
     Args:
         spec: The light description it was opened from.
         precision: ``"float32"``.
+        options: None; it has none.
         dtype: What it computes in; float64 makes it an oracle whose rounding does not count.
     """
 
     def __init__(
-        self, spec: DeviceSpec, precision: str = "float32", dtype: DTypeLike = np.float32
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+        dtype: DTypeLike = np.float32,
     ) -> None:
-        super().__init__(spec, precision)
+        super().__init__(spec, precision, options)
         self.dtype = np.dtype(dtype)
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return LAYER_BUILDERS
 
-    def compile(
-        self,
-        graph: Graph,
-        state: State,
-        *,
-        loss: KLDivergence | None = None,
-        optimizer: Adam | None = None,
+    def build(
+        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
     ) -> ReferenceModel:
-        graph.check_builders(self.layer_builders)
-        mismatches = state.mismatches(graph)
-        if mismatches:
-            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
         return ReferenceModel(self, graph, state, loss, optimizer)
 
     def versions(self) -> Mapping[str, str]:

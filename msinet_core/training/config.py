@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from msinet_core.graph import Graph
 from msinet_core.network import check_image_size, msinet
 from msinet_core.ops import Coordinates, Size
 
-FREE_ON_RESUME = frozenset({"device", "precision", "data_root", "epochs", "workers"})
+FREE_ON_RESUME = frozenset(
+    {"device", "device_options", "precision", "data_root", "epochs", "workers"}
+)
 """Settings that a resumed run may change: where it runs and how long, not what it computes."""
 
 
@@ -40,6 +42,7 @@ class TrainConfig:
         width: Scale of the numbers of channels; None for the checkpoint's in `init`, else 1.
         resize: Resize coordinates; None for the checkpoint's in `init`, else asymmetric.
         workers: Threads that read images; None for a choice by the number of cores.
+        device_options: The device's own options, by name.
     """
 
     data: str
@@ -59,6 +62,7 @@ class TrainConfig:
     width: float | None = None
     resize: Coordinates | None = None
     workers: int | None = None
+    device_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "limit_train", "limit_valid", "workers"):
@@ -134,7 +138,7 @@ class TrainConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
             if "image_size" in values:
                 values["image_size"] = tuple(values["image_size"])
-            known = {field.name for field in fields(cls)}
+            known = {item.name for item in fields(cls)}
             return cls(**{name: value for name, value in values.items() if name in known})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise MsinetError(

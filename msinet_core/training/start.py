@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core import __version__
-from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_weights
+from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_graph
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
 from msinet_core.errors import DataError, UsageError
 from msinet_core.initialize import initial_state
@@ -61,6 +61,7 @@ def train(
             f"(msinet-run devices lists them) and predict with the checkpoint here."
         )
     spec.check_precision(config.precision)
+    spec.check_options(config.device_options)
     dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
     found = load_checkpoint(run.latest) if resume and run.latest.exists() else None
     graph, state, origin = _begin(config, found)
@@ -70,7 +71,7 @@ def train(
     position = _position(found, digest, dataset)
     step = state.optimizer.step if state.optimizer else 0
 
-    device = spec.open(config.precision)
+    device = spec.open(config.precision, config.device_options)
     model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
     settings = replace(config, device=spec.name, image_size=image_size)
     settings.write(run.config)
@@ -109,7 +110,7 @@ def _limited(dataset: Dataset, config: TrainConfig) -> Dataset:
 def _begin(config: TrainConfig, found: Checkpoint | None) -> tuple[Graph, State, str]:
     if found is not None:
         return found.graph, found.state, "Continuing from the run's latest checkpoint."
-    from_file = read_weights(config.init_file).graph if config.init_file else None
+    from_file = read_graph(config.init_file) if config.init_file else None
     graph = config.network(from_file)
     state, origin = initial_state(graph, config.init, config.seed)
     return graph, state, origin
@@ -158,6 +159,7 @@ def _metadata(config: TrainConfig, device: Device, digest: dict[str, Any]) -> di
         "image_size": list(config.image_size or ()),
         "device": device.spec.name,
         "precision": device.precision,
+        "device_options": dict(device.options),
         "versions": {"msinet": __version__, **device.versions()},
         "optimizer": {"name": "Adam", "learning_rate": config.learning_rate, **asdict(Adam())},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msinet_core.device import DeviceSpec
@@ -19,6 +20,7 @@ class CpuDevice(TensorFlowDevice):
         spec: The light description it was opened from.
         precision: ``"float32"`` or ``"bfloat16"``, which pays on processors with AVX512-BF16 or
             AMX.
+        options: A value for each of the spec's options; None for their defaults.
 
     Raises:
         DeviceUnavailableError: TensorFlow already computes on a GPU in this process.
@@ -27,9 +29,14 @@ class CpuDevice(TensorFlowDevice):
 
     synchronous = True
 
-    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         _hide_gpus()  # the base class begins to compute
-        super().__init__(spec, precision)
+        super().__init__(spec, precision, options)
         _check_precision(precision)
 
     def make_layers(self, dtype: Any) -> CpuLayers:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from msinet_core.device import Device, DeviceSpec
-from msinet_core.errors import GraphError, UsageError, bullet_list
 from msinet_core.graph import Graph, LayerBuilder
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
@@ -22,13 +21,19 @@ class TensorFlowDevice(Device):
     Args:
         spec: The light description it was opened from.
         precision: What convolutions compute in; weights, the loss and Adam are float32.
+        options: A value for each of the spec's options; None for their defaults.
     """
 
     synchronous = False
     """Whether a step is done when TensorFlow returns from it."""
 
-    def __init__(self, spec: DeviceSpec, precision: str = "float32") -> None:
-        super().__init__(spec, precision)
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(spec, precision, options)
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
 
     @property
@@ -59,20 +64,9 @@ class TensorFlowDevice(Device):
         """
         return maps
 
-    def compile(
-        self,
-        graph: Graph,
-        state: State,
-        *,
-        loss: KLDivergence | None = None,
-        optimizer: Adam | None = None,
+    def build(
+        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
     ) -> TensorFlowModel:
-        graph.check_builders(self.layer_builders)
-        mismatches = state.mismatches(graph)
-        if mismatches:
-            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
-        if optimizer is not None and loss is None:
-            raise UsageError("Training needs a loss beside the optimizer. Received: loss=None")
         return TensorFlowModel(self, graph, state, loss, optimizer)
 
     def versions(self) -> Mapping[str, str]:

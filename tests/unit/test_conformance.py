@@ -51,7 +51,7 @@ class FaultyDevice(ReferenceDevice):
     def layer_builders(self):
         return self._builders
 
-    def compile(self, graph, state, *, loss=None, optimizer=None):
+    def build(self, graph, state, loss, optimizer):
         return self._model(self, graph, state, loss, optimizer)
 
 
@@ -586,7 +586,7 @@ class ForeignDevice(Device):
     def layer_builders(self):
         return LAYER_BUILDERS
 
-    def compile(self, graph, state, *, loss=None, optimizer=None):
+    def build(self, graph, state, loss, optimizer):
         return ForeignModel(SPEC.open().compile(graph, state, loss=loss, optimizer=optimizer))
 
 
@@ -599,10 +599,10 @@ def test_a_device_of_another_layout_with_lazy_results_passes():
 
 def test_rows_of_training_do_not_apply_to_a_device_that_only_predicts():
     class Predicts(ReferenceDevice):
-        def compile(self, graph, state, *, loss=None, optimizer=None):
+        def build(self, graph, state, loss, optimizer):
             assert loss is None
             assert optimizer is None
-            return super().compile(graph, state)
+            return super().build(graph, state, loss, optimizer)
 
     spec = dataclasses.replace(SPEC, capabilities=Capabilities(training=False))
     report = prove(Predicts(spec))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
+from msinet_core.device import Availability, Capabilities, DeviceOption, DeviceSpec, Probe
 from msinet_core.discovery import LoadedPlugin, load_plugins, spec_problems
 
 WritePlugin = Callable[[str, str], None]
@@ -191,6 +191,8 @@ def test_a_right_spec_has_no_problems() -> None:
         ("kernel_layout", "HWII"),
         ("kernel_layout", None),
         ("priority", "high"),
+        ("doctor", "toy.doctor"),
+        ("options", (DeviceOption("xla", "Compile.", "maybe", ("on", "off")),)),
         ("capabilities", Capabilities(precisions=("float8",))),
         ("capabilities", Capabilities(precisions=())),
     ],
@@ -198,5 +200,7 @@ def test_a_right_spec_has_no_problems() -> None:
 def test_each_wrong_field_is_named(field: str, value: object) -> None:
     problems = spec_problems(replace(valid_spec(), **{field: value}))
     assert len(problems) == 1
-    wanted = {"aliases": "name", "capabilities": "precisions"}.get(field, field)
+    wanted = {"aliases": "name", "capabilities": "precisions", "options": "option"}.get(
+        field, field
+    )
     assert wanted in problems[0]

@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_are_all_named():
 
 def test_steps_say_what_the_model_was_compiled_without():
     with pytest.raises(UsageError, match="without a loss"):
-        compile_small(loss=None).eval_step(batch_of(1))
+        compile_small(loss=None, optimizer=None).eval_step(batch_of(1))
     with pytest.raises(UsageError, match="without an optimizer"):
         compile_small(optimizer=None).train_step([batch_of(1)], 1e-3)
 

@@ -1,0 +1,41 @@
+"""What every device refuses, before any framework is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from msinet_core.device import Capabilities, DeviceOption
+from msinet_core.errors import UsageError
+from msinet_core.initialize import random_state
+from msinet_core.loss import KLDivergence
+from msinet_core.network import msinet
+from msinet_core.optimizer import Adam
+from msinet_core.reference import SPEC
+
+OPTIONS = (
+    DeviceOption("xla", "Compile with XLA.", "off", ("on", "off")),
+    DeviceOption("tf32", "Round products.", "off", ("on", "off")),
+)
+
+
+def test_options_have_defaults_and_are_checked() -> None:
+    spec = replace(SPEC, options=OPTIONS)
+    assert spec.open(options={"xla": "on"}).options == {"xla": "on", "tf32": "off"}
+    with pytest.raises(UsageError, match="no option 'jit'. It has: xla, tf32"):
+        spec.open(options={"jit": "on"})
+    with pytest.raises(UsageError, match="cannot be 'yes'. Use on or off"):
+        spec.open(options={"xla": "yes"})
+    with pytest.raises(UsageError, match="It has none"):
+        SPEC.open(options={"xla": "on"})
+
+
+def test_training_needs_a_loss_and_a_device_that_trains() -> None:
+    graph = msinet(0.02)
+    state = random_state(graph, 0)
+    with pytest.raises(UsageError, match="needs a loss"):
+        SPEC.open().compile(graph, state, optimizer=Adam())
+    predicts = replace(SPEC, capabilities=Capabilities(training=False)).open()
+    with pytest.raises(UsageError, match="predicts only"):
+        predicts.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
