@@ -16,7 +16,17 @@ from msinet_core.errors import InterruptedRunError, MsinetError
 DEBUG_VARIABLE = "MSINET_DEBUG"
 """Show tracebacks with the messages."""
 
-COMMANDS = ("devices", "train", "predict", "evaluate", "inspect", "bench", "data", "plugins")
+COMMANDS = (
+    "devices",
+    "train",
+    "predict",
+    "evaluate",
+    "inspect",
+    "doctor",
+    "bench",
+    "data",
+    "plugins",
+)
 """The built-in commands; each is an attribute of the module of the same name."""
 
 

@@ -1,0 +1,66 @@
+"""``msinet-run doctor``: examine a device before training on it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from msinet_core.cli.options import device_name, device_option, json_option
+
+if TYPE_CHECKING:
+    from msinet_core.doctor import Finding
+
+MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
+
+
+@click.command()
+@click.option(
+    "--topology",
+    metavar="NAME",
+    help="Compile ahead of time for hardware that is not here; for tpu, for example v5e:1x1.",
+)
+@json_option
+@device_option
+def doctor(topology: str | None, as_json: bool) -> None:
+    """Examine a device: packages, hardware, choices, and what its plugin can prove here.
+
+    Works on any machine: what can be shown without the hardware is shown. Exits with 1 when there
+    is a problem.
+
+    \b
+    msinet-run --device metal doctor
+    msinet-run --device tpu doctor --topology v5e:1x1
+    """  # noqa: D301  -- click's mark for lines to keep
+    from msinet_core.doctor import examine
+    from msinet_core.errors import UsageError
+    from msinet_core.registry import load_registry
+
+    name = device_name()
+    if name is None:
+        raise UsageError("Name the device to examine: msinet-run --device NAME doctor.")
+    spec = load_registry().spec(name)
+    arguments = {"topology": topology} if topology else {}
+    findings: list[Finding] = []
+    for finding in examine(spec, arguments):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        document = {"device": spec.name, "findings": [finding.to_dict() for finding in findings]}
+        click.echo(json.dumps(document, indent=2))
+    if any(finding.status == "problem" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _print(finding: Finding) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console(highlight=False)
+    console.print(f"{MARKS[finding.status]} [bold]{escape(finding.title)}[/]")
+    for text in (finding.detail, f"-> {finding.cure}" if finding.cure else ""):
+        if text:
+            console.print(Padding(escape(text), (0, 0, 0, 4)))
