@@ -33,6 +33,10 @@ class Layers:
         dtype: What convolutions compute in, for example ``tf.bfloat16``.
     """
 
+    spatial_axes = (1, 2)
+    """Where height and width are; another data format has them elsewhere."""
+    channel_axis = 3
+
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
 
@@ -62,7 +66,7 @@ class Layers:
             op, tf.cast(inputs[0], dtype), tf.cast(parameters["kernel"], dtype)
         )
         if op.use_bias:
-            features = add_bias(features, tf.cast(parameters["bias"], dtype))
+            features = self.add_bias(features, tf.cast(parameters["bias"], dtype))
         return activation(features)
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
@@ -76,6 +80,15 @@ class Layers:
         padding = attribute(op, "padding", PADDINGS)
         return tf.nn.conv2d(images, kernel, op.strides, padding, dilations=op.dilation)
 
+    def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
+        """Add one value to each channel.
+
+        Args:
+            features: In the device's data format.
+            bias: ``(C,)``, in the dtype of the features.
+        """
+        return add_bias(features, bias)
+
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Take the maximum over windows; TensorFlow pads SAME with minus infinity."""
         padding = attribute(op, "padding", PADDINGS)
@@ -83,13 +96,21 @@ class Layers:
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Enlarge by a whole factor."""
-        _, height, width, _ = inputs[0].shape
+        height, width = self.size(inputs[0])
         return self.resize_bilinear(op, inputs[0], (height * op.scale, width * op.scale))
 
     def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Resize to the second input's height and width."""
-        _, height, width, _ = inputs[1].shape
-        return self.resize_bilinear(op, inputs[0], (height, width))
+        return self.resize_bilinear(op, inputs[0], self.size(inputs[1]))
+
+    def size(self, images: Tensor) -> ops.Size:
+        """Give height and width in pixels.
+
+        Args:
+            images: In the device's data format.
+        """
+        height, width = (int(images.shape[axis]) for axis in self.spatial_axes)
+        return height, width
 
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
@@ -109,11 +130,11 @@ class Layers:
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Join along the channels."""
-        return tf.concat([tf.cast(features, self.dtype) for features in inputs], axis=-1)
+        return tf.concat([tf.cast(features, self.dtype) for features in inputs], self.channel_axis)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Average over height and width, in float32: sums of many values need the digits."""
-        return tf.reduce_mean(tf.cast(inputs[0], tf.float32), axis=(1, 2), keepdims=True)
+        return tf.reduce_mean(tf.cast(inputs[0], tf.float32), self.spatial_axes, keepdims=True)
 
     def min_max_normalize(
         self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters
