@@ -99,6 +99,27 @@ class TensorFlowModel(Model):
         memory = OptimizerState(self._step, self._canonical(self._m), self._canonical(self._v))
         return State(weights, memory)
 
+    def concrete_steps(self, shape: tuple[int, int, int, int]) -> Mapping[str, Any]:
+        """Trace the steps that this model was compiled for, computing nothing; for audits.
+
+        Args:
+            shape: The images' ``(N, H, W, C)``.
+
+        Returns:
+            A concrete function for each of ``"predict"``, ``"evaluate"`` and ``"train"``.
+        """
+        images = tf.TensorSpec(shape, tf.float32)
+        maps = tf.TensorSpec(self._graph.shapes(shape)[self._graph.output.name], tf.float32)
+        number = tf.TensorSpec((), tf.float32)
+        steps = {"predict": self._compiled_predict.get_concrete_function(images)}
+        if self._loss is not None:
+            steps["evaluate"] = self._compiled_losses.get_concrete_function(images, maps)
+        if self._optimizer is not None:
+            steps["train"] = self._compiled_train.get_concrete_function(
+                images, maps, number, number
+            )
+        return steps
+
     # The parts below run while a step is traced; their arguments are symbolic tensors.
 
     def _predict(self, images: Tensor) -> Tensor:
