@@ -130,7 +130,7 @@ def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
                 gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
                 table.add_row(
                     f"{result['device']} {result['precision']}",
-                    {"predict": "predict a folder", "train": "train"}[work],
+                    work,
                     f"{rates['bare_images_per_s']:.2f}",
                     f"{rates['whole_images_per_s']:.2f}",
                     f"{100 * rates['share']:.0f} %",
