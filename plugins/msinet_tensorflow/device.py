@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msinet_core.device import Device, DeviceSpec
@@ -26,6 +26,12 @@ class TensorFlowDevice(Device):
 
     synchronous = False
     """Whether a step is done when TensorFlow returns from it."""
+
+    jit_compile: bool | None = None
+    """Whether every step is compiled with XLA: True, False (never), or None (TensorFlow decides).
+
+    A device may set it on the instance, by one of its options, before it builds a model.
+    """
 
     def __init__(
         self,
@@ -63,6 +69,18 @@ class TensorFlowDevice(Device):
             maps: In the device's data format.
         """
         return maps
+
+    def all_finite(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tell whether every number is finite, inside the compiled step; a boolean scalar.
+
+        A sum of absolute values is finite only if each of them is; its ops have kernels on every
+        device, which IsFinite and All have not.
+
+        Args:
+            tensors: float32.
+        """
+        total = tf.add_n([tf.reduce_sum(tf.abs(tensor)) for tensor in tensors])
+        return total <= tf.float32.max
 
     def build(
         self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None

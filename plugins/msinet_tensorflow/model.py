@@ -16,6 +16,7 @@ from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
 from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_tensorflow.layers import Tensor, tf
+from msinet_tensorflow.loss_scale import AdamStep, LossScale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class TensorFlowModel(Model):
     """A graph with its weights and Adam's memory as variables.
 
     Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; whatever else
-    changes from step to step (learning rate, bias correction, an image's weight) is a tensor.
+    changes from step to step (learning rate, bias correction, each image's weight) is a tensor.
+    In float16 the loss is scaled (`LossScale`); the scale begins anew when a run is resumed.
 
     Args:
         device: Brings builders and layouts.
@@ -57,16 +59,19 @@ class TensorFlowModel(Model):
         self._m: Variables = {}
         self._v: Variables = {}
         self._step = 0
+        self._scale: LossScale | None = None
         if optimizer is not None:
             memory = state.optimizer or new_optimizer_state(state)
             self._m = self._variables(memory.m)
             self._v = self._variables(memory.v)
             self._step = memory.step
-        self._compiled_predict = _compiled(self._predict)
-        self._compiled_losses = _compiled(self._losses)
-        self._compiled_train = _compiled(self._train)
-        self._compiled_accumulate = _compiled(self._accumulate)
-        self._compiled_finish = _compiled(self._finish)
+            if device.precision == "float16":
+                self._scale = LossScale(optimizer, memory.step)
+        self._compiled_predict = self._compiled(self._predict)
+        self._compiled_losses = self._compiled(self._losses)
+        self._compiled_train = self._compiled(self._train)
+        self._compiled_accumulate = self._compiled(self._accumulate)
+        self._compiled_finish = self._compiled(self._finish)
 
     def predict(self, images: NDArray[np.float32]) -> Tensor:
         return self._compiled_predict(self._checked(images))
@@ -80,14 +85,13 @@ class TensorFlowModel(Model):
         count = sum(len(batch.images) for batch in batches)
         if not count:
             raise UsageError("A training step needs at least one image. Received none.")
-        inputs = [self._checked_batch(batch) for batch in batches if len(batch.images)]
-        weight = np.float32(1 / count)
-        rate = self._corrected(self._optimizer, learning_rate)
+        inputs = [self._weighted(batch, count) for batch in batches if len(batch.images)]
+        rate = self._rate(self._optimizer, learning_rate)
         if len(inputs) == 1:
-            loss = self._compiled_train(*inputs[0], weight, rate)
+            loss = self._compiled_train(*inputs[0], rate)
         else:
             self._clear()  # also of what an interrupted step left behind
-            loss = sum(self._compiled_accumulate(*pair, weight) for pair in inputs)
+            loss = sum(self._compiled_accumulate(*parts) for parts in inputs)
             self._compiled_finish(rate)
         self._step += 1
         return float(loss) if self._device.synchronous else loss
@@ -96,7 +100,8 @@ class TensorFlowModel(Model):
         weights = self._canonical(self._weights)
         if self._optimizer is None:
             return State(weights)
-        memory = OptimizerState(self._step, self._canonical(self._m), self._canonical(self._v))
+        step = self._scale.step if self._scale else self._step
+        memory = OptimizerState(step, self._canonical(self._m), self._canonical(self._v))
         return State(weights, memory)
 
     def concrete_steps(self, shape: tuple[int, int, int, int]) -> Mapping[str, Any]:
@@ -139,28 +144,41 @@ class TensorFlowModel(Model):
             )
         return self._builders[KLDivergence](self._loss, [true, predicted], {})
 
-    def _gradients(self, images: Tensor, maps: Tensor, weight: Tensor) -> tuple[Tensor, Variables]:
+    def _gradients(self, images: Tensor, maps: Tensor, weights: Tensor) -> tuple[Tensor, Variables]:
+        """Give the weighted sum of the images' losses, and its gradient, which may be scaled."""
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(self._losses(images, maps)) * weight
-        return loss, tape.gradient(loss, self._weights, unconnected_gradients="zero")
+            loss = tf.reduce_sum(self._losses(images, maps) * weights)
+            scaled = self._scale.scaled(loss) if self._scale else loss
+        return loss, tape.gradient(scaled, self._weights, unconnected_gradients="zero")
 
-    def _train(self, images: Tensor, maps: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
-        loss, gradients = self._gradients(images, maps, weight)
+    def _train(self, images: Tensor, maps: Tensor, weights: Tensor, rate: Tensor) -> Tensor:
+        loss, gradients = self._gradients(images, maps, weights)
         self._apply(gradients, rate)
         return loss
 
-    def _accumulate(self, images: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-        loss, gradients = self._gradients(images, maps, weight)
+    def _accumulate(self, images: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
+        loss, gradients = self._gradients(images, maps, weights)
         for name, gradient in gradients.items():
             self._accumulated[name].assign_add(gradient)
         return loss
 
     def _finish(self, rate: Tensor) -> None:
-        self._apply(self._accumulated, rate)
+        gradients = {name: tf.convert_to_tensor(sum) for name, sum in self._accumulated.items()}
+        self._apply(gradients, rate)
 
     def _apply(self, gradients: Variables, rate: Tensor) -> None:
-        """Make Adam's step in one op for each variable; the correction of the bias is in `rate`."""
+        """Make Adam's step in one op for each variable; the correction of the bias is in the rate.
+
+        Args:
+            gradients: By the parameter's name, scaled if there is a scale.
+            rate: What `_rate` gave.
+        """
         assert self._optimizer is not None
+        if self._scale is None:
+            step = AdamStep(gradients, rate, self._optimizer.beta_1, self._optimizer.beta_2)
+        else:
+            finite = self._device.all_finite(list(gradients.values()))
+            step = self._scale.advance(gradients, finite, rate)
         for name, weight in self._weights.items():
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
@@ -168,11 +186,11 @@ class TensorFlowModel(Model):
                 v=self._v[name].handle,
                 beta1_power=0.0,
                 beta2_power=0.0,
-                lr=rate,
-                beta1=self._optimizer.beta_1,
-                beta2=self._optimizer.beta_2,
+                lr=step.rate,
+                beta1=step.beta_1,
+                beta2=step.beta_2,
                 epsilon=self._optimizer.epsilon,
-                grad=tf.convert_to_tensor(gradients[name]),
+                grad=step.gradients[name],
             )
 
     # The parts below run on the host.
@@ -189,11 +207,14 @@ class TensorFlowModel(Model):
         for gradient in self._accumulated.values():
             gradient.assign(tf.zeros_like(gradient))
 
-    def _corrected(self, optimizer: Adam, learning_rate: float) -> np.float32:
+    def _rate(self, optimizer: Adam, learning_rate: float) -> np.float32:
         """Give the rate of the coming step, corrected for moments that began at zero.
 
-        TensorFlow's op would do it in float32, where ``1 - 0.999`` keeps five digits.
+        TensorFlow's op would do it in float32, where ``1 - 0.999`` keeps five digits. With a loss
+        scale, `LossScale.advance` does it, which knows how many steps counted.
         """
+        if self._scale is not None:
+            return np.float32(learning_rate)
         step = self._step + 1
         correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
         return np.float32(learning_rate * correction)
@@ -206,6 +227,14 @@ class TensorFlowModel(Model):
         if self._loss is None:
             raise UsageError("This model was compiled without a loss; it can only predict.")
         return self._checked(batch.images), tf.constant(batch.maps, tf.float32)
+
+    def _weighted(self, batch: Batch, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give images, maps and each image's weight in the mean over `count` images."""
+        weights = np.full(len(batch.images), 1 / count, np.float32)
+        return *self._checked_batch(batch), tf.constant(weights)
+
+    def _compiled(self, step: Any) -> Any:
+        return tf.function(step, autograph=False, jit_compile=self._device.jit_compile)
 
     def _variables(self, tensors: Tensors) -> Variables:
         return {
@@ -224,7 +253,3 @@ class TensorFlowModel(Model):
             )
             for parameter in self._graph.parameters
         }
-
-
-def _compiled(step: Any) -> Any:
-    return tf.function(step, autograph=False)
