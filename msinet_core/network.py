@@ -88,12 +88,10 @@ def check_image_size(graph: Graph, size: Size) -> None:
     multiple = graph.size_multiple
     height, width = size
     if height % multiple or width % multiple or height < multiple or width < multiple:
-        down, up = (
-            tuple(max(multiple, (axis // multiple + step) * multiple) for axis in size)
-            for step in (0, 1)
-        )
+        below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
+        above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
         raise UsageError(
             f"Image size {height}x{width} cannot be used: height and width must be divisible by "
             f"{multiple}, since the network shrinks images by that factor and enlarges them again. "
-            f"Try {down[0]}x{down[1]} or {up[0]}x{up[1]}."
+            f"Try {' or '.join(dict.fromkeys([below, above]))}."
         )

@@ -305,8 +305,8 @@ def test_a_width_that_cannot_be_is_refused(width):
 @pytest.mark.parametrize(
     ("size", "suggested"),
     [
-        ((241, 320), "240x320 or 248x328"),
-        ((240, 325), "240x320 or 248x328"),
+        ((241, 320), "240x320 or 248x320"),
+        ((240, 325), "240x320 or 240x328"),
         ((7, 100), "8x96 or 8x104"),
         ((0, 8), "8x8"),
     ],

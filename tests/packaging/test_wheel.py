@@ -1,0 +1,114 @@
+"""The wheel holds everything that is needed and asks for no framework."""
+
+from __future__ import annotations
+
+import email
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "msinet_core",
+    "msinet_cpu",
+    "msinet_cuda_nchw",
+    "msinet_metal_nhwc",
+    "msinet_tensorflow",
+    "msinet_tpu",
+)
+FRAMEWORKS = {"tensorflow", "tensorflow-cpu", "tensorflow-metal", "tensorflow-tpu", "torch", "jax"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "-q",
+        "-w",
+        str(folder),
+        str(ROOT),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "hatchling" in done.stderr and "No matching distribution" in done.stderr:
+        pytest.skip("building a wheel needs hatchling, and no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as opened:
+        yield opened
+
+
+def read(wheel: zipfile.ZipFile, ending: str) -> str:
+    name = next(name for name in wheel.namelist() if name.endswith(ending))
+    return wheel.read(name).decode()
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    return email.message_from_string(read(wheel, ".dist-info/METADATA"))
+
+
+def test_every_module_of_every_package_is_there(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    for package in PACKAGES:
+        source = ROOT / package if package == "msinet_core" else ROOT / "plugins" / package
+        for path in source.rglob("*.py"):
+            assert f"{package}/{path.relative_to(source).as_posix()}" in names
+    assert "msinet_core/py.typed" in names
+
+
+def test_nothing_else_is_there(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_a_plain_installation_brings_no_framework(metadata: Message) -> None:
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    plain = {item.name for item in requirements if "extra" not in str(item.marker)}
+    assert {"numpy", "pluggy", "click", "rich", "h5py"} <= plain
+    assert not plain & FRAMEWORKS
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "wanted"),
+    [
+        ("linux", "x86_64", {"tensorflow-cpu"}),
+        ("linux", "aarch64", {"tensorflow"}),
+        ("darwin", "arm64", {"tensorflow"}),
+        ("win32", "AMD64", {"tensorflow"}),
+    ],
+)
+def test_the_cpu_extra_brings_the_small_wheel_where_there_is_one(
+    metadata: Message, system: str, machine: str, wanted: set[str]
+) -> None:
+    environment = {"extra": "cpu", "sys_platform": system, "platform_machine": machine}
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    brought = {
+        item.name
+        for item in requirements
+        if item.marker and "extra" in str(item.marker) and item.marker.evaluate(environment)
+    }
+    assert brought == wanted
+
+
+def test_the_command_and_the_devices_are_registered(wheel: zipfile.ZipFile) -> None:
+    text = read(wheel, ".dist-info/entry_points.txt")
+    assert "msinet-run = msinet_core.cli:main" in text
+    for device in ("cpu", "reference", "metal", "cuda", "tpu"):
+        assert f"\n{device} = " in text
+
+
+def test_python_versions_and_license(metadata: Message) -> None:
+    assert metadata["Name"] == "msinet"
+    assert metadata["Requires-Python"] == "<3.14,>=3.10"
+    assert metadata["License-Expression"] == "MIT"
