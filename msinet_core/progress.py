@@ -27,8 +27,9 @@ class Progress:
 
         Args:
             description: What is done, for example ``"epoch 1/3"``.
-            total: The number of items; done after as many calls of `Task.advance`.
-            unit: What an item is.
+            total: The number of items; done after as many calls of `Task.advance`. 0 for bytes
+                of which nobody knows how many will come.
+            unit: What an item is; ``"bytes"`` are shown as megabytes.
         """
         yield Task()
 

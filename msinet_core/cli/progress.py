@@ -32,16 +32,17 @@ class _PlainTask(Task):
     def advance(self, count: int = 1, **fields: str) -> None:
         self._done += count
         now = time.monotonic()
-        if self._done < self._total and now - self._shown < PLAIN_INTERVAL:
+        if self._done != self._total and now - self._shown < PLAIN_INTERVAL:
             return
         self._shown = now
         elapsed = max(now - self._start, 1e-9)
         rate = self._done / elapsed
         left = (self._total - self._done) / rate if rate else 0.0
         shown = "".join(f"  {name} {value}" for name, value in fields.items())
+        end = f"  {_clock(left)} left" if self._total else ""
         click.echo(
-            f"{self._description}  {self._done}/{self._total} {self._unit}{shown}  "
-            f"{rate:.2f} {self._unit}/s  {_clock(left)} left",
+            f"{self._description}  {_amount(self._done, self._total, self._unit)}{shown}  "
+            f"{_rate(rate, self._unit)}{end}",
             err=True,
         )
 
@@ -68,7 +69,7 @@ class _RichTask(Task):
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         shown = "  ".join(f"{name} {value}" for name, value in fields.items())
         self._bars.update(
-            self._identifier, advance=count, fields=shown, rate=f"{rate:.2f} {self._unit}/s"
+            self._identifier, advance=count, fields=shown, rate=_rate(rate, self._unit)
         )
 
 
@@ -85,17 +86,29 @@ class _RichProgress(Progress):
         bars = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.DownloadColumn() if unit == "bytes" else progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[fields]}"),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
             console=self._console,
         )
         with bars:
-            yield _RichTask(bars, bars.add_task(description, total=total, fields="", rate=""), unit)
+            row = bars.add_task(description, total=total or None, fields="", rate="")
+            yield _RichTask(bars, row, unit)
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    """Write how much of how much is done; bytes as megabytes, and alone if the total is unknown."""
+    if unit != "bytes":
+        return f"{done}/{total} {unit}"
+    return f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate / 1e6:.2f} MB/s" if unit == "bytes" else f"{rate:.2f} {unit}/s"
 
 
 def _clock(seconds: float) -> str:
