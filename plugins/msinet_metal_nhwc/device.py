@@ -1,0 +1,134 @@
+"""The device `metal`: TensorFlow with tensorflow-metal on the GPU of a Mac."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from msinet_core.device import DeviceSpec
+from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.graph import Graph
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.registry import unavailable_message
+from msinet_core.state import State
+from msinet_metal_nhwc.layers import MetalLayers
+from msinet_tensorflow.device import TensorFlowDevice
+from msinet_tensorflow.layers import tf
+from msinet_tensorflow.model import TensorFlowModel
+
+GPU = "/GPU:0"
+PROCESSOR = "/CPU:0"
+
+FIRST_MACOS_WITH_BFLOAT16 = 14
+
+
+class MetalDevice(TensorFlowDevice):
+    """TensorFlow on the GPU of a Mac, and nowhere else.
+
+    Every op of a step is placed on the GPU, and soft placement is off: an op without a kernel there
+    is an error, not a detour over the processor. XLA is never used, which Metal does not support.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+        options: A value for each of the spec's options; None for their defaults.
+        place: Where the steps are placed. What opens devices never gives it; `PROCESSOR` is for
+            proving the same graphs where there is no Mac.
+
+    Raises:
+        DeviceUnavailableError: This is no Mac with a GPU that TensorFlow can use.
+        UsageError: This version of macOS does not compute in that precision.
+    """
+
+    jit_compile = False
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+        *,
+        place: str = GPU,
+    ) -> None:
+        if place == GPU:
+            _check_mac(spec, precision)
+            _take_gpu()
+        self.place = place
+        super().__init__(spec, precision, options)
+
+    def make_layers(self, dtype: Any) -> MetalLayers:
+        return MetalLayers(dtype)
+
+    def build(
+        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
+    ) -> MetalModel:
+        return MetalModel(self, graph, state, loss, optimizer)
+
+
+class MetalModel(TensorFlowModel):
+    """A network whose steps are placed on one device, op by op.
+
+    Args:
+        device: Says where.
+        graph: The network.
+        state: Canonical weights and moments; they are copied.
+        loss: None for prediction only.
+        optimizer: None for evaluation or prediction.
+    """
+
+    def __init__(
+        self,
+        device: MetalDevice,
+        graph: Graph,
+        state: State,
+        loss: KLDivergence | None,
+        optimizer: Adam | None,
+    ) -> None:
+        self._place = device.place
+        super().__init__(device, graph, state, loss, optimizer)
+
+    def _compiled(self, step: Any) -> Any:
+        def placed(*arguments: Any) -> Any:
+            # Within the step: around its call it would be a wish, which TensorFlow may pass over.
+            with tf.device(self._place):
+                return step(*arguments)
+
+        return super()._compiled(placed)
+
+
+def _check_mac(spec: DeviceSpec, precision: str) -> None:
+    probe = spec.probe()
+    if not probe.ready:  # asked again: whoever opens a device need not have asked
+        raise DeviceUnavailableError(unavailable_message(spec, probe))
+    release = platform.mac_ver()[0]
+    major = release.partition(".")[0]
+    if precision == "bfloat16" and major.isdigit() and int(major) < FIRST_MACOS_WITH_BFLOAT16:
+        raise UsageError(
+            f"Device '{spec.name}' cannot compute in bfloat16: Metal does since macOS "
+            f"{FIRST_MACOS_WITH_BFLOAT16}, and this is macOS {release}. Use --precision float32 or "
+            "float16."
+        )
+
+
+def _take_gpu() -> None:
+    """Find the GPU, and set how TensorFlow uses it in this process."""
+    if not tf.config.list_physical_devices("GPU"):
+        raise DeviceUnavailableError(
+            f"Device 'metal' is not available: TensorFlow {tf.__version__} finds no GPU, although "
+            "tensorflow-metal is installed. Run: pip install --force-reinstall --no-deps "
+            "tensorflow-metal"
+        )
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        raise DeviceUnavailableError(
+            "Device 'metal' finds the GPU hidden: another device of TensorFlow hid it in this "
+            "process. Open 'metal' in a process of its own."
+        )
+    try:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:  # TensorFlow has begun to use it: how memory grows is settled already
+        pass
+    tf.config.set_soft_device_placement(False)

@@ -1,0 +1,46 @@
+"""The kernels that a node on the GPU of a Mac can find; light.
+
+The table is what the published libraries register, and says in its first lines how it was made.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from msinet_tensorflow.audit import Kernel, KernelTable
+
+TABLE = "metal_kernels_1.2.0.tsv"
+TABLE_METAL = "1.2.0"
+TABLE_TENSORFLOW = "2.18.1 and 2.19.1"
+"""Which releases the table was recorded from."""
+
+
+@cache
+def metal_kernels() -> KernelTable:
+    """Read the kernels of tensorflow-metal 1.2.0 and of TensorFlow on Apple silicon."""
+    text = resources.files(__package__).joinpath(TABLE).read_text(encoding="utf-8")
+    return read_table(text)
+
+
+def read_table(text: str) -> KernelTable:
+    """Read a table with the columns op, source, device, constraints and host_memory.
+
+    Args:
+        text: Lines with tabs between the columns; the first that is no comment names them.
+    """
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    table: dict[str, list[Kernel]] = {}
+    for line in lines[1:]:
+        op, _, device, constraints, host_memory = line.split("\t")
+        allowed = {
+            attribute: frozenset(dtypes.split(","))
+            for attribute, _, dtypes in (item.partition("=") for item in _items(constraints, ";"))
+        }
+        kernel = Kernel(device, allowed, frozenset(_items(host_memory, ",")))
+        table.setdefault(op, []).append(kernel)
+    return table
+
+
+def _items(text: str, separator: str) -> list[str]:
+    return text.split(separator) if text else []
