@@ -15,6 +15,7 @@ from msinet_core.graph import Graph
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
 from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_tensorflow.distribution import peers_watched
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, LossScale
 
@@ -51,6 +52,7 @@ class TensorFlowModel(Model):
         optimizer: Adam | None,
     ) -> None:
         self._device = device
+        self._distribution = device.distribution
         self._builders = device.layer_builders
         self._graph = graph
         self._loss = loss
@@ -66,7 +68,8 @@ class TensorFlowModel(Model):
             self._v = self._variables(memory.v)
             self._step = memory.step
             if device.precision == "float16":
-                self._scale = LossScale(optimizer, memory.step)
+                with self._distribution.scope():
+                    self._scale = LossScale(optimizer, memory.step)
         self._compiled_predict = self._compiled(self._predict)
         self._compiled_losses = self._compiled(self._losses)
         self._compiled_train = self._compiled(self._train)
@@ -74,27 +77,37 @@ class TensorFlowModel(Model):
         self._compiled_finish = self._compiled(self._finish)
 
     def predict(self, images: NDArray[np.float32]) -> Tensor:
-        return self._compiled_predict(self._checked(images))
+        size = self._distribution.size(len(images))
+        return self._compiled_predict(self._place(images, size))[: len(images)]
 
     def eval_step(self, batch: Batch) -> Tensor:
-        return self._compiled_losses(*self._checked_batch(batch))
+        size = self._distribution.size(len(batch.images))
+        return self._compiled_losses(*self._place_batch(batch, size))[: len(batch.images)]
 
     def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         if self._optimizer is None:
             raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
-        count = sum(len(batch.images) for batch in batches)
+        count, sizes = self._distribution.agree([len(batch.images) for batch in batches])
         if not count:
             raise UsageError("A training step needs at least one image. Received none.")
-        inputs = [self._weighted(batch, count) for batch in batches if len(batch.images)]
+        inputs = [
+            self._weighted(batch, size, count)
+            for batch, size in zip(batches, sizes, strict=True)
+            if size
+        ]
         rate = self._rate(self._optimizer, learning_rate)
+        with peers_watched():
+            loss = self._run_step(inputs, rate)
+            self._step += 1
+            return float(loss) if self._synchronous else loss
+
+    def _run_step(self, inputs: Sequence[tuple[Any, Any, Any]], rate: np.float32) -> Any:
         if len(inputs) == 1:
-            loss = self._compiled_train(*inputs[0], rate)
-        else:
-            self._clear()  # also of what an interrupted step left behind
-            loss = sum(self._compiled_accumulate(*parts) for parts in inputs)
-            self._compiled_finish(rate)
-        self._step += 1
-        return float(loss) if self._device.synchronous else loss
+            return self._compiled_train(*inputs[0], rate)
+        self._clear()  # also of what an interrupted step left behind
+        loss = sum(self._compiled_accumulate(*parts) for parts in inputs)
+        self._compiled_finish(rate)
+        return loss
 
     def state(self) -> State:
         weights = self._canonical(self._weights)
@@ -115,14 +128,12 @@ class TensorFlowModel(Model):
         """
         images = tf.TensorSpec(shape, tf.float32)
         maps = tf.TensorSpec(self._graph.shapes(shape)[self._graph.output.name], tf.float32)
-        number = tf.TensorSpec((), tf.float32)
+        weights, rate = tf.TensorSpec(shape[:1], tf.float32), tf.TensorSpec((), tf.float32)
         steps = {"predict": self._compiled_predict.get_concrete_function(images)}
         if self._loss is not None:
             steps["evaluate"] = self._compiled_losses.get_concrete_function(images, maps)
         if self._optimizer is not None:
-            steps["train"] = self._compiled_train.get_concrete_function(
-                images, maps, number, number
-            )
+            steps["train"] = self._compiled_train.get_concrete_function(images, maps, weights, rate)
         return steps
 
     # The parts below run while a step is traced; their arguments are symbolic tensors.
@@ -152,14 +163,14 @@ class TensorFlowModel(Model):
         return loss, tape.gradient(scaled, self._weights, unconnected_gradients="zero")
 
     def _train(self, images: Tensor, maps: Tensor, weights: Tensor, rate: Tensor) -> Tensor:
-        loss, gradients = self._gradients(images, maps, weights)
+        loss, gradients = self._distribution.total(self._gradients(images, maps, weights))
         self._apply(gradients, rate)
         return loss
 
     def _accumulate(self, images: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
-        loss, gradients = self._gradients(images, maps, weights)
+        loss, gradients = self._distribution.total(self._gradients(images, maps, weights))
         for name, gradient in gradients.items():
-            self._accumulated[name].assign_add(gradient)
+            tf.raw_ops.AssignAddVariableOp(resource=self._accumulated[name].handle, value=gradient)
         return loss
 
     def _finish(self, rate: Tensor) -> None:
@@ -198,14 +209,15 @@ class TensorFlowModel(Model):
     @cached_property
     def _accumulated(self) -> Variables:
         """The sum of gradients over several batches; made when first needed."""
-        return {
-            name: tf.Variable(tf.zeros_like(weight), trainable=False)
-            for name, weight in self._weights.items()
-        }
+        with self._distribution.scope():
+            return {
+                name: tf.Variable(tf.zeros(weight.shape), trainable=False)
+                for name, weight in self._weights.items()
+            }
 
     def _clear(self) -> None:
         for gradient in self._accumulated.values():
-            gradient.assign(tf.zeros_like(gradient))
+            gradient.assign(tf.zeros(gradient.shape))
 
     def _rate(self, optimizer: Adam, learning_rate: float) -> np.float32:
         """Give the rate of the coming step, corrected for moments that began at zero.
@@ -219,32 +231,40 @@ class TensorFlowModel(Model):
         correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
         return np.float32(learning_rate * correction)
 
-    def _checked(self, images: NDArray[np.float32]) -> Tensor:
-        self._graph.shapes(images.shape)  # refuses what the graph cannot take, naming the node
-        return tf.constant(images, tf.float32)
+    @property
+    def _synchronous(self) -> bool:
+        """Whether a step waits for its loss; several workers do, to know that none was lost."""
+        return self._device.synchronous or self._distribution.workers.count > 1
 
-    def _checked_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _place(self, images: NDArray[np.float32], size: int) -> Any:
+        # Refuses what the graph cannot take, naming the node; a worker's part may have no rows.
+        self._graph.shapes((max(1, len(images)), *images.shape[1:]))
+        return self._distribution.place(np.asarray(images, np.float32), size)
+
+    def _place_batch(self, batch: Batch, size: int) -> tuple[Any, Any]:
         if self._loss is None:
             raise UsageError("This model was compiled without a loss; it can only predict.")
-        return self._checked(batch.images), tf.constant(batch.maps, tf.float32)
+        maps = np.asarray(batch.maps, np.float32)
+        return self._place(batch.images, size), self._distribution.place(maps, size)
 
-    def _weighted(self, batch: Batch, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Give images, maps and each image's weight in the mean over `count` images."""
+    def _weighted(self, batch: Batch, size: int, count: int) -> tuple[Any, Any, Any]:
+        """Place images, maps and each image's weight in the mean over `count`; padding has none."""
         weights = np.full(len(batch.images), 1 / count, np.float32)
-        return *self._checked_batch(batch), tf.constant(weights)
+        return *self._place_batch(batch, size), self._distribution.place(weights, size)
 
     def _compiled(self, step: Any) -> Any:
-        return tf.function(step, autograph=False, jit_compile=self._device.jit_compile)
+        return self._distribution.compiled(step, self._device.jit_compile)
 
     def _variables(self, tensors: Tensors) -> Variables:
-        return {
-            parameter.name: tf.Variable(
-                np.array(self._device.to_native(parameter, tensors[parameter.name])),
-                dtype=tf.float32,
-                name=parameter.name,
-            )
-            for parameter in self._graph.parameters
-        }
+        with self._distribution.scope():
+            return {
+                parameter.name: tf.Variable(
+                    np.array(self._device.to_native(parameter, tensors[parameter.name])),
+                    dtype=tf.float32,
+                    name=parameter.name,
+                )
+                for parameter in self._graph.parameters
+            }
 
     def _canonical(self, variables: Variables) -> Tensors:
         return {
