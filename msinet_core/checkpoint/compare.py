@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.checkpoint.archive import MOST_LISTED
+from msinet_core.errors import CheckpointError, bullet_list
+
 if TYPE_CHECKING:
+    from msinet_core.checkpoint.archive import Archive
     from msinet_core.graph import Graph, Node
 
 _SHOWN_NODES = 3
@@ -38,6 +42,28 @@ def graph_differences(found: Graph, wanted: Graph) -> list[str]:
     if not lines and found != wanted:
         lines.append("the nodes stand in another order")
     return lines
+
+
+def require_equal(archive: Archive, graph: Graph) -> None:
+    """Refuse an open file that was written for another network.
+
+    Args:
+        archive: The open file; it tells its network.
+        graph: The network that is to get the weights.
+
+    Raises:
+        CheckpointError: Lists every difference.
+    """
+    assert archive.graph is not None
+    differences = graph_differences(archive.graph, graph)
+    if differences:
+        lines = differences + archive.mismatches(graph)
+        raise CheckpointError(
+            f"{archive.path} was written for another network (fingerprint "
+            f"{archive.graph.fingerprint}, needed {graph.fingerprint}):\n"
+            f"{bullet_list(lines, MOST_LISTED)}\n"
+            f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
+        )
 
 
 def _width(common: list[tuple[Node, Node]]) -> list[str]:

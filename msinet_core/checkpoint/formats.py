@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from msinet_core.checkpoint import hdf5, keras_vgg16, native, tf1
-from msinet_core.checkpoint.archive import MOST_LISTED, Archive, Checkpoint
-from msinet_core.checkpoint.compare import graph_differences
+from msinet_core.checkpoint import (
+    hdf5,
+    keras_vgg16,
+    keras_weights,
+    native,
+    safetensors,
+    tf1,
+    tf1_save,
+)
+from msinet_core.checkpoint.archive import Archive, Checkpoint
+from msinet_core.checkpoint.compare import require_equal
+from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError, bullet_list
 from msinet_core.graph import Graph
 from msinet_core.network import msinet
@@ -20,11 +30,16 @@ class Format:
     """A file format that holds weights.
 
     Args:
-        name: What the command line calls it.
+        name: What the command line calls it; formats of one family that differ in the kind of
+            file share it.
         title: What people call it.
         matches: Tells from content and name whether a path is in this format.
         open: Opens it; see `Archive`.
         encoder_only: Whether it holds a pretrained encoder and not the whole network.
+        write: Writes a checkpoint's weights and what else it holds; None: it is only read.
+        suffixes: How the names of its files end.
+        holds: What it holds beside weights: ``"network"``, ``"optimizer"``, ``"training"``.
+        needs: The package that writing needs, in words; empty where it needs none.
     """
 
     name: str
@@ -32,12 +47,32 @@ class Format:
     matches: Callable[[Path], bool]
     open: Callable[[Path], AbstractContextManager[Archive]]
     encoder_only: bool = False
+    write: Callable[[Path, Checkpoint], None] | None = None
+    suffixes: tuple[str, ...] = ()
+    holds: frozenset[str] = frozenset()
+    needs: str = ""
 
+
+_NETWORK = frozenset({"network"})
 
 FORMATS: tuple[Format, ...] = (
-    Format("msinet", "MSI-Net checkpoint (*.msinet.h5)", native.matches, native.open_archive),
     Format(
-        "tf1", "TensorFlow checkpoint (PREFIX.index, PREFIX.data-*)", tf1.matches, tf1.open_archive
+        "msinet",
+        "MSI-Net checkpoint (*.msinet.h5)",
+        native.matches,
+        native.open_archive,
+        write=save_checkpoint,
+        suffixes=(native.SUFFIX,),
+        holds=frozenset({"network", "optimizer", "training"}),
+    ),
+    Format(
+        "tf1",
+        "TensorFlow checkpoint (PREFIX.index, PREFIX.data-*)",
+        tf1.matches,
+        tf1.open_archive,
+        write=tf1_save.write,
+        suffixes=(".ckpt", ".ckpt.index"),
+        holds=frozenset({"optimizer"}),
     ),
     Format(
         "keras-vgg16",
@@ -45,6 +80,42 @@ FORMATS: tuple[Format, ...] = (
         keras_vgg16.matches,
         keras_vgg16.open_archive,
         encoder_only=True,
+    ),
+    Format(
+        "keras",
+        "Keras 3 weights (*.weights.h5)",
+        keras_weights.matches_keras_3,
+        keras_weights.open_keras_3,
+        write=keras_weights.write_keras_3,
+        suffixes=(".weights.h5",),
+        holds=_NETWORK,
+    ),
+    Format(
+        "keras2",
+        "Keras 2 weights or model (*.h5)",
+        keras_weights.matches_keras_2,
+        keras_weights.open_keras_2,
+        write=keras_weights.write_keras_2,
+        suffixes=(".h5",),
+        holds=_NETWORK,
+    ),
+    *(
+        Format(
+            name,
+            f"{title} weights (*.safetensors, {safetensors.LAYOUTS[name]})",
+            partial(safetensors.matches, name=name),
+            safetensors.open_archive,
+            write=partial(safetensors.write, name=name),
+            suffixes=(safetensors.SUFFIX,),
+            holds=_NETWORK,
+        )
+        for name, title in (("torch", "PyTorch"), ("mlx", "MLX"))
+    ),
+    Format(
+        "safetensors",
+        "safetensors that do not tell their kernels' layout (*.safetensors)",
+        safetensors.matches,
+        safetensors.open_archive,
     ),
 )
 """The first that matches reads the file."""
@@ -98,7 +169,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"continue. Pass it to --init or --weights."
         )
     with found.open(path) as archive:
-        graph = _own_graph(archive)
+        graph = own_graph(archive)
         return Checkpoint(
             graph, archive.read_state(graph), archive.read_training(), archive.metadata
         )
@@ -137,9 +208,9 @@ def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
     with found.open(path) as opened:
         archive = opened.weights_only()
         if graph is None:
-            graph = _own_graph(archive)
+            graph = own_graph(archive)
         elif archive.graph is not None:
-            _require_equal(archive, graph)
+            require_equal(archive, graph)
         if found.encoder_only and archive.mismatches(graph):
             raise CheckpointError(
                 f"{path} is a {found.title}: it holds an encoder and not the whole network. "
@@ -148,18 +219,10 @@ def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
         return Checkpoint(graph, archive.read_state(graph), metadata=archive.metadata)
 
 
-def _own_graph(archive: Archive) -> Graph:
+def own_graph(archive: Archive) -> Graph:
+    """Give the network that an open file is for: the published one where the file does not tell.
+
+    Args:
+        archive: The open file.
+    """
     return msinet() if archive.graph is None else archive.graph
-
-
-def _require_equal(archive: Archive, graph: Graph) -> None:
-    assert archive.graph is not None
-    differences = graph_differences(archive.graph, graph)
-    if differences:
-        lines = differences + archive.mismatches(graph)
-        raise CheckpointError(
-            f"{archive.path} was written for another network (fingerprint "
-            f"{archive.graph.fingerprint}, needed {graph.fingerprint}):\n"
-            f"{bullet_list(lines, MOST_LISTED)}\n"
-            f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
-        )

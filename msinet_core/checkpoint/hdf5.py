@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,17 +33,20 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextmanager
-def open_file(path: Path, parse: Callable[[h5py.File], Parsed]) -> Iterator[Parsed]:
+def open_file(
+    path: Path, parse: Callable[[h5py.File], Parsed], content: bytes | None = None
+) -> Iterator[Parsed]:
     """Open an HDF5 file for reading; whatever the library raises over it becomes a sentence.
 
     Args:
         path: The file.
         parse: Makes something of the open file, which stays open to the end of the block.
+        content: The file's bytes, where it lies in an archive; `path` is for messages then.
 
     Raises:
         CheckpointError: It is not HDF5, or truncated, or damaged.
     """
-    if not is_hdf5(path):
+    if not (is_hdf5(path) if content is None else content.startswith(SIGNATURE)):
         raise CheckpointError(
             f"{path} is not an HDF5 file: it does not begin with the HDF5 signature. It was cut "
             f"off or is something else; copy or download it again."
@@ -51,7 +55,9 @@ def open_file(path: Path, parse: Callable[[h5py.File], Parsed]) -> Iterator[Pars
         with damage(f"{path} cannot be read as HDF5", "Copy or download it again."):
             # Writers replace files in one step, so readers need no lock, and a read-only network
             # folder often has none to give.
-            file = stack.enter_context(h5py.File(path, "r", locking=False))
+            source = path if content is None else io.BytesIO(content)
+            options = {"locking": False} if content is None else {}
+            file = stack.enter_context(h5py.File(source, "r", **options))
             parsed = parse(file)
         yield parsed
 

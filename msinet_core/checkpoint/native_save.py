@@ -58,11 +58,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 @dataclass
-class _Layout:
+class FileLayout:
     """An HDF5 file in memory without its values, and the values with their places in it."""
 
     structure: PagedMemory = field(default_factory=PagedMemory)
     values: list[tuple[int, memoryview]] = field(default_factory=list)
+
+    def open(self) -> h5py.File:
+        """Open the file to lay it out; it is to be closed before `write`."""
+        return h5py.File(self.structure, "w", libver=_LIBVER)
 
     def add(self, group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Dataset:
         """Make room for an array in one piece and remember to write it there."""
@@ -95,7 +99,7 @@ class _Layout:
         stream.truncate(self.structure.size)
 
 
-def _lay_out(checkpoint: Checkpoint) -> _Layout:
+def _lay_out(checkpoint: Checkpoint) -> FileLayout:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     texts = {
         "graph": checkpoint.graph.to_json(),
@@ -107,8 +111,8 @@ def _lay_out(checkpoint: Checkpoint) -> _Layout:
     memory = checkpoint.state.optimizer
     if memory is not None:
         groups |= {"optimizer/m": memory.m, "optimizer/v": memory.v}
-    layout = _Layout()
-    with h5py.File(layout.structure, "w", libver=_LIBVER) as file:
+    layout = FileLayout()
+    with layout.open() as file:
         hdf5.write_text(file, "format", FORMAT)
         file.attrs["format_version"] = FORMAT_VERSION
         hdf5.write_text(file, "kernel_layout", CANONICAL_KERNEL_LAYOUT)
@@ -126,7 +130,7 @@ def _lay_out(checkpoint: Checkpoint) -> _Layout:
 
 
 def _add_tensors(
-    layout: _Layout, group: h5py.Group, tensors: Mapping[str, NDArray[np.float32]]
+    layout: FileLayout, group: h5py.Group, tensors: Mapping[str, NDArray[np.float32]]
 ) -> None:
     for name, value in tensors.items():
         tensor = np.ascontiguousarray(value, DTYPE)
@@ -134,7 +138,7 @@ def _add_tensors(
         hdf5.write_text(dataset, "sha256", tensor_checksum(dataset.name, tensor))
 
 
-def _add_text(layout: _Layout, file: h5py.File, name: str, text: str) -> None:
+def _add_text(layout: FileLayout, file: h5py.File, name: str, text: str) -> None:
     data = text.encode()
     dataset = layout.add(file, name, np.array(data, h5py.string_dtype("utf-8", len(data))))
     hdf5.write_text(dataset, "sha256", text_checksum(dataset.name, text))

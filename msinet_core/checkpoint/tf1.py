@@ -10,9 +10,10 @@ tensorflow/core/protobuf/tensor_bundle.proto; LevelDB's doc/table_format.md.
 from __future__ import annotations
 
 import glob
+import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +22,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.checkpoint.archive import Archive, StoredTensor
+from msinet_core.checkpoint.archive import (
+    Archive,
+    StoredOptimizer,
+    StoredTensor,
+    StoredTensors,
+)
 from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.checkpoint.protobuf import fields, read_varint
 from msinet_core.errors import CheckpointError
+from msinet_core.optimizer import Adam
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MAGIC = 0xDB4775248B80FB57
+MAGIC = 0xDB4775248B80FB57
 _FOOTER_SIZE = 48
 _BLOCK_TRAILER_SIZE = 5
 _MOST_FILES = 10_000
@@ -44,6 +52,14 @@ _DTYPES = {
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}$")
 _SLOT = re.compile(r"(^|.*/)(Adam|Adam_1|Momentum|beta1_power|beta2_power|global_step)$")
 """What training left in the file beside the weights."""
+
+_MOMENTS = ("/Adam", "/Adam_1")
+"""What Adam's moments are called after a weight: the first and the second."""
+
+_STEP = ("global_step", "beta1_power", "beta2_power")
+_POWER = _STEP[2]
+_SMALLEST_POWER = 1e-30
+"""Below it float32 loses digits and then everything; 70,000 steps come there."""
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
@@ -82,7 +98,7 @@ def matches(path: Path) -> bool:
     prefix = prefix_of(path)
     if not prefix.name:
         return False
-    if _index(prefix).is_file() or _has_footer(path):
+    if index_of(prefix).is_file() or _has_footer(path):
         return True
     data_files = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
     return any(_DATA_FILE.match(file.name) for file in data_files)
@@ -99,7 +115,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         CheckpointError: A file of it is missing, damaged, or written in a way that is not read.
     """
     prefix = prefix_of(path)
-    index = _index(prefix)
+    index = index_of(prefix)
     if not index.is_file():
         if _has_footer(path):
             reason = "It is TensorFlow's oldest, single-file form, or an index that was renamed"
@@ -128,19 +144,60 @@ def open_archive(path: Path) -> Iterator[Archive]:
             f"{prefix} is incomplete: there is no {', '.join(missing)} beside {index.name}. "
             f"Copy it too."
         )
+    stored = {
+        name: StoredTensor(entry.shape, entry.dtype, True, partial(_read_tensor, files, entry))
+        for name, entry in entries.items()
+    }
+    weights = {name: tensor for name, tensor in stored.items() if not _SLOT.match(name)}
+    optimizer = _stored_optimizer(files, entries, stored, list(weights))
+    used = {*_STEP, *(f"{n}{slot}" for n in weights for slot in _MOMENTS)} if optimizer else set()
     yield Archive(
         prefix,
-        weights={
-            name: StoredTensor(entry.shape, entry.dtype, True, partial(_read_tensor, files, entry))
-            for name, entry in entries.items()
-            if not _SLOT.match(name)
-        },
-        unused=tuple(name for name in entries if _SLOT.match(name)),
+        weights=weights,
+        optimizer=optimizer,
+        unused=tuple(name for name in entries if _SLOT.match(name) and name not in used),
         files=(index, *files),
     )
 
 
-def _index(prefix: Path) -> Path:
+def _stored_optimizer(
+    files: list[Path],
+    entries: Mapping[str, _Entry],
+    stored: StoredTensors,
+    names: list[str],
+) -> StoredOptimizer | None:
+    """Give Adam's memory where it is whole: both moments of every weight, and the step."""
+    slots = [{name: stored.get(f"{name}{slot}") for name in names} for slot in _MOMENTS]
+    m, v = ({n: tensor for n, tensor in slot.items() if tensor is not None} for slot in slots)
+    if not names or len(m) < len(names) or len(v) < len(names):
+        return None
+    step = _read_step(files, entries)
+    return None if step is None else StoredOptimizer(step, m, v)
+
+
+def _read_step(files: list[Path], entries: Mapping[str, _Entry]) -> int | None:
+    """Read the number of steps; None where the file does not tell, or its number is damaged."""
+    try:
+        if "global_step" in entries:
+            return int(_read_values(files, entries["global_step"], "int64"))
+        if _POWER in entries:
+            power = float(_read_values(files, entries[_POWER], "float32"))
+            # The power is multiplied in float32 at every step, so the count is off by a few
+            # hundred at worst where the bias correction, all that it is for, is 1 already.
+            if _SMALLEST_POWER < power < 1:
+                return max(0, round(math.log(power) / math.log(Adam().beta_2)) - 1)
+    except CheckpointError:
+        return None
+    return None
+
+
+def index_of(path: Path) -> Path:
+    """Give the file that makes a checkpoint valid.
+
+    Args:
+        path: A prefix, an index or a data file.
+    """
+    prefix = prefix_of(path)
     return prefix.with_name(f"{prefix.name}.index")
 
 
@@ -149,13 +206,13 @@ def _has_footer(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         stream.seek(-8, 2)
-        return stream.read() == _MAGIC.to_bytes(8, "little")
+        return stream.read() == MAGIC.to_bytes(8, "little")
 
 
 def _read_table(data: bytes) -> dict[bytes, bytes]:
     """Read every key and value of an index file."""
     footer = data[-_FOOTER_SIZE:]
-    if len(data) < _FOOTER_SIZE or footer[-8:] != _MAGIC.to_bytes(8, "little"):
+    if len(data) < _FOOTER_SIZE or footer[-8:] != MAGIC.to_bytes(8, "little"):
         raise ValueError("it does not end as an index ends, so it was cut off or is something else")
     _, position = _handle(footer, 0)  # of the metaindex, which is empty
     (offset, size), _ = _handle(footer, position)
@@ -179,9 +236,9 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     last = end - 4 - 4 * restarts
     position, key = offset, b""
     while position < last:
-        shared, position = _varint(data, position)
-        unshared, position = _varint(data, position)
-        length, position = _varint(data, position)
+        shared, position = read_varint(data, position)
+        unshared, position = read_varint(data, position)
+        length, position = read_varint(data, position)
         key = key[:shared] + data[position : position + unshared]
         position += unshared
         yield key, data[position : position + length]
@@ -190,7 +247,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 def _parse_entries(table: dict[bytes, bytes]) -> tuple[int, dict[str, _Entry]]:
     """Give the number of data files and each tensor's place."""
-    header = dict(_fields(table.pop(b"")))
+    header = dict(fields(table.pop(b"")))
     if header.get(2, 0) != 0:
         raise ValueError("it was written on a big-endian machine")
     entries = {
@@ -206,13 +263,12 @@ def _parse_entries(table: dict[bytes, bytes]) -> tuple[int, dict[str, _Entry]]:
 
 
 def _entry(value: bytes) -> _Entry:
-    fields = list(_fields(value))
-    last = dict(fields)
-    dimensions = [field for number, field in _fields(last.get(2, b"")) if number == 2]
+    last = dict(fields(value))
+    dimensions = [dimension for number, dimension in fields(last.get(2, b"")) if number == 2]
     dtype = last.get(1, 0)
     return _Entry(
         dtype=_DTYPES.get(dtype, f"type {dtype}"),
-        shape=tuple(dict(_fields(dimension)).get(1, 0) for dimension in dimensions),
+        shape=tuple(dict(fields(dimension)).get(1, 0) for dimension in dimensions),
         shard=last.get(3, 0),
         offset=last.get(4, 0),
         size=last.get(5, 0),
@@ -222,14 +278,20 @@ def _entry(value: bytes) -> _Entry:
 
 
 def _read_tensor(files: list[Path], entry: _Entry) -> NDArray[np.float32]:
+    tensor: NDArray[np.float32] = _read_values(files, entry, "float32")
+    return tensor
+
+
+def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
     if entry.sliced:
         raise CheckpointError("it is partitioned into slices; save it whole")
-    if entry.dtype != "float32":
+    if entry.dtype != dtype:
         raise CheckpointError(f"it is {entry.dtype}, and weights are float32")
+    stored = np.dtype(dtype).newbyteorder("<")
     count = 1
     for axis in entry.shape:
         count *= axis
-    if entry.size != 4 * count or entry.shard >= len(files):
+    if entry.size != stored.itemsize * count or entry.shard >= len(files):
         raise CheckpointError(
             f"the index gives it {entry.size} bytes in data file {entry.shard} of {len(files)}, "
             f"for shape {entry.shape}, which cannot be"
@@ -238,50 +300,15 @@ def _read_tensor(files: list[Path], entry: _Entry) -> NDArray[np.float32]:
     try:
         if entry.offset + entry.size > file.stat().st_size:
             raise CheckpointError(f"it lies beyond the end of {file.name}, which is truncated")
-        tensor = np.fromfile(file, "<f4", count, offset=entry.offset)
+        tensor = np.fromfile(file, stored, count, offset=entry.offset)
     except OSError as error:
         raise CheckpointError(f"{file.name} cannot be read ({error.strerror})") from error
     if masked(crc32c(tensor.view(np.uint8))) != entry.crc:
         raise CheckpointError("its values do not have the checksum stored with them")
-    return tensor.astype(np.float32, copy=False).reshape(entry.shape)
+    return tensor.astype(dtype, copy=False).reshape(entry.shape)
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
-    offset, position = _varint(data, position)
-    size, position = _varint(data, position)
+    offset, position = read_varint(data, position)
+    size, position = read_varint(data, position)
     return (offset, size), position
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number in it never ends")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Split a protocol buffer into field numbers and values: int, or bytes."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        number, kind = tag >> 3, tag & 7
-        value: Any
-        if kind == 0:
-            value, position = _varint(message, position)
-        elif kind == 1:
-            (value,) = struct.unpack_from("<Q", message, position)
-            position += 8
-        elif kind == 2:
-            length, position = _varint(message, position)
-            value = message[position : position + length]
-            position += length
-        elif kind == 5:
-            (value,) = struct.unpack_from("<I", message, position)
-            position += 4
-        else:
-            raise ValueError(f"a field of the unknown kind {kind}")
-        yield number, value
