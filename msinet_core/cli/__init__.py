@@ -22,6 +22,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "inspect",
+    "convert",
     "doctor",
     "bench",
     "data",
