@@ -19,7 +19,7 @@ from msinet_core.loss import KLDivergence
 from msinet_core.network import check_image_size, msinet
 from msinet_core.ops import Size
 from msinet_core.optimizer import Adam
-from msinet_core.predictor import Done, Prediction, Predictor
+from msinet_core.prediction.predictor import Done, Prediction, Predictor
 from msinet_core.progress import Progress
 from msinet_core.state import Batch
 from msinet_core.training.config import TrainConfig

@@ -19,7 +19,7 @@ from msinet_core.data.images import MAP_PADDING, image_size
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
 from msinet_core.interrupt import InterruptFlag
-from msinet_core.predictor import Failed, Prediction, Predictor
+from msinet_core.prediction.predictor import Failed, Prediction, Predictor
 from msinet_core.progress import Progress
 
 if TYPE_CHECKING:

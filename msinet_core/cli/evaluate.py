@@ -122,7 +122,7 @@ def evaluate(
     from msinet_core.evaluator import evaluate as run
     from msinet_core.files import write_text
     from msinet_core.network import check_image_size
-    from msinet_core.predictor import Predictor, trained_image_size
+    from msinet_core.prediction.predictor import Predictor, trained_image_size
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     dataset = open_dataset(data, data_root, seed=seed)

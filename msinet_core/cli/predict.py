@@ -114,9 +114,9 @@ def predict(
     from msinet_core.data import find_images
     from msinet_core.errors import MsinetError, bullet_list
     from msinet_core.network import check_image_size
-    from msinet_core.outputs import plan_outputs
-    from msinet_core.prediction import predict_files
-    from msinet_core.predictor import DEFAULT_BATCH_SIZE, Predictor, trained_image_size
+    from msinet_core.prediction.files import predict_files
+    from msinet_core.prediction.outputs import plan_outputs
+    from msinet_core.prediction.predictor import DEFAULT_BATCH_SIZE, Predictor, trained_image_size
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)

@@ -20,7 +20,7 @@ from msinet_core.initialize import random_state
 from msinet_core.interrupt import InterruptFlag
 from msinet_core.loss import KLDivergence
 from msinet_core.network import msinet
-from msinet_core.predictor import Predictor
+from msinet_core.prediction.predictor import Predictor
 from msinet_core.registry import load_registry
 from msinet_core.state import Batch
 

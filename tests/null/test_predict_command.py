@@ -18,9 +18,9 @@ from msinet_core.errors import InterruptedRunError
 from msinet_core.initialize import random_state
 from msinet_core.interrupt import InterruptFlag
 from msinet_core.network import msinet
-from msinet_core.outputs import plan_outputs
-from msinet_core.prediction import predict_files
-from msinet_core.predictor import Predictor
+from msinet_core.prediction.files import predict_files
+from msinet_core.prediction.outputs import plan_outputs
+from msinet_core.prediction.predictor import Predictor
 from msinet_core.progress import Progress
 from msinet_core.registry import load_registry
 

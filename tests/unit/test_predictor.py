@@ -12,7 +12,13 @@ from msinet_core.checkpoint import Checkpoint
 from msinet_core.device import Model
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
 from msinet_core.network import msinet
-from msinet_core.predictor import DEFAULT_IMAGE_SIZE, Done, Failed, Predictor, trained_image_size
+from msinet_core.prediction.predictor import (
+    DEFAULT_IMAGE_SIZE,
+    Done,
+    Failed,
+    Predictor,
+    trained_image_size,
+)
 from msinet_core.state import State
 
 GRAPH = msinet(0.01)

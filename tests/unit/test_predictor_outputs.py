@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from msinet_core.data import FoundImage
 from msinet_core.errors import DataError, UsageError
-from msinet_core.outputs import plan_outputs
+from msinet_core.prediction.outputs import plan_outputs
 
 
 def found(*names: str, root: str = "photos") -> list[FoundImage]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from msinet_core.data import read_image, write_map
 from msinet_core.interrupt import InterruptFlag
-from msinet_core.outputs import OVERVIEW, Job, Plan
 from msinet_core.pictures import (
     SHEET_LIMIT,
     Panel,
@@ -18,7 +17,8 @@ from msinet_core.pictures import (
     write_contact_sheet,
     write_overlay,
 )
-from msinet_core.predictor import Failed, Prediction, Predictor
+from msinet_core.prediction.outputs import OVERVIEW, Job, Plan
+from msinet_core.prediction.predictor import Failed, Prediction, Predictor
 from msinet_core.progress import Progress
 
 if TYPE_CHECKING:
