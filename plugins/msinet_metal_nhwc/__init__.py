@@ -20,6 +20,7 @@ SPEC = DeviceSpec(
     requires=REQUIRES,
     priority=200,
     capabilities=Capabilities(training=True, precisions=("float32", "float16", "bfloat16")),
+    doctor="msinet_metal_nhwc.doctor:examine",
 )
 
 

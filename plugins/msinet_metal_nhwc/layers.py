@@ -1,4 +1,4 @@
-"""What the GPU of a Mac computes otherwise: from ops that it has kernels for, gradients included."""
+"""What the GPU of a Mac computes otherwise: from ops that it has kernels for, gradients too."""
 
 from __future__ import annotations
 

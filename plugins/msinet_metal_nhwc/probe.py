@@ -8,12 +8,7 @@ import sys
 
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.probing import command_output
-from msinet_tensorflow.probe import (
-    framework_version,
-    hardware_missing,
-    tensorflow_probe,
-    without_compute_part,
-)
+from msinet_tensorflow.probe import framework_version, hardware_missing, tensorflow_probe
 from msinet_tensorflow.versions import METAL, METAL_TENSORFLOW, import_trouble
 
 _ON_A_MAC = "sys_platform == 'darwin' and platform_machine == 'arm64' and python_version < '3.13'"
@@ -39,7 +34,7 @@ def probe() -> Probe:
             framework_version(),
             (apple_gpu(),),
         )
-    return without_compute_part("metal", _packages())
+    return _packages()
 
 
 def apple_gpu() -> Hardware:
