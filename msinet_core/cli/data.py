@@ -51,7 +51,9 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
             "observers": known.observers,
             "seconds": known.seconds,
             "folder": _text(find_folder(known.name, data_root)),
-            "sources": [{"what": what, "address": url} for what, url in known.sources],
+            "sources": [
+                {"what": source.what, "address": source.address} for source in known.sources
+            ],
         }
         for known in PUBLISHED.values()
     ]

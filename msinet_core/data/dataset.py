@@ -151,10 +151,11 @@ def _split(
 def _not_found(name: str, root: Path | None) -> UsageError | DataError:
     expected = (root or DEFAULT_ROOT) / name
     if name in PUBLISHED:
-        sources = [f"{what}: {address}" for what, address in PUBLISHED[name].sources]
+        sources = [f"{source.what}: {source.address}" for source in PUBLISHED[name].sources]
         return DataError(
             f"Data set '{name}' is not at {expected}. It comes from\n{bullet_list(sources)}\n"
-            f"Put it there, or name the folder that holds {name}/ with --data-root.\n"
+            f"msinet-run data fetch {name} puts it in its place. Or put it there yourself, or name "
+            f"the folder that holds {name}/ with --data-root.\n"
             f"{OSIE_LAYOUT if name == 'osie' else LAYOUT}"
         )
     if Path(name).exists():

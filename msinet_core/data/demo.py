@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msinet_core.data.fixations import fixation_table
 from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
 from msinet_core.data.images import to_gray
 from msinet_core.errors import DataError
-from msinet_core.files import write_bytes, write_text
+from msinet_core.files import atomic_folder, write_bytes, write_text
 from msinet_core.ops import Size
 from msinet_core.progress import Progress
 
@@ -86,7 +85,7 @@ def make_demo(
             name = f"{split}/scene-{number:04d}"
             write_bytes(new / STIMULI / f"{name}.jpg", _jpeg(scene.image))
             write_bytes(new / SALIENCY / f"{name}.png", _png(to_gray(scene.map)))
-            write_text(new / FIXATIONS / f"{name}.csv", _table(scene.fixations))
+            write_text(new / FIXATIONS / f"{name}.csv", fixation_table(scene.fixations))
             task.advance()
         write_text(new / MARKER, json.dumps(settings) + "\n")
     return folder
@@ -118,20 +117,14 @@ def _is_made(folder: Path, settings: dict[str, object]) -> bool:
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
     """Lend a new folder beside `folder` that takes its place at the end, or goes away."""
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        new.mkdir(parents=True)
-        yield new
-        if folder.is_dir():
-            folder.rmdir()
-        new.replace(folder)
+        with atomic_folder(folder) as new:
+            yield new
     except OSError as error:
         raise DataError(
             f"The demo set cannot be made at {folder}: {error.strerror or error}. Make it "
             f"elsewhere with: msinet-run data demo DIR"
         ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -150,12 +143,3 @@ def _encoded(picture: Image, format: str) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format=format, quality=93)
     return stream.getvalue()
-
-
-def _table(fixations: list[NDArray[np.int64]]) -> str:
-    rows = [
-        f"{observer},{column},{row}"
-        for observer, pixels in enumerate(fixations, 1)
-        for row, column in pixels
-    ]
-    return "\n".join(["observer,x,y", *rows, ""])

@@ -73,6 +73,20 @@ def read_fixation_file(path: Path, size: Size) -> Fixations:
     return readers.get(path.suffix.lower(), _read_points_image)(path, size)
 
 
+def fixation_table(observers: Iterable[NDArray[np.int64]]) -> str:
+    """Write fixations as the ``.csv`` that `read_fixation_file` reads.
+
+    Args:
+        observers: For each observer ``(n, 2)``, row and column of a pixel.
+    """
+    rows = [
+        f"{observer},{column},{row}"
+        for observer, pixels in enumerate(observers, 1)
+        for row, column in pixels
+    ]
+    return "\n".join(["observer,x,y", *rows, ""])
+
+
 def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
     """Read variables of a MATLAB file.
 

@@ -1,10 +1,31 @@
-"""The seven data sets that MSI-Net was published with, as a table."""
+"""The seven data sets that MSI-Net was published with, as a table.
+
+The checksums are those that pysaliency (https://github.com/matthias-k/pysaliency) publishes; they
+were not compared with the files here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from msinet_core.ops import Size
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive of a published data set.
+
+    Args:
+        what: What is in it.
+        address: Where it is.
+        file: What it is called on this machine.
+        checksum: ``"md5:..."``; empty if nobody published one.
+    """
+
+    what: str
+    address: str
+    file: str
+    checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +52,7 @@ class PublishedDataset:
     valid: int
     observers: int
     seconds: float
-    sources: tuple[tuple[str, str], ...]
+    sources: tuple[Source, ...]
     categories: int = 1
     fixed_split: bool = False
 
@@ -52,9 +73,19 @@ PUBLISHED = {
             observers=16,
             seconds=5,
             sources=(
-                ("images", _DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5"),
-                ("fixations", _DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj"),
-                ("maps", _DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8"),
+                Source(
+                    "images",
+                    _DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+                    "salicon-images.zip",
+                    "md5:eb2a1bb706633d1b31fc2e01422c5757",
+                ),
+                Source(
+                    "fixations",
+                    _DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+                    "salicon-fixations.zip",
+                    "md5:462b70f4f9e8ea446ac628e46cea8d3d",
+                ),
+                Source("maps", _DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8", "salicon-maps.zip"),
             ),
             fixed_split=True,
         ),
@@ -67,8 +98,13 @@ PUBLISHED = {
             observers=15,
             seconds=3,
             sources=(
-                ("images", _JUDD + "ALLSTIMULI.zip"),
-                ("maps and fixations", _JUDD + "ALLFIXATIONMAPS.zip"),
+                Source(
+                    "images",
+                    _JUDD + "ALLSTIMULI.zip",
+                    "ALLSTIMULI.zip",
+                    "md5:0d7df8b954ecba69b6796e77b9afe4b6",
+                ),
+                Source("maps and fixations", _JUDD + "ALLFIXATIONMAPS.zip", "ALLFIXATIONMAPS.zip"),
             ),
         ),
         PublishedDataset(
@@ -79,7 +115,14 @@ PUBLISHED = {
             valid=400,
             observers=18,
             seconds=5,
-            sources=(("everything", "http://saliency.mit.edu/trainSet.zip"),),
+            sources=(
+                Source(
+                    "everything",
+                    "http://saliency.mit.edu/trainSet.zip",
+                    "trainSet.zip",
+                    "md5:56ad5c77e6c8f72ed9ef2901628d6e48",
+                ),
+            ),
             categories=20,
         ),
         PublishedDataset(
@@ -91,8 +134,18 @@ PUBLISHED = {
             observers=5,
             seconds=2,
             sources=(
-                ("images", _OMRON + "DUT-OMRON-image.zip"),
-                ("fixations", _OMRON + "DUT-OMRON-eye-fixations.zip"),
+                Source(
+                    "images",
+                    _OMRON + "DUT-OMRON-image.zip",
+                    "DUT-OMRON-image.zip",
+                    "md5:a8951db9297afacf78bc0e5079103cf1",
+                ),
+                Source(
+                    "fixations",
+                    _OMRON + "DUT-OMRON-eye-fixations.zip",
+                    "DUT-OMRON-eye-fixations.zip",
+                    "md5:d9f4f83fcc78b1e5efb579ae9fb0edc2",
+                ),
             ),
         ),
         PublishedDataset(
@@ -103,7 +156,14 @@ PUBLISHED = {
             valid=200,
             observers=8,
             seconds=2,
-            sources=(("everything", "http://cbs.ic.gatech.edu/salobj/download/salObj.zip"),),
+            sources=(
+                Source(
+                    "everything",
+                    "http://cbs.ic.gatech.edu/salobj/download/salObj.zip",
+                    "salObj.zip",
+                    "md5:e48b4e5deac08bddcaec55ce56e4d420",
+                ),
+            ),
         ),
         PublishedDataset(
             "osie",
@@ -114,10 +174,11 @@ PUBLISHED = {
             observers=15,
             seconds=3,
             sources=(
-                (
+                Source(
                     "everything",
                     "https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/archive/"
                     "master.zip",
+                    "predicting-human-gaze-beyond-pixels-master.zip",
                 ),
             ),
         ),
@@ -130,9 +191,10 @@ PUBLISHED = {
             observers=11,
             seconds=5,
             sources=(
-                (
+                Source(
                     "everything",
                     "https://www.dropbox.com/s/30nxg2uwd1wpb80/webpage_dataset.zip?dl=1",
+                    "webpage_dataset.zip",
                 ),
             ),
         ),

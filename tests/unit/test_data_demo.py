@@ -99,7 +99,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(scene: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("msinet_core.data.demo._table", interrupt)
+    monkeypatch.setattr("msinet_core.data.demo.fixation_table", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo", **SMALL)
     assert list(tmp_path.iterdir()) == []

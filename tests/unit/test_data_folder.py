@@ -152,7 +152,7 @@ def test_a_published_set_that_is_not_here_gets_its_address_and_place(tmp_path):
         with pytest.raises(DataError) as caught:
             open_dataset(name, tmp_path)
         assert str(tmp_path / name) in str(caught.value)
-        assert all(address in str(caught.value) for _, address in known.sources)
+        assert all(source.address in str(caught.value) for source in known.sources)
         assert "--data-root" in str(caught.value)
 
 
@@ -165,7 +165,8 @@ def test_the_table_says_what_was_published():
         (360, 360),
         (216, 384),
     }
-    assert all(address.startswith("http") for k in PUBLISHED.values() for _, address in k.sources)
+    sources = [source for known in PUBLISHED.values() for source in known.sources]
+    assert all(source.address.startswith("https://") or source.checksum for source in sources)
 
 
 def test_a_published_set_has_its_size_and_split(make, tmp_path):
