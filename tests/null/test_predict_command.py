@@ -108,7 +108,7 @@ def test_overlays_and_the_contact_sheet_show_the_results(run: Run, weights, phot
 
 
 def test_the_contact_sheet_samples_many_images_evenly(run: Run, tmp_path, weights, monkeypatch):
-    from msinet_core import prediction
+    from msinet_core.prediction import files as prediction
 
     for number in range(30):
         write_image(tmp_path / "many" / f"{number:02d}.jpg", 8, 8, number)
