@@ -26,6 +26,7 @@ from msinet_core.layout import (
     DataFormat,
     transpose,
 )
+from msinet_core.workers import Workers, check_distribution
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,10 +97,13 @@ class Capabilities:
     Args:
         training: Whether it trains, or predicts only.
         precisions: Those of ``PRECISIONS`` that it computes in; the first is what "auto" means.
+        distribution: How else than on one device it trains: "mirrored", "multiworker". If there is
+            any, the factory takes a keyword ``distribute`` and finds out what "auto" means.
     """
 
     training: bool = True
     precisions: tuple[str, ...] = ("float32",)
+    distribution: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,25 +201,34 @@ class DeviceSpec:
                 )
         return {name: given.get(name, option.default) for name, option in known.items()}
 
-    def open(self, precision: str = "auto", options: Mapping[str, str] | None = None) -> Device:
+    def open(
+        self,
+        precision: str = "auto",
+        options: Mapping[str, str] | None = None,
+        distribute: str = "none",
+    ) -> Device:
         """Import the device's framework and return the device, ready to compile networks.
 
         Args:
             precision: One of ``PRECISIONS``, or ``"auto"``.
             options: Values for some of `options`, by name; defaults for the others.
+            distribute: How to train, one of ``msinet_core.workers.DISTRIBUTIONS``.
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.
-            UsageError: It does not compute in that precision, or has no such option.
+            UsageError: It lacks the precision, an option or the distribution.
         """
         precision = self.check_precision(precision)
         chosen = self.check_options(options or {})
+        offered = self.capabilities.distribution
+        distribute = check_distribution(self.name, offered, distribute)
+        keywords = {"distribute": distribute} if offered else {}
         module_name, _, class_name = self.factory.partition(":")
         try:
-            factory: Callable[[DeviceSpec, str, Mapping[str, str]], Device] = getattr(
+            factory: Callable[..., Device] = getattr(
                 importlib.import_module(module_name), class_name
             )
-            return factory(self, precision, chosen)
+            return factory(self, precision, chosen, **keywords)
         except MsinetError:
             raise
         except Exception as error:
@@ -248,6 +261,11 @@ class Device(abc.ABC):
         self.spec = spec
         self.precision = precision
         self.options = spec.check_options(options or {})
+
+    @property
+    def workers(self) -> Workers:
+        """The processes that train together; one, unless the device was opened to distribute."""
+        return Workers()
 
     @property
     @abc.abstractmethod
@@ -364,7 +382,8 @@ class Model(abc.ABC):
 
         Args:
             batches: One batch, or several whose gradients are accumulated; sizes may differ, and
-                each image weighs the same.
+                each image weighs the same. Of several workers each gives its own part, which may be
+                empty, and all get the same loss.
             learning_rate: Adam's.
 
         Returns:

@@ -19,7 +19,11 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=10,
-    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16")),
+    capabilities=Capabilities(
+        training=True,
+        precisions=("float32", "bfloat16"),
+        distribution=("mirrored", "multiworker"),
+    ),
 )
 
 

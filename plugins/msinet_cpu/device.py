@@ -21,12 +21,15 @@ class CpuDevice(TensorFlowDevice):
         precision: ``"float32"`` or ``"bfloat16"``, which pays on processors with AVX512-BF16 or
             AMX.
         options: A value for each of the spec's options; None for their defaults.
+        distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over TensorFlow's logical devices, or
+            ``"multiworker"``.
 
     Raises:
         DeviceUnavailableError: TensorFlow already computes on a GPU in this process.
         UsageError: This TensorFlow does not compute in that precision.
     """
 
+    kind = "CPU"
     synchronous = True
 
     def __init__(
@@ -34,9 +37,10 @@ class CpuDevice(TensorFlowDevice):
         spec: DeviceSpec,
         precision: str = "float32",
         options: Mapping[str, str] | None = None,
+        distribute: str = "none",
     ) -> None:
         _hide_gpus()  # the base class begins to compute
-        super().__init__(spec, precision, options)
+        super().__init__(spec, precision, options, distribute)
         _check_precision(precision)
 
     def make_layers(self, dtype: Any) -> CpuLayers:

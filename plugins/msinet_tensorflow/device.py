@@ -10,6 +10,8 @@ from msinet_core.graph import Graph, LayerBuilder
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
 from msinet_core.state import State
+from msinet_core.workers import Workers
+from msinet_tensorflow.distribution import Distribution, open_distribution
 from msinet_tensorflow.layers import Layers, Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tensorflow.versions import installed_wheels
@@ -22,7 +24,11 @@ class TensorFlowDevice(Device):
         spec: The light description it was opened from.
         precision: What convolutions compute in; weights, the loss and Adam are float32.
         options: A value for each of the spec's options; None for their defaults.
+        distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
     """
+
+    kind = "GPU"
+    """TensorFlow's name for the devices it computes on."""
 
     synchronous = False
     """Whether a step is done when TensorFlow returns from it."""
@@ -38,9 +44,23 @@ class TensorFlowDevice(Device):
         spec: DeviceSpec,
         precision: str = "float32",
         options: Mapping[str, str] | None = None,
+        distribute: str = "none",
     ) -> None:
         super().__init__(spec, precision, options)
+        self.distribution = self.make_distribution(distribute)
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
+
+    @property
+    def workers(self) -> Workers:
+        return self.distribution.workers
+
+    def make_distribution(self, distribute: str) -> Distribution:
+        """Return where steps run; called before anything is computed.
+
+        Args:
+            distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
+        """
+        return open_distribution(self.spec, distribute, self.kind)
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:

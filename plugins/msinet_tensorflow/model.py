@@ -78,11 +78,11 @@ class TensorFlowModel(Model):
 
     def predict(self, images: NDArray[np.float32]) -> Tensor:
         size = self._distribution.size(len(images))
-        return self._compiled_predict(self._place(images, size))[: len(images)]
+        return _first(self._compiled_predict(self._place(images, size)), len(images))
 
     def eval_step(self, batch: Batch) -> Tensor:
         size = self._distribution.size(len(batch.images))
-        return self._compiled_losses(*self._place_batch(batch, size))[: len(batch.images)]
+        return _first(self._compiled_losses(*self._place_batch(batch, size)), len(batch.images))
 
     def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         if self._optimizer is None:
@@ -273,3 +273,8 @@ class TensorFlowModel(Model):
             )
             for parameter in self._graph.parameters
         }
+
+
+def _first(rows: Tensor, count: int) -> Tensor:
+    """Cut off the padding, if there is any."""
+    return rows if rows.shape[0] == count else rows[:count]

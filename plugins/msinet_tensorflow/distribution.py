@@ -1,0 +1,248 @@
+"""Training on several devices or in several processes: what `tf.distribute` does for a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msinet_core.device import DeviceSpec
+from msinet_core.errors import MsinetError, UsageError
+from msinet_core.workers import Workers
+from msinet_tensorflow.layers import tf
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CLUSTER_VARIABLE = "TF_CONFIG"
+CLUSTER_EXAMPLE = (
+    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+"""What a step raises when another process is gone."""
+
+
+class Distribution:
+    """Where a model's steps run; this one runs them on one device, as they are.
+
+    Attributes:
+        workers: The processes that train together.
+        replicas: On how many devices this process computes.
+    """
+
+    workers = Workers()
+    replicas = 1
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Make the variables that are created inside exist on every device."""
+        return nullcontext()
+
+    def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
+        """Make a compiled function that runs a step on every device of this process.
+
+        Args:
+            step: Takes tensors of one replica; gives a tensor with a row for each image, a scalar
+                that is the same on every replica, or nothing.
+            jit_compile: Whether XLA compiles it.
+        """
+        return tf.function(step, autograph=False, jit_compile=jit_compile)
+
+    def total(self, values: Any) -> Any:
+        """Add up over all replicas of all workers, inside a step.
+
+        Args:
+            values: A structure of tensors.
+        """
+        return values
+
+    def size(self, count: int) -> int:
+        """Give the number of images for each replica, by the most that a worker has.
+
+        Args:
+            count: That number.
+        """
+        return -(-count // self.replicas)
+
+    def place(self, values: NDArray[Any], size: int) -> Any:
+        """Put rows on the devices of this process in their order, with rows of zeros at the end.
+
+        Args:
+            values: A row for each image.
+            size: Rows for each device.
+        """
+        return tf.constant(_padded(values, size))
+
+    def agree(self, counts: Sequence[int]) -> tuple[int, list[int]]:
+        """Give the number of images over all workers, and the size of each batch on a replica.
+
+        It is the same for each: workers whose shapes differ would trace different functions, and
+        wait for each other for ever.
+
+        Args:
+            counts: This worker's number of images in each batch.
+        """
+        table = np.zeros((self.workers.count, len(counts)))
+        table[self.workers.index] = counts
+        table = self.workers.sum(table)
+        return int(table.sum()), [self.size(int(most)) for most in table.max(axis=0)]
+
+
+class StrategyDistribution(Distribution):
+    """Runs steps by a strategy of `tf.distribute`, which holds a copy of every variable per device.
+
+    Args:
+        strategy: Mirrored, multi-worker or TPU.
+        workers: The processes that train together; None for this one alone.
+    """
+
+    def __init__(self, strategy: Any, workers: Workers | None = None) -> None:
+        self.strategy = strategy
+        self.workers = workers or Workers(replicas=strategy.num_replicas_in_sync)
+        self.replicas = strategy.num_replicas_in_sync // self.workers.count
+
+    def scope(self) -> AbstractContextManager[Any]:
+        scope: AbstractContextManager[Any] = self.strategy.scope()
+        return scope
+
+    def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
+        if jit_compile:
+            raise UsageError(
+                "XLA compiles steps for one device only. Switch it off, or use --distribute none."
+            )
+
+        def run(*arguments: Any) -> Any:
+            return self._merged(self.strategy.run(step, args=arguments))
+
+        return tf.function(run, autograph=False)
+
+    def _merged(self, results: Any) -> Any:
+        first, *others = self.strategy.experimental_local_results(results)
+        if first is None or first.shape.rank == 0:
+            return first
+        return tf.concat([first, *others], axis=0)
+
+    def total(self, values: Any) -> Any:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def place(self, values: NDArray[Any], size: int) -> Any:
+        parts = iter(np.split(_padded(values, size * self.replicas), self.replicas))
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(next(parts))
+        )
+
+
+class ClusterWorkers(Workers):
+    """The processes of a `tf.distribute.MultiWorkerMirroredStrategy`.
+
+    Args:
+        strategy: It.
+        index: This process's place.
+        count: How many there are.
+    """
+
+    def __init__(self, strategy: Any, index: int, count: int) -> None:
+        super().__init__(index, count, strategy.num_replicas_in_sync)
+        distribution = StrategyDistribution(strategy, Workers(index, count))
+        self._distribution = distribution
+        self._total = distribution.compiled(distribution.total, None)
+
+    def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        own = np.asarray(values, np.float64)[np.newaxis]  # the first replica's; zeros for others
+        with peers_watched():
+            total = self._total(self._distribution.place(own, 1))
+            return np.array(total.numpy()[0])
+
+
+@contextmanager
+def peers_watched() -> Iterator[None]:
+    """Turn what TensorFlow raises when a worker is gone into a message.
+
+    Raises:
+        MsinetError: A worker is gone.
+    """
+    try:
+        yield
+    except LOST as error:
+        raise MsinetError(
+            f"The workers lost each other ({type(error).__name__}): one of them has ended or "
+            "cannot be reached; its own terminal says why. The last checkpoint is whole. Start all "
+            "of them again with --resume."
+        ) from error
+
+
+def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribution:
+    """Make what a device trains on; before it computes anything, or processes cannot connect.
+
+    Args:
+        spec: The device.
+        distribute: ``"auto"``, ``"none"`` or one of the spec's.
+        kind: TensorFlow's name of the devices to use: ``"CPU"`` or ``"GPU"``.
+
+    Raises:
+        UsageError: There is nothing to distribute over.
+    """
+    if distribute == "auto":
+        distribute = _automatic(spec.capabilities.distribution, kind)
+    if distribute == "multiworker":
+        index, count = cluster()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        return StrategyDistribution(strategy, ClusterWorkers(strategy, index, count))
+    if distribute == "mirrored":
+        names = [device.name for device in tf.config.list_logical_devices(kind)]
+        if len(names) < 2:
+            raise UsageError(
+                f"--distribute mirrored needs more than one device of '{spec.name}'; TensorFlow "
+                f"has {len(names)}. Use --distribute none, or auto, which decides by their number."
+            )
+        return StrategyDistribution(tf.distribute.MirroredStrategy(names))
+    return Distribution()
+
+
+def _automatic(offered: Sequence[str], kind: str) -> str:
+    if "multiworker" in offered and os.environ.get(CLUSTER_VARIABLE) and cluster()[1] > 1:
+        return "multiworker"
+    if "mirrored" in offered and len(tf.config.list_logical_devices(kind)) > 1:
+        return "mirrored"
+    return "none"
+
+
+def cluster() -> tuple[int, int]:
+    """Read this process's place among the workers, and their number, from ``TF_CONFIG``.
+
+    Raises:
+        UsageError: The variable is missing, or names no such worker.
+
+    Source: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config
+    """
+    text = os.environ.get(CLUSTER_VARIABLE, "")
+    try:
+        document = json.loads(text)
+        named = document["cluster"]
+        chiefs, workers = len(named.get("chief", ())), len(named.get("worker", ()))
+        kind, index = document["task"]["type"], int(document["task"]["index"])
+        if kind not in ("chief", "worker") or not 0 <= index < len(named[kind]):
+            raise ValueError(f"there is no {kind} {index} to train in it")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = f"cannot be read ({error!s})" if text else "is not set"
+        raise UsageError(
+            f"--distribute multiworker needs the environment variable {CLUSTER_VARIABLE}, which "
+            f"{told}. It names every worker, and which of them this one is: {CLUSTER_EXAMPLE}"
+        ) from error
+    return index + (chiefs if kind == "worker" else 0), chiefs + workers
+
+
+def _padded(values: NDArray[Any], rows: int) -> NDArray[Any]:
+    missing = rows - len(values)
+    if not missing:
+        return values
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
