@@ -88,8 +88,8 @@ def _kernel_table() -> Finding:
     detail = (
         f"{count} kernels that tensorflow-metal {TABLE_METAL} and TensorFlow {TABLE_TENSORFLOW} "
         f"register on Apple silicon. Steps are traced here with {traced}; on a Mac "
-        f"{METAL_TENSORFLOW} traces them. They are audited as traced: what TensorFlow rewrites before "
-        "it runs them is not seen."
+        f"{METAL_TENSORFLOW} traces them. They are audited as traced: what TensorFlow rewrites "
+        "before it runs them is not seen."
     )
     return Finding("kernel table", "ok", detail)
 

@@ -270,11 +270,7 @@ M3_ULTRA = Hardware("Apple M3 Ultra GPU", cores=80, memory=512 * 2**30)
 def test_metal_on_a_mac_with_a_good_pair(mac: dict[str, str]) -> None:
     mac |= {"tensorflow": "2.19.1", "tensorflow-metal": "1.2.0"}
     assert metal_probe.probe() == Probe(
-        Availability.NOT_HERE,
-        NOT_YET % "metal",
-        "Use --device cpu.",
-        "2.19.1",
-        (M3_ULTRA,),
+        Availability.INSTALLED, framework_version="2.19.1", hardware=(M3_ULTRA,)
     )
 
 
@@ -291,17 +287,18 @@ def test_metal_on_a_mac_with_a_bad_pair(mac: dict[str, str]) -> None:
 def test_metal_on_a_mac_without_packages(mac: dict[str, str]) -> None:
     probe = metal_probe.probe()
     assert probe.reason == (
-        f"{NOT_YET % 'metal'} Besides, tensorflow is not installed (needs <2.20,>=2.18). "
+        "tensorflow is not installed (needs <2.20,>=2.18). "
         "tensorflow-metal is not installed (needs ==1.2.*)."
     )
+    assert probe.cure == 'pip install "msinet[metal]"'
     assert probe.framework_version is None
 
 
 def test_metal_with_python_3_13(mac: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "darwin", "arm64", python=(3, 13))
     mac["tensorflow"] = "2.21.0"
-    assert metal_probe.probe().reason.endswith(
-        "Besides, tensorflow-metal has no wheel for Python 3.13.4 (needs 3.12 or older)."
+    assert metal_probe.probe().reason == (
+        "tensorflow-metal has no wheel for Python 3.13.4 (needs 3.12 or older)."
     )
 
 
