@@ -97,21 +97,6 @@ class MetalModel(TensorFlowModel):
 
         return super()._compiled(placed)
 
-    def concrete_steps(self, shape: tuple[int, int, int, int]) -> Mapping[str, Any]:
-        """Trace the steps, and the two parts of one whose gradients are accumulated.
-
-        Args:
-            shape: The images' ``(N, H, W, C)``.
-        """
-        steps = dict(super().concrete_steps(shape))
-        if self._optimizer is not None:
-            self._clear()  # makes the sums, which must be there before a step is traced
-            batch = [tf.TensorSpec(each.shape, each.dtype) for each in steps["train"].inputs[:3]]
-            rate = tf.TensorSpec((), tf.float32)
-            steps["accumulate"] = self._compiled_accumulate.get_concrete_function(*batch)
-            steps["finish"] = self._compiled_finish.get_concrete_function(rate)
-        return steps
-
 
 def _check_mac(spec: DeviceSpec, precision: str) -> None:
     probe = spec.probe()

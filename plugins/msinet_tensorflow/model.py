@@ -124,7 +124,8 @@ class TensorFlowModel(Model):
             shape: The images' ``(N, H, W, C)``.
 
         Returns:
-            A concrete function for each of ``"predict"``, ``"evaluate"`` and ``"train"``.
+            A concrete function for each of ``"predict"``, ``"evaluate"``, ``"train"``, and
+            ``"accumulate"`` and ``"finish"``, the parts of a step over several batches.
         """
         images = tf.TensorSpec(shape, tf.float32)
         maps = tf.TensorSpec(self._graph.shapes(shape)[self._graph.output.name], tf.float32)
@@ -134,6 +135,11 @@ class TensorFlowModel(Model):
             steps["evaluate"] = self._compiled_losses.get_concrete_function(images, maps)
         if self._optimizer is not None:
             steps["train"] = self._compiled_train.get_concrete_function(images, maps, weights, rate)
+            self._clear()  # makes the sums, which must be there before a step is traced
+            steps["accumulate"] = self._compiled_accumulate.get_concrete_function(
+                images, maps, weights
+            )
+            steps["finish"] = self._compiled_finish.get_concrete_function(rate)
         return steps
 
     # The parts below run while a step is traced; their arguments are symbolic tensors.
