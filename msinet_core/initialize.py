@@ -11,9 +11,11 @@ import numpy as np
 
 from msinet_core.checkpoint import keras_vgg16, read_weights
 from msinet_core.checkpoint.formats import find_format
+from msinet_core.downloads.weights import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError
 from msinet_core.network import msinet
 from msinet_core.ops import Conv2D
+from msinet_core.progress import Progress
 from msinet_core.state import State
 
 if TYPE_CHECKING:
@@ -66,24 +68,29 @@ def random_state(graph: Graph, seed: int) -> State:
     return State(weights)
 
 
-def initial_state(graph: Graph, init: str, seed: int) -> tuple[State, str]:
+def initial_state(
+    graph: Graph, init: str, seed: int, progress: Progress | None = None
+) -> tuple[State, str]:
     """Give the weights that training starts from, and a sentence about where they come from.
 
     Args:
         graph: The network.
-        init: ``"vgg16"``: the encoder from Keras' VGG16, the rest random; ``"random"``: all random;
-            ``"auto"``: VGG16 where its file is on this machine and fits, else random; otherwise a
-            file in any format that `read_weights` takes, or VGG16 weights.
+        init: ``"vgg16"``: the encoder from Keras' VGG16, which is downloaded unless it is here,
+            the rest random; ``"random"``: all random; ``"auto"``: VGG16 where its file is on this
+            machine and fits, else random, and never a download; otherwise a file in any format
+            that `read_weights` takes, or VGG16 weights.
         seed: For what is random.
+        progress: Shows the download.
 
     Raises:
         CheckpointError: The file is not there, damaged, or does not fit the network.
+        MsinetError: VGG16 cannot be downloaded; says where to put it by hand.
         UsageError: The seed is below 0.
     """
     if init == "random":
         return random_state(graph, seed), f"All layers start from random weights, seed {seed}."
     if init in ("auto", "vgg16"):
-        return _from_cache(graph, seed, required=init == "vgg16")
+        return _from_cache(graph, seed, progress, required=init == "vgg16")
     path = Path(init)
     try:
         encoder_only = find_format(path).encoder_only
@@ -99,18 +106,17 @@ def initial_state(graph: Graph, init: str, seed: int) -> tuple[State, str]:
     return weights, f"All layers start from the weights in {path}."
 
 
-def _from_cache(graph: Graph, seed: int, *, required: bool) -> tuple[State, str]:
+def _from_cache(
+    graph: Graph, seed: int, progress: Progress | None, *, required: bool
+) -> tuple[State, str]:
     path = keras_vgg16.find()
     if path is None and required:
-        folders = " or ".join(str(folder) for folder in keras_vgg16.folders())
-        raise CheckpointError(
-            f"The VGG16 weights are not on this machine: there is no {keras_vgg16.FILE_NAME} in "
-            f"{folders}. {keras_vgg16.how_to_get()}, or start with --init random."
-        )
+        _check_encoder(graph, keras_vgg16.FILE_NAME)
+        path = fetch_vgg16(progress)
     if path is None:
         reason = (
-            "since no VGG16 weights are on this machine; a trained encoder learns faster. "
-            f"{keras_vgg16.how_to_get()}"
+            "since no VGG16 weights are on this machine. A trained encoder learns faster: --init "
+            f"vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
         )
     elif not required and _encoder(graph) != _encoder(msinet()):
         reason = "since VGG16 weights fit only a network with the published encoder, width 1"
@@ -122,12 +128,7 @@ def _from_cache(graph: Graph, seed: int, *, required: bool) -> tuple[State, str]
 
 
 def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
-    encoder = _encoder(graph)
-    if encoder is None or encoder != _encoder(msinet()):
-        raise CheckpointError(
-            f"{path} holds VGG16 weights, which fit only a network with the published encoder, "
-            f"width 1. Use --init random, or a checkpoint of this network."
-        )
+    encoder = _check_encoder(graph, path)
     with keras_vgg16.open_archive(path) as archive:
         trained: Tensors = archive.read_state(encoder).weights
     weights = {**random_state(graph, seed).weights, **trained}
@@ -135,6 +136,17 @@ def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
         f"The encoder starts from the VGG16 weights in {path}, the other layers from random "
         f"weights, seed {seed}."
     )
+
+
+def _check_encoder(graph: Graph, path: Path | str) -> Graph:
+    """Return the network's encoder if VGG16 fits it."""
+    encoder = _encoder(graph)
+    if encoder is None or encoder != _encoder(msinet()):
+        raise CheckpointError(
+            f"{path} holds VGG16 weights, which fit only a network with the published encoder, "
+            f"width 1. Use --init random, or a checkpoint of this network."
+        )
+    return encoder
 
 
 def _encoder(graph: Graph) -> Graph | None:

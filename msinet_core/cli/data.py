@@ -27,7 +27,7 @@ def _data_root_option(command: Any) -> Any:
 
 @click.group()
 def data() -> None:
-    """List, check and make data sets."""
+    """List, download, check and make data sets."""
 
 
 @data.command("list")
@@ -61,6 +61,35 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     _print_table(rows, data_root)
+
+
+@data.command()
+@click.argument("name")
+@_data_root_option
+@click.option("--keep", is_flag=True, help="Keep the archives after unpacking.")
+def fetch(name: str, data_root: Path | None, keep: bool) -> None:
+    """Download a data set that has a name, and put it where train and evaluate look for it.
+
+    A broken download goes on where it broke off when the command is given again. The data sets
+    belong to their authors, whose terms hold.
+
+    Example: msinet-run data fetch mit1003 --data-root datasets
+    """
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.data.fetch import fetch_dataset
+
+    fetched = fetch_dataset(name, data_root, keep=keep, progress=make_progress())
+    root = f" --data-root {data_root}" if data_root else ""
+    if fetched.is_new:
+        click.echo(f"{name} is in {fetched.folder}: {fetched.images:,} images with maps.")
+    else:
+        click.echo(
+            f"{fetched.folder} is there already; nothing was downloaded. To look at every file in "
+            f"it: msinet-run data check {name}{root}"
+        )
+    for archive in fetched.archives:
+        click.echo(f"Kept: {archive}")
+    click.echo(f"Train on it with: msinet-run train --data {name}{root}")
 
 
 @data.command()
@@ -175,8 +204,9 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
                 text = f"{row['title']}, {source['what']}: {source['address']}"
                 click.echo(text)
     click.echo(
-        f"Those that are not here belong in {data_root or 'data'}/NAME; any folder with stimuli/ "
-        f"and saliency/ is a data set too: give its path."
+        f"Those that are not here belong in {data_root or 'data'}/NAME, where msinet-run data "
+        f"fetch NAME puts them; any folder with stimuli/ and saliency/ is a data set too: give "
+        f"its path."
     )
 
 

@@ -160,10 +160,23 @@ def _not_found(name: str, root: Path | None) -> UsageError | DataError:
         )
     if Path(name).exists():
         return UsageError(f"{name} is a file; --data takes a name or a folder.\n{LAYOUT}")
+    return UsageError(
+        f"There is no data set and no folder '{name}', nor {expected}.{_known_names(name)}; any "
+        f"folder with stimuli/ and saliency/ will do."
+    )
+
+
+def unknown_name(name: str) -> UsageError:
+    """Say which data sets have names, to somebody who typed another one.
+
+    Args:
+        name: What was typed.
+    """
+    return UsageError(f"There is no data set '{name}'.{_known_names(name)}.")
+
+
+def _known_names(name: str) -> str:
     names = [DEMO, *PUBLISHED]
     close = difflib.get_close_matches(name, names, 1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return UsageError(
-        f"There is no data set and no folder '{name}', nor {expected}.{hint} "
-        f"Data sets by name: {', '.join(names)}; any folder with stimuli/ and saliency/ will do."
-    )
+    return f"{hint} Data sets by name: {', '.join(names)}"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
-from msinet_core.errors import CheckpointError, UsageError
+from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.graph import Graph, GraphBuilder
 from msinet_core.initialize import initial_state, random_state
 from msinet_core.network import msinet
@@ -102,12 +102,43 @@ def test_auto_without_vgg16_is_random_and_says_how_to_get_it() -> None:
     assert keras_vgg16.ADDRESS in sentence
 
 
-def test_vgg16_that_is_not_here_says_where_to_put_it(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError) as error:
+def test_vgg16_that_cannot_be_downloaded_says_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras_vgg16, "ADDRESS", "ftp://example.invalid/vgg16.h5")
+    with pytest.raises(MsinetError, match="is refused") as error:
         initial_state(msinet(), "vgg16", 5)
     place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
     assert keras_vgg16.ADDRESS in str(error.value)
     assert f"put it at {place}" in str(error.value)
+
+
+def test_vgg16_is_downloaded_into_the_cache_only_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
+    asked: list[str] = []
+
+    def download(url: str, target: Path, **options: object) -> Path:
+        asked.append(url)
+        assert options["checksum"] == "md5:6d6bbae143d832006294945121d1f1fc"
+        target.parent.mkdir(parents=True)
+        write_vgg16(target)
+        return target
+
+    monkeypatch.setattr("msinet_core.downloads.weights.download", download)
+    _, sentence = initial_state(msinet(), "auto", 5)
+    assert "--init vgg16 downloads it" in sentence
+    assert asked == []
+    for _ in range(2):
+        _, sentence = initial_state(msinet(), "vgg16", 5)
+        assert f"VGG16 weights in {place}" in sentence
+    assert asked == [keras_vgg16.ADDRESS]
+
+
+def test_vgg16_is_not_downloaded_for_a_network_that_it_does_not_fit() -> None:
+    with pytest.raises(CheckpointError, match="fit only a network with the published encoder"):
+        initial_state(GRAPH, "vgg16", 5)
 
 
 def write_vgg16(path: Path) -> None:
