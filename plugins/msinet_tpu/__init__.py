@@ -20,6 +20,7 @@ SPEC = DeviceSpec(
     requires=REQUIRES,
     priority=400,
     capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
+    doctor="msinet_tpu.doctor:examine",
 )
 
 

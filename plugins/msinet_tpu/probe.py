@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msinet_core.device import Hardware, Probe
 from msinet_core.probing import pci_devices
-from msinet_tensorflow.probe import hardware_missing, tensorflow_probe, without_compute_part
+from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
 
 REQUIRES = ("tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",)
 """What ``pip install "msinet[tpu]"`` brings."""
@@ -51,7 +51,7 @@ def probe() -> Probe:
             f"{', '.join(ENVIRONMENT)} is set).",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
-    return without_compute_part("tpu", tensorflow_probe(REQUIRES, INSTALL, hardware))
+    return tensorflow_probe(REQUIRES, INSTALL, hardware)
 
 
 def tpu_chips() -> Iterator[Hardware]:

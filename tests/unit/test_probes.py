@@ -457,19 +457,18 @@ def tpu_vm(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
 def test_tpu_on_a_tpu_vm(tpu_vm: dict[str, str]) -> None:
     tpu_vm["tensorflow-tpu"] = "2.20.0"
     assert tpu_probe.probe() == Probe(
-        Availability.NOT_HERE,
-        NOT_YET % "tpu",
-        "Use --device cpu.",
-        "2.20.0",
-        (Hardware("4 x TPU v5e"),),
+        Availability.INSTALLED,
+        framework_version="2.20.0",
+        hardware=(Hardware("4 x TPU v5e"),),
     )
 
 
 def test_tpu_on_a_tpu_vm_without_packages(tpu_vm: dict[str, str]) -> None:
     tpu_vm["tensorflow-cpu"] = "2.21.0"
-    assert tpu_probe.probe().reason.endswith(
-        "Besides, tensorflow-tpu is not installed (needs >=2.18)."
-    )
+    probe = tpu_probe.probe()
+    assert not probe.ready
+    assert probe.reason == "tensorflow-tpu is not installed (needs >=2.18)."
+    assert probe.cure == 'pip install "msinet[tpu]"'
 
 
 def test_tpu_named_in_the_environment(

@@ -1,0 +1,181 @@
+"""Compile a step for a TPU that is not here: jax and libtpu, in a process of their own.
+
+``python -m msinet_tpu.ahead_of_time TOPOLOGY FILE`` reads the step as serialized HLO and prints one
+JSON document. TensorFlow is not imported: libtpu and some builds of it abort one another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",  # nothing is executed, and no TPU is looked for
+    "TPU_SKIP_MDS_QUERY": "1",  # nor is Google's metadata server, which would take minutes
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a lock file keeps libtpu from a chip, which nobody uses
+}
+
+TOO_LARGE = (2**20, 2**18)
+"""The shape of a float32 array, one tebibyte, that no chip holds."""
+
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_AMOUNT = r"([\d.]+)([KMGT])"
+_SHORTAGES = (
+    rf"\({_AMOUNT}\) exceeds available HBM \({_AMOUNT}\)",
+    rf"Used {_AMOUNT} of {_AMOUNT} hbm",
+)
+"""How libtpu says what is needed and what is there; newer releases first."""
+
+
+def shortage(message: str) -> tuple[int, int] | None:
+    """Read the bytes needed and the bytes there from libtpu's message; None if it is another.
+
+    Args:
+        message: Of the error that compiling raised.
+    """
+    for pattern in _SHORTAGES:
+        if found := re.search(pattern, message):
+            needed, needed_unit, there, there_unit = found.groups()
+            return (
+                round(float(needed) * UNITS[needed_unit]),
+                round(float(there) * UNITS[there_unit]),
+            )
+    return None
+
+
+def compile_step(topology: str, path: Path) -> dict[str, Any]:
+    """Compile for one chip of a topology and return what the compiler says.
+
+    Args:
+        topology: For example ``"v5e:1x1"``.
+        path: Serialized HLO.
+    """
+    import jax
+    from jax.errors import JaxRuntimeError
+    from jax.experimental.topologies import get_topology_desc
+
+    try:
+        devices = get_topology_desc(platform="tpu", topology_name=topology).devices
+    except JaxRuntimeError as error:
+        return {"unknown_topology": str(error)}
+    chip = jax.sharding.SingleDeviceSharding(devices[0])
+    answer = {"chip": devices[0].device_kind, "chips": len(devices), "memory": _capacity(chip)}
+    lowered = _lowered(path.read_bytes(), chip)
+    started = time.monotonic()
+    try:
+        compiled = lowered.compile()
+    except JaxRuntimeError as error:
+        found = shortage(str(error))
+        return answer | ({"shortage": found[0]} if found else {"refused": str(error)})
+    sizes = compiled.memory_analysis()
+    cost = compiled.cost_analysis()
+    return answer | {
+        "seconds": time.monotonic() - started,
+        "flops": cost["flops"],
+        "bytes_accessed": cost["bytes accessed"],
+        "arguments": sizes.argument_size_in_bytes,
+        "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
+        "temporaries": sizes.temp_size_in_bytes,
+        "program": sizes.generated_code_size_in_bytes,
+    }
+
+
+def _capacity(chip: Any) -> int | None:
+    """Learn a chip's memory from the compiler, by asking for more than it has."""
+    import jax
+    import numpy as np
+
+    array = jax.ShapeDtypeStruct(TOO_LARGE, np.float32, sharding=chip)
+    try:
+        jax.jit(lambda values: values + 1).lower(array).compile()
+    except jax.errors.JaxRuntimeError as error:
+        found = shortage(str(error))
+        return found[1] if found else None
+    return None
+
+
+def _lowered(hlo: bytes, chip: Any) -> Any:
+    """Wrap a program in a jax function: its inputs stay arguments, updated in place as it says."""
+    import jax
+    from jax.extend.core import Primitive
+    from jax.extend.mlir import hlo_to_stablehlo, ir
+    from jax.extend.mlir.dialects import func
+    from jax.interpreters import mlir
+
+    program = hlo_to_stablehlo(hlo)
+    with mlir.make_ir_context():
+        module = ir.Module.parse(program)
+        function_type = _function_type(module, ir)
+        arguments = _arrays(function_type.inputs, ir, chip)
+        results = _arrays(function_type.results, ir, chip)
+        updated = _updated(module)
+
+    def lower(context: Any, *values: Any) -> Any:
+        step = ir.Module.parse(program)
+        _drop_copies(step)
+        types = list(_function_type(step, ir).results)
+        module = context.module_context
+        name = mlir.merge_mlir_modules(module.module, "step", step, dst_symtab=module.symbol_table)
+        return func.CallOp(types, ir.FlatSymbolRefAttr.get(name), values).results
+
+    step = Primitive("step")
+    step.multiple_results = True
+    step.def_abstract_eval(
+        lambda *_: [jax.core.ShapedArray(array.shape, array.dtype) for array in results]
+    )
+    mlir.register_lowering(step, lower)
+    return jax.jit(lambda *values: step.bind(*values), donate_argnums=updated).lower(*arguments)
+
+
+def _function_type(module: Any, ir: Any) -> Any:
+    for function in module.body.operations:
+        if ir.StringAttr(function.attributes["sym_name"]).value == "main":
+            return ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
+    raise ValueError("The program has no function 'main'.")
+
+
+def _arrays(types: Sequence[Any], ir: Any, chip: Any) -> list[Any]:
+    import jax
+
+    dtypes = {"f32": "float32", "bf16": "bfloat16", "i32": "int32", "i64": "int64", "i1": "bool"}
+    tensors = [ir.RankedTensorType(kind) for kind in types]
+    return [
+        jax.ShapeDtypeStruct(tensor.shape, dtypes[str(tensor.element_type)], sharding=chip)
+        for tensor in tensors
+    ]
+
+
+def _updated(module: Any) -> tuple[int, ...]:
+    """List the arguments that results are written over: weights and moments."""
+    alias = str(module.operation.attributes["mhlo.input_output_alias"])
+    return tuple(sorted({int(number) for number in re.findall(r"parameter_number = (\d+)", alias)}))
+
+
+def _drop_copies(module: Any) -> None:
+    """Take out what TensorFlow writes around returned values and StableHLO does not have."""
+    for function in module.body.operations:
+        for operation in list(function.regions[0].blocks[0].operations):
+            if operation.operation.name == "mhlo.copy":
+                operation.results[0].replace_all_uses_with(operation.operands[0])
+                operation.operation.erase()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compile and print the answer.
+
+    Args:
+        arguments: The topology, and the path of the HLO.
+    """
+    os.environ |= ENVIRONMENT
+    topology, path = arguments
+    print(json.dumps(compile_step(topology, Path(path))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

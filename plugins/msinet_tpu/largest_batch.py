@@ -1,0 +1,57 @@
+"""Find the largest batch that fits, with few trials, as each takes minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+STEP = 8
+"""Above this, batches are multiples of it: a TPU computes in rows of eight.
+
+Source: https://cloud.google.com/tpu/docs/performance-guide, "Tiling".
+"""
+
+Trials = Mapping[int, tuple[bool, int | None]]
+"""For each batch size: whether it fits, and the bytes that it needs where they are known."""
+
+
+def next_batch(trials: Trials, memory: int | None) -> int | None:
+    """Choose the batch size to try next; None when the largest is known.
+
+    It goes where a straight line through two trials, or through one and nothing, meets the memory.
+
+    Args:
+        trials: At least one.
+        memory: The bytes that are there, where they are known.
+    """
+    low = max((batch for batch, (fits, _) in trials.items() if fits), default=0)
+    high = min((batch for batch, (fits, _) in trials.items() if not fits), default=None)
+    if high is not None and _next(low) >= high:
+        return None
+    smallest, largest = _next(low), None if high is None else _previous(high)
+    guess = _meeting(trials, memory) if memory else None
+    if guess is None:
+        guess = 2 * low if high is None else (low + high) / 2
+    wanted = max(smallest, _rounded(int(guess)))
+    return wanted if largest is None else min(wanted, largest)
+
+
+def _meeting(trials: Trials, memory: int) -> float | None:
+    """Return where the line through the two trials nearest to the memory meets it."""
+    known = [(batch, needed) for batch, (_, needed) in trials.items() if needed]
+    known = sorted(known, key=lambda trial: abs(trial[1] - memory))[:2]
+    (batch, needed), (other, other_needed) = (*known, (0, 0), (0, 0))[:2]
+    if needed == other_needed:
+        return None
+    return batch + (memory - needed) * (batch - other) / (needed - other_needed)
+
+
+def _rounded(batch: int) -> int:
+    return batch if batch < STEP else batch // STEP * STEP
+
+
+def _next(batch: int) -> int:
+    return batch + 1 if batch < STEP else (batch // STEP + 1) * STEP
+
+
+def _previous(batch: int) -> int:
+    return batch - 1 if batch <= STEP else (batch - 1) // STEP * STEP
