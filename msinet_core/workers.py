@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msinet_core.errors import UsageError
@@ -65,3 +66,34 @@ def check_distribution(device: str, offered: Sequence[str], distribute: str) -> 
             f"Use --distribute {' or '.join(('none', *offered))}."
         )
     return distribute
+
+
+def check_agreement(workers: Workers, facts: Mapping[str, object]) -> None:
+    """Refuse to train when the workers were not started for the same run.
+
+    Args:
+        workers: All of them call this.
+        facts: What has to be the same everywhere, by what people call it.
+
+    Raises:
+        UsageError: Something differs; raised by every worker.
+    """
+    import numpy as np
+
+    table = np.zeros((workers.count, len(facts)))
+    table[workers.index] = [_number(fact) for fact in facts.values()]
+    table = workers.sum(table)
+    differ = [
+        name for name, column in zip(facts, table.T, strict=True) if len(set(column.tolist())) > 1
+    ]
+    if differ:
+        raise UsageError(
+            f"The workers were not started for the same run: they differ in {', '.join(differ)}. "
+            "Start all of them with the same options, and with --run in a folder that all of them "
+            "see, so that they resume from the chief's checkpoint."
+        )
+
+
+def _number(fact: object) -> int:
+    """Stand for a fact by a number that float64 holds exactly, whatever it is added to."""
+    return int.from_bytes(hashlib.sha256(repr(fact).encode()).digest()[:4], "big")

@@ -15,6 +15,7 @@ from msinet_core.cli.options import (
     precision_option,
     select_device,
 )
+from msinet_core.workers import DISTRIBUTIONS
 
 
 @click.command()
@@ -69,6 +70,14 @@ from msinet_core.cli.options import (
 )
 @click.option(
     "--workers", type=int, help="Threads that read images. [default: by the number of cores]"
+)
+@click.option(
+    "--distribute",
+    type=click.Choice(DISTRIBUTIONS),
+    default="auto",
+    show_default=True,
+    help="Spread each batch over the device's several units (mirrored), or over the processes that "
+    "TF_CONFIG names (multiworker). auto: multiworker, else mirrored, where there are several.",
 )
 @device_option
 def train(run_dir: Path | None, resume: bool, **options: Any) -> None:

@@ -34,9 +34,11 @@ class BatchPipeline:
         shuffle: Whether each epoch has an order of its own, or all have that of `samples`.
         workers: Threads that read; None for one a core, at most 4.
         prefetch: Batches that are read ahead of the one in use; this bounds the memory.
+        shard: This worker's index and the number of workers. Each reads its own part of every
+            batch; together, in their order, the parts are the batch that one worker would read.
 
     Raises:
-        UsageError: A number is too small.
+        UsageError: A number is too small, or there is no such shard.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BatchPipeline:
         shuffle: bool = False,
         workers: int | None = None,
         prefetch: int = PREFETCH,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
         for name, value, least in (
@@ -59,6 +62,8 @@ class BatchPipeline:
         ):
             if value < least:
                 raise UsageError(f"The {name} must be at least {least}. Received: {value}")
+        if not 0 <= shard[0] < shard[1]:
+            raise UsageError(f"There is no shard {shard[0]} of {shard[1]}; they count from 0.")
         self._samples = samples
         self._image_size = image_size
         self._batch_size = batch_size
@@ -66,6 +71,7 @@ class BatchPipeline:
         self._shuffle = shuffle
         self._workers = workers
         self._prefetch = prefetch
+        self._shard = shard
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -73,8 +79,20 @@ class BatchPipeline:
 
     @property
     def image_count(self) -> int:
-        """The number of images in an epoch."""
+        """The number of images in an epoch, over all workers."""
         return len(self._samples)
+
+    def images_in(self, first: int, count: int) -> int:
+        """Give the number of images in some batches, over all workers.
+
+        Args:
+            first: The first batch's place in an epoch.
+            count: The number of batches.
+        """
+        before, after = (
+            min(batch * self._batch_size, self.image_count) for batch in (first, first + count)
+        )
+        return after - before
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Give the places of the samples in the order of an epoch.
@@ -98,14 +116,14 @@ class BatchPipeline:
 
         Yields:
             Images ``(N, *image_size, 3)`` in 0..255 and maps ``(N, *image_size, 1)`` in 0..1,
-            float32, contiguous.
+            float32, contiguous; none (N = 0) where a batch has fewer images than there are workers.
 
         Raises:
             DataError: A file cannot be used; raised in the place of the batch that it is in.
         """
         order = self.order(epoch)
         first = range(start * self._batch_size, len(order), self._batch_size)
-        waiting = iter([order[place : place + self._batch_size] for place in first])
+        waiting = iter([self._part(order[place : place + self._batch_size]) for place in first])
         ahead: deque[_Pending] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="msinet-data")
         try:
@@ -117,6 +135,10 @@ class BatchPipeline:
                 yield ahead.popleft().finish()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _part(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        index, count = self._shard
+        return places[len(places) * index // count : len(places) * (index + 1) // count]
 
     def _begin(self, pool: ThreadPoolExecutor, places: NDArray[np.int64]) -> _Pending:
         count = len(places)

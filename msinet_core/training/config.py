@@ -15,7 +15,7 @@ from msinet_core.network import check_image_size, msinet
 from msinet_core.ops import Coordinates, Size
 
 FREE_ON_RESUME = frozenset(
-    {"device", "device_options", "precision", "data_root", "epochs", "workers"}
+    {"device", "device_options", "precision", "data_root", "epochs", "workers", "distribute"}
 )
 """Settings that a resumed run may change: where it runs and how long, not what it computes."""
 
@@ -31,7 +31,7 @@ class TrainConfig:
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         init: ``"auto"``, ``"vgg16"``, ``"random"`` or a checkpoint's path.
         epochs: Passes over the training images.
-        batch_size: Images in one batch.
+        batch_size: Images in one batch, over all devices and workers.
         accumulate: Batches in one optimizer step.
         learning_rate: Adam's.
         image_size: Height and width in pixels; None for the data set's own.
@@ -43,6 +43,7 @@ class TrainConfig:
         resize: Resize coordinates; None for the checkpoint's in `init`, else asymmetric.
         workers: Threads that read images; None for a choice by the number of cores.
         device_options: The device's own options, by name.
+        distribute: ``"auto"``, ``"none"``, ``"mirrored"`` or ``"multiworker"``.
     """
 
     data: str
@@ -63,6 +64,7 @@ class TrainConfig:
     resize: Coordinates | None = None
     workers: int | None = None
     device_options: Mapping[str, str] = field(default_factory=dict)
+    distribute: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "limit_train", "limit_valid", "workers"):

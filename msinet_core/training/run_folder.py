@@ -23,9 +23,11 @@ class RunFolder:
 
     Args:
         path: The folder; made when something is written.
+        writes: Whether this process writes; of several workers only the chief does.
     """
 
     path: Path
+    writes: bool = True
 
     @property
     def config(self) -> Path:
@@ -84,7 +86,8 @@ class RunFolder:
         Args:
             rows: With the keys ``HISTORY_FIELDS``.
         """
-        write_text(self.history, _table(HISTORY_FIELDS, rows))
+        if self.writes:
+            write_text(self.history, _table(HISTORY_FIELDS, rows))
 
     def keep_steps(self, last: int) -> None:
         """Drop the steps that came after the checkpoint a run resumes from.
@@ -92,6 +95,8 @@ class RunFolder:
         Args:
             last: The last step to keep; 0 begins the table anew.
         """
+        if not self.writes:
+            return
         rows: list[dict[str, str]] = []
         if last and self.steps.exists():
             with self.steps.open(newline="", encoding="utf-8") as stream:
@@ -107,6 +112,8 @@ class RunFolder:
         self._append(self.steps, _table(STEP_FIELDS, [row], header=False))
 
     def _append(self, path: Path, text: str) -> None:
+        if not self.writes:
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8", newline="") as stream:

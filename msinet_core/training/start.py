@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from msinet_core.progress import Progress
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
+from msinet_core.workers import Workers, check_agreement, check_distribution
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -62,6 +63,7 @@ def train(
         )
     spec.check_precision(config.precision)
     spec.check_options(config.device_options)
+    check_distribution(spec.name, spec.capabilities.distribution, config.distribute)
     dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
     found = load_checkpoint(run.latest) if resume and run.latest.exists() else None
     graph, state, origin = _begin(config, found)
@@ -69,12 +71,17 @@ def train(
     check_image_size(graph, image_size)
     digest = _digest(dataset)
     position = _position(found, digest, dataset)
-    step = state.optimizer.step if state.optimizer else 0
+    step = _step(found)
 
-    device = spec.open(config.precision, config.device_options)
-    model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
+    device = spec.open(config.precision, config.device_options, config.distribute)
+    workers = device.workers
     settings = replace(config, device=spec.name, image_size=image_size)
-    settings.write(run.config)
+    check_agreement(workers, _facts(settings, graph, digest, position))
+    model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
+    if workers.chief:
+        settings.write(run.config)
+    else:
+        run, progress = replace(run, writes=False), Progress()
     run.keep_steps(step)
     run.write_history(position.history)
     _announce(progress, run, settings, device, graph, dataset, origin)
@@ -83,14 +90,15 @@ def train(
             model,
             graph,
             settings,
-            train=_pipeline(dataset.train, settings, shuffle=settings.shuffle),
-            valid=_pipeline(dataset.valid, settings, shuffle=False),
+            train=_pipeline(dataset.train, settings, workers, shuffle=settings.shuffle),
+            valid=_pipeline(dataset.valid, settings, workers, shuffle=False),
             run=run,
             position=position,
             step=step,
             metadata=_metadata(settings, device, digest),
             interrupt=flag,
             progress=progress,
+            workers=workers,
         )
         return trainer.fit()
 
@@ -140,7 +148,29 @@ def _position(found: Checkpoint | None, digest: dict[str, Any], dataset: Dataset
     return Position(**found.training["position"])
 
 
-def _pipeline(samples: Sequence[Sample], config: TrainConfig, *, shuffle: bool) -> BatchPipeline:
+def _step(found: Checkpoint | None) -> int:
+    """Return how many steps a run has made; Adam counts fewer where float16 skipped some."""
+    if found is None or found.state.optimizer is None:
+        return 0
+    return int(found.metadata.get("step", found.state.optimizer.step))
+
+
+def _facts(
+    config: TrainConfig, graph: Graph, digest: dict[str, Any], position: Position
+) -> dict[str, object]:
+    """Say what every worker of a run must have in common."""
+    order = (config.batch_size, config.accumulate, config.seed, config.shuffle)
+    return {
+        "settings": (*order, config.epochs, config.learning_rate, config.image_size),
+        "the network": graph.fingerprint,
+        "images": digest,
+        "the checkpoint to resume from": (position.epoch, position.batch, position.loss_sum),
+    }
+
+
+def _pipeline(
+    samples: Sequence[Sample], config: TrainConfig, workers: Workers, *, shuffle: bool
+) -> BatchPipeline:
     assert config.image_size is not None
     return BatchPipeline(
         samples,
@@ -149,6 +179,7 @@ def _pipeline(samples: Sequence[Sample], config: TrainConfig, *, shuffle: bool) 
         seed=config.seed,
         shuffle=shuffle,
         workers=config.workers,
+        shard=(workers.index, workers.count),
     )
 
 
@@ -178,6 +209,7 @@ def _announce(
     versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
     for text in (
         f"Device {device.spec.name}, {device.precision} ({versions}).",
+        *_spread(device.workers, config.batch_size),
         f"MSI-Net with {graph.parameter_count:,} parameters. {origin}",
         f"Data set {dataset.name}: {len(dataset.train)} training and {len(dataset.valid)} "
         f"validation images at {height}x{width}.",
@@ -185,3 +217,13 @@ def _announce(
     ):
         progress.message(text)
         run.log(text)
+
+
+def _spread(workers: Workers, batch_size: int) -> Iterator[str]:
+    if workers.replicas > 1:
+        yield f"Training in {workers.count} processes, on {workers.replicas} devices in all."
+    if workers.replicas > batch_size:
+        yield (
+            f"A batch of {batch_size} leaves {workers.replicas - batch_size} of the devices "
+            "without work; give --batch-size a multiple of their number."
+        )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from msinet_core.interrupt import InterruptFlag
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
+    from msinet_core.workers import Workers
 
 SAVE_INTERVAL = 600.0
 """Seconds between two checkpoints inside an epoch: the most work that a crash can lose."""
@@ -83,6 +84,8 @@ class Trainer:
         metadata: What checkpoints say about their origin.
         interrupt: Set when the user wants to stop.
         progress: Shows what happens.
+        workers: The processes that train together, each with a trainer of its own; all of them
+            stop at the same step, and only the chief writes.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Trainer:
         metadata: Mapping[str, Any],
         interrupt: InterruptFlag,
         progress: Progress,
+        workers: Workers,
     ) -> None:
         self._model = model
         self._graph = graph
@@ -111,6 +115,7 @@ class Trainer:
         self._metadata = metadata
         self._interrupt = interrupt
         self._progress = progress
+        self._workers = workers
         self._saved = self._mark = time.monotonic()
 
     def fit(self) -> list[dict[str, Any]]:
@@ -132,6 +137,7 @@ class Trainer:
         position, config = self._position, self._config
         title = f"epoch {position.epoch + 1}/{config.epochs}"
         batches = self._train.batches(position.epoch, position.batch)
+        place = position.batch
         self._mark = time.monotonic()
         with self._progress.task(title, self._train.image_count - position.images) as task:
             pending: _Pending | None = None
@@ -139,8 +145,9 @@ class Trainer:
                 loss = self._model.train_step(group, config.learning_rate)
                 if pending is not None:
                     self._record(pending, task)
-                pending = _Pending(loss, len(group), sum(len(batch.images) for batch in group))
-                save = self._interrupt.is_set() or time.monotonic() - self._saved > SAVE_INTERVAL
+                pending = _Pending(loss, len(group), self._train.images_in(place, len(group)))
+                place += len(group)
+                save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
                 if save or isinstance(loss, float):
                     self._record(pending, task)
                     pending = None
@@ -177,13 +184,22 @@ class Trainer:
     def _validate(self) -> float:
         losses: list[Any] = []
         with self._progress.task("  validation", self._valid.image_count) as task:
-            for batch in self._valid.batches():
-                losses.append(self._model.eval_step(batch))
-                task.advance(len(batch.images))
-                if self._interrupt.is_set():
+            for place, batch in enumerate(self._valid.batches()):
+                if len(batch.images):
+                    losses.append(self._model.eval_step(batch))
+                task.advance(self._valid.images_in(place, 1))
+                if self._interrupted():
                     self._save()
                     self._interrupt.raise_if_set(self._resume_hint())
-        return float(np.mean(np.concatenate([np.asarray(loss) for loss in losses])))
+        own = sum(float(np.asarray(loss).sum(dtype=np.float64)) for loss in losses)
+        return float(self._workers.sum(np.array([own]))[0] / self._valid.image_count)
+
+    def _interrupted(self) -> bool:
+        """Tell whether this worker or another is asked to stop."""
+        asked = self._workers.sum(np.array([self._interrupt.is_set()], np.float64))
+        if asked[0]:
+            self._interrupt.set()
+        return self._interrupt.is_set()
 
     def _finish_epoch(self, valid_loss: float) -> None:
         position = self._position
@@ -201,7 +217,7 @@ class Trainer:
         position.history.append(row)
         position.begin_epoch()
         state = self._save()
-        if better:
+        if better and self._run.writes:
             weights = State(weights=state.weights)
             save_checkpoint(self._run.best, self._checkpoint(weights, training=None))
         self._run.write_history(position.history)
@@ -218,7 +234,8 @@ class Trainer:
         state = self._model.state()
         self._check_finite(state)
         training = {"position": asdict(self._position), "config": self._config.to_dict()}
-        save_checkpoint(self._run.latest, self._checkpoint(state, training))
+        if self._run.writes:
+            save_checkpoint(self._run.latest, self._checkpoint(state, training))
         self._saved = self._mark = time.monotonic()
         return state
 
@@ -238,6 +255,8 @@ class Trainer:
     def _draw_curve(self) -> None:
         from msinet_core.pictures import draw_curve
 
+        if not self._run.writes:
+            return
         try:
             draw_curve(self._position.history, self._run.curve, self._run.path.name)
         except Exception as error:  # a picture is not worth a training run

@@ -154,7 +154,10 @@ class ClusterWorkers(Workers):
         super().__init__(index, count, strategy.num_replicas_in_sync)
         distribution = StrategyDistribution(strategy, Workers(index, count))
         self._distribution = distribution
-        self._total = distribution.compiled(distribution.total, None)
+        # An argument of a compiled function is on no device; the sum of a tensor needs one.
+        self._total = distribution.compiled(
+            lambda values: distribution.total(tf.identity(values)), None
+        )
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         own = np.asarray(values, np.float64)[np.newaxis]  # the first replica's; zeros for others
