@@ -35,7 +35,8 @@ from msinet_core.workers import DISTRIBUTIONS
 @click.option(
     "--init",
     metavar="auto|vgg16|random|FILE",
-    help="Initial weights. auto: VGG16 if its file is here, else random. [default: auto]",
+    help="Initial weights. vgg16 is downloaded if it is not here, and published:salicon (or "
+    "another data set) too. auto: VGG16 if its file is here, else random. [default: auto]",
 )
 @click.option("--resume", is_flag=True, help="Continue a run exactly where it stopped.")
 @click.option("--epochs", type=int, help="Passes over the training images. [default: 10]")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msinet_core import __version__
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_graph
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
+from msinet_core.downloads.weights import PREFIX, resolve_weights
 from msinet_core.errors import DataError, UsageError
 from msinet_core.initialize import initial_state
 from msinet_core.interrupt import InterruptFlag
@@ -66,7 +67,7 @@ def train(
     check_distribution(spec.name, spec.capabilities.distribution, config.distribute)
     dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
     found = load_checkpoint(run.latest) if resume and run.latest.exists() else None
-    graph, state, origin = _begin(config, found)
+    graph, state, origin = _begin(config, found, progress)
     image_size = config.image_size or dataset.image_size
     check_image_size(graph, image_size)
     digest = _digest(dataset)
@@ -115,12 +116,16 @@ def _limited(dataset: Dataset, config: TrainConfig) -> Dataset:
     )
 
 
-def _begin(config: TrainConfig, found: Checkpoint | None) -> tuple[Graph, State, str]:
+def _begin(
+    config: TrainConfig, found: Checkpoint | None, progress: Progress
+) -> tuple[Graph, State, str]:
     if found is not None:
         return found.graph, found.state, "Continuing from the run's latest checkpoint."
+    if config.init.startswith(PREFIX):
+        config = replace(config, init=str(resolve_weights(config.init, progress)))
     from_file = read_graph(config.init_file) if config.init_file else None
     graph = config.network(from_file)
-    state, origin = initial_state(graph, config.init, config.seed)
+    state, origin = initial_state(graph, config.init, config.seed, progress)
     return graph, state, origin
 
 
