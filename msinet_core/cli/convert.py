@@ -61,14 +61,17 @@ def convert(
 
     \b
     msinet-run convert model_salicon_cpu.ckpt salicon.msinet.h5 --verify
+    msinet-run convert published:salicon salicon.msinet.h5
     msinet-run convert best.msinet.h5 best.weights.h5
     msinet-run convert best.msinet.h5 best.safetensors --to torch
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint.convert import convert as convert_file
     from msinet_core.checkpoint.convert import verify
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.downloads.weights import resolve_weights
 
     done = convert_file(
-        source,
+        resolve_weights(source, make_progress()),
         target,
         _format_name(to),
         network=network,

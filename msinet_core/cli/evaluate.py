@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Checkpoint, or the prefix of a TensorFlow checkpoint.",
+    help="Checkpoint in any format that convert reads, or published:salicon (or another set's).",
 )
 @click.option(
     "--split",
@@ -118,6 +118,7 @@ def evaluate(
     from msinet_core.checkpoint import read_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import open_dataset
+    from msinet_core.downloads.weights import resolve_weights
     from msinet_core.errors import DataError, MsinetError, bullet_list
     from msinet_core.evaluator import evaluate as run
     from msinet_core.files import write_text
@@ -129,7 +130,8 @@ def evaluate(
     samples = (dataset.valid if split == "valid" else dataset.train)[:limit]
     if not samples:
         raise DataError(f"Data set {dataset.name} has no images in the part '{split}'.")
-    checkpoint = read_weights(weights)
+    progress = make_progress()
+    checkpoint = read_weights(resolve_weights(weights, progress))
     size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
     check_image_size(checkpoint.graph, size)
     device = open_device(precision, device_options)

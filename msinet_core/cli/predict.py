@@ -41,7 +41,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Checkpoint, or the prefix of a TensorFlow checkpoint.",
+    help="Checkpoint in any format that convert reads, or published:salicon (or another set's).",
 )
 @click.option(
     "--out",
@@ -112,6 +112,7 @@ def predict(
     from msinet_core.checkpoint import read_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import find_images
+    from msinet_core.downloads.weights import resolve_weights
     from msinet_core.errors import MsinetError, bullet_list
     from msinet_core.network import check_image_size
     from msinet_core.prediction.files import predict_files
@@ -120,11 +121,11 @@ def predict(
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)
-    checkpoint = read_weights(weights)
+    progress = make_progress()
+    checkpoint = read_weights(resolve_weights(weights, progress))
     size = None if isinstance(image_size, str) else image_size or trained_image_size(checkpoint)
     if size is not None:
         check_image_size(checkpoint.graph, size)
-    progress = make_progress()
     for note in plan.notes:
         progress.message(note)
     device = open_device(precision, device_options)
