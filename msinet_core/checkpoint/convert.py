@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 WRITERS: tuple[Format, ...] = tuple(entry for entry in FORMATS if entry.write is not None)
 
+_ANY_NAME = ("tf1", "savedmodel")
+"""Formats whose prefix or folder may have any name, once they are asked for."""
+
 _VERIFY_SIZE = 64
 """Pixels of the image that both files are tried on: every dilation still reaches its neighbors."""
 
@@ -169,8 +172,8 @@ def choose_target(target: Path, to: str | None) -> Format:
         if target.name.endswith(suffix)
     }
     longest = [entry for entry, length in fitting.items() if length == max(fitting.values())]
-    if to == "tf1" and not longest:
-        return named[0]  # a prefix may have any name
+    if to in _ANY_NAME and not longest:
+        return named[0]
     if not longest:
         endings = ", ".join(f"*{suffix}" for entry in named for suffix in entry.suffixes)
         raise UsageError(

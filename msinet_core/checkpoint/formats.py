@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from msinet_core.checkpoint import (
+    frozen,
+    frozen_save,
     hdf5,
+    keras_archive,
     keras_vgg16,
     keras_weights,
     native,
@@ -99,6 +102,16 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(".h5",),
         holds=_NETWORK,
     ),
+    Format(
+        "keras",
+        "Keras 3 model (*.keras)",
+        keras_archive.matches,
+        keras_archive.open_archive,
+        write=keras_archive.write,
+        suffixes=(keras_archive.SUFFIX,),
+        holds=_NETWORK,
+        needs="Keras",
+    ),
     *(
         Format(
             name,
@@ -110,6 +123,24 @@ FORMATS: tuple[Format, ...] = (
             holds=_NETWORK,
         )
         for name, title in (("torch", "PyTorch"), ("mlx", "MLX"))
+    ),
+    Format(
+        "savedmodel",
+        "TensorFlow SavedModel (a folder with saved_model.pb)",
+        frozen.matches_saved_model,
+        frozen.open_saved_model,
+        write=frozen_save.write_saved_model,
+        suffixes=(frozen.SAVED_MODEL,),
+        holds=_NETWORK,
+    ),
+    Format(
+        "frozen",
+        "TensorFlow frozen graph (*.pb)",
+        frozen.matches_graph,
+        frozen.open_graph,
+        write=frozen_save.write_graph,
+        suffixes=(frozen.SUFFIX,),
+        holds=_NETWORK,
     ),
     Format(
         "safetensors",

@@ -8,11 +8,13 @@ plain writes bring structure and values to the disk.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -88,7 +90,14 @@ class FileLayout:
         self.values.append((identifier.get_offset(), array.data))
         return h5py.Dataset(identifier)
 
-    def write(self, stream: BinaryIO) -> None:
+    def copy_to(self, stream: IO[bytes]) -> None:
+        """Write the file to where nothing can be written out of order, such as an archive."""
+        with tempfile.TemporaryFile() as whole:
+            self.write(whole)
+            whole.seek(0)
+            shutil.copyfileobj(whole, stream)
+
+    def write(self, stream: IO[bytes]) -> None:
         """Write the file; values last, since pages of the structure reach into their room."""
         for page, content in sorted(self.structure.pages.items()):
             stream.seek(page * PAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,13 @@ FILES = {
     "tf1": "file.ckpt",
     "torch": "file_torch.safetensors",
     "mlx": "file_mlx.safetensors",
+    "frozen": "file.pb",
+    "savedmodel": "folder",
 }
 """Formats that need no framework either way."""
 
-PAIRS = [(first, second) for first in FILES for second in FILES if first != second]
+PAIRS = list(itertools.combinations(FILES, 2))
+"""The chain of a pair goes through both directions."""
 
 
 def random_tensors(seed: int) -> dict[str, np.ndarray]:
