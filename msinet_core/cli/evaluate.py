@@ -137,7 +137,6 @@ def evaluate(
     device = open_device(precision, device_options)
     model = device.compile(checkpoint.graph, checkpoint.state)
     predictor = Predictor(model, checkpoint.graph, size, batch_size, workers)
-    progress = make_progress()
     evaluation = run(predictor, samples, progress)
     if evaluation.with_fixations < len(evaluation.images):
         progress.message(
