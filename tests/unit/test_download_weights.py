@@ -1,0 +1,128 @@
+"""Published weights by name: from the archive to what `read_weights` takes."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msinet_core.checkpoint import keras_vgg16
+from msinet_core.checkpoint.formats import find_format
+from msinet_core.data import PUBLISHED
+from msinet_core.downloads import weights
+from msinet_core.downloads.weights import MODELS, fetch_vgg16, resolve_weights
+from msinet_core.errors import CheckpointError, DataError, UsageError
+
+TINY = Path(__file__).parent / "data" / "checkpoints"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache" / "msinet" / "weights"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Addresses that were asked for; the answer is an archive with the members in `MEMBERS`."""
+    asked: list[str] = []
+
+    def download(url: str, target: Path, **options: Any) -> Path:
+        asked.append(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(target, "w") as archive:
+            for name, content in MEMBERS.items():
+                archive.writestr(name, content)
+        return target
+
+    monkeypatch.setattr(weights, "download", download)
+    return asked
+
+
+CHECKPOINT = {
+    "model_salicon_cpu.ckpt.index": (TINY / "tiny_tf1.ckpt.index").read_bytes(),
+    "model_salicon_cpu.ckpt.data-00000-of-00001": (
+        TINY / "tiny_tf1.ckpt.data-00000-of-00001"
+    ).read_bytes(),
+}
+MEMBERS: dict[str, bytes] = {}
+
+
+@pytest.fixture(autouse=True)
+def members(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    MEMBERS.clear()
+    MEMBERS.update(CHECKPOINT, **{"readme.txt": b"", "model_salicon_cpu.pb": b"frozen"})
+    return MEMBERS
+
+
+def test_a_file_is_a_file(tmp_path: Path) -> None:
+    assert resolve_weights(tmp_path / "a.h5") == tmp_path / "a.h5"
+    assert resolve_weights("best.msinet.h5") == Path("best.msinet.h5")
+
+
+def test_a_published_checkpoint_is_unpacked_once(cache: Path, asked: list[str]) -> None:
+    prefix = cache / "published-salicon" / "model_salicon_cpu.ckpt"
+    for _ in range(2):
+        assert resolve_weights(Path("published:salicon")) == prefix
+    assert asked == [f"https://drive.google.com/uc?export=download&id={MODELS['salicon']}"]
+    assert sorted(path.name for path in cache.iterdir()) == ["published-salicon"]
+    assert not (cache / "published-salicon" / "readme.txt").exists()
+    assert find_format(prefix).name == "tf1"
+
+
+def test_a_published_frozen_graph_is_found(
+    cache: Path, asked: list[str], members: dict[str, bytes]
+) -> None:
+    for name in CHECKPOINT:
+        del members[name]
+    found = resolve_weights("published:salicon")
+    assert found == cache / "published-salicon" / "model_salicon_cpu.pb"
+    assert found.read_bytes() == b"frozen"
+
+
+def test_an_archive_without_a_model_is_told(
+    cache: Path, asked: list[str], members: dict[str, bytes]
+) -> None:
+    members.clear()
+    members["photo.jpg"] = b""
+    with pytest.raises(CheckpointError, match=r"published-osie\.zip holds no MSI-Net model"):
+        resolve_weights("published:osie")
+    assert sorted(path.name for path in cache.iterdir()) == ["published-osie.zip"]
+
+
+def test_an_archive_that_leads_out_of_its_folder_is_refused(
+    cache: Path, asked: list[str], members: dict[str, bytes]
+) -> None:
+    members["../../model_evil.pb"] = b"evil"
+    with pytest.raises(DataError, match="leads out of the folder"):
+        resolve_weights("published:salicon")
+    assert not list(cache.parent.parent.rglob("*evil*"))
+
+
+def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'published:salicon'"):
+        resolve_weights("published:salcon")
+    assert asked == []
+
+
+def test_there_are_weights_for_every_published_data_set() -> None:
+    assert list(MODELS) == list(PUBLISHED)
+
+
+def test_vgg16_is_what_keras_publishes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def download(url: str, target: Path, **options: Any) -> Path:
+        given.update(options, url=url)
+        return target
+
+    monkeypatch.setattr(weights, "download", download)
+    assert fetch_vgg16() == cache / keras_vgg16.FILE_NAME
+    assert given == {
+        "url": keras_vgg16.ADDRESS,
+        "checksum": "md5:6d6bbae143d832006294945121d1f1fc",
+        "size": 58_889_256,
+        "progress": None,
+    }
