@@ -41,11 +41,6 @@ def find() -> Path | None:
     return next((path for folder in folders() if (path := folder / FILE_NAME).is_file()), None)
 
 
-def how_to_get() -> str:
-    """Say where the file comes from and where to put it."""
-    return f"Download {ADDRESS} and put it at {folders()[0] / FILE_NAME}"
-
-
 def matches(path: Path) -> bool:
     """Tell whether a file is HDF5 with VGG16's layers in it.
 
