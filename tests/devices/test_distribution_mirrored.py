@@ -1,0 +1,182 @@
+"""Two devices of one machine train as one does: TensorFlow's logical processors stand for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from msinet_core.errors import UsageError
+from msinet_cpu import SPEC
+
+pytest.importorskip("tensorflow")
+
+SCRIPT = """
+import json
+import numpy as np
+from msinet_tensorflow.layers import tf
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
+
+from msinet_core.conformance.cases import narrow_network
+from msinet_core.errors import UsageError
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.state import Batch
+from msinet_cpu import SPEC
+
+case = narrow_network(count=4)
+# An uneven batch, a full one, one image for two devices, uneven batches accumulated, and again.
+STEPS = [[(0, 3)], [(0, 4)], [(2, 3)], [(0, 3), (3, 4)], [(1, 4)], [(0, 4)]]
+
+
+def train(distribute, half=False):
+    device = SPEC.open(distribute=distribute)
+    if half:
+        device.precision = "float16"  # scales the loss; the processor still computes in float32
+    model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
+    losses = []
+    for number, step in enumerate(STEPS[:3] if half else STEPS):
+        if half and number == 1:
+            model._scale._value.assign(3e38)
+        batches = [Batch(*(part[first:last] for part in case.batch)) for first, last in step]
+        losses.append(float(model.train_step(batches, 1e-3)))
+    state = model.state()
+    return {
+        "replicas": device.workers.replicas,
+        "losses": losses,
+        "evaluated": np.asarray(model.eval_step(case.batch)).tolist(),
+        "predicted": np.asarray(model.predict(case.images[:3])).tolist(),
+        "step": state.optimizer.step,
+        "weights": {name: value.ravel()[:8].tolist() for name, value in state.weights.items()},
+        "scale": model._scale.value if half else None,
+        "apart": apart(model),
+    }
+
+
+def apart(model):
+    # The largest difference between two devices' copies of one weight.
+    copies = [getattr(variable, "values", [variable]) for variable in model._weights.values()]
+    return max(float(np.abs(each[0].numpy() - each[-1].numpy()).max()) for each in copies)
+
+
+def refusal(action):
+    try:
+        action()
+    except UsageError as error:
+        return str(error)
+
+
+def with_xla():
+    device = SPEC.open(distribute="mirrored")
+    device.jit_compile = True
+    device.compile(case.graph, case.state)
+"""
+
+
+def run_script(code: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def runs() -> Any:
+    return run_script(
+        "runs = {'one': train('none'), 'auto': train('auto'), 'half': train('mirrored', True),\n"
+        "        'half of one': train('none', True), 'xla': refusal(with_xla)}\n"
+        "print(json.dumps(runs))"
+    )
+
+
+def test_two_devices_are_found(runs: Any) -> None:
+    assert [runs[name]["replicas"] for name in ("one", "auto", "half")] == [1, 2, 2]
+
+
+def test_losses_equal_those_of_one_device(runs: Any) -> None:
+    assert runs["auto"]["losses"] == pytest.approx(runs["one"]["losses"], rel=1e-6)
+    assert runs["one"]["losses"][-1] < runs["one"]["losses"][0]
+
+
+def test_weights_equal_those_of_one_device_and_each_other(runs: Any) -> None:
+    assert runs["auto"]["apart"] == 0
+    assert runs["auto"]["step"] == runs["one"]["step"] == 6
+    # The map is normalized: its last bias has no gradient but rounding, which Adam scales up.
+    for name in runs["one"]["weights"].keys() - {"decoder/conv4/bias"}:
+        values = [runs[run]["weights"][name] for run in ("auto", "one")]
+        np.testing.assert_allclose(*values, atol=1e-4, err_msg=name)
+
+
+def test_evaluation_and_prediction_keep_the_order_of_images(runs: Any) -> None:
+    for kind, count in (("evaluated", 4), ("predicted", 3)):
+        one, two = np.array(runs["one"][kind]), np.array(runs["auto"][kind])
+        assert len(two) == count
+        np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+def test_a_loss_scale_is_the_same_on_every_device(runs: Any) -> None:
+    half, one = runs["half"], runs["half of one"]
+    assert half["losses"] == pytest.approx(one["losses"], rel=1e-6)
+    assert half["step"] == one["step"] < 3  # the overflow was skipped
+    assert half["scale"] == one["scale"]
+    assert half["apart"] == 0
+
+
+def test_xla_is_refused_on_several_devices(runs: Any) -> None:
+    assert runs["xla"].startswith("XLA compiles steps for one device only.")
+
+
+def test_one_device_is_refused() -> None:
+    with pytest.raises(UsageError, match="needs more than one device of 'cpu'; TensorFlow has 1"):
+        SPEC.open(distribute="mirrored")
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        (None, "which is not set"),
+        ("{", "which cannot be read"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker 1"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "no ps 0"),
+        ('{"task": {"type": "worker", "index": 0}}', "which cannot be read"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, told: str
+) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("TF_CONFIG", variable)
+    with pytest.raises(UsageError, match="TF_CONFIG") as caught:
+        SPEC.open(distribute="multiworker")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "place"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)]
+)
+def test_a_chief_comes_before_the_workers(
+    monkeypatch: pytest.MonkeyPatch, kind: str, index: int, place: int
+) -> None:
+    from msinet_tensorflow.distribution import cluster
+
+    named = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    document = {"cluster": named, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(document))
+    assert cluster() == (place, 3)
+
+
+def test_a_cluster_of_one_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(document))
+    assert SPEC.open(distribute="auto").workers.count == 1
