@@ -87,7 +87,8 @@ class MetalModel(TensorFlowModel):
         optimizer: Adam | None,
     ) -> None:
         self._device_name = device.place
-        super().__init__(device, graph, state, loss, optimizer)
+        with tf.device(device.place):  # where variables are, is where they are read
+            super().__init__(device, graph, state, loss, optimizer)
 
     def _compiled(self, step: Any) -> Any:
         def placed(*arguments: Any) -> Any:

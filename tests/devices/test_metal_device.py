@@ -1,0 +1,270 @@
+"""Metal's graphs, computed on the processor: what they give, and where their ops are placed.
+
+Whether a Mac's GPU gives the same, ``msinet-run devices --check`` shows there.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import msinet_metal_nhwc.doctor
+from msinet_core import ops
+from msinet_core.conformance import SCENARIOS, prove
+from msinet_core.conformance.cases import narrow_network
+from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.reference import SPEC as REFERENCE
+from msinet_metal_nhwc import SPEC
+from msinet_tensorflow.versions import check_versions
+
+tf = pytest.importorskip("tensorflow")
+
+from msinet_metal_nhwc.device import GPU, PROCESSOR, MetalDevice  # noqa: E402  -- imports TensorFlow
+from msinet_metal_nhwc.layers import MetalLayers  # noqa: E402
+
+
+class ForThisProcessor(MetalLayers):
+    """Metal's builders without float16 gradients of dilated convolutions, which few processors do.
+
+    The convolutions are the same sums, undilated; everything else is Metal's.
+    """
+
+    def convolve(self, op, images, kernel):
+        if op.dilation == 1:
+            return super().convolve(op, images, kernel)
+        return tf.nn.atrous_conv2d(images, kernel, op.dilation, op.padding)
+
+
+class HalfDevice(MetalDevice):
+    def make_layers(self, dtype):
+        return ForThisProcessor(dtype)
+
+
+# --- what is computed ----------------------------------------------------------------------------
+
+WHERE_METAL_DIFFERS = ("resize", "network", "bias", "four-losses", "accumulated")
+"""The rows that run Metal's own builders; the other builders are proven with the device `cpu`."""
+
+
+@pytest.fixture(scope="module")
+def float32_rows():
+    report = prove(MetalDevice(SPEC, place=PROCESSOR))
+    return {row.id: row for row in report.rows}
+
+
+@pytest.mark.parametrize("name", [scenario.id for scenario in SCENARIOS])
+def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
+    row = float32_rows[name]
+    assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
+
+
+@pytest.mark.parametrize(
+    ("precision", "factory"), [("bfloat16", MetalDevice), ("float16", HalfDevice)]
+)
+def test_rows_that_metal_computes_otherwise_in_16_bits(precision: str, factory) -> None:
+    scenarios = [item for item in SCENARIOS if any(word in item.id for word in WHERE_METAL_DIFFERS)]
+    report = prove(factory(SPEC, precision, place=PROCESSOR), scenarios=scenarios)
+    assert len(report.rows) >= 10
+    assert [(row.id, row.reason, row.difference) for row in report.failed] == []
+
+
+def test_four_steps_of_training_have_the_references_losses() -> None:
+    case = narrow_network(count=3)
+    losses = []
+    for device in (MetalDevice(SPEC, place=PROCESSOR), REFERENCE.open()):
+        model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
+        losses.append([float(model.train_step([case.batch], 1e-3)) for _ in range(4)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][3] < losses[0][0]
+
+
+# --- the resize ----------------------------------------------------------------------------------
+
+SIZES = [(2, (14, 22)), (3, (21, 33)), (4, (28, 44)), (None, (7, 11)), (None, (10, 30))]
+
+
+@pytest.mark.parametrize("half_pixel", [False, True], ids=["asymmetric", "half_pixel"])
+@pytest.mark.parametrize("size", [size for _, size in SIZES], ids=str)
+def test_resize_and_its_gradient_are_tensorflows(size: ops.Size, half_pixel: bool) -> None:
+    random = np.random.default_rng(5)
+    images = tf.constant(random.standard_normal((2, 7, 11, 3)), tf.float32)
+    upstream = tf.constant(random.standard_normal((2, *size, 3)), tf.float32)
+    op = ops.ResizeLike("half_pixel" if half_pixel else "asymmetric")
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        ours = MetalLayers(tf.float32).resize_bilinear(op, images, size)
+        theirs = tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=half_pixel)
+        products = [tf.reduce_sum(resized * upstream) for resized in (ours, theirs)]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+    gradients = [tape.gradient(product, images) for product in products]
+    np.testing.assert_allclose(*gradients, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)], ids=str)
+def test_resize_of_a_single_pixel_repeats_it(shape: ops.Size) -> None:
+    images = tf.constant(np.arange(24 / 4 * shape[0] * shape[1]).reshape(2, *shape, 3), tf.float16)
+    op = ops.ResizeLike("half_pixel")
+    resized = MetalLayers(tf.float16).resize_bilinear(op, images, (8, 8))
+    reference = tf.raw_ops.ResizeBilinear(
+        images=tf.cast(images, tf.float32), size=(8, 8), half_pixel_centers=True
+    )
+    np.testing.assert_allclose(tf.cast(resized, tf.float32), reference, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_resize_by_two_stays_in_16_bits(dtype: str) -> None:
+    images = tf.cast(tf.reshape(tf.range(24.0), (1, 2, 4, 3)), dtype)
+    resized = MetalLayers(tf.as_dtype(dtype)).resize_bilinear(ops.Resize(2), images, (4, 8))
+    assert resized.dtype == dtype
+    np.testing.assert_array_equal(tf.cast(resized[0, 1, :, 0], tf.float32)[:3], [6, 7.5, 9])
+
+
+def test_resize_refuses_coordinates_that_it_does_not_know() -> None:
+    op = ops.Resize(2)
+    object.__setattr__(op, "coordinates", "align_corners")
+    with pytest.raises(GraphError, match="with coordinates 'align_corners'"):
+        MetalLayers(tf.float32).resize_bilinear(op, tf.zeros((1, 2, 2, 1)), (4, 4))
+
+
+# --- where it is computed ------------------------------------------------------------------------
+
+
+def test_every_op_of_every_step_asks_for_its_place() -> None:
+    case = narrow_network()
+    device = MetalDevice(SPEC, "float16", place=PROCESSOR)
+    model = device.build(case.graph, case.state, KLDivergence(), Adam())
+    steps = model.concrete_steps((1, 40, 56, 3))
+    assert set(steps) == {"predict", "evaluate", "train", "accumulate", "finish"}
+    for name, step in steps.items():
+        inputs = {tensor.op.name for tensor in step.graph.inputs}
+        # A variable is read where it is; the last two wrap a function's result.
+        elsewhere = {
+            op.type
+            for op in step.graph.get_operations()
+            if op.name not in inputs and op.device != "/device:CPU:0"
+        }
+        assert elsewhere <= {"ReadVariableOp", "Identity", "NoOp"}, name
+        assert step.function_def.attr["_XlaMustCompile"].b is False
+
+
+def test_an_explicit_metal_never_opens_elsewhere() -> None:
+    if SPEC.probe().ready:
+        pytest.skip("this is a Mac with metal")
+    with pytest.raises(DeviceUnavailableError, match="Device 'metal' is not available: "):
+        SPEC.open()
+
+
+READY = Probe(Availability.INSTALLED)
+
+
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A Mac as TensorFlow shows it; holds what was set."""
+    gpu = SimpleNamespace(name="/physical_device:GPU:0", device_type="GPU")
+    seen = SimpleNamespace(gpus=[gpu], visible=[gpu], growing=[], soft=None, release="15.4")
+    config = tf.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: seen.gpus)
+    monkeypatch.setattr(config, "get_visible_devices", lambda kind: seen.visible)
+    monkeypatch.setattr(
+        config.experimental, "set_memory_growth", lambda gpu, grows: seen.growing.append(gpu)
+    )
+    monkeypatch.setattr(
+        config, "set_soft_device_placement", lambda enabled: setattr(seen, "soft", enabled)
+    )
+    monkeypatch.setattr(platform, "mac_ver", lambda: (seen.release, ("", "", ""), "arm64"))
+    return seen
+
+
+def spec_of_a_mac() -> DeviceSpec:
+    return DeviceSpec(
+        name="metal",
+        summary=SPEC.summary,
+        framework=SPEC.framework,
+        factory=SPEC.factory,
+        probe=lambda: READY,
+        capabilities=SPEC.capabilities,
+    )
+
+
+def test_on_a_mac_memory_grows_and_nothing_is_placed_elsewhere(mac: SimpleNamespace) -> None:
+    device = spec_of_a_mac().open()
+    assert isinstance(device, MetalDevice)
+    assert device.place == GPU == "/GPU:0"
+    assert mac.growing == mac.gpus
+    assert mac.soft is False
+    assert device.jit_compile is False
+
+
+def test_on_the_processor_the_process_is_left_alone(mac: SimpleNamespace) -> None:
+    MetalDevice(spec_of_a_mac(), place=PROCESSOR)
+    assert (mac.growing, mac.soft) == ([], None)
+
+
+def test_a_gpu_in_use_keeps_how_its_memory_grows(
+    mac: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_use(gpu, grows):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", in_use)
+    assert spec_of_a_mac().open().place == GPU
+    assert mac.soft is False
+
+
+def test_without_a_gpu_it_does_not_open(mac: SimpleNamespace) -> None:
+    mac.gpus = mac.visible = []
+    with pytest.raises(DeviceUnavailableError, match=r"finds no GPU, .* Run: pip install --force"):
+        spec_of_a_mac().open()
+
+
+def test_with_a_hidden_gpu_it_does_not_open(mac: SimpleNamespace) -> None:
+    mac.visible = []
+    with pytest.raises(DeviceUnavailableError, match="Open 'metal' in a process of its own"):
+        spec_of_a_mac().open()
+
+
+def test_bfloat16_needs_macos_14(mac: SimpleNamespace) -> None:
+    mac.release = "13.6.1"
+    with pytest.raises(UsageError, match=r"since macOS 14, and this is macOS 13\.6\.1"):
+        spec_of_a_mac().open("bfloat16")
+    assert spec_of_a_mac().open("float16").precision == "float16"
+
+
+def test_a_pair_that_does_not_load_is_refused_before_the_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
+    monkeypatch.setattr("msinet_tensorflow.versions.distribution_version", found.get)
+    with pytest.raises(DeviceUnavailableError, match=r"tensorflow-metal 1\.2\.0 does not load"):
+        check_versions()
+    findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
+    assert [(item.title, item.status) for item in findings][1:] == [("kernel audit", "problem")]
+    assert findings[-1].cure == 'pip install "tensorflow>=2.18,<2.20"'
+
+
+def test_doctor_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("msinet_tensorflow.versions.distribution_version", lambda name: None)
+    findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
+    assert (findings[-1].title, findings[-1].status) == ("kernel audit", "note")
+    assert findings[-1].cure == 'pip install "msinet[cpu]"'
+
+
+def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(
+        sys.modules["msinet_metal_nhwc.probe"],
+        "command_output",
+        lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
+    )
+    finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))
+    assert finding.detail == (
+        "Apple M3 Ultra GPU, 80 cores, 512 GiB of memory that it shares with the processor."
+    )
