@@ -5,7 +5,7 @@ This module is light: it only describes the device.
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
 from msinet_core.hookspecs import Register, hookimpl
 from msinet_cuda_nchw.probe import REQUIRES, probe
 
@@ -19,7 +19,26 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=300,
-    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+    capabilities=Capabilities(
+        training=True,
+        precisions=("float32", "bfloat16", "float16"),
+        distribution=("mirrored", "multiworker"),
+    ),
+    options=(
+        DeviceOption(
+            "tf32",
+            "Whether float32 is multiplied with 10 bits after the point: faster, less exact.",
+            "off",
+            ("off", "on"),
+        ),
+        DeviceOption(
+            "xla",
+            "Whether steps are compiled with XLA: slow to begin with each image size.",
+            "off",
+            ("off", "on"),
+        ),
+    ),
+    doctor="msinet_cuda_nchw.doctor:examine",
 )
 
 

@@ -10,12 +10,8 @@ from pathlib import Path
 
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.probing import command_output, file_text, pci_devices
-from msinet_tensorflow.probe import (
-    framework_version,
-    hardware_missing,
-    tensorflow_probe,
-    without_compute_part,
-)
+from msinet_cuda_nchw.nvml import ask_driver
+from msinet_tensorflow.probe import framework_version, hardware_missing, tensorflow_probe
 from msinet_tensorflow.versions import installed_wheels
 
 REQUIRES = ("tensorflow[and-cuda]>=2.16; sys_platform == 'linux'",)
@@ -42,22 +38,23 @@ def probe() -> Probe:
         return _no_gpu()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
-        answer = Probe(
+        return Probe(
             Availability.NOT_HERE,
             f"CUDA_VISIBLE_DEVICES is set to '{visible}', which hides every GPU.",
             "Run: unset CUDA_VISIBLE_DEVICES",
             framework_version(),
             hardware,
         )
-    else:
-        answer = _packages(hardware)
-    return without_compute_part("cuda", answer)
+    return _packages(hardware)
 
 
 def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver offers; none without a driver."""
     if not DRIVER.exists() and not WSL.exists():
         return ()
+    told = ask_driver()
+    if told is not None and told.gpus:
+        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in told.gpus)
     listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     gpus = tuple(_from_csv(line) for line in listed.splitlines() if line.strip())
     return gpus or _from_driver()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msinet_core import __version__
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.probing import missing_requirements
 from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
@@ -43,24 +42,3 @@ def hardware_missing(reason: str, cure: str) -> Probe:
         cure: Where to go, with the command to run there.
     """
     return Probe(Availability.NOT_HERE, reason, cure, framework_version())
-
-
-def without_compute_part(device: str, probe: Probe) -> Probe:
-    """Take back the promise of a probe whose device this version of msinet cannot open yet.
-
-    Args:
-        device: The device's name.
-        probe: What hardware and packages say; kept as it is where the hardware is missing.
-    """
-    if not probe.hardware:
-        return probe
-    reason = f"This version of msinet ({__version__}) brings no compute part for '{device}' yet."
-    if probe.reason:
-        reason += f" Besides, {probe.reason}"
-    return Probe(
-        Availability.NOT_HERE,
-        reason,
-        "Use --device cpu.",
-        probe.framework_version,
-        probe.hardware,
-    )

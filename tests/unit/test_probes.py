@@ -14,12 +14,12 @@ from packaging.markers import Marker
 import msinet_cpu
 import msinet_cuda_nchw
 import msinet_metal_nhwc
-import msinet_tensorflow.probe
 import msinet_tpu
-from msinet_core import __version__, probing
+from msinet_core import probing
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.registry import unavailable_message
+from msinet_cuda_nchw import nvml
 from msinet_tensorflow import versions
 
 # A package's attribute `probe` is its function, which hides the module of that name.
@@ -31,13 +31,13 @@ SPECS = [plugin.SPEC for plugin in (msinet_cpu, msinet_metal_nhwc, msinet_cuda_n
 LIGHT_MODULES = [
     "msinet_cpu",
     "msinet_cuda_nchw",
+    "msinet_cuda_nchw.nvml",
     "msinet_metal_nhwc",
     "msinet_tpu",
     "msinet_tensorflow",
     "msinet_tensorflow.probe",
     "msinet_tensorflow.versions",
 ]
-NOT_YET = f"This version of msinet ({__version__}) brings no compute part for '%s' yet."
 
 
 @pytest.fixture
@@ -353,6 +353,7 @@ def nvidia(
         folder.joinpath("information").write_text("Model: \t\t NVIDIA H100\nIRQ:   \t 42\n")
     monkeypatch.setattr(cuda_probe, "DRIVER", tmp_path)
     monkeypatch.setattr(cuda_probe, "WSL", tmp_path / "absent")
+    monkeypatch.setattr(cuda_probe, "ask_driver", lambda: None)
     answers["nvidia-smi"] = "NVIDIA H100, 81559 MiB\nNVIDIA H100, 81559 MiB\n"
     return packages
 
@@ -363,25 +364,20 @@ H100 = Hardware("NVIDIA H100", memory=81559 * 2**20)
 def test_cuda_with_gpus_and_packages(nvidia: dict[str, str]) -> None:
     nvidia["tensorflow"] = "2.21.0"
     assert cuda_probe.probe() == Probe(
-        Availability.NOT_HERE,
-        NOT_YET % "cuda",
-        "Use --device cpu.",
-        "2.21.0",
-        (H100, H100),
+        Availability.INSTALLED, framework_version="2.21.0", hardware=(H100, H100)
     )
 
 
 def test_cuda_with_gpus_and_the_wrong_tensorflow(nvidia: dict[str, str]) -> None:
     nvidia["tensorflow-cpu"] = "2.21.0"
-    assert cuda_probe.probe().reason == (
-        f"{NOT_YET % 'cuda'} Besides, tensorflow-cpu 2.21.0 has no kernels for NVIDIA GPUs."
-    )
+    probe = cuda_probe.probe()
+    assert probe.reason == "tensorflow-cpu 2.21.0 has no kernels for NVIDIA GPUs."
+    assert probe.cure == 'pip uninstall --yes tensorflow-cpu && pip install "msinet[cuda]"'
+    assert not probe.ready
 
 
 def test_cuda_without_tensorflow(nvidia: dict[str, str]) -> None:
-    assert cuda_probe.probe().reason.endswith(
-        "Besides, tensorflow is not installed (needs >=2.16)."
-    )
+    assert cuda_probe.probe().reason == "tensorflow is not installed (needs >=2.16)."
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
@@ -389,9 +385,22 @@ def test_cuda_with_hidden_gpus(
     nvidia: dict[str, str], monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert cuda_probe.probe().reason.endswith(
-        f"CUDA_VISIBLE_DEVICES is set to '{hidden}', which hides every GPU."
+    nvidia["tensorflow"] = "2.21.0"
+    assert cuda_probe.probe() == Probe(
+        Availability.NOT_HERE,
+        f"CUDA_VISIBLE_DEVICES is set to '{hidden}', which hides every GPU.",
+        "Run: unset CUDA_VISIBLE_DEVICES",
+        "2.21.0",
+        (H100, H100),
     )
+
+
+def test_cuda_asks_the_driver_itself_first(
+    nvidia: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = nvml.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
+    monkeypatch.setattr(cuda_probe, "ask_driver", lambda: nvml.Driver("570.86", (gpu,)))
+    assert cuda_probe.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
 
 
 def test_cuda_when_nvidia_smi_does_not_answer(
@@ -520,11 +529,6 @@ def test_a_spec_requires_what_its_extra_installs(
     spec: DeviceSpec, extras: dict[str, list[str]]
 ) -> None:
     assert list(spec.requires) == extras[spec.name]
-
-
-def test_hardware_that_is_missing_is_not_covered_up() -> None:
-    missing = msinet_tensorflow.probe.hardware_missing("There is none.", "Buy one.")
-    assert msinet_tensorflow.probe.without_compute_part("cuda", missing) == missing
 
 
 def test_light_modules_import_no_framework() -> None:

@@ -1,0 +1,188 @@
+"""The device `cuda`: TensorFlow on NVIDIA GPUs, in NCHW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from msinet_core.device import DeviceSpec, Probe
+from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.layout import permutation
+from msinet_core.registry import unavailable_message
+from msinet_cuda_nchw.layers import NchwLayers
+from msinet_cuda_nchw.probe import INSTALL, nvidia_gpus
+from msinet_tensorflow.device import TensorFlowDevice
+from msinet_tensorflow.distribution import Distribution, StrategyDistribution
+from msinet_tensorflow.layers import Tensor, tf
+from msinet_tensorflow.loading import native_messages_held_back
+from msinet_tensorflow.versions import installed_wheels
+
+GPU = "/GPU:0"
+
+AMPERE = (8, 0)
+"""The first compute capability with tensor cores for bfloat16 and TF32.
+
+Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
+"""
+
+
+class NchwDevice(TensorFlowDevice):
+    """The graphs of `cuda`, wherever TensorFlow computes them.
+
+    By itself it proves these graphs on machines without a GPU, in tests and in ``doctor``; what
+    ``--device cuda`` opens is `CudaDevice`.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: What convolutions compute in; weights, the loss and Adam are float32.
+        options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
+        distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
+            ``"multiworker"``.
+    """
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+        distribute: str = "none",
+    ) -> None:
+        super().__init__(spec, precision, options, distribute)
+        self.jit_compile = self.options["xla"] == "on"
+
+    def make_layers(self, dtype: Any) -> NchwLayers:
+        return NchwLayers(dtype)
+
+    def to_native_format(self, images: Tensor) -> Tensor:
+        return _moved(images, "NHWC", "NCHW")
+
+    def to_canonical_format(self, maps: Tensor) -> Tensor:
+        return _moved(maps, "NCHW", "NHWC")
+
+
+class CudaDevice(NchwDevice):
+    """TensorFlow on NVIDIA GPUs, and nowhere else.
+
+    Memory is taken as it is needed, so that other programs can share a GPU. Graphs keep the data
+    format they were written in: TensorFlow's layout optimizer is switched off.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: What convolutions compute in; weights, the loss and Adam are float32.
+        options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
+        distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
+            ``"multiworker"``.
+
+    Raises:
+        DeviceUnavailableError: TensorFlow sees no GPU; nothing is computed elsewhere instead.
+        UsageError: A GPU does not compute in that precision, or not in TF32.
+    """
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+        distribute: str = "none",
+    ) -> None:
+        gpus = _visible_gpus(spec)
+        tf32 = spec.check_options(options or {})["tf32"] == "on"
+        for gpu in gpus:
+            _check_gpu(gpu, precision, tf32)
+            with suppress(RuntimeError):  # somebody else in this process computed on it before
+                tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+        super().__init__(spec, precision, options, distribute)
+
+    def make_distribution(self, distribute: str) -> Distribution:
+        opened = super().make_distribution(distribute)
+        if isinstance(opened, StrategyDistribution):  # which places every op by itself
+            return opened
+        tf.config.set_soft_device_placement(False)
+        return OnOneDevice(GPU)
+
+
+class OnOneDevice(Distribution):
+    """Runs every op of a step on one device: one that has no kernel there is an error.
+
+    Args:
+        place: TensorFlow's name of the device.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place_of_ops = place
+
+    def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
+        # XLA places a whole function and does not look at the ops inside: it is called from one.
+        called = super().compiled(step, jit_compile) if jit_compile else step
+
+        def placed(*arguments: Any) -> Any:
+            with tf.device(self.place_of_ops):
+                return called(*arguments)
+
+        return super().compiled(placed, None if jit_compile else jit_compile)
+
+
+def _moved(images: Tensor, source: str, target: str) -> Tensor:
+    """Change the data format; where one channel moves, no number does, and it is a reshape."""
+    axes = permutation(source, target)
+    if images.shape[source.index("C")] == 1:
+        return tf.reshape(images, [images.shape[axis] for axis in axes])
+    return tf.transpose(images, axes)
+
+
+def _visible_gpus(spec: DeviceSpec) -> list[Any]:
+    with native_messages_held_back():  # the search complains at length where there is none
+        physical = tf.config.list_physical_devices("GPU")
+        visible = tf.config.get_visible_devices("GPU")
+    if visible:
+        return list(visible)
+    if physical:
+        raise DeviceUnavailableError(
+            f"Device '{spec.name}' is not available: the GPU was hidden from TensorFlow in this "
+            f"process, as the device 'cpu' does. Open '{spec.name}' in a process of its own."
+        )
+    raise DeviceUnavailableError(_why_no_gpu(spec, spec.probe()))
+
+
+def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
+    if not probe.ready:
+        return unavailable_message(spec, probe)
+    version = tf.__version__
+    if not tf.test.is_built_with_cuda():
+        wheels = " ".join(installed_wheels())
+        reason = f"this TensorFlow {version} was built without CUDA."
+        cure = f"Run: pip uninstall --yes {wheels} && {INSTALL}"
+    else:
+        names = ", ".join(gpu.name for gpu in nvidia_gpus())
+        reason = (
+            f"the driver offers {names}, but TensorFlow {version} does not see it; mostly CUDA's "
+            "libraries are missing, or the driver is older than they need."
+        )
+        cure = (
+            f'Run: pip install "tensorflow[and-cuda]=={version}"; if that does not help, '
+            "TF_CPP_MIN_LOG_LEVEL=0 shows which library TensorFlow misses."
+        )
+    return f"Device '{spec.name}' is not available: {reason} {cure}"
+
+
+def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
+    """Refuse what a GPU's hardware does not compute."""
+    details = tf.config.experimental.get_device_details(gpu)
+    capability = details.get("compute_capability", AMPERE)
+    if capability >= AMPERE:
+        return
+    name = details.get("device_name", gpu.name)
+    told = f"{name} has compute capability {capability[0]}.{capability[1]}"
+    if precision == "bfloat16":
+        raise UsageError(
+            f"Device 'cuda' cannot compute in bfloat16: {told}, and bfloat16 needs 8.0. "
+            "Use --precision float16 or float32."
+        )
+    if tf32:
+        raise UsageError(
+            f"Device 'cuda' cannot compute in TF32: {told}, and TF32 needs 8.0. "
+            "Leave --device-option tf32=on out."
+        )

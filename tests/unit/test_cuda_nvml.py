@@ -1,0 +1,110 @@
+"""What NVIDIA's own library is asked, with one made up for the test in its place."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from msinet_cuda_nchw import nvml
+
+UNSUPPORTED = 3
+
+
+def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
+    """Answer like libnvidia-ml for some GPUs; what a GPU lacks is answered with an error."""
+    calls: list[str] = []
+
+    def put(target: Any, value: Any) -> int:
+        target._obj.value = value
+        return 0
+
+    def text(buffer: Any, value: str) -> int:
+        buffer.value = value.encode()
+        return 0
+
+    def handle(index: Any, target: Any) -> int:
+        return put(target, index.value + 1)
+
+    def gpu(handle: Any) -> dict[str, Any]:
+        return gpus[handle.value - 1]
+
+    def memory(handle: Any, target: Any) -> int:
+        if "memory" not in gpu(handle):
+            return UNSUPPORTED
+        target._obj.total = gpu(handle)["memory"]
+        return 0
+
+    def cores(handle: Any, target: Any) -> int:
+        return put(target, gpu(handle)["cores"]) if "cores" in gpu(handle) else UNSUPPORTED
+
+    def capability(handle: Any, major: Any, minor: Any) -> int:
+        if "capability" not in gpu(handle):
+            return UNSUPPORTED
+        return sum(map(put, (major, minor), gpu(handle)["capability"]))
+
+    def begun() -> int:
+        calls.append("init")
+        return 0
+
+    def ended() -> int:
+        calls.append("shutdown")
+        return 0
+
+    return SimpleNamespace(
+        calls=calls,
+        nvmlInit_v2=begun,
+        nvmlShutdown=ended,
+        nvmlSystemGetDriverVersion=lambda buffer, size: text(buffer, "570.86.15"),
+        nvmlDeviceGetCount_v2=lambda target: put(target, len(gpus)),
+        nvmlDeviceGetHandleByIndex_v2=handle,
+        nvmlDeviceGetName=lambda handle, buffer, size: text(buffer, gpu(handle)["name"]),
+        nvmlDeviceGetMemoryInfo=memory,
+        nvmlDeviceGetNumGpuCores=cores,
+        nvmlDeviceGetCudaComputeCapability=capability,
+    )
+
+
+def test_every_gpu_is_described_and_the_library_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = fake_library(
+        [
+            {"name": "NVIDIA H200", "memory": 2**37, "cores": 16896, "capability": (9, 0)},
+            {"name": "NVIDIA GB10"},
+        ]
+    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert nvml.ask_driver() == nvml.Driver(
+        "570.86.15",
+        (nvml.Gpu("NVIDIA H200", 2**37, 16896, (9, 0)), nvml.Gpu("NVIDIA GB10")),
+    )
+    assert library.calls == ["init", "shutdown"]
+
+
+def test_without_a_driver_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvml, "LIBRARY", "libnvidia-ml-that-is-not-there.so.1")
+    assert nvml.ask_driver() is None
+
+
+def test_a_library_without_its_driver_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = fake_library([{"name": "NVIDIA H200"}])
+    library.nvmlInit_v2 = lambda: 9  # NVML_ERROR_DRIVER_NOT_LOADED
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert nvml.ask_driver() is None
+    assert library.calls == []
+
+
+def test_a_library_that_is_too_old_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = fake_library([{"name": "NVIDIA K80"}])
+    del library.nvmlDeviceGetNumGpuCores
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert nvml.ask_driver() is None
+    assert library.calls == ["init", "shutdown"]
+
+
+def test_the_made_up_library_is_called_like_the_real_one() -> None:
+    """Arguments by reference arrive as ctypes passes them, so that a swapped pair would show."""
+    count = ctypes.c_uint()
+    fake_library([{"name": "one"}, {"name": "two"}]).nvmlDeviceGetCount_v2(ctypes.byref(count))
+    assert count.value == 2
