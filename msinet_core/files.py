@@ -32,10 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        move_into_place(temporary, path)
     except OSError as error:
         raise MsinetError(
             f"Could not write {path}: {error.strerror or error}. What was there before is "
@@ -44,6 +41,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def move_into_place(finished: Path, path: Path) -> None:
+    """Give a finished file its name in one step, after its content reached the disk.
+
+    Args:
+        finished: The file, in the folder of `path`.
+        path: The file to make or replace.
+
+    Raises:
+        OSError: The disk refuses; `path` is as it was.
+    """
+    with finished.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    finished.replace(path)
+    _sync_folder(path.parent)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 
-from msinet_core.files import atomic_path, write_text
+from msinet_core.files import move_into_place, write_text
+from msinet_core.progress import Progress
 
 _LOCK_INTERVAL = 0.5
 
@@ -79,23 +80,26 @@ class Part:
     def publish(self, target: Path) -> None:
         """Put the file in its place.
 
+        In one step: a process that waits for this one finds the part or the target.
+
         Args:
             target: Beside the part.
         """
         if os.name == "nt":  # where an open file cannot be renamed
             self._stream.close()
-        with atomic_path(target) as temporary:
-            self.path.replace(temporary)
+        move_into_place(self.path, target)
         self.discard()
 
 
 @contextmanager
-def open_part(target: Path) -> Iterator[Part]:
+def open_part(target: Path, progress: Progress) -> Iterator[Part]:
     """Open the part of a file, and wait for another process that is downloading the same.
 
     Args:
         target: The file that it will become; its folder is made when it is missing.
+        progress: Is told when there is something to wait for.
     """
+    told = False
     path = target.with_name(f"{target.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -109,6 +113,9 @@ def open_part(target: Path) -> Iterator[Part]:
                     if part.size == 0:
                         part.discard()
                 return
+        if not told:
+            progress.message(f"{target.name}: another process is downloading it; waiting for that.")
+            told = True
         time.sleep(_LOCK_INTERVAL)
 
 

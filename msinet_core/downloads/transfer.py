@@ -72,7 +72,7 @@ def download(
         order.check_existing()
         return target
     try:
-        with open_part(target) as part:
+        with open_part(target, progress) as part:
             if not target.exists():  # another process may have brought it in the meantime
                 order.carry_out(part)
     except (PermanentError, TransientError) as error:

@@ -248,7 +248,7 @@ def _unreachable(error: Any) -> PermanentError | TransientError:
             f"network that asks to log in, or a Python without certificates can be the cause"
         )
     if isinstance(error, socket.gaierror):
-        return TransientError("the server's name cannot be looked up; is there a network?")
+        return TransientError("the server's name cannot be looked up; there may be no network")
     if isinstance(error, TimeoutError):
         return TransientError("the server fell silent")
     if isinstance(error, ConnectionRefusedError):

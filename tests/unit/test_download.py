@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from msinet_core.downloads import Patience, download, transfer, web
+from msinet_core.downloads import Patience, download, part, transfer, web
 from msinet_core.downloads.page import read_page
 from msinet_core.errors import InterruptedRunError, MsinetError
 from msinet_core.progress import Progress, Task
@@ -36,6 +36,7 @@ class Reply:
         headers: More headers.
         content: Another content.
         ranges: Whether it honors ranges.
+        chunked: Whether it sends chunks and no length, as GitHub does.
     """
 
     status: int = 200
@@ -44,6 +45,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"one"'})
     content: bytes = CONTENT
     ranges: bool = True
+    chunked: bool = False
 
 
 class Site:
@@ -94,7 +96,12 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         if status == 206:
             end = len(reply.content)
             handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
-        handler.send_header("Content-Length", str(len(body)))
+        if reply.chunked:
+            handler.send_header("Transfer-Encoding", "chunked")
+            pieces = [body[at : at + 30_000] for at in range(0, len(body), 30_000)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+        else:
+            handler.send_header("Content-Length", str(len(body)))
         for name, value in reply.headers.items():
             handler.send_header(name, value)
         handler.end_headers()
@@ -451,7 +458,7 @@ def test_a_name_that_cannot_be_looked_up_asks_for_a_network(
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(MsinetError, match="cannot be looked up; is there a network"):
+    with pytest.raises(MsinetError, match="cannot be looked up; there may be no network"):
         get("https://example.invalid/file.bin", tmp_path / "file.bin")
 
 
@@ -479,14 +486,14 @@ def test_a_disk_that_fills_up_keeps_what_came(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "CHUNK", 100_000)
-    append = transfer.Part.append
+    append = part.Part.append
 
-    def full(part: transfer.Part, data: bytes) -> None:
-        if part.size:
+    def full(growing: part.Part, data: bytes) -> None:
+        if growing.size:
             raise OSError(28, "No space left on device")
-        append(part, data)
+        append(growing, data)
 
-    monkeypatch.setattr(transfer.Part, "append", full)
+    monkeypatch.setattr(part.Part, "append", full)
     with pytest.raises(MsinetError, match=r"the disk refuses \(No space left on device\)") as error:
         get(site.serve(Reply()), tmp_path / "file.bin")
     assert "are kept in" in str(error.value)
@@ -496,14 +503,14 @@ def test_a_disk_that_fills_up_keeps_what_came(
 def test_ctrl_c_keeps_the_part_and_says_so(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, append = site.serve(Reply()), transfer.Part.append
+    url, append = site.serve(Reply()), part.Part.append
 
-    def interrupted(part: transfer.Part, data: bytes) -> None:
-        append(part, data[:1000])
+    def interrupted(growing: part.Part, data: bytes) -> None:
+        append(growing, data[:1000])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(transfer.Part, "append", interrupted)
+        patched.setattr(part.Part, "append", interrupted)
         with pytest.raises(
             InterruptedRunError, match=r"Interrupted\. 1,000 bytes are kept in .*t;"
         ):
@@ -524,17 +531,56 @@ def test_ctrl_c_before_anything_came_says_so(
     assert leftovers(tmp_path) == []
 
 
-def test_two_at_once_download_once(site: Site, tmp_path: Path) -> None:
-    url = site.serve(Reply(headers={"ETag": '"one"'}))
+def test_a_transfer_without_a_length_is_whole_when_its_end_came(site: Site, tmp_path: Path) -> None:
+    heard = Heard()
+    url = site.serve(Reply(chunked=True, cut=100_000), Reply(chunked=True))
+    assert get(url, tmp_path / "file.bin", progress=heard).read_bytes() == CONTENT
+    assert heard.tasks[0] == ("file.bin", 0, "bytes")
+    assert "the connection broke off" in heard.messages[0]
+    assert heard.bytes == len(CONTENT)
+
+
+def test_a_transfer_without_a_length_ends_at_the_limit(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(MsinetError, match="sends more"):
+        get(site.serve(Reply(chunked=True)), tmp_path / "file.bin", limit=100_000)
+
+
+def test_a_second_download_waits_for_the_first(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "_LOCK_INTERVAL", 0.01)
+    url, target, told = site.serve(Reply()), tmp_path / "file.bin", threading.Event()
+
+    class Told(Progress):
+        def message(self, text: str) -> None:
+            assert text == "file.bin: another process is downloading it; waiting for that."
+            told.set()
+
+    with part.open_part(target, Progress()) as first:
+        second = threading.Thread(target=get, args=(url, target), kwargs={"progress": Told()})
+        second.start()
+        assert told.wait(5)
+        first.begin(part.Origin(url, "", len(CONTENT)))
+        first.append(CONTENT)
+        first.publish(target)
+    second.join()
+    assert target.read_bytes() == CONTENT
+    assert site.requests == []
+    assert leftovers(tmp_path) == ["file.bin"]
+
+
+def test_many_at_once_download_once(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(part, "_LOCK_INTERVAL", 0.01)
+    url = site.serve(Reply())
     found: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: found.append(get(url, tmp_path / "file.bin").read_bytes()))
-        for _ in range(2)
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [CONTENT, CONTENT]
+    assert found == [CONTENT] * 4
     assert len(site.requests) == 1
     assert leftovers(tmp_path) == ["file.bin"]
