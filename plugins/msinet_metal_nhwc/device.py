@@ -133,3 +133,5 @@ def _take_gpu() -> None:
     except RuntimeError:  # TensorFlow has begun to use it: how memory grows is settled already
         pass
     tf.config.set_soft_device_placement(False)
+    # It would turn some convolutions to NCHW, as NVIDIA's GPUs like them, between transposes.
+    tf.config.optimizer.set_experimental_options({"layout_optimizer": False})

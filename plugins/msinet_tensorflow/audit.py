@@ -123,18 +123,29 @@ def audit(functions: Mapping[str, Any], table: KernelTable) -> AuditReport:
         functions: Concrete functions, by the name that problems carry.
         table: The kernels there are.
     """
+    graphs = {name: function.graph.as_graph_def() for name, function in functions.items()}
+    return audit_graphs(graphs, table)
+
+
+def audit_graphs(graphs: Mapping[str, Any], table: KernelTable) -> AuditReport:
+    """Ask every node of some graphs, and of the functions they call, for its kernel on the GPU.
+
+    Args:
+        graphs: A ``GraphDef`` each, by the name that problems carry.
+        table: The kernels there are.
+    """
     counts: Counter[str] = Counter()
     problems = []
-    graphs = 0
-    for name, function in functions.items():
-        for path, nodes in walk(function.graph.as_graph_def(), name):
-            graphs += 1
+    walked = 0
+    for name, graph in graphs.items():
+        for path, nodes in walk(graph, name):
+            walked += 1
             for node in nodes:
                 counts[node.op] += 1
                 problem = examine_node(node, table, path)
                 if problem is not None:
                     problems.append(problem)
-    return AuditReport(dict(counts), graphs, tuple(problems))
+    return AuditReport(dict(counts), walked, tuple(problems))
 
 
 def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Problem | None:

@@ -169,6 +169,7 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A Mac as TensorFlow shows it; holds what was set."""
     gpu = SimpleNamespace(name="/physical_device:GPU:0", device_type="GPU")
     seen = SimpleNamespace(gpus=[gpu], visible=[gpu], growing=[], soft=None, release="15.4")
+    seen.rewriting = {}
     config = tf.config
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: seen.gpus)
     monkeypatch.setattr(config, "get_visible_devices", lambda kind: seen.visible)
@@ -178,6 +179,7 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(
         config, "set_soft_device_placement", lambda enabled: setattr(seen, "soft", enabled)
     )
+    monkeypatch.setattr(config.optimizer, "set_experimental_options", seen.rewriting.update)
     monkeypatch.setattr(platform, "mac_ver", lambda: (seen.release, ("", "", ""), "arm64"))
     return seen
 
@@ -199,12 +201,13 @@ def test_on_a_mac_memory_grows_and_nothing_is_placed_elsewhere(mac: SimpleNamesp
     assert device.place == GPU == "/GPU:0"
     assert mac.growing == mac.gpus
     assert mac.soft is False
+    assert mac.rewriting == {"layout_optimizer": False}
     assert device.jit_compile is False
 
 
 def test_on_the_processor_the_process_is_left_alone(mac: SimpleNamespace) -> None:
     MetalDevice(spec_of_a_mac(), place=PROCESSOR)
-    assert (mac.growing, mac.soft) == ([], None)
+    assert (mac.growing, mac.soft, mac.rewriting) == ([], None, {})
 
 
 def test_a_gpu_in_use_keeps_how_its_memory_grows(

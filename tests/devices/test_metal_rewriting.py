@@ -1,0 +1,69 @@
+"""What TensorFlow makes of metal's steps before it runs them has kernels on a Mac's GPU too.
+
+TensorFlow's own rewriter (Grappler) is asked to optimize for a GPU that only it is told of.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from msinet_core.conformance.cases import narrow_network
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_metal_nhwc import SPEC
+from msinet_metal_nhwc.kernels import metal_kernels
+from msinet_tensorflow.audit import audit_graphs
+
+tf = pytest.importorskip("tensorflow")
+
+from tensorflow.core.protobuf import (  # noqa: E402
+    config_pb2,
+    device_properties_pb2,
+    meta_graph_pb2,
+    rewriter_config_pb2,
+)
+from tensorflow.python.grappler import cluster, tf_optimizer  # noqa: E402
+
+from msinet_metal_nhwc.device import PROCESSOR, MetalDevice  # noqa: E402
+
+TASK = "/job:localhost/replica:0/task:0/device:"
+WITH_EFFECTS = ("ResourceApplyAdam", "AssignVariableOp", "AssignAddVariableOp")
+
+
+def rewritten(step):
+    """Return the graph of a concrete function as TensorFlow would run it on a GPU."""
+    graph = meta_graph_pb2.MetaGraphDef(graph_def=step.graph.as_graph_def())
+    for node in graph.graph_def.node:
+        node.device = f"{TASK}GPU:0"
+    wanted = [tensor.op.name for tensor in step.graph.outputs]
+    wanted += [op.name for op in step.graph.get_operations() if op.type in WITH_EFFECTS]
+    graph.collection_def["train_op"].node_list.value.extend(wanted)
+    devices = [
+        device_properties_pb2.NamedDevice(
+            name=f"{TASK}{kind}:0",
+            properties=device_properties_pb2.DeviceProperties(
+                type=kind, frequency=1000, num_cores=80, memory_size=2**34
+            ),
+        )
+        for kind in ("CPU", "GPU")
+    ]
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.layout_optimizer = (
+        rewriter_config_pb2.RewriterConfig.OFF  # as the device sets it
+    )
+    return tf_optimizer.OptimizeGraph(config, graph, cluster=cluster.Cluster(devices=devices))
+
+
+@pytest.mark.parametrize("precision", SPEC.capabilities.precisions)
+def test_rewritten_steps_have_kernels(precision: str) -> None:
+    case = narrow_network()
+    device = MetalDevice(SPEC, precision, place=PROCESSOR)
+    model = device.build(case.graph, case.state, KLDivergence(), Adam())
+    steps = model.concrete_steps((1, 40, 56, 3))
+    graphs = {name: rewritten(step) for name, step in steps.items()}
+    traced = len(steps["train"].graph.as_graph_def().node)
+    assert len(graphs["train"].node) < traced  # constants were folded, so it did rewrite
+    report = audit_graphs(graphs, metal_kernels())
+    assert report.problems == ()
+    assert report.counts["ResourceApplyAdam"] == 2 * 46
+    assert "Transpose" not in report.counts
