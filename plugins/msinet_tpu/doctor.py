@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -20,14 +21,17 @@ from msinet_core.probing import distribution_version, missing_requirements
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu.largest_batch import next_batch
 
-CHECK_REQUIRES = ("jax>=0.6.2", "libtpu")
-"""What ``pip install "msinet[tpu-check]"`` brings beside a TensorFlow."""
+CHECK_REQUIRES = ("jax>=0.10.2", "libtpu>=0.0.51")
+"""What ``pip install "msinet[tpu-check]"`` brings beside a TensorFlow.
+
+jax 0.6.2 has no way to read HLO, and its libtpu does not know the topology of a single v5e chip.
+"""
 
 CHECK_INSTALL = 'pip install "msinet[tpu-check]"'
 TOPOLOGIES = ("v5e:1x1", "v5e:2x2", "v5e:2x4", "v6e:1x1", "v6e:2x2", "v4:2x2x1", "v5p:2x2x1")
 """Names that libtpu was seen to know; the chips of one host, or of a part of it."""
 
-COMPILES = 6
+COMPILES = 5
 """The most programs that are compiled to find the largest batch; each takes minutes."""
 
 TIMEOUT = 3600.0
@@ -100,6 +104,10 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
             "msinet-run --device tpu doctor --topology v5e:1x1",
         )
         return
+    if not _libtpu_exists():
+        detail = "libtpu exists for Linux on x86-64 with Python 3.11 or later only."
+        yield Finding("ahead-of-time compilation", "problem", detail, "Use such a machine.")
+        return
     lacking = missing_requirements(CHECK_REQUIRES)
     if framework_version() is None:
         lacking.append("TensorFlow is not installed.")
@@ -107,6 +115,11 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         yield Finding("ahead-of-time compilation", "problem", " ".join(lacking), CHECK_INSTALL)
         return
     yield from _compile(_subject(spec, topology, arguments))
+
+
+def _libtpu_exists() -> bool:
+    here = sys.platform, platform.machine()
+    return here == ("linux", "x86_64") and sys.version_info >= (3, 11)
 
 
 def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> Subject:
