@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from msinet_core import ops
+from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Device
@@ -155,15 +157,18 @@ def test_twice_the_size_is_computed_in_the_images_dtype() -> None:
 # --- the same weights on another device -----------------------------------------------------------
 
 
-def test_channels_first_weights_are_channels_last_weights(nchw: Device) -> None:
+def test_channels_first_weights_are_channels_last_weights(nchw: Device, tmp_path: Path) -> None:
     """No kernel is changed on the way, and the two formats give the same maps (layouts.md)."""
     case = Case(msinet(1 / 8), (1, 240, 320), low=0.0, high=255.0)
+    file = tmp_path / "one.msinet.h5"
+    save_checkpoint(file, Checkpoint(case.graph, case.state))
+    state = load_checkpoint(file).state
     maps = []
     for device in (CPU.open(), nchw):
         for parameter in case.graph.parameters:
-            weights = case.state.weights[parameter.name]
+            weights = state.weights[parameter.name]
             assert np.array_equal(device.to_native(parameter, weights), weights)
-        maps.append(np.asarray(device.compile(case.graph, case.state).predict(case.images)))
+        maps.append(np.asarray(device.compile(case.graph, state).predict(case.images)))
     assert maps[0].max() > 0.99
     np.testing.assert_allclose(maps[1], maps[0], rtol=0, atol=1e-5)
 
