@@ -129,7 +129,7 @@ def _from_cache(
 
 def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
     encoder = _check_encoder(graph, path)
-    with keras_vgg16.open_archive(path) as archive:
+    with find_format(path).open(path) as archive:
         trained: Tensors = archive.read_state(encoder).weights
     weights = {**random_state(graph, seed).weights, **trained}
     return State(weights), (

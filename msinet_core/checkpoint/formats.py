@@ -19,6 +19,8 @@ from msinet_core.checkpoint import (
     safetensors,
     tf1,
     tf1_save,
+    torch_file,
+    vgg16,
 )
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.compare import require_equal
@@ -69,6 +71,13 @@ FORMATS: tuple[Format, ...] = (
         holds=frozenset({"network", "optimizer", "training"}),
     ),
     Format(
+        "tf1-vgg16",
+        "TensorFlow VGG16 checkpoint (PREFIX.index, PREFIX.data-*)",
+        vgg16.matches_hybrid,
+        vgg16.open_hybrid,
+        encoder_only=True,
+    ),
+    Format(
         "tf1",
         "TensorFlow checkpoint (PREFIX.index, PREFIX.data-*)",
         tf1.matches,
@@ -111,6 +120,30 @@ FORMATS: tuple[Format, ...] = (
         suffixes=(keras_archive.SUFFIX,),
         holds=_NETWORK,
         needs="Keras",
+    ),
+    Format(
+        "torch-vgg16",
+        "torchvision VGG16 weights (vgg16*.pth)",
+        vgg16.matches_torch_file,
+        vgg16.open_torch_file,
+        encoder_only=True,
+    ),
+    Format(
+        "torch-vgg16",
+        "torchvision VGG16 weights (*.safetensors)",
+        vgg16.matches_safetensors,
+        vgg16.open_safetensors,
+        encoder_only=True,
+    ),
+    Format(
+        "torch",
+        "PyTorch state_dict (*.pt, *.pth)",
+        torch_file.matches,
+        torch_file.open_archive,
+        write=torch_file.write,
+        suffixes=torch_file.SUFFIXES,
+        holds=_NETWORK,
+        needs="PyTorch",
     ),
     *(
         Format(

@@ -57,6 +57,6 @@ def _is_whole(data: bytes | mmap.mmap, start: int) -> bool:
     while position + _OBJECT.size <= end:
         index, _, _, length = _OBJECT.unpack_from(data, position)
         if index == 0:  # what is left, its own head included
-            return bool(position + length <= end)
+            return bool(position + length == end)
         position += _OBJECT.size + (length + 7) // 8 * 8
     return bool(position <= end)

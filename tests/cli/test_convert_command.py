@@ -1,0 +1,114 @@
+"""``msinet-run convert``: names of formats and devices, what is said, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.checkpoint.formats import find_format
+from msinet_core.initialize import random_state
+from msinet_core.network import msinet
+from msinet_core.state import State, new_optimizer_state
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+GRAPH = msinet(0.02)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    state = random_state(GRAPH, 1)
+    path = tmp_path / "run.msinet.h5"
+    save_checkpoint(
+        path, Checkpoint(GRAPH, State(state.weights, new_optimizer_state(state)), {"epoch": 1})
+    )
+    return path
+
+
+def test_it_says_what_it_did_and_what_stayed_behind(run: Run, source: Path) -> None:
+    result = run("convert", source, "out.weights.h5", "--verify")
+    assert result.exit_code == 0, result.output
+    assert "out.weights.h5: Keras 3 weights (*.weights.h5), 46 tensors" in result.stdout
+    assert "46 of 46 tensors are equal bit for bit" in result.stdout
+    assert "largest difference of the maps 0 (reference device, 64x64 pixels)" in result.stdout
+    assert "Not in out.weights.h5: Adam's memory after 0 steps." in result.stderr
+    assert "Not in out.weights.h5: the training run's position" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "name"),
+    [
+        ("a.msinet.h5", [], "msinet"),
+        ("a.ckpt", [], "tf1"),
+        ("prefix", ["--to", "tf1"], "tf1"),
+        ("a.weights.h5", ["--to", "keras2"], "keras2"),
+        ("a.h5", [], "keras2"),
+        ("a.weights.h5", ["--to", "cuda"], "keras"),
+        ("a.msinet.h5", ["--to", "reference"], "msinet"),
+        ("a.pb", [], "frozen"),
+        ("folder", ["--to", "savedmodel"], "savedmodel"),
+        ("a.safetensors", ["--to", "torch"], "torch"),
+        ("a.safetensors", ["--to", "mlx"], "mlx"),
+    ],
+)
+def test_formats_by_name_and_by_device(
+    run: Run, source: Path, target: str, options: list[str], name: str
+) -> None:
+    result = run("convert", source, target, *options)
+    assert result.exit_code == 0, result.output
+    assert find_format(Path(target)).name == name
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "expected"),
+    [
+        ("a.safetensors", [], "Add --to torch or --to mlx."),
+        ("a.xyz", [], "does not end as a file of any known format does"),
+        ("a.xyz", ["--to", "mlx"], "Use one of: *.safetensors"),
+        ("a.h5", ["--to", "onnx"], "There is no format 'onnx'. Formats: msinet,"),
+        ("run.msinet.h5", ["--force"], "is both source and destination"),
+        ("there.h5", [], "is there already. Add --force"),
+        ("a.h5", ["--from-layout", "mlx"], "--from-layout is for safetensors"),
+    ],
+)
+def test_wrong_usage_exits_2(
+    run: Run, source: Path, target: str, options: list[str], expected: str
+) -> None:
+    Path("there.h5").write_bytes(b"precious")
+    result = run("convert", source, target, *options)
+    assert result.exit_code == 2, result.output
+    assert expected in result.stderr
+    assert Path("there.h5").read_bytes() == b"precious"
+    assert run("convert", source, "there.h5", "--force").exit_code == 0
+
+
+def test_a_file_that_does_not_fit_leaves_nothing(run: Run, source: Path) -> None:
+    assert run("convert", source, "a.ckpt").exit_code == 0
+    result = run("convert", "a.ckpt", "b.msinet.h5")
+    assert result.exit_code == 1
+    assert result.stderr.count("should be") > 40
+    assert not Path("b.msinet.h5").exists()
+    assert run("convert", "a.ckpt", "b.msinet.h5", "--network", source).exit_code == 0
+
+
+def test_the_layout_must_be_said_where_the_file_does_not(run: Run, source: Path) -> None:
+    run("convert", source, "a.safetensors", "--to", "mlx")
+    text = Path("a.safetensors").read_bytes()
+    for key, other in ((b"kernel_layout", b"kernel_nobody"), (b"msinet_format", b"msinet_nobody")):
+        text = text.replace(key, other, 1)
+    Path("a.safetensors").write_bytes(text)
+    result = run("convert", "a.safetensors", "b.msinet.h5", "--network", source)
+    assert result.exit_code == 1
+    assert "Shapes do not tell, so nothing is guessed" in result.stderr
+    options = ["--network", source, "--from-layout", "mlx"]
+    result = run("convert", "a.safetensors", "b.msinet.h5", *options)
+    assert result.exit_code == 0, result.output
+    with find_format(Path("b.msinet.h5")).open(Path("b.msinet.h5")) as archive:
+        found = archive.read_state(GRAPH).weights
+    expected = random_state(GRAPH, 1).weights
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)

@@ -1,0 +1,91 @@
+"""VGG16 in the formats that need no framework, for ``--init``."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msinet_core.checkpoint import Checkpoint
+from msinet_core.checkpoint import tf1_save as tf1
+from msinet_core.checkpoint.convert import convert
+from msinet_core.checkpoint.formats import find_format
+from msinet_core.errors import CheckpointError
+from msinet_core.initialize import initial_state, random_state
+from msinet_core.network import msinet
+from msinet_core.state import State
+
+INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+
+def encoder(width: float) -> dict[str, np.ndarray]:
+    graph = msinet(width).between("input", "pool5")
+    return dict(random_state(graph, 2).weights)
+
+
+def write_torchvision(path: Path, weights: dict[str, np.ndarray]) -> None:
+    header: dict[str, object] = {}
+    data = b""
+    layers = dict.fromkeys(name.rsplit("/", 1)[0] for name in weights)
+    for index, layer in zip(INDICES, layers, strict=True):
+        for theirs, ours, axes in (("weight", "kernel", (3, 2, 0, 1)), ("bias", "bias", (0,))):
+            value = np.ascontiguousarray(weights[f"{layer}/{ours}"].transpose(axes))
+            end = len(data) + value.nbytes
+            header[f"features.{index}.{theirs}"] = {
+                "dtype": "F32",
+                "shape": value.shape,
+                "data_offsets": [len(data), end],
+            }
+            data += value.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_torchvision_safetensors_start_the_encoder(tmp_path: Path) -> None:
+    weights = encoder(1.0)
+    path = tmp_path / "vgg16.safetensors"
+    write_torchvision(path, weights)
+    assert find_format(path).name == "torch-vgg16"
+    state, sentence = initial_state(msinet(), str(path), seed=1)
+    assert sentence.startswith(f"The encoder starts from the VGG16 weights in {path}")
+    for name, value in weights.items():
+        if name == "conv1/conv1_1/kernel":
+            # torchvision's images are in 0..1, over the deviation; ours are in 0..255.
+            deviation = np.array([0.229, 0.224, 0.225])[:, None] * 255
+            np.testing.assert_allclose(state.weights[name], value / deviation, rtol=1e-6)
+        else:
+            assert state.weights[name].tobytes() == value.tobytes()
+
+
+def test_the_published_hybrid_checkpoint_is_recognized(tmp_path: Path) -> None:
+    weights = encoder(0.02)
+    names = {"kernel": "weights", "bias": "biases"}
+    stored = {
+        f"{layer}/{names[role]}": value
+        for (layer, role), value in (
+            (name.rsplit("/", 1), value) for name, value in weights.items()
+        )
+    }
+    stored["fc6/weights"] = np.zeros((2, 2), np.float32)
+    prefix = tmp_path / "vgg16_hybrid.ckpt"
+    tf1.write(prefix, Checkpoint(msinet(), State(stored)))
+    found = find_format(prefix)
+    assert (found.name, found.encoder_only) == ("tf1-vgg16", True)
+    with found.open(prefix) as archive:
+        read = archive.read_state(msinet(0.02).between("input", "pool5")).weights
+        assert archive.unused == ("fc6/weights",)
+    assert all(read[name].tobytes() == value.tobytes() for name, value in weights.items())
+    with pytest.raises(CheckpointError, match="Train from it with --init"):
+        convert(prefix, tmp_path / "x.msinet.h5")
+
+
+def test_missing_layers_are_all_listed(tmp_path: Path) -> None:
+    weights = encoder(0.02)
+    path = tmp_path / "vgg16.safetensors"
+    write_torchvision(path, weights)
+    with find_format(path).open(path) as archive, pytest.raises(CheckpointError) as error:
+        archive.read_state(msinet(0.1).between("input", "pool5"))
+    assert str(error.value).count("should be") == 26
