@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import stat
 import struct
@@ -21,10 +20,12 @@ LARGEST_MEMBER = 2**29
 LARGEST_TOTAL = 2**34
 """What an honest archive of images can have; in bytes after unpacking."""
 
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Python unpacks the others in pieces of any size, so that a small file could fill the memory."""
+
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     struct.error,
     ValueError,
@@ -55,7 +56,8 @@ class Member:
             target: The file; its folder is made when it is missing.
 
         Raises:
-            DataError: It is damaged, encrypted, a link, too large, or there is such a file already.
+            DataError: It is damaged, encrypted, a link, too large, compressed in an unusual way, or
+                there is such a file already.
             OSError: The disk refuses.
         """
         path = self._archive.filename
@@ -63,6 +65,11 @@ class Member:
             raise DataError(f"{path} is refused: {self.name} in it is a link.")
         if self._info.flag_bits & 1:
             raise DataError(f"{path} cannot be unpacked: {self.name} in it is encrypted.")
+        if self._info.compress_type not in _METHODS:
+            raise DataError(
+                f"{path} cannot be unpacked: {self.name} in it is compressed in another way than "
+                f"deflate (method {self._info.compress_type})."
+            )
         if self.size > LARGEST_MEMBER:
             raise DataError(
                 f"{path} is refused: {self.name} in it would be unpacked to "
@@ -105,7 +112,7 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         members = []
         for info in infos:
             name = _checked(info.filename, path)
-            if not info.is_dir() and not _is_noise(name):
+            if name.parts and not info.is_dir() and not _is_noise(name):
                 members.append(Member(name.as_posix(), info.file_size, archive, info))
         yield members
 
