@@ -119,7 +119,7 @@ def _take_gpu() -> None:
         raise DeviceUnavailableError(
             f"Device 'metal' is not available: TensorFlow {tf.__version__} finds no GPU, although "
             "tensorflow-metal is installed. Run: pip install --force-reinstall --no-deps "
-            "tensorflow-metal"
+            '"tensorflow-metal==1.2.*"'
         )
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
