@@ -30,7 +30,12 @@ _DAMAGE = (
     struct.error,
     ValueError,
     OverflowError,
+    NotImplementedError,
+    OSError,
 )
+"""What `zipfile` raises about bent archives; OSError where it looks before the file's beginning."""
+
+_READ = 2**18
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,18 @@ class Member:
             raise DataError(
                 f"{path} is refused: it has {self.name} twice, or another file of that name."
             ) from error
+        with stream:
+            for chunk in self._chunks():
+                stream.write(chunk)
+
+    def _chunks(self) -> Iterator[bytes]:
         try:
-            with stream, self._archive.open(self._info) as source:
-                shutil.copyfileobj(source, stream)
-        except (*_DAMAGE, NotImplementedError) as error:
-            raise DataError(_damaged(Path(path or ""), f"{self.name}: {error}")) from error
+            with self._archive.open(self._info) as source:
+                while chunk := source.read(_READ):
+                    yield chunk
+        except _DAMAGE as error:
+            path = Path(self._archive.filename or "")
+            raise DataError(_damaged(path, f"{self.name}: {error}")) from error
 
 
 @contextmanager
@@ -101,11 +113,11 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
     Raises:
         DataError: It is damaged, no zip archive, or made to write outside its folder.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except _DAMAGE as error:
-        raise DataError(_damaged(path, str(error))) from error
-    with archive:
+    with path.open("rb") as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
+        except _DAMAGE as error:
+            raise DataError(_damaged(path, str(error))) from error
         infos = archive.infolist()
         if len(infos) > MOST_MEMBERS:
             raise DataError(f"{path} is refused: it has {len(infos):,} files in it.")
@@ -135,8 +147,7 @@ def check_room(members: list[Member], archive: Path, folder: Path) -> None:
     if total > free:
         raise DataError(
             f"{archive} cannot be unpacked: that takes {in_megabytes(total)}, and only "
-            f"{in_megabytes(free)} are free in {folder}. Make room, or name another folder with "
-            f"--data-root."
+            f"{in_megabytes(free)} are free in {folder}. Make room, or choose another folder."
         )
 
 

@@ -208,8 +208,11 @@ def _read_head(response: Any, start: int) -> Answer | None:
 
 def _page(answer: Answer) -> bytes | None:
     """Return the web page that came in place of a file; None if it is a file."""
-    kind = answer.response.headers.get_content_type()
-    if kind != "text/html" and not (answer.start == 0 and _HTML.match(answer.first)):
+    # The type may be wrong in both ways; a file of ours has zero bytes, and no page has.
+    labeled = (
+        answer.response.headers.get_content_type() == "text/html" and b"\0" not in answer.first
+    )
+    if not labeled and not (answer.start == 0 and _HTML.match(answer.first)):
         return None
     with _translated():
         return answer.first + bytes(answer.response.read(CHUNK))

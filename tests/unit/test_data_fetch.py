@@ -352,7 +352,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_unpacking(
     archive.mkdir(parents=True)
     file = PUBLISHED["osie"].sources[0].file
     (served / file).rename(archive / file)
-    refused(tmp_path, r"only 100 bytes are free in .*--data-root")
+    refused(tmp_path, r"only 100 bytes are free in .* Make room")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text"])

@@ -350,6 +350,12 @@ def test_a_web_page_is_no_file(site: Site, tmp_path: Path, reply: Reply) -> None
     assert leftovers(tmp_path) == []
 
 
+def test_a_file_that_is_called_a_page_is_a_file(site: Site, tmp_path: Path) -> None:
+    called = {"Content-Type": "text/html", "ETag": '"one"'}
+    url = site.serve(Reply(headers=called, cut=100_000), Reply(headers=called))
+    assert get(url, tmp_path / "file.bin").read_bytes() == CONTENT
+
+
 CONFIRM = """<html><head><title>Google Drive - Virus scan warning</title></head><body>
 <form id="search" action="/search"><input type="hidden" name="q" value="no"></form>
 <form id="download-form" action="{action}" method="get"><input type="submit" value="Download">
