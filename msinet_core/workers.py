@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 """What follows ``--distribute``: over the devices of one machine, or over several processes."""
 
+CLUSTER_VARIABLE = "TF_CONFIG"
+"""The environment variable that names every worker, and which of them this process is."""
+
 
 class Workers:
     """The processes that train one model together; this is a process that trains alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from msinet_core.progress import Progress
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
-from msinet_core.workers import Workers, check_agreement, check_distribution
+from msinet_core.workers import CLUSTER_VARIABLE, Workers, check_agreement, check_distribution
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -74,6 +75,8 @@ def train(
     position = _position(found, digest, dataset)
     step = _step(found)
 
+    if _waits(spec, config.distribute):
+        progress.message(f"Waiting until every worker that {CLUSTER_VARIABLE} names has started.")
     device = spec.open(config.precision, config.device_options, config.distribute)
     workers = device.workers
     settings = replace(config, device=spec.name, image_size=image_size)
@@ -222,6 +225,12 @@ def _announce(
     ):
         progress.message(text)
         run.log(text)
+
+
+def _waits(spec: DeviceSpec, distribute: str) -> bool:
+    if "multiworker" not in spec.capabilities.distribution:
+        return False
+    return distribute == "multiworker" or (distribute == "auto" and CLUSTER_VARIABLE in os.environ)
 
 
 def _spread(workers: Workers, batch_size: int) -> Iterator[str]:

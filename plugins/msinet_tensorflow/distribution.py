@@ -12,13 +12,12 @@ import numpy as np
 
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError, UsageError
-from msinet_core.workers import Workers
+from msinet_core.workers import CLUSTER_VARIABLE, Workers
 from msinet_tensorflow.layers import tf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CLUSTER_VARIABLE = "TF_CONFIG"
 CLUSTER_EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 )

@@ -67,6 +67,23 @@ def test_only_float16_is_scaled(case: Case) -> None:
     assert scale_of(model(case)) == 2.0**15
 
 
+def test_convolutions_in_float16_train_nearly_as_in_float32(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_layers, "dilation_has_gradient", lambda: False)  # in float16
+    half = HalfDevice(HALF, "float16")
+    half._layer_builders = cpu_layers.CpuLayers(tf.float16).builders()
+    trained = half.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
+    exact = model(case, "float32")
+    for _ in range(4):
+        loss = float(exact.train_step([case.batch], 1e-3))
+        assert float(trained.train_step([case.batch], 1e-3)) == pytest.approx(loss, rel=1e-2)
+    assert memory(trained.state()).step == 4
+    weights = trained.state().weights["conv1/conv1_1/kernel"]
+    assert weights.dtype == np.float32
+    assert not np.array_equal(weights, weights.astype(np.float16))
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_scaled_steps_equal_unscaled_ones(case: Case, parts: int) -> None:
     plain, scaled = model(case, "float32"), model(case)
