@@ -1,7 +1,7 @@
 """Compile a step for a TPU that is not here: jax and libtpu, in a process of their own.
 
 ``python -m msinet_tpu.ahead_of_time TOPOLOGY FILE`` reads the step as serialized HLO and prints one
-JSON document. TensorFlow is not imported: libtpu and some builds of it abort one another.
+JSON document. TensorFlow is not imported: a build of it for another libtpu aborts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def shortage(message: str) -> tuple[int, int] | None:
 
 
 def compile_step(topology: str, path: Path) -> dict[str, Any]:
-    """Compile for one chip of a topology and return what the compiler says.
+    """Compile for one device of a topology, a chip or a core, and return what libtpu says.
 
     Args:
         topology: For example ``"v5e:1x1"``.
@@ -65,7 +65,7 @@ def compile_step(topology: str, path: Path) -> dict[str, Any]:
     except JaxRuntimeError as error:
         return {"unknown_topology": str(error)}
     chip = jax.sharding.SingleDeviceSharding(devices[0])
-    answer = {"chip": devices[0].device_kind, "chips": len(devices), "memory": _capacity(chip)}
+    answer = {"chip": devices[0].device_kind, "devices": len(devices), "memory": _capacity(chip)}
     lowered = _lowered(path.read_bytes(), chip)
     started = time.monotonic()
     try:

@@ -47,7 +47,7 @@ class Subject:
     Args:
         topology: The TPU, for example ``"v5e:1x1"``.
         precision: What convolutions compute in.
-        batch: The batch that is compiled first, on one chip.
+        batch: The batch that is compiled first, for one device.
         size: Height and width of the images in pixels.
         width: Scales the network's channels.
     """
@@ -65,9 +65,9 @@ class Compiled:
 
     Args:
         batch: The number of images.
-        fits: Whether the program fits into the chip's memory.
+        fits: Whether the program fits into the memory.
         needed: Bytes of HBM; None where libtpu does not tell.
-        memory: Bytes of HBM that the chip has; None where libtpu does not tell.
+        memory: Bytes of HBM that are there; None where libtpu does not tell.
         facts: All that it said.
     """
 
@@ -141,7 +141,7 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         "ahead-of-time compilation",
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
-        f"{subject.precision}) is compiled for one chip of {subject.topology} with {versions}; "
+        f"{subject.precision}) is compiled for one device of {subject.topology} with {versions}; "
         f"nothing is executed. At most {COMPILES} batch sizes are tried, each for some minutes.",
     )
     done: list[Compiled] = []
@@ -185,7 +185,7 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
 
 
 def _run(module: str, arguments: Sequence[str]) -> str:
-    """Run a module in a process of its own: TensorFlow, jax and libtpu may abort one another.
+    """Run a module in a process of its own: a TensorFlow for another libtpu aborts beside it.
 
     Raises:
         DeviceUnavailableError: It failed; tells the last line that it wrote.
@@ -237,9 +237,9 @@ def _largest(subject: Subject, done: Sequence[Compiled]) -> Finding:
     failing = min((item.batch for item in done if not item.fits), default=None)
     data = {"largest_fitting": fitting, "smallest_failing": failing}
     if not fitting:
-        detail = f"No batch that was tried fits one chip of {subject.topology}."
+        detail = f"No batch that was tried fits one device of {subject.topology}."
         return Finding("largest batch", "problem", detail, data=data)
-    detail = f"A batch of {fitting} fits one chip of {subject.topology}"
+    detail = f"A batch of {fitting} fits one device of {subject.topology}"
     detail += f", one of {failing} does not." if failing else "; none was found that does not."
     return Finding("largest batch", "ok", detail, data=data)
 

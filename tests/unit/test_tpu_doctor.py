@@ -59,7 +59,7 @@ def chip(per_image: float, fixed: float = 0.3) -> Answer:
     """A chip of 15.75 GiB on which a step needs so many GiB for each image and at all."""
 
     def answer(batch: int) -> dict[str, Any]:
-        facts: dict[str, Any] = {"chip": "TPU v5 lite", "chips": 1, "memory": MEMORY}
+        facts: dict[str, Any] = {"chip": "TPU v5 lite", "devices": 1, "memory": MEMORY}
         needed = int((fixed + per_image * batch) * GIB)
         if needed > MEMORY:
             return facts | {"shortage": needed}
@@ -134,7 +134,7 @@ def test_it_reports_memory_cost_and_the_largest_batch(
     assert "2,000.0 GFLOP" in first.detail
     assert first.data["hbm_needed"] == int(1.9 * GIB)
     assert [finding.title for finding in others] == [f"batch of {batch}" for batch in asked[1:]]
-    assert largest.detail == "A batch of 72 fits one chip of v5e:1x1, one of 80 does not."
+    assert largest.detail == "A batch of 72 fits one device of v5e:1x1, one of 80 does not."
     assert largest.data == {"largest_fitting": 72, "smallest_failing": 80}
     assert len(asked) <= doctor.COMPILES
 
@@ -162,7 +162,7 @@ def test_nothing_fits(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch)
     last = examine()[-1]
     assert (last.status, last.detail) == (
         "problem",
-        "No batch that was tried fits one chip of v5e:1x1.",
+        "No batch that was tried fits one device of v5e:1x1.",
     )
 
 
