@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, describe, load_checkpoint, read_weights
-from msinet_core.checkpoint.convert import convert, verify
+from msinet_core.checkpoint.convert import WRITERS, convert, verify
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.network import msinet
 from msinet_core.state import OptimizerState, State
@@ -139,3 +139,11 @@ def test_verification_finds_a_changed_tensor(tmp_path: Path) -> None:
     changed = verify(done, target)
     assert changed.different == ("conv1/conv1_1/kernel",)
     assert changed.largest_difference > 1e-4
+
+
+def test_every_format_is_in_the_docs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "convert-checkpoints.md"
+    text = page.read_text(encoding="utf-8")
+    for entry in WRITERS:
+        assert f"| `{entry.name}` |" in text
+        assert all(f"`{suffix}`" in text for suffix in entry.suffixes)
