@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from msinet_core.errors import MsinetError
-from msinet_core.files import atomic_path, write_bytes, write_text
+from msinet_core.files import atomic_folder, atomic_path, move_into_place, write_bytes, write_text
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
@@ -54,3 +54,32 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     write_text(path, "new")
     assert not dead.exists()
     assert alive.exists()
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "set"
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert list((tmp_path / "new").iterdir()) == []
+    target.mkdir()  # an empty one is replaced
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("whole")
+        assert list(target.iterdir()) == []
+    assert (target / "a").read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["set"]
+
+
+def test_a_folder_that_is_not_empty_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine").touch()
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "set") as folder:
+        (folder / "a").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "mine"]
+
+
+def test_a_finished_file_replaces_another(tmp_path: Path) -> None:
+    (tmp_path / "finished").write_text("new")
+    (tmp_path / "name").write_text("old")
+    move_into_place(tmp_path / "finished", tmp_path / "name")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("name", "new")]
