@@ -71,8 +71,8 @@ class NchwLayers(Layers):
         rows = interpolation(height, size[0], coordinates)
         columns = interpolation(width, size[1], coordinates)
         dtype = images.dtype if _holds(images.dtype, rows, columns) else tf.float32
-        resized = tf.matmul(tf.constant(rows, dtype), tf.cast(images, dtype))
-        return tf.matmul(resized, tf.constant(columns, dtype), transpose_b=True)
+        wider = tf.matmul(tf.cast(images, dtype), tf.constant(columns, dtype), transpose_b=True)
+        return tf.matmul(tf.constant(rows, dtype), wider)
 
 
 def _holds(dtype: Any, *matrices: np.ndarray[Any, Any]) -> bool:
