@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,31 +101,20 @@ def ask(
     opener = urllib.request.build_opener(
         _CheckedRedirects(verified), urllib.request.HTTPCookieProcessor()
     )
-    with _translated():
-        response = _open(opener, url, start, validator, verified, timeout)
+    request = partial(_request, opener, start=start, validator=validator, verified=verified)
+    answer = request(url, timeout=timeout)
     try:
-        with _translated():
-            answer = _read_head(response, start)
-            if answer is None:  # the server lost count; from the beginning then
-                response.close()
-                response = _open(opener, url, 0, "", verified, timeout)
-                answer = _read_head(response, 0)
-        assert answer is not None
         page = _page(answer)
-        if page is not None:
-            confirmed = read_page(page, response.url).confirmed
-            if not confirmed:
-                raise PermanentError(_describe_page(page, response.url))
-            response.close()
-            with _translated():
-                response = _open(opener, confirmed, start, validator, verified, timeout)
-                answer = _read_head(response, start)
-            page = _page(answer) if answer else None
-            if answer is None or page is not None:
-                raise PermanentError(_describe_page(page or b"", response.url))
+        confirmed = read_page(page, answer.response.url).confirmed if page else ""
+        if confirmed:
+            answer.response.close()
+            answer = request(confirmed, timeout=timeout)
+            page = _page(answer)
+        if page:
+            raise PermanentError(_describe_page(page, answer.response.url))
         yield answer
     finally:
-        response.close()
+        answer.response.close()
 
 
 def check_address(url: str, *, verified: bool) -> None:
@@ -159,14 +149,15 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _open(
+def _request(
     opener: urllib.request.OpenerDirector,
     url: str,
+    *,
     start: int,
     validator: str,
     verified: bool,
     timeout: float,
-) -> Any:
+) -> Answer:
     check_address(url, verified=verified)
     # Compressed on the way, a file would have other lengths and places.
     headers = {"User-Agent": f"msinet/{__version__}", "Accept-Encoding": "identity"}
@@ -174,13 +165,19 @@ def _open(
         headers["Range"] = f"bytes={start}-"
         if validator:
             headers["If-Range"] = validator
-    try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            error.close()
-            return _open(opener, url, 0, "", verified, timeout)
-        raise
+    answer = None
+    with _translated():
+        try:
+            response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+            answer = _read_head(response, start)
+        except urllib.error.HTTPError as error:
+            if not (error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start):
+                raise
+            response = error
+    if answer is None:  # there is no such place in the file: from the beginning then
+        response.close()
+        return _request(opener, url, start=0, validator="", verified=verified, timeout=timeout)
+    return answer
 
 
 def _read_head(response: Any, start: int) -> Answer | None:
@@ -189,7 +186,7 @@ def _read_head(response: Any, start: int) -> Answer | None:
     length = headers.get("Content-Length", "")
     total = int(length) if length.isdigit() else None
     begins = 0
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
+    if response.status == HTTPStatus.PARTIAL_CONTENT and start:
         found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
         if found is None or int(found[1]) != start:
             return None
