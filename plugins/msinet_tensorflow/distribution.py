@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -197,7 +199,8 @@ def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribut
         distribute = _automatic(spec.capabilities.distribution, kind)
     if distribute == "multiworker":
         index, count = cluster()
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        with _ended_by_ctrl_c():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
         return StrategyDistribution(strategy, ClusterWorkers(strategy, index, count))
     if distribute == "mirrored":
         names = [device.name for device in tf.config.list_logical_devices(kind)]
@@ -241,6 +244,23 @@ def cluster() -> tuple[int, int]:
             f"{told}. It names every worker, and which of them this one is: {CLUSTER_EXAMPLE}"
         ) from error
     return index + (chiefs if kind == "worker" else 0), chiefs + workers
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process at once.
+
+    TensorFlow waits for the other workers in native code, where Python's handler would not be
+    called before they come.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _padded(values: NDArray[Any], rows: int) -> NDArray[Any]:
