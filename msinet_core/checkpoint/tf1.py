@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msinet_core.checkpoint import object_graph
 from msinet_core.checkpoint.archive import (
     Archive,
     StoredOptimizer,
@@ -61,7 +62,7 @@ _POWER = _STEP[2]
 _SMALLEST_POWER = 1e-30
 """Below it float32 loses digits and then everything; 70,000 steps come there."""
 
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_LARGEST_OBJECT_GRAPH = 2**26
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,14 @@ def open_archive(path: Path) -> Iterator[Archive]:
         ) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
         raise CheckpointError(f"{index} is damaged: {error}. Copy or download it again.") from error
-    if _OBJECT_GRAPH in entries:
-        raise CheckpointError(
-            f"{prefix} is a checkpoint of TensorFlow 2 objects, whose tensors are not named after "
-            f"layers. Save it as Keras weights, or with tf.compat.v1.train.Saver."
-        )
     files = [prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{shards:05d}") for i in range(shards)]
     if missing := [file.name for file in files if not file.is_file()]:
         raise CheckpointError(
             f"{prefix} is incomplete: there is no {', '.join(missing)} beside {index.name}. "
             f"Copy it too."
         )
+    if object_graph.KEY in entries:
+        entries = _by_variable_name(prefix, files, entries)
     stored = {
         name: StoredTensor(entry.shape, entry.dtype, True, partial(_read_tensor, files, entry))
         for name, entry in entries.items()
@@ -158,6 +156,30 @@ def open_archive(path: Path) -> Iterator[Archive]:
         unused=tuple(name for name in entries if _SLOT.match(name) and name not in used),
         files=(index, *files),
     )
+
+
+def _by_variable_name(
+    prefix: Path, files: list[Path], entries: Mapping[str, _Entry]
+) -> dict[str, _Entry]:
+    """Name the weights in a checkpoint of TensorFlow 2 objects after their variables."""
+    entry = entries[object_graph.KEY]
+    try:
+        if entry.shard >= len(files) or entry.size > _LARGEST_OBJECT_GRAPH:
+            raise ValueError("the graph of its objects is too large")
+        with files[entry.shard].open("rb") as stream:
+            stream.seek(entry.offset)
+            keys = object_graph.canonical_names(stream.read(entry.size), prefix)
+    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{prefix} cannot be read: {error}. Copy or download it again."
+        ) from error
+    found = {name: entries[key] for name, key in keys.items() if key in entries}
+    if not found:
+        raise CheckpointError(
+            f"{prefix} is a checkpoint of TensorFlow 2 objects, whose tensors are not named after "
+            f"layers. Save it as Keras weights, or with tf.compat.v1.train.Saver."
+        )
+    return found
 
 
 def _stored_optimizer(

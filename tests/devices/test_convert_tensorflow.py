@@ -10,6 +10,7 @@ import pytest
 from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core.errors import CheckpointError
 from msinet_core.initialize import random_state
 from msinet_core.network import msinet
 from msinet_core.reference import SPEC
@@ -182,3 +183,17 @@ def test_a_saved_model_with_constants_in_functions_is_read(tmp_path: Path) -> No
     tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": serve})
     assert_weights(tmp_path / "model")
     assert_weights(tmp_path / "model" / "saved_model.pb")
+
+
+def test_a_saved_model_with_variables_is_read_by_their_names(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.variables_of = [tf.Variable(value, name=name) for name, value in WEIGHTS.items()]
+    slots = [tf.Variable(-value, name=f"Adam/m/{name}") for name, value in WEIGHTS.items()]
+    module.optimizer = slots
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    assert_weights(tmp_path / "model")
+    assert_weights(tmp_path / "model" / "variables" / "variables")
+    data = next((tmp_path / "model" / "variables").glob("variables.data-*"))
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_weights(tmp_path / "model", GRAPH)
