@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from msinet_core.checkpoint import load_checkpoint, save_checkpoint
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Capabilities
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
 from msinet_core.state import OptimizerState, State
 from msinet_cpu import SPEC
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
 
 tf = pytest.importorskip("tensorflow")
 device_module = importlib.import_module("msinet_tensorflow.device")
@@ -196,3 +201,17 @@ def test_steps_are_compiled_with_xla_where_the_device_says_so(case: Case) -> Non
     np.testing.assert_allclose(np.asarray(compiled.predict(case.images)), expected, atol=1e-4)
     program = compiled._compiled_predict.experimental_get_compiler_ir(tf.constant(case.images))
     assert "HloModule" in program(stage="optimized_hlo")
+
+
+def test_a_resumed_run_keeps_the_rows_of_skipped_steps(run: Run, tiny_data: Path) -> None:
+    arguments = "--device reference train --run r --init random --width 0.04 --image-size 32x40"
+    assert run(*arguments.split(), "--data", tiny_data, "--epochs", "1").exit_code == 0
+    latest = Path("r/checkpoints/latest.msinet.h5")
+    found = load_checkpoint(latest)
+    fewer = replace(memory(found.state), step=3)  # as if two of the five steps had overflowed
+    save_checkpoint(latest, replace(found, state=replace(found.state, optimizer=fewer)))
+    result = run("train", "--resume", "--run", "r", "--epochs", "2")
+    assert result.exit_code == 0, result.output
+    steps = [line.split(",")[1] for line in Path("r/steps.csv").read_text().splitlines()[1:]]
+    assert steps == [str(number) for number in range(1, 11)]
+    assert memory(load_checkpoint(latest).state).step == 8

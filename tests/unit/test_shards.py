@@ -17,6 +17,7 @@ from msinet_core.device import Capabilities
 from msinet_core.errors import UsageError
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
+from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.workers import Workers, check_agreement
 
@@ -120,6 +121,12 @@ def test_only_the_chief_writes(tmp_path: object) -> None:
     run.append_step({"epoch": 1, "step": 1, "loss": "1"})
     run.write_history([])
     assert not run.path.exists()
+
+
+def test_a_resumed_run_may_be_distributed_otherwise() -> None:
+    config = TrainConfig(data="tiny", device="reference")
+    assert config.distribute == "auto"
+    assert config.resumed_with({"distribute": "none"}).distribute == "none"
 
 
 @pytest.mark.parametrize("distribute", ["auto", "none"])
