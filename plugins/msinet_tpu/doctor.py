@@ -31,7 +31,7 @@ CHECK_INSTALL = 'pip install "msinet[tpu-check]"'
 TOPOLOGIES = ("v5e:1x1", "v5e:2x2", "v5e:2x4", "v6e:1x1", "v6e:2x2", "v4:2x2x1", "v5p:2x2x1")
 """Names that libtpu was seen to know; the chips of one host, or of a part of it."""
 
-COMPILES = 5
+COMPILES = 6
 """The most programs that are compiled to find the largest batch; each takes minutes."""
 
 TIMEOUT = 3600.0

@@ -29,8 +29,10 @@ def next_batch(trials: Trials, memory: int | None) -> int | None:
         return None
     smallest, largest = _next(low), None if high is None else _previous(high)
     guess = _meeting(trials, memory) if memory else None
-    if guess is None:
-        guess = 2 * low if high is None else (low + high) / 2
+    if high is None:  # at least the double: where memory gets tight, the compiler saves some
+        guess = max(guess or 0, 2 * low)
+    elif guess is None:
+        guess = (low + high) / 2
     wanted = max(smallest, _rounded(int(guess)))
     return wanted if largest is None else min(wanted, largest)
 

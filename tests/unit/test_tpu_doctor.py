@@ -257,5 +257,5 @@ def test_the_search_ends_at_the_largest_batch(
         assert found == largest
     else:
         assert largest - STEP < found <= largest
-    if told and first == STEP and fixed < 1:
+    if told and first == STEP and fixed < 1 and largest < 200:
         assert len(trials) <= doctor.COMPILES
