@@ -15,6 +15,7 @@ from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.errors import DivergenceError
 from msinet_core.progress import Progress, Task
 from msinet_core.state import Batch, State
+from msinet_core.workers import Workers
 
 if TYPE_CHECKING:
     from msinet_core.data import BatchPipeline
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from msinet_core.interrupt import InterruptFlag
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
-    from msinet_core.workers import Workers
 
 SAVE_INTERVAL = 600.0
 """Seconds between two checkpoints inside an epoch: the most work that a crash can lose."""
@@ -84,8 +84,8 @@ class Trainer:
         metadata: What checkpoints say about their origin.
         interrupt: Set when the user wants to stop.
         progress: Shows what happens.
-        workers: The processes that train together, each with a trainer of its own; all of them
-            stop at the same step, and only the chief writes.
+        workers: The processes that train together, each with a trainer of its own, all of which
+            stop at the same step; None for this one alone.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Trainer:
         metadata: Mapping[str, Any],
         interrupt: InterruptFlag,
         progress: Progress,
-        workers: Workers,
+        workers: Workers | None = None,
     ) -> None:
         self._model = model
         self._graph = graph
@@ -115,7 +115,7 @@ class Trainer:
         self._metadata = metadata
         self._interrupt = interrupt
         self._progress = progress
-        self._workers = workers
+        self._workers = workers or Workers()
         self._saved = self._mark = time.monotonic()
 
     def fit(self) -> list[dict[str, Any]]:
