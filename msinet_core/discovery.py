@@ -18,6 +18,7 @@ from msinet_core import hookspecs
 from msinet_core.device import API_VERSION, PRECISIONS, DeviceSpec
 from msinet_core.errors import PluginError
 from msinet_core.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, is_axis_order
+from msinet_core.workers import DISTRIBUTIONS
 
 PLUGINS_VARIABLE = "MSINET_PLUGINS"
 """Modules to load as plugins beside the installed ones, separated by commas."""
@@ -259,4 +260,7 @@ def spec_problems(spec: object) -> list[str]:
     precisions = spec.capabilities.precisions
     if not precisions or not set(precisions) <= set(PRECISIONS):
         problems.append(f"precisions {precisions!r} must be some of {', '.join(PRECISIONS)}")
+    unknown = set(spec.capabilities.distribution) - set(DISTRIBUTIONS[2:])
+    if unknown:
+        problems.append(f"distribution {sorted(unknown)!r} must be some of mirrored, multiworker")
     return problems

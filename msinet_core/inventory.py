@@ -51,6 +51,8 @@ class DeviceEntry:
             "kernel_layout": self.spec.kernel_layout,
             "precisions": list(self.spec.capabilities.precisions),
             "training": self.spec.capabilities.training,
+            "distribution": list(self.spec.capabilities.distribution),
+            "options": [asdict(option) for option in self.spec.options],
             "requires": list(self.spec.requires),
             "priority": self.spec.priority,
             "hardware": [asdict(item) for item in self.probe.hardware],

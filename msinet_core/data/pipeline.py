@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -105,7 +105,7 @@ class BatchPipeline:
         rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         return rng.permutation(len(self._samples))
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
         """Read an epoch, or the rest of it.
 
         Closing the iterator early, or losing it, stops the threads before it returns.

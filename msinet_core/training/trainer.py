@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
@@ -136,10 +137,12 @@ class Trainer:
     def _train_epoch(self) -> None:
         position, config = self._position, self._config
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        batches = self._train.batches(position.epoch, position.batch)
         place = position.batch
         self._mark = time.monotonic()
-        with self._progress.task(title, self._train.image_count - position.images) as task:
+        with (
+            closing(self._train.batches(position.epoch, position.batch)) as batches,
+            self._progress.task(title, self._train.image_count - position.images) as task,
+        ):
             pending: _Pending | None = None
             for group in _groups(batches, config.accumulate):
                 loss = self._model.train_step(group, config.learning_rate)
@@ -183,8 +186,11 @@ class Trainer:
 
     def _validate(self) -> float:
         losses: list[Any] = []
-        with self._progress.task("  validation", self._valid.image_count) as task:
-            for place, batch in enumerate(self._valid.batches()):
+        with (
+            closing(self._valid.batches()) as batches,
+            self._progress.task("  validation", self._valid.image_count) as task,
+        ):
+            for place, batch in enumerate(batches):
                 if len(batch.images):
                     losses.append(self._model.eval_step(batch))
                 task.advance(self._valid.images_in(place, 1))

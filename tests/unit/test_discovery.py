@@ -195,12 +195,13 @@ def test_a_right_spec_has_no_problems() -> None:
         ("options", (DeviceOption("xla", "Compile.", "maybe", ("on", "off")),)),
         ("capabilities", Capabilities(precisions=("float8",))),
         ("capabilities", Capabilities(precisions=())),
+        ("capabilities", Capabilities(distribution=("sharded",))),
     ],
 )
 def test_each_wrong_field_is_named(field: str, value: object) -> None:
     problems = spec_problems(replace(valid_spec(), **{field: value}))
     assert len(problems) == 1
-    wanted = {"aliases": "name", "capabilities": "precisions", "options": "option"}.get(
+    wanted = {"aliases": "name", "capabilities": "must be some of", "options": "option"}.get(
         field, field
     )
     assert wanted in problems[0]
