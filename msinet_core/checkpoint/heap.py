@@ -1,4 +1,4 @@
-"""HDF5's global heap, walked before the library does: it loops forever in a broken one.
+"""HDF5's heaps, looked at before the library does: broken ones make it loop forever or crash.
 
 Texts of variable length, as Keras writes them, lie in collections of this heap. They have no
 checksum, and the library trusts the sizes in them.
@@ -15,19 +15,22 @@ from pathlib import Path
 from msinet_core.errors import CheckpointError
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
+_FRACTAL_HEAP = b"FRHP\0"
+"""The library frees a damaged one twice; HDF5's newer groups have them, and no Keras file."""
+
 _HEAD = 16
 _OBJECT = struct.Struct("<HHIQ")
 
 
-def check_global_heap(path: Path, content: bytes | None = None) -> None:
-    """Walk every collection of texts in a file.
+def check_heaps(path: Path, content: bytes | None = None) -> None:
+    """Walk every collection of texts in a file, and refuse heaps of links.
 
     Args:
         path: The file.
         content: Its bytes, where it lies in an archive.
 
     Raises:
-        CheckpointError: An object in one lies outside it.
+        CheckpointError: A text lies outside its collection, or there is a fractal heap.
     """
     if content is not None:
         _check(content, path)
@@ -37,6 +40,12 @@ def check_global_heap(path: Path, content: bytes | None = None) -> None:
 
 
 def _check(data: bytes | mmap.mmap, path: Path) -> None:
+    if data.find(_FRACTAL_HEAP) >= 0:
+        raise CheckpointError(
+            f"{path} is refused: it stores groups in a way that Keras does not and that links to "
+            f"other files need, and in which damage crashes the HDF5 library. "
+            f"Save it again with Keras, or use a file from a source you trust."
+        )
     start = data.find(_SIGNATURE)
     while start >= 0:
         if not _is_whole(data, start):

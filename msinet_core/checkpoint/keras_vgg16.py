@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from msinet_core.checkpoint import hdf5
+from msinet_core.checkpoint import hdf5, heap
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.errors import CheckpointError
 
@@ -49,6 +49,7 @@ def matches(path: Path) -> bool:
     """
     if not hdf5.is_hdf5(path):
         return False
+    heap.check_heaps(path)
     # Compared by name, which follows no link.
     with hdf5.open_file(path, lambda file: "block1_conv1" in list(file)) as found:
         return found

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from msinet_core.graph import Graph
 
 _ORIGIN = "msinet"
+_LIBVER = ("earliest", "v108")
+"""Keras writes HDF5's oldest structures, and so every reader of its files knows them."""
+
 _VARIABLE = re.compile(r"(.*?)/?vars/(\d+)$")
 _ROLES = ("kernel", "bias")
 """A convolution's variables, in the order in which Keras 3 numbers them."""
@@ -79,7 +82,7 @@ def open_keras_3(path: Path, content: bytes | None = None) -> AbstractContextMan
     Raises:
         CheckpointError: It is damaged, refused, or does not tell its layers' names.
     """
-    heap.check_global_heap(path, content)
+    heap.check_heaps(path, content)
     return hdf5.open_file(path, partial(_parse, path, _keras_3_weights), content)
 
 
@@ -125,7 +128,7 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
     order = keras_order(checkpoint.graph)
     flat = names.flat_names(order, "_")
     layout = FileLayout()
-    with layout.open() as file:
+    with layout.open(_LIBVER) as file:
         _write_origin(file, checkpoint)
         for name, text in _LEGACY_ATTRIBUTES.items():
             hdf5.write_text(file, name, text)
@@ -155,7 +158,7 @@ def lay_out_keras_3(checkpoint: Checkpoint, order: Iterable[str]) -> FileLayout:
     """
     flat = names.flat_names(order, "_")
     layout = FileLayout()
-    with layout.open() as file:
+    with layout.open(_LIBVER) as file:
         _write_origin(file, checkpoint)
         for number, node in enumerate(order):
             group = file.create_group(f"layers/conv2d{f'_{number}' if number else ''}/vars")

@@ -66,9 +66,13 @@ class FileLayout:
     structure: PagedMemory = field(default_factory=PagedMemory)
     values: list[tuple[int, memoryview]] = field(default_factory=list)
 
-    def open(self) -> h5py.File:
-        """Open the file to lay it out; it is to be closed before `write`."""
-        return h5py.File(self.structure, "w", libver=_LIBVER)
+    def open(self, libver: str | tuple[str, str] = _LIBVER) -> h5py.File:
+        """Open the file to lay it out; it is to be closed before `write`.
+
+        Args:
+            libver: The version of HDF5 whose structures it has.
+        """
+        return h5py.File(self.structure, "w", libver=libver)
 
     def add(self, group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Dataset:
         """Make room for an array in one piece and remember to write it there."""

@@ -88,8 +88,9 @@ def test_links_and_absurd_tensors_are_refused(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["block5_conv3"]
         file["block5_conv3"] = h5py.ExternalLink("other.h5", "/x")
-    with pytest.raises(CheckpointError, match="'/block5_conv3' is an external link"):
+    with pytest.raises(CheckpointError, match="that links to other files need"):
         describe(path)
+    write_vgg16(path, ENCODER)
     with h5py.File(path, "r+") as file:
         del file["block5_conv3"]
         file.create_dataset("block5_conv3/a", (2**20, 2**20), "<f4", chunks=(64, 64), compression=9)

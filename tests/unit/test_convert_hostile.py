@@ -175,7 +175,10 @@ def replace(file: h5py.File, **options: object) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda file: file.__setitem__("layers/x", h5py.ExternalLink("/etc/x", "/")), "external"),
+        (
+            lambda file: file.__setitem__("layers/x", h5py.ExternalLink("/etc/x", "/")),
+            "links to other",
+        ),
         (lambda file: file.__setitem__("layers/x", h5py.SoftLink("/layers")), "a soft link"),
         (lambda file: file.__setitem__("layers/x", file["layers"]), "a loop or a second link"),
         (
@@ -214,6 +217,14 @@ def test_a_broken_heap_of_texts_is_found_before_the_library_loops(
         broken[offset : offset + 1] = bytes([value])
         path.write_bytes(broken)
         assert "do not follow one another" in message(path)
+
+
+def test_groups_whose_damage_crashes_the_library_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", libver="v108") as file:
+        for number in range(30):
+            file.create_group(f"layer{number}")
+    assert "stores groups in a way that Keras does not" in message(path)
 
 
 def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -> Path:
