@@ -31,8 +31,8 @@ CHECK_INSTALL = 'pip install "msinet[tpu-check]"'
 TOPOLOGIES = ("v5e:1x1", "v5e:2x2", "v5e:2x4", "v6e:1x1", "v6e:2x2", "v4:2x2x1", "v5p:2x2x1")
 """Names that libtpu was seen to know; the chips of one host, or of a part of it."""
 
-COMPILES = 6
-"""The most programs that are compiled to find the largest batch; each takes minutes."""
+COMPILES = 10
+"""The most programs to find the largest batch with; those that fit take minutes, others seconds."""
 
 TIMEOUT = 3600.0
 """Seconds after which a compiler counts as hanging."""
@@ -142,7 +142,7 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
         f"{subject.precision}) is compiled for one device of {subject.topology} with {versions}; "
-        f"nothing is executed. At most {COMPILES} batch sizes are tried, each for some minutes.",
+        f"nothing is executed. At most {COMPILES} batch sizes are tried, those that fit for some minutes each.",
     )
     done: list[Compiled] = []
     batch: int | None = subject.batch
