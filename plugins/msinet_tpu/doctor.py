@@ -142,7 +142,8 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
         f"{subject.precision}) is compiled for one device of {subject.topology} with {versions}; "
-        f"nothing is executed. At most {COMPILES} batch sizes are tried, those that fit for some minutes each.",
+        f"nothing is executed. At most {COMPILES} batch sizes are tried, those that fit for some "
+        "minutes each.",
     )
     done: list[Compiled] = []
     batch: int | None = subject.batch
