@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import device_name, device_option, json_option
+from msinet_core.cli.options import (
+    SizeType,
+    device_name,
+    device_option,
+    json_option,
+    precision_option,
+)
 
 if TYPE_CHECKING:
     from msinet_core.doctor import Finding
+    from msinet_core.ops import Size
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
 
@@ -21,9 +28,28 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]probl
     metavar="NAME",
     help="Compile ahead of time for hardware that is not here; for tpu, for example v5e:1x1.",
 )
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --topology: compile for this batch size only. [default: look for the largest]",
+)
+@click.option(
+    "--image-size",
+    type=SizeType(),
+    metavar="HxW",
+    help="With --topology: height and width of the images. [default: 240x320]",
+)
+@precision_option
 @json_option
 @device_option
-def doctor(topology: str | None, as_json: bool) -> None:
+def doctor(
+    topology: str | None,
+    batch_size: int | None,
+    image_size: Size | None,
+    precision: str,
+    as_json: bool,
+) -> None:
     """Examine a device: packages, hardware, choices, and what its plugin can prove here.
 
     Works on any machine: what can be shown without the hardware is shown. Exits with 1 when there
@@ -31,7 +57,7 @@ def doctor(topology: str | None, as_json: bool) -> None:
 
     \b
     msinet-run --device metal doctor
-    msinet-run --device tpu doctor --topology v5e:1x1
+    msinet-run --device tpu doctor --topology v5e:1x1 --batch-size 8
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.doctor import examine
     from msinet_core.errors import UsageError
@@ -41,7 +67,14 @@ def doctor(topology: str | None, as_json: bool) -> None:
     if name is None:
         raise UsageError("Name the device to examine: msinet-run --device NAME doctor.")
     spec = load_registry().spec(name)
-    arguments = {"topology": topology} if topology else {}
+    spec.check_precision(precision)
+    asked = {
+        "topology": topology,
+        "batch-size": batch_size and str(batch_size),
+        "image-size": image_size and "{}x{}".format(*image_size),
+        "precision": precision,
+    }
+    arguments = {name: value for name, value in asked.items() if value is not None}
     findings: list[Finding] = []
     for finding in examine(spec, arguments):
         findings.append(finding)

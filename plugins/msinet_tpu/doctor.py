@@ -50,6 +50,7 @@ class Subject:
         batch: The batch that is compiled first, for one device.
         size: Height and width of the images in pixels.
         width: Scales the network's channels.
+        search: Whether the largest batch is looked for, beginning with `batch`.
     """
 
     topology: str
@@ -57,6 +58,7 @@ class Subject:
     batch: int = 8
     size: Size = (240, 320)
     width: float = 1.0
+    search: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     Args:
         spec: The device.
         arguments: ``topology``, without which nothing is compiled; ``precision``, ``batch-size``,
-            ``image-size`` (``HxW``) and ``width`` where others than the defaults are wanted.
+            ``image-size`` (``HxW``) and ``width`` where others than the defaults are wanted. With a
+            ``batch-size`` only that one is compiled; otherwise the largest is looked for.
 
     Raises:
         UsageError: An argument cannot be used.
@@ -101,7 +104,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
             "ahead-of-time compilation",
             "note",
             "The real training step can be compiled for a TPU that is not here: "
-            "msinet-run --device tpu doctor --topology v5e:1x1",
+            "msinet-run --device tpu doctor --topology v5e:1x1 (--batch-size 8: that one only)",
         )
         return
     if not _libtpu_exists():
@@ -131,23 +134,25 @@ def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> S
         raise UsageError(f"An argument of doctor is no number: {error}.") from error
     if batch < 1:
         raise UsageError(f"The batch size must be at least 1. Received: {batch}")
-    return Subject(topology, precision, batch, (height, width), scale)
+    search = "batch-size" not in arguments
+    return Subject(topology, precision, batch, (height, width), scale, search)
 
 
 def _compile(subject: Subject) -> Iterator[Finding]:
     """Compile for several batch sizes, and tell each result as soon as it is there."""
     versions = ", ".join(f"{name} {distribution_version(name)}" for name in ("jax", "libtpu"))
+    most = COMPILES if subject.search else 1
     yield Finding(
         "ahead-of-time compilation",
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
         f"{subject.precision}) is compiled for one device of {subject.topology} with {versions}; "
-        f"nothing is executed. At most {COMPILES} batch sizes are tried, those that fit for some "
-        "minutes each.",
+        f"nothing is executed. Batch sizes to try: at most {most}; each that fits takes some "
+        "minutes.",
     )
     done: list[Compiled] = []
     batch: int | None = subject.batch
-    while batch is not None and len(done) < COMPILES:
+    while batch is not None and len(done) < most:
         answer = compile_batch(subject, batch)
         if isinstance(answer, Finding):
             yield answer
@@ -155,7 +160,8 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         done.append(answer)
         yield _told(answer, asked=batch == subject.batch)
         batch = next_batch({item.batch: (item.fits, item.needed) for item in done}, answer.memory)
-    yield _largest(subject, done)
+    if subject.search:
+        yield _largest(subject, done)
 
 
 def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
@@ -165,7 +171,8 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
         subject: What is compiled.
         batch: The number of images.
     """
-    parameters = {key: value for key, value in asdict(subject).items() if key != "topology"}
+    parameters = asdict(subject)
+    del parameters["topology"], parameters["search"]
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "step.hlo"
         _run("msinet_tpu.lowering", [str(program), json.dumps(parameters | {"batch": batch})])

@@ -139,6 +139,15 @@ def test_it_reports_memory_cost_and_the_largest_batch(
     assert len(asked) <= doctor.COMPILES
 
 
+def test_a_batch_that_is_asked_for_is_the_only_one(
+    packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answers(monkeypatch, chip(per_image=0.2))
+    findings = examine(**{"batch-size": "16"})
+    assert asked == [16]
+    assert findings[-1].title == "batch of 16"
+
+
 def test_a_larger_batch_that_does_not_fit_is_no_problem(
     packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
