@@ -70,8 +70,8 @@ def doctor(
     spec.check_precision(precision)
     asked = {
         "topology": topology,
-        "batch-size": batch_size and str(batch_size),
-        "image-size": image_size and "{}x{}".format(*image_size),
+        "batch-size": str(batch_size) if batch_size else None,
+        "image-size": "{}x{}".format(*image_size) if image_size else None,
         "precision": precision,
     }
     arguments = {name: value for name, value in asked.items() if value is not None}
