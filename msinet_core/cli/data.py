@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import SizeType, json_option
+from msinet_core.cli.options import SizeType, data_root_option, json_option
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
     from msinet_core.data.dataset import Dataset
     from msinet_core.ops import Size
-
-
-def _data_root_option(command: Any) -> Any:
-    return click.option(
-        "--data-root",
-        metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder that named data sets are in. [default: data]",
-    )(command)
 
 
 @click.group()
@@ -31,7 +22,7 @@ def data() -> None:
 
 
 @data.command("list")
-@_data_root_option
+@data_root_option
 @json_option
 def list_command(data_root: Path | None, as_json: bool) -> None:
     """List the data sets that have a name, and where they are.
@@ -65,7 +56,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 
 @data.command()
 @click.argument("name")
-@_data_root_option
+@data_root_option
 @click.option("--keep", is_flag=True, help="Keep the archives after unpacking.")
 def fetch(name: str, data_root: Path | None, keep: bool) -> None:
     """Download a data set that has a name, and put it where train and evaluate look for it.
@@ -94,7 +85,7 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
 
 @data.command()
 @click.argument("name", metavar="NAME|DIR")
-@_data_root_option
+@data_root_option
 @json_option
 def check(name: str, data_root: Path | None, as_json: bool) -> None:
     """Open every image, map and file of fixations, and list all that cannot be used.

@@ -11,11 +11,14 @@ import click
 
 from msinet_core.cli.options import (
     SizeType,
+    data_root_option,
     device_option,
     device_options_option,
     json_option,
     open_device,
     precision_option,
+    weights_option,
+    workers_option,
 )
 
 if TYPE_CHECKING:
@@ -30,19 +33,8 @@ if TYPE_CHECKING:
     metavar="NAME|DIR",
     help="Data set by name, or a folder with stimuli/ and saliency/.",
 )
-@click.option(
-    "--data-root",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder that named data sets are in. [default: data]",
-)
-@click.option(
-    "--weights",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Checkpoint in any format that convert reads, or published:salicon (or another set's).",
-)
+@data_root_option
+@weights_option
 @click.option(
     "--split",
     type=click.Choice(["valid", "train"]),
@@ -78,12 +70,7 @@ if TYPE_CHECKING:
 )
 @precision_option
 @device_options_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads that read images and compute metrics. [default: by the number of cores]",
-)
+@workers_option
 @click.option(
     "--out",
     metavar="FILE",

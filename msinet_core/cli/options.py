@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -71,6 +72,50 @@ def precision_option(command: Command) -> Command:
         default="auto",
         show_default=True,
         help="Arithmetic of the network; weights stay float32. auto: the device's own choice.",
+    )(command)
+
+
+def weights_option(command: Command) -> Command:
+    """Add ``--weights``.
+
+    Args:
+        command: The command; it gets the argument ``weights``, a path.
+    """
+    return click.option(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Checkpoint in any format that convert reads, or published:salicon (or another "
+        "set's).",
+    )(command)
+
+
+def data_root_option(command: Command) -> Command:
+    """Add ``--data-root``.
+
+    Args:
+        command: The command; it gets the argument ``data_root``, a path or None.
+    """
+    return click.option(
+        "--data-root",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that named data sets are in. [default: data]",
+    )(command)
+
+
+def workers_option(command: Command) -> Command:
+    """Add ``--workers``.
+
+    Args:
+        command: The command; it gets the argument ``workers``.
+    """
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Threads that work on images beside the device. [default: by the number of cores]",
     )(command)
 
 

@@ -13,6 +13,8 @@ from msinet_core.cli.options import (
     device_options_option,
     open_device,
     precision_option,
+    weights_option,
+    workers_option,
 )
 
 if TYPE_CHECKING:
@@ -36,13 +38,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@click.option(
-    "--weights",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Checkpoint in any format that convert reads, or published:salicon (or another set's).",
-)
+@weights_option
 @click.option(
     "--out",
     default="maps",
@@ -80,12 +76,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 )
 @precision_option
 @device_options_option
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads that read and write images. [default: by the number of cores]",
-)
+@workers_option
 @device_option
 def predict(
     paths: tuple[Path, ...],

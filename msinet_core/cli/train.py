@@ -9,11 +9,13 @@ import click
 
 from msinet_core.cli.options import (
     SizeType,
+    data_root_option,
     device_name,
     device_option,
     device_options_option,
     precision_option,
     select_device,
+    workers_option,
 )
 from msinet_core.workers import DISTRIBUTIONS
 
@@ -22,9 +24,7 @@ from msinet_core.workers import DISTRIBUTIONS
 @click.option(
     "--data", metavar="NAME|DIR", help="Data set by name, or a folder with stimuli/ and saliency/."
 )
-@click.option(
-    "--data-root", metavar="DIR", help="Folder that named data sets are in. Default: data"
-)
+@data_root_option
 @click.option(
     "--run",
     "run_dir",
@@ -69,9 +69,7 @@ from msinet_core.workers import DISTRIBUTIONS
     type=click.Choice(["asymmetric", "half_pixel"]),
     help="Resize coordinates; the published weights need asymmetric. [default: asymmetric]",
 )
-@click.option(
-    "--workers", type=int, help="Threads that read images. [default: by the number of cores]"
-)
+@workers_option
 @click.option(
     "--distribute",
     type=click.Choice(DISTRIBUTIONS),
@@ -127,7 +125,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Keep what the user said, so that a resumed run can tell it from defaults."""
     source = click.get_current_context().get_parameter_source
     given = {
-        name: value
+        name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
         if value not in (None, {}) and source(name) is not click.core.ParameterSource.DEFAULT
     }
