@@ -77,8 +77,9 @@ def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
         yield Finding("packages", "note", "Its packages do not exist for this machine.")
         return
     missing = missing_requirements(spec.requires)
-    found = ", ".join(f"{name} {distribution_version(name) or 'not installed'}" for name in names)
-    detail = " ".join([f"{found}.", *missing])
+    versions = {name: distribution_version(name) for name in names}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    detail = " ".join([*([f"{found}."] if found else []), *missing])
     yield Finding("packages", "problem" if missing else "ok", detail)
 
 

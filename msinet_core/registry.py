@@ -126,7 +126,10 @@ class Registry:
         wanted = name or environment.get(DEVICE_VARIABLE) or AUTO
         if wanted == AUTO:
             return self._automatic(message)
-        spec = self.spec(wanted)
+        try:
+            spec = self.spec(wanted)
+        except UsageError as error:
+            raise UsageError(f"{'' if name else DEVICE_VARIABLE + ': '}{error}") from error
         probe = run_probe(spec)
         if not probe.ready:
             raise DeviceUnavailableError(unavailable_message(spec, probe))

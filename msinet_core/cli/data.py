@@ -157,7 +157,10 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
 
     make_demo(folder, train, valid, size=image_size, seed=seed, progress=make_progress())
     click.echo(f"{train} training and {valid} validation images are in {folder}.")
-    click.echo(f"Train on them with: msinet-run train --data {_as_path(folder)}")
+    click.echo(
+        f"Train on them with: msinet-run train --data {_as_path(folder)} "
+        "--init random --learning-rate 1e-4"
+    )
 
 
 def _text(path: Path | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -60,13 +61,11 @@ def doctor(
     msinet-run --device tpu doctor --topology v5e:1x1 --batch-size 8
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.doctor import examine
-    from msinet_core.errors import UsageError
-    from msinet_core.registry import load_registry
+    from msinet_core.registry import DEVICE_VARIABLE, load_registry
 
-    name = device_name()
-    if name is None:
-        raise UsageError("Name the device to examine: msinet-run --device NAME doctor.")
-    spec = load_registry().spec(name)
+    registry = load_registry()
+    name = device_name() or os.environ.get(DEVICE_VARIABLE)
+    spec = registry.spec(name) if name else registry.select(message=_tell)
     spec.check_precision(precision)
     asked = {
         "topology": topology,
@@ -85,6 +84,10 @@ def doctor(
         click.echo(json.dumps(document, indent=2))
     if any(finding.status == "problem" for finding in findings):
         raise click.exceptions.Exit(1)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _print(finding: Finding) -> None:

@@ -143,8 +143,11 @@ def device_name() -> str | None:
 
 
 def _remember_device(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.meta[DEVICE_KEY] = value
+    if value is None:
+        return
+    before = ctx.meta.setdefault(DEVICE_KEY, value)
+    if before != value:
+        raise click.UsageError(f"Two devices are named, '{before}' and '{value}'. Name one.")
 
 
 def select_device(default: str | None = None) -> DeviceSpec:
@@ -159,7 +162,7 @@ def select_device(default: str | None = None) -> DeviceSpec:
     """
     from msinet_core.registry import DEVICE_VARIABLE, load_registry
 
-    name = device_name() or os.environ.get(DEVICE_VARIABLE) or default
+    name = device_name() or (None if os.environ.get(DEVICE_VARIABLE) else default)
     return load_registry().select(name, message=lambda text: click.echo(text, err=True))
 
 

@@ -93,7 +93,8 @@ class TrainConfig:
         if from_file is not None and self.width is None and self.resize is None:
             graph = from_file
         else:
-            graph = msinet(self.width or 1.0, self.resize or "asymmetric")
+            width = 1.0 if self.width is None else self.width
+            graph = msinet(width, self.resize or "asymmetric")
         if self.image_size is not None:
             check_image_size(graph, self.image_size)
         return graph

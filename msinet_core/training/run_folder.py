@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -65,11 +66,47 @@ class RunFolder:
         Raises:
             UsageError: The folder holds a run.
         """
-        if self.config.exists() or self.latest.exists():
+        if self.latest.exists() or self.best.exists():
             raise UsageError(
                 f"{self.path} already holds a run. Continue it with --resume, or name another "
                 f"folder with --run."
             )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the folder, where the system has such locks.
+
+        The system lets go of the lock when the process ends, however it ends.
+
+        Raises:
+            UsageError: Another process trains in the folder.
+            MsinetError: The disk refuses.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        if not self.writes:
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise MsinetError(
+                f"Could not write to {self.path}: {error.strerror or error}. Name another folder "
+                f"with --run."
+            ) from error
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"Another process trains in {self.path} at this moment. Wait until it has "
+                    f"finished, or name another folder with --run."
+                ) from error
+            yield
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``.

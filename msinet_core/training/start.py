@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core import __version__
-from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_graph
+from msinet_core.checkpoint import Checkpoint, read_graph
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
 from msinet_core.downloads.weights import PREFIX, resolve_weights
 from msinet_core.errors import DataError, UsageError
@@ -21,6 +21,7 @@ from msinet_core.network import check_image_size
 from msinet_core.optimizer import Adam
 from msinet_core.progress import Progress
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.resume import find_checkpoint
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
 from msinet_core.workers import CLUSTER_VARIABLE, Workers, check_agreement, check_distribution
@@ -67,13 +68,19 @@ def train(
     spec.check_options(config.device_options)
     check_distribution(spec.name, spec.capabilities.distribution, config.distribute)
     dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
-    found = load_checkpoint(run.latest) if resume and run.latest.exists() else None
+    found = find_checkpoint(run, config) if resume else None
     graph, state, origin = _begin(config, found, progress)
     image_size = config.image_size or dataset.image_size
     check_image_size(graph, image_size)
     digest = _digest(dataset)
     position = _position(found, digest, dataset)
     step = _step(found)
+    if position.epoch == config.epochs:
+        progress.message(
+            f"The run is finished: {config.epochs} of {config.epochs} epochs. A larger --epochs "
+            f"goes on with it."
+        )
+        return position.history
 
     if _waits(spec, config.distribute):
         progress.message(f"Waiting until every worker that {CLUSTER_VARIABLE} names has started.")
@@ -82,14 +89,14 @@ def train(
     settings = replace(config, device=spec.name, image_size=image_size)
     check_agreement(workers, _facts(settings, graph, digest, position))
     model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
-    if workers.chief:
-        settings.write(run.config)
-    else:
+    if not workers.chief:
         run, progress = replace(run, writes=False), Progress()
-    run.keep_steps(step)
-    run.write_history(position.history)
-    _announce(progress, run, settings, device, graph, dataset, origin)
-    with interrupt or InterruptFlag() as flag:
+    with run.locked(), interrupt or InterruptFlag() as flag:
+        if run.writes:
+            settings.write(run.config)
+        run.keep_steps(step)
+        run.write_history(position.history)
+        _announce(progress, run, settings, device, graph, dataset, origin)
         trainer = Trainer(
             model,
             graph,

@@ -275,10 +275,10 @@ class Trainer:
         )
 
     def _divergence(self, loss: float | str) -> str:
-        kept = f"{self._run.latest} is from before." if self._run.latest.exists() else ""
+        kept = f" {self._run.latest} is from before." if self._run.latest.exists() else ""
         text = (
             f"The loss is {loss} at epoch {self._position.epoch + 1}, step {self._step}: the "
-            f"training has diverged and was stopped. {kept} Try a smaller --learning-rate (it is "
+            f"training has diverged and was stopped.{kept} Try a smaller --learning-rate (it is "
             f"{self._config.learning_rate:g}), --precision float32, or other initial weights; "
             f"msinet-run data check tells whether an image or a map is broken."
         )

@@ -49,10 +49,11 @@ def test_a_device_that_is_not_here_is_examined_too(run: Run) -> None:
     assert "pip install" in findings["availability"]["cure"]
 
 
-def test_without_a_device_it_asks_for_one(run: Run) -> None:
-    result = run("doctor")
-    assert result.exit_code == 2
-    assert "--device NAME" in result.output
+def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSINET_DEVICE", "reference")
+    result = run("doctor", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["device"] == "reference"
 
 
 def test_a_plugins_findings_and_its_failure_are_shown(

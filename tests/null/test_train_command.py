@@ -367,3 +367,63 @@ def test_moments_that_overflowed_are_never_saved(
     with pytest.raises(DivergenceError, match="decoder/conv4/bias overflowed"):
         run_training(tiny_data, tmp_path / "r", resume=True, epochs=2)
     assert (tmp_path / "r" / "checkpoints" / "latest.msinet.h5").read_bytes() == before
+
+
+def test_a_finished_run_says_so_and_is_left_as_it_is(run: Run, tiny_data: Path) -> None:
+    assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "2", *SMALL).exit_code == 0
+    before = {path: path.read_bytes() for path in Path("r").rglob("*.*") if path.is_file()}
+    result = run("train", "--resume", "--run", "r")
+    assert result.exit_code == 0
+    assert "finished: 2 of 2 epochs" in result.output
+    result = run("train", "--resume", "--run", "r", "--epochs", "1")
+    assert result.exit_code == 2
+    assert "has finished 2 epochs" in result.output
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_without_its_checkpoint_does_not_begin_anew(run: Run, tiny_data: Path) -> None:
+    assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL).exit_code == 0
+    Path("r/checkpoints/latest.msinet.h5").unlink()
+    result = run("train", "--resume", "--run", "r", "--epochs", "2")
+    assert result.exit_code == 1
+    assert "--init r/checkpoints/best.msinet.h5" in result.output
+
+
+@pytest.mark.parametrize("name", ["best", "latest"])
+def test_a_run_does_not_continue_from_what_is_not_its_own(
+    run: Run, tiny_data: Path, name: str
+) -> None:
+    first = ("train", "--data", tiny_data, "--epochs", "1", *SMALL)
+    assert run(*first, "--run", "r").exit_code == 0
+    assert run(*first, "--run", "s", "--batch-size", "2").exit_code == 0
+    other = Path("s/checkpoints", f"{name}.msinet.h5").read_bytes()
+    Path("r/checkpoints/latest.msinet.h5").write_bytes(other)
+    result = run("train", "--resume", "--run", "r", "--epochs", "2")
+    assert result.exit_code == 1
+    told = {"best": "holds weights only", "latest": "batch_size: 1 in config.toml, 2 in the"}
+    assert told[name] in result.output
+
+
+def test_two_processes_do_not_train_in_one_folder(run: Run, tiny_data: Path) -> None:
+    with RunFolder(Path("r")).locked():
+        result = run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL)
+    assert result.exit_code == 2
+    assert "Another process trains in r" in result.output
+
+
+def test_a_run_that_never_saved_can_be_begun_again(run: Run, tiny_data: Path) -> None:
+    config(tiny_data).write(RunFolder(Path("r")).config)
+    assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL).exit_code == 0
+
+
+def test_two_devices_are_refused_and_the_variable_is_named(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run("--device", "cpu", "train", "--data", tiny_data, "--device", "reference")
+    assert result.exit_code == 2
+    assert "Two devices are named, 'cpu' and 'reference'" in result.output
+    monkeypatch.setenv("MSINET_DEVICE", "referenc")
+    result = run("train", "--data", tiny_data)
+    assert result.exit_code == 2
+    assert "MSINET_DEVICE: There is no device 'referenc'" in result.output
+    assert run("--device", "reference", "train", "--data", tiny_data, "--width", "0").exit_code == 2
