@@ -111,7 +111,14 @@ def train(
             progress=progress,
             workers=workers,
         )
-        return trainer.fit()
+        try:
+            return trainer.fit()
+        except DataError as error:
+            raise DataError(
+                f"{error} msinet-run data check {config.data} finds everything that is wrong with "
+                f"the data set at once. Then continue with: msinet-run train --resume --run "
+                f"{run.path}"
+            ) from error
 
 
 def _root(config: TrainConfig) -> Path | None:

@@ -427,3 +427,16 @@ def test_two_devices_are_refused_and_the_variable_is_named(
     assert result.exit_code == 2
     assert "MSINET_DEVICE: There is no device 'referenc'" in result.output
     assert run("--device", "reference", "train", "--data", tiny_data, "--width", "0").exit_code == 2
+
+
+def test_a_bad_image_in_the_middle_names_the_command_that_finds_them_all(
+    run: Run, tiny_data: Path
+) -> None:
+    good = (tiny_data / "stimuli/train/train03.png").read_bytes()
+    (tiny_data / "stimuli/train/train03.png").write_bytes(good[:200])
+    result = run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL)
+    assert result.exit_code == 1
+    assert "train03.png" in result.output
+    assert f"msinet-run data check {tiny_data}" in result.output
+    (tiny_data / "stimuli/train/train03.png").write_bytes(good)
+    assert run("train", "--resume", "--run", "r").exit_code == 0
