@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,8 @@ from msinet_core.downloads import Patience, unzip
 from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
 
 SIZE = (24, 32)
-OSIE = Path(__file__).parents[2].parent / "shared" / "data" / "osie" / "fixations.mat"
+SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
+OSIE = SHARED / "data" / "osie" / "fixations.mat"
 
 
 def picture(kind: str, size: tuple[int, int] = SIZE, mode: str = "RGB", point: Any = None) -> bytes:

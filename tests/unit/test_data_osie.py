@@ -17,7 +17,7 @@ from msinet_core.data.fixations import Fixations
 from msinet_core.data.osie import read_osie, saliency_map, scan_osie
 from msinet_core.errors import DataError
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data"
+REAL = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared")) / "data"
 SIZE = (48, 64)
 
 
