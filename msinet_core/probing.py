@@ -148,11 +148,6 @@ def cpu_hardware() -> Hardware:
     return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
 
 
-def cpu_flags() -> frozenset[str]:
-    """Return the processor's features as Linux names them; empty where they are not known."""
-    return frozenset(_cpuinfo("flags").split() or _cpuinfo("Features").split())
-
-
 def _shortfall(requirement: Requirement) -> list[str]:
     version = distribution_version(requirement.name)
     wanted = str(requirement.specifier)
