@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model
-from msinet_core.errors import UsageError
 from msinet_core.graph import Graph, LayerBuilder
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
@@ -74,33 +73,26 @@ class ReferenceModel(Model):
         loss: KLDivergence | None,
         optimizer: Adam | None,
     ) -> None:
-        self._device = device
+        super().__init__(device, graph, loss, optimizer)
+        self._dtype = device.dtype
         self._builders = device.layer_builders
-        self._graph = graph
-        self._loss = loss
-        self._optimizer = optimizer
         memory = state.optimizer or new_optimizer_state(state)
-        self._weights = self._to_native(state.weights)
-        self._moments = Moments(memory.step, self._to_native(memory.m), self._to_native(memory.v))
+        self._weights = self._arrays(state.weights)
+        self._moments = Moments(memory.step, self._arrays(memory.m), self._arrays(memory.v))
 
-    def predict(self, images: NDArray[np.float32]) -> Array:
-        return self._forward(images, self._variables(None)).value
+    def forward(self, images: NDArray[np.float32]) -> Array:
+        return self._output(images, self._variables(None)).value
 
-    def eval_step(self, batch: Batch) -> Array:
+    def losses(self, batch: Batch) -> Array:
         return self._losses(batch, self._variables(None)).value
 
-    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        if self._optimizer is None:
-            raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
-        count = sum(len(batch.images) for batch in batches)
-        if not count:
-            raise UsageError("A training step needs at least one image. Received none.")
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         with np.errstate(over="ignore", invalid="ignore"):  # the trainer stops what diverges
-            return self._step(batches, self._optimizer, learning_rate, count)
+            return self._update(batches, learning_rate)
 
-    def _step(
-        self, batches: Sequence[Batch], optimizer: Adam, learning_rate: float, count: int
-    ) -> float:
+    def _update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        count = sum(len(batch.images) for batch in batches)
         tape = Tape()
         variables = self._variables(tape)
         total = 0.0
@@ -112,51 +104,33 @@ class ReferenceModel(Model):
             name: np.zeros_like(variable.value) if variable.gradient is None else variable.gradient
             for name, variable in variables.items()
         }
-        adam_step(optimizer, learning_rate, self._weights, self._moments, gradients)
+        adam_step(self._optimizer, learning_rate, self._weights, self._moments, gradients)
         return total / count
 
     def state(self) -> State:
         moments = self._moments
-        memory = OptimizerState(
-            moments.step, self._to_canonical(moments.m), self._to_canonical(moments.v)
-        )
-        return State(self._to_canonical(self._weights), memory)
+        memory = OptimizerState(moments.step, self._tensors(moments.m), self._tensors(moments.v))
+        return State(self._tensors(self._weights), memory)
 
     def _variables(self, tape: Tape | None) -> dict[str, Variable]:
         return {name: Variable(value, tape) for name, value in self._weights.items()}
 
-    def _forward(self, images: Array, variables: Mapping[str, Variable]) -> Variable:
-        self._graph.shapes(images.shape)  # refuses what the graph cannot take, naming the node
-        values = Variable(np.asarray(images, self._device.dtype))
+    def _output(self, images: Array, variables: Mapping[str, Variable]) -> Variable:
+        values = Variable(np.asarray(images, self._dtype))
         return self._graph.apply(self._builders, values, variables)
 
     def _losses(self, batch: Batch, variables: Mapping[str, Variable]) -> Variable:
-        if self._loss is None:
-            raise UsageError("This model was compiled without a loss; it can only predict.")
-        predicted = self._forward(batch.images, variables)
-        true = Variable(np.asarray(batch.maps, self._device.dtype))
-        if true.value.shape != predicted.value.shape:
-            raise UsageError(
-                f"The true maps have shape {true.value.shape}, the predicted ones "
-                f"{predicted.value.shape}; give maps of the network's output size."
-            )
+        predicted = self._output(batch.images, variables)
+        true = Variable(np.asarray(batch.maps, self._dtype))
         losses: Variable = self._builders[KLDivergence](self._loss, [true, predicted], {})
         return losses
 
-    def _to_native(self, tensors: Tensors) -> dict[str, Array]:
-        return {
-            parameter.name: np.array(
-                self._device.to_native(parameter, tensors[parameter.name]), self._device.dtype
-            )
-            for parameter in self._graph.parameters
-        }
+    def _arrays(self, tensors: Tensors) -> dict[str, Array]:
+        return {name: value.astype(self._dtype) for name, value in self.native(tensors).items()}
 
-    def _to_canonical(self, tensors: Mapping[str, Array]) -> Tensors:
+    def _tensors(self, arrays: Mapping[str, Array]) -> Tensors:
         return {
-            parameter.name: np.array(
-                self._device.to_canonical(parameter, tensors[parameter.name]), np.float32
-            )
-            for parameter in self._graph.parameters
+            name: np.asarray(value, np.float32) for name, value in self.canonical(arrays).items()
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -63,7 +64,7 @@ class Position:
 
 
 class _Pending(NamedTuple):
-    """A step whose loss the device may still be computing; it is then read one step later."""
+    """A step whose loss the device may still be computing; it is read some steps later."""
 
     loss: SupportsFloat
     batches: int
@@ -143,22 +144,21 @@ class Trainer:
             closing(self._train.batches(position.epoch, position.batch)) as batches,
             self._progress.task(title, self._train.image_count - position.images) as task,
         ):
-            pending: _Pending | None = None
+            unread: deque[_Pending] = deque()
             for group in _groups(batches, config.accumulate):
                 loss = self._model.train_step(group, config.learning_rate)
-                if pending is not None:
-                    self._record(pending, task)
-                pending = _Pending(loss, len(group), self._train.images_in(place, len(group)))
+                images = self._train.images_in(place, len(group))
+                unread.append(_Pending(loss, len(group), images))
                 place += len(group)
                 save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
-                if save or isinstance(loss, float):
-                    self._record(pending, task)
-                    pending = None
+                finished = save or isinstance(loss, float)
+                while len(unread) > (0 if finished else self._model.unread_losses):
+                    self._record(unread.popleft(), task)
                 if save:
                     self._save()
                     self._interrupt.raise_if_set(self._resume_hint())
-            if pending is not None:
-                self._record(pending, task)
+            while unread:
+                self._record(unread.popleft(), task)
 
     def _record(self, pending: _Pending, task: Task) -> None:
         """Wait for a step's loss, count it, write it down and show it."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 import numpy as np
 
 from msinet_core.device import Model
-from msinet_core.errors import UsageError
 from msinet_core.graph import Graph
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
@@ -51,12 +50,10 @@ class TensorFlowModel(Model):
         loss: KLDivergence | None,
         optimizer: Adam | None,
     ) -> None:
-        self._device = device
+        super().__init__(device, graph, loss, optimizer)
+        self._device: TensorFlowDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
-        self._graph = graph
-        self._loss = loss
-        self._optimizer = optimizer
         self._weights = self._variables(state.weights)
         self._m: Variables = {}
         self._v: Variables = {}
@@ -76,20 +73,18 @@ class TensorFlowModel(Model):
         self._compiled_accumulate = self._compiled(self._accumulate)
         self._compiled_finish = self._compiled(self._finish)
 
-    def predict(self, images: NDArray[np.float32]) -> Tensor:
+    def forward(self, images: NDArray[np.float32]) -> Tensor:
         size = self._distribution.size(len(images))
         return _first(self._compiled_predict(self._place(images, size)), len(images))
 
-    def eval_step(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Batch) -> Tensor:
         size = self._distribution.size(len(batch.images))
         return _first(self._compiled_losses(*self._place_batch(batch, size)), len(batch.images))
 
-    def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        if self._optimizer is None:
-            raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
+        assert self._optimizer is not None
         count, sizes = self._distribution.agree([len(batch.images) for batch in batches])
-        if not count:
-            raise UsageError("A training step needs at least one image. Received none.")
+        self.check_count(count)
         inputs = [
             self._weighted(batch, size, count)
             for batch, size in zip(batches, sizes, strict=True)
@@ -154,11 +149,6 @@ class TensorFlowModel(Model):
     def _losses(self, images: Tensor, maps: Tensor) -> Tensor:
         predicted = self._forward(images)
         true = self._device.to_native_format(maps)
-        if true.shape != predicted.shape:
-            raise UsageError(
-                f"The true maps have shape {tuple(true.shape)}, the predicted ones "
-                f"{tuple(predicted.shape)}; give maps of the network's output size."
-            )
         return self._builders[KLDivergence](self._loss, [true, predicted], {})
 
     def _gradients(self, images: Tensor, maps: Tensor, weights: Tensor) -> tuple[Tensor, Variables]:
@@ -243,13 +233,9 @@ class TensorFlowModel(Model):
         return self._device.synchronous or self._distribution.workers.count > 1
 
     def _place(self, images: NDArray[np.float32], size: int) -> Any:
-        # Refuses what the graph cannot take, naming the node; a worker's part may have no rows.
-        self._graph.shapes((max(1, len(images)), *images.shape[1:]))
         return self._distribution.place(np.asarray(images, np.float32), size)
 
     def _place_batch(self, batch: Batch, size: int) -> tuple[Any, Any]:
-        if self._loss is None:
-            raise UsageError("This model was compiled without a loss; it can only predict.")
         maps = np.asarray(batch.maps, np.float32)
         return self._place(batch.images, size), self._distribution.place(maps, size)
 
@@ -264,21 +250,12 @@ class TensorFlowModel(Model):
     def _variables(self, tensors: Tensors) -> Variables:
         with self._distribution.scope():
             return {
-                parameter.name: tf.Variable(
-                    np.array(self._device.to_native(parameter, tensors[parameter.name])),
-                    dtype=tf.float32,
-                    name=parameter.name,
-                )
-                for parameter in self._graph.parameters
+                name: tf.Variable(value, dtype=tf.float32, name=name)
+                for name, value in self.native(tensors).items()
             }
 
     def _canonical(self, variables: Variables) -> Tensors:
-        return {
-            parameter.name: self._device.to_canonical(
-                parameter, np.array(variables[parameter.name].numpy())
-            )
-            for parameter in self._graph.parameters
-        }
+        return self.canonical({name: value.numpy() for name, value in variables.items()})
 
 
 def _first(rows: Tensor, count: int) -> Tensor:

@@ -560,18 +560,19 @@ class Lazy:
 
 
 class ForeignModel(Model):
-    def __init__(self, inner):
-        self._inner = inner
+    def __init__(self, device, graph, state, loss, optimizer):
+        super().__init__(device, graph, loss, optimizer)
+        self._inner = SPEC.open().compile(graph, state, loss=loss, optimizer=optimizer)
 
-    def predict(self, images):
+    def forward(self, images):
         maps = self._inner.predict(images)
         return Lazy(lambda: maps)
 
-    def eval_step(self, batch):
+    def losses(self, batch):
         losses = self._inner.eval_step(batch)
         return Lazy(lambda: losses)
 
-    def train_step(self, batches, learning_rate):
+    def update(self, batches, learning_rate):
         loss = self._inner.train_step(batches, learning_rate)
         return Lazy(lambda: loss)
 
@@ -587,7 +588,7 @@ class ForeignDevice(Device):
         return LAYER_BUILDERS
 
     def build(self, graph, state, loss, optimizer):
-        return ForeignModel(SPEC.open().compile(graph, state, loss=loss, optimizer=optimizer))
+        return ForeignModel(self, graph, state, loss, optimizer)
 
 
 def test_a_device_of_another_layout_with_lazy_results_passes():
