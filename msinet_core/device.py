@@ -37,6 +37,19 @@ if TYPE_CHECKING:
     from msinet_core.optimizer import Adam
     from msinet_core.state import Batch, State, Tensors
 
+__all__ = [
+    "API_VERSION",
+    "PRECISIONS",
+    "Availability",
+    "Capabilities",
+    "Device",
+    "DeviceOption",
+    "DeviceSpec",
+    "Hardware",
+    "Model",
+    "Probe",
+]
+
 API_VERSION = 1
 """The version of the contract between the core and its plugins."""
 

@@ -15,6 +15,13 @@ from msinet_core.errors import MsinetError
 from msinet_core.probing import distribution_version, missing_requirements
 from msinet_core.registry import run_probe
 
+__all__ = [
+    "Examine",
+    "Finding",
+    "Status",
+    "examine",
+]
+
 Status = Literal["ok", "note", "problem"]
 
 

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DeviceUnavailableError",
+    "DivergenceError",
+    "GraphError",
+    "InterruptedRunError",
+    "MsinetError",
+    "PluginError",
+    "UsageError",
+    "bullet_list",
+]
+
 
 class MsinetError(Exception):
     """Report a failure that its user can act on.

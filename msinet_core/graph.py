@@ -13,6 +13,16 @@ from typing import Any, TypeVar
 from msinet_core.errors import GraphError
 from msinet_core.ops import OPS, GlobalMean, Input, Op, Resize, ResizeLike, Size
 
+__all__ = [
+    "JSON_FORMAT",
+    "Graph",
+    "GraphBuilder",
+    "LayerBuilder",
+    "Node",
+    "Parameter",
+    "Tensor",
+]
+
 Tensor = TypeVar("Tensor")
 LayerBuilder = Callable[[Any, Sequence[Tensor], Mapping[str, Tensor]], Tensor]
 """Computes one op: called with the op, its inputs and its parameters by role."""

@@ -17,6 +17,12 @@ from msinet_core.ops import (
     SubtractMean,
 )
 
+__all__ = [
+    "IMAGE_MEAN",
+    "check_image_size",
+    "msinet",
+]
+
 IMAGE_MEAN = (103.939, 116.779, 123.68)
 """ImageNet's channel means in BGR order, yet subtracted from RGB images: the published weights were
 trained so."""

@@ -13,6 +13,25 @@ from typing import ClassVar, Literal, get_args
 
 from msinet_core.errors import GraphError
 
+__all__ = [
+    "OPS",
+    "Activation",
+    "Concat",
+    "Conv2D",
+    "Coordinates",
+    "GlobalMean",
+    "Input",
+    "MaxPool2D",
+    "MinMaxNormalize",
+    "Op",
+    "Padding",
+    "Resize",
+    "ResizeLike",
+    "Size",
+    "SubtractMean",
+    "same_padding",
+]
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 

@@ -14,6 +14,18 @@ from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
 
+__all__ = [
+    "AUTO",
+    "DEVICE_VARIABLE",
+    "Registration",
+    "Registry",
+    "conflict_message",
+    "cure_sentence",
+    "load_registry",
+    "run_probe",
+    "unavailable_message",
+]
+
 DEVICE_VARIABLE = "MSINET_DEVICE"
 """The device to use when ``--device`` is not given."""
 

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, NDArray[np.float32]]
 
+__all__ = [
+    "Batch",
+    "OptimizerState",
+    "State",
+    "new_optimizer_state",
+]
+
 
 class Batch(NamedTuple):
     """Images with their saliency maps.

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+__all__ = [
+    "CLUSTER_VARIABLE",
+    "DISTRIBUTIONS",
+    "Workers",
+    "check_agreement",
+    "check_distribution",
+]
+
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 """What follows ``--distribute``: over the devices of one machine, or over several processes."""
 

@@ -1,0 +1,30 @@
+"""How Sphinx builds this folder: ``sphinx-build -W docs site`` (see docs/decisions/0016)."""
+
+from __future__ import annotations
+
+import msinet_core
+
+project = "msinet"
+author = "the msinet developers"
+project_copyright = "2026, the msinet developers"
+version = release = msinet_core.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+root_doc = "README"
+exclude_patterns = ["conf.py", "generate.py"]
+html_theme = "furo"
+html_title = f"msinet {version}"
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "fieldlist"]
+
+default_role = "code"  # docstrings put names in single backticks
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
