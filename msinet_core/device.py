@@ -146,6 +146,8 @@ class DeviceSpec:
         framework: The framework's name, for example ``"TensorFlow"``.
         factory: Where the `Device` class is: ``"package.module:Class"``.
         probe: Looks at the machine; quick, imports no framework, never raises.
+        api_version: The contract that the plugin was written for, as a number: `API_VERSION` would
+            be that of whatever msinet is installed.
         data_format: The order of image axes that the device computes in.
         kernel_layout: The order of kernel axes that the device computes with.
         requires: The distributions it needs, as requirement strings (PEP 508).
@@ -156,7 +158,6 @@ class DeviceSpec:
         doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
             form ``"package.module:function"``; it takes the spec and a mapping of arguments and
             yields findings (`msinet_core.doctor.Finding`).
-        api_version: The contract that the plugin was written for.
     """
 
     name: str
@@ -164,6 +165,7 @@ class DeviceSpec:
     framework: str
     factory: str
     probe: Callable[[], Probe]
+    api_version: int
     data_format: DataFormat = CANONICAL_DATA_FORMAT
     kernel_layout: str = CANONICAL_KERNEL_LAYOUT
     requires: tuple[str, ...] = ()
@@ -172,7 +174,6 @@ class DeviceSpec:
     capabilities: Capabilities = field(default_factory=Capabilities)
     options: tuple[DeviceOption, ...] = ()
     doctor: str | None = None
-    api_version: int = API_VERSION
 
     def check_precision(self, precision: str) -> str:
         """Return the precision to compute in, resolving "auto".

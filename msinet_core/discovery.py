@@ -14,7 +14,7 @@ from importlib import metadata
 
 import pluggy
 
-from msinet_core import hookspecs
+from msinet_core import __version__, hookspecs
 from msinet_core.device import API_VERSION, PRECISIONS, DeviceSpec
 from msinet_core.errors import PluginError
 from msinet_core.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, is_axis_order
@@ -147,10 +147,22 @@ def _load(plugin: Plugin, manager: pluggy.PluginManager) -> LoadedPlugin:
         result.specs.clear()
         manager.unregister(name=plugin.module) if manager.has_plugin(plugin.module) else None
         kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-        result.problem = f"{kind}{error}".strip() or type(error).__name__
+        result.problem = (f"{kind}{error}".strip() or type(error).__name__) + _age(error)
         result.trace = "".join(traceback.format_exception(error))
     result.seconds = time.perf_counter() - start
     return result
+
+
+def _age(error: BaseException) -> str:
+    """Say that a plugin may be of another time, where its error looks so; it then has no spec."""
+    imports = isinstance(error, ImportError) and (error.name or "").startswith("msinet_core")
+    describes = isinstance(error, TypeError) and "DeviceSpec.__init__" in str(error)
+    if not imports and not describes:
+        return ""
+    return (
+        f". It seems to be written for another msinet: this one is {__version__}, with api_version "
+        f"{API_VERSION}; install versions of the two that belong together"
+    )
 
 
 def _import(target: str) -> object:
@@ -225,9 +237,11 @@ def spec_problems(spec: object) -> list[str]:
     if not isinstance(spec, DeviceSpec):
         return ["it is not a msinet_core.device.DeviceSpec"]
     if spec.api_version != API_VERSION:
+        older = isinstance(spec.api_version, int) and spec.api_version < API_VERSION
         return [
-            f"it is written for api_version {spec.api_version!r} and this msinet has "
-            f"{API_VERSION}; install versions of the two that belong together"
+            f"it is written for api_version {spec.api_version!r} and msinet {__version__} has "
+            f"{API_VERSION}; install a newer {'plugin' if older else 'msinet'}, or versions of the "
+            f"two that belong together"
         ]
     problems = [
         f"name {name!r} must be lower-case letters, digits, '-' and '_', begin with a letter, and "

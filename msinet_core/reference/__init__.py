@@ -15,6 +15,7 @@ SPEC = DeviceSpec(
     framework="NumPy",
     factory="msinet_core.reference.device:ReferenceDevice",
     probe=probe,
+    api_version=1,
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=("numpy>=1.26",),

@@ -15,6 +15,7 @@ SPEC = DeviceSpec(
     framework="TensorFlow",
     factory="msinet_cuda_nchw.device:CudaDevice",
     probe=probe,
+    api_version=1,
     data_format="NCHW",
     kernel_layout="HWIO",
     requires=REQUIRES,

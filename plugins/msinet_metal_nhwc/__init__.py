@@ -15,6 +15,7 @@ SPEC = DeviceSpec(
     framework="TensorFlow",
     factory="msinet_metal_nhwc.device:MetalDevice",
     probe=probe,
+    api_version=1,
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=REQUIRES,

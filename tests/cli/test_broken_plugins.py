@@ -20,7 +20,7 @@ def {hook}(register):
 """
 SPEC = (
     "DeviceSpec(name='npu', summary='x', framework='x', factory='x.y:Z', "
-    "probe=lambda: Probe(Availability.INSTALLED))"
+    "probe=lambda: Probe(Availability.INSTALLED), api_version=1)"
 )
 
 BROKEN = {

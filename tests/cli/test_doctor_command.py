@@ -21,7 +21,7 @@ from msinet_core.hookspecs import hookimpl
 def msinet_register_devices(register):
     register(DeviceSpec(
         name="npu", summary="x", framework="x", factory="x.y:Z",
-        probe=lambda: Probe(Availability.INSTALLED), requires=("no-such-package>=2",),
+        probe=lambda: Probe(Availability.INSTALLED), api_version=1, requires=("no-such-package>=2",),
         options=(DeviceOption("fuse", "Fuse layers.", "on", ("on", "off")),),
         doctor="doctored_plugin:look",
     ))

@@ -191,6 +191,7 @@ def spec_of_a_mac() -> DeviceSpec:
         framework=SPEC.framework,
         factory=SPEC.factory,
         probe=lambda: READY,
+        api_version=1,
         capabilities=SPEC.capabilities,
     )
 

@@ -21,7 +21,7 @@ from msinet_core.hookspecs import hookimpl
 def spec(name="toy", **changes):
     return DeviceSpec(
         name=name, summary="a toy", framework="none", factory="nowhere.device:Toy",
-        probe=lambda: Probe(Availability.INSTALLED), **changes,
+        **{"probe": lambda: Probe(Availability.INSTALLED), "api_version": 1, **changes},
     )
 """
 
@@ -98,7 +98,31 @@ def test_a_good_plugin_brings_its_devices(write_plugin: WritePlugin) -> None:
             "is_of_another_time",
             "@hookimpl\ndef msinet_register_devices(register):\n"
             "    register(spec(api_version=99))\n",
-            "written for api_version 99",
+            "written for api_version 99 and msinet 0.1.0 has 1; install a newer msinet",
+        ),
+        (
+            "is_of_an_older_time",
+            "@hookimpl\ndef msinet_register_devices(register):\n"
+            "    register(spec(api_version=0))\n",
+            "install a newer plugin",
+        ),
+        (
+            "describes_what_is_not_known",
+            "@hookimpl\ndef msinet_register_devices(register):\n"
+            "    register(spec(telepathy=True))\n",
+            "It seems to be written for another msinet: this one is 0.1.0, with api_version 1",
+        ),
+        (
+            "imports_what_is_not_there",
+            "from msinet_core.device import Telepathy\n",
+            "It seems to be written for another msinet",
+        ),
+        (
+            "says_no_version",
+            "@hookimpl\ndef msinet_register_devices(register):\n"
+            "    register(DeviceSpec(name='toy', summary='x', framework='x',\n"
+            "        factory='x.y:Z', probe=lambda: Probe(Availability.INSTALLED)))\n",
+            "missing 1 required positional argument: 'api_version'",
         ),
         (
             "raises_in_hook",
@@ -170,6 +194,7 @@ def valid_spec() -> DeviceSpec:
         framework="none",
         factory="toy.device:Toy",
         probe=lambda: Probe(Availability.INSTALLED),
+        api_version=1,
     )
 
 

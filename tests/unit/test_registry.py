@@ -21,6 +21,7 @@ def device(name: str, probe: Probe = HERE, priority: int = 0, **changes: object)
         framework="none",
         factory="toy.device:Toy",
         probe=lambda: probe,
+        api_version=1,
         priority=priority,
         **changes,  # type: ignore[arg-type]
     )
@@ -116,14 +117,14 @@ def test_a_probe_that_raises_means_not_here() -> None:
     def explode() -> Probe:
         raise ValueError("surprise")
 
-    spec = DeviceSpec("x", "x", "x", "x:X", explode)
+    spec = DeviceSpec("x", "x", "x", "x:X", explode, 1)
     probe = run_probe(spec)
     assert not probe.ready
     assert "surprise" in unavailable_message(spec, probe)
 
 
 def test_a_probe_that_returns_nonsense_means_not_here() -> None:
-    assert not run_probe(DeviceSpec("x", "x", "x", "x:X", lambda: True)).ready  # type: ignore
+    assert not run_probe(DeviceSpec("x", "x", "x", "x:X", lambda: True, 1)).ready  # type: ignore
 
 
 def test_a_precision_that_a_device_lacks_is_refused_with_those_it_has() -> None:
