@@ -14,7 +14,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
-root_doc = "README"
+root_doc = "index"
 exclude_patterns = ["conf.py", "generate.py"]
 html_theme = "furo"
 html_title = f"msinet {version}"
