@@ -9,9 +9,10 @@ from typing import Any
 from msinet_core.device import DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.layout import permutation
+from msinet_core.nvidia import nvidia_gpus
 from msinet_core.registry import unavailable_message
 from msinet_cuda_nchw.layers import NchwLayers
-from msinet_cuda_nchw.probe import INSTALL, nvidia_gpus
+from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf

@@ -9,11 +9,11 @@ from msinet_core.device import DeviceSpec
 from msinet_core.doctor import Finding
 from msinet_core.loss import KLDivergence
 from msinet_core.network import msinet
+from msinet_core.nvidia import ask_driver, nvidia_gpus
 from msinet_core.optimizer import Adam
 from msinet_core.state import State
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
-from msinet_cuda_nchw.nvml import ask_driver
-from msinet_cuda_nchw.probe import INSTALL, nvidia_gpus
+from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.audit import audit, walk
 from msinet_tensorflow.versions import import_trouble, installed_wheels
 

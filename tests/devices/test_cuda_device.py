@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from msinet_core import nvidia
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.doctor import Finding
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_cuda_nchw import SPEC, nvml
+from msinet_cuda_nchw import SPEC
 from msinet_tensorflow.audit import Kernel, audit
 
 tf = pytest.importorskip("tensorflow")
@@ -219,9 +220,9 @@ def test_doctor_names_nodes_that_would_leave_the_gpu(monkeypatch: pytest.MonkeyP
 
 
 def test_doctor_shows_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = (nvml.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvml.Gpu("NVIDIA GB10"))
+    gpus = (nvidia.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10"))
     monkeypatch.setattr(doctor, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
-    monkeypatch.setattr(doctor, "ask_driver", lambda: nvml.Driver("570.86.15", gpus))
+    monkeypatch.setattr(doctor, "ask_driver", lambda: nvidia.Driver("570.86.15", gpus))
     monkeypatch.setattr(doctor, "installed_wheels", dict)
     found = findings()
     assert found["driver"].detail == (

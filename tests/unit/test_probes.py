@@ -15,11 +15,10 @@ import msinet_cpu
 import msinet_cuda_nchw
 import msinet_metal_nhwc
 import msinet_tpu
-from msinet_core import probing
+from msinet_core import nvidia, probing
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.registry import unavailable_message
-from msinet_cuda_nchw import nvml
 from msinet_tensorflow import versions
 
 # A package's attribute `probe` is its function, which hides the module of that name.
@@ -31,7 +30,6 @@ SPECS = [plugin.SPEC for plugin in (msinet_cpu, msinet_metal_nhwc, msinet_cuda_n
 LIGHT_MODULES = [
     "msinet_cpu",
     "msinet_cuda_nchw",
-    "msinet_cuda_nchw.nvml",
     "msinet_metal_nhwc",
     "msinet_tpu",
     "msinet_tensorflow",
@@ -81,7 +79,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         line = " ".join(command)
         return next((text for start, text in prints.items() if line.startswith(start)), "")
 
-    for module in (probing, metal_probe, cuda_probe):
+    for module in (probing, metal_probe, nvidia):
         monkeypatch.setattr(module, "command_output", command_output)
     return prints
 
@@ -338,7 +336,7 @@ def test_metal_on_linux(packages: dict[str, str], monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def nvidia(
+def cuda_machine(
     packages: dict[str, str],
     answers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -351,9 +349,9 @@ def nvidia(
         folder = tmp_path / "gpus" / slot
         folder.mkdir(parents=True)
         folder.joinpath("information").write_text("Model: \t\t NVIDIA H100\nIRQ:   \t 42\n")
-    monkeypatch.setattr(cuda_probe, "DRIVER", tmp_path)
-    monkeypatch.setattr(cuda_probe, "WSL", tmp_path / "absent")
-    monkeypatch.setattr(cuda_probe, "ask_driver", lambda: None)
+    monkeypatch.setattr(nvidia, "DRIVER", tmp_path)
+    monkeypatch.setattr(nvidia, "WSL", tmp_path / "absent")
+    monkeypatch.setattr(nvidia, "ask_driver", lambda: None)
     answers["nvidia-smi"] = "NVIDIA H100, 81559 MiB\nNVIDIA H100, 81559 MiB\n"
     return packages
 
@@ -361,31 +359,31 @@ def nvidia(
 H100 = Hardware("NVIDIA H100", memory=81559 * 2**20)
 
 
-def test_cuda_with_gpus_and_packages(nvidia: dict[str, str]) -> None:
-    nvidia["tensorflow"] = "2.21.0"
+def test_cuda_with_gpus_and_packages(cuda_machine: dict[str, str]) -> None:
+    cuda_machine["tensorflow"] = "2.21.0"
     assert cuda_probe.probe() == Probe(
         Availability.INSTALLED, framework_version="2.21.0", hardware=(H100, H100)
     )
 
 
-def test_cuda_with_gpus_and_the_wrong_tensorflow(nvidia: dict[str, str]) -> None:
-    nvidia["tensorflow-cpu"] = "2.21.0"
+def test_cuda_with_gpus_and_the_wrong_tensorflow(cuda_machine: dict[str, str]) -> None:
+    cuda_machine["tensorflow-cpu"] = "2.21.0"
     probe = cuda_probe.probe()
     assert probe.reason == "tensorflow-cpu 2.21.0 has no kernels for NVIDIA GPUs."
     assert probe.cure == 'pip uninstall --yes tensorflow-cpu && pip install "msinet[cuda]"'
     assert not probe.ready
 
 
-def test_cuda_without_tensorflow(nvidia: dict[str, str]) -> None:
+def test_cuda_without_tensorflow(cuda_machine: dict[str, str]) -> None:
     assert cuda_probe.probe().reason == "tensorflow is not installed (needs >=2.16)."
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_cuda_with_hidden_gpus(
-    nvidia: dict[str, str], monkeypatch: pytest.MonkeyPatch, hidden: str
+    cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch, hidden: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    nvidia["tensorflow"] = "2.21.0"
+    cuda_machine["tensorflow"] = "2.21.0"
     assert cuda_probe.probe() == Probe(
         Availability.NOT_HERE,
         f"CUDA_VISIBLE_DEVICES is set to '{hidden}', which hides every GPU.",
@@ -396,31 +394,33 @@ def test_cuda_with_hidden_gpus(
 
 
 def test_cuda_asks_the_driver_itself_first(
-    nvidia: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpu = nvml.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
-    monkeypatch.setattr(cuda_probe, "ask_driver", lambda: nvml.Driver("570.86", (gpu,)))
-    assert cuda_probe.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
+    gpu = nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
+    monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86", (gpu,)))
+    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
 
 
 def test_cuda_when_nvidia_smi_does_not_answer(
-    nvidia: dict[str, str], answers: dict[str, str]
+    cuda_machine: dict[str, str], answers: dict[str, str]
 ) -> None:
     answers.clear()
-    assert cuda_probe.nvidia_gpus() == (Hardware("NVIDIA H100"), Hardware("NVIDIA H100"))
+    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H100"), Hardware("NVIDIA H100"))
 
 
-def test_cuda_with_memory_that_is_not_told(nvidia: dict[str, str], answers: dict[str, str]) -> None:
+def test_cuda_with_memory_that_is_not_told(
+    cuda_machine: dict[str, str], answers: dict[str, str]
+) -> None:
     answers["nvidia-smi"] = "NVIDIA GB10, [N/A]"
-    assert cuda_probe.nvidia_gpus() == (Hardware("NVIDIA GB10"),)
+    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA GB10"),)
 
 
 def test_cuda_without_a_driver(
-    nvidia: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cuda_probe, "DRIVER", tmp_path / "absent")
+    monkeypatch.setattr(nvidia, "DRIVER", tmp_path / "absent")
     audio = probing.PciDevice("0x22ba", "0x040300")
-    monkeypatch.setattr(cuda_probe, "pci_devices", lambda vendor: [audio])
+    monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [audio])
     probe = cuda_probe.probe()
     assert probe.reason == (
         "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
@@ -428,7 +428,7 @@ def test_cuda_without_a_driver(
     assert probe.cure == 'On a Linux machine with an NVIDIA GPU: pip install "msinet[cuda]"'
 
     card = probing.PciDevice("0x2330", "0x030200")
-    monkeypatch.setattr(cuda_probe, "pci_devices", lambda vendor: [card])
+    monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [card])
     assert cuda_probe.probe().reason == (
         "There is an NVIDIA GPU in this machine, but its driver is not loaded."
     )

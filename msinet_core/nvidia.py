@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-LIBRARY = "libnvidia-ml.so.1"
+from msinet_core.device import Hardware
+from msinet_core.probing import command_output, file_text, pci_devices
+
+LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 """The NVIDIA Management Library, which is installed with the driver.
 
 Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
@@ -17,6 +23,13 @@ Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
 SUCCESS = 0
 NAME_SIZE = 96
 """``NVML_DEVICE_NAME_V2_BUFFER_SIZE``; a driver's version is shorter."""
+
+NVIDIA = "0x10de"
+DISPLAY_CONTROLLER = "0x03"
+DRIVER = Path("/proc/driver/nvidia")
+WSL = Path("/dev/dxg")
+MEBIBYTE = 2**20
+VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,40 @@ def ask_driver() -> Driver | None:
         return None
 
 
+def nvidia_gpus() -> tuple[Hardware, ...]:
+    """Describe the GPUs that NVIDIA's driver offers; none without a driver."""
+    if sys.platform != "win32" and not DRIVER.exists() and not WSL.exists():
+        return ()
+    told = ask_driver()
+    if told is not None and told.gpus:
+        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in told.gpus)
+    listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    gpus = tuple(_from_csv(line) for line in listed.splitlines() if line.strip())
+    return gpus or _from_driver()
+
+
+def nvidia_cards() -> bool:
+    """Tell whether Linux lists a display controller of NVIDIA's, with or without a driver."""
+    return any(card.kind.startswith(DISPLAY_CONTROLLER) for card in pci_devices(NVIDIA))
+
+
+def why_no_gpu() -> str:
+    """Say why the driver offers no GPU; a sentence."""
+    if nvidia_cards():
+        return "There is an NVIDIA GPU in this machine, but its driver is not loaded."
+    if sys.platform == "win32":
+        return "There is no NVIDIA GPU with a driver on this machine."
+    return "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
+
+
+def hidden_gpus() -> str:
+    """Say that the environment hides every GPU; empty if it does not."""
+    visible = os.environ.get(VISIBLE_VARIABLE)
+    if visible is None or visible.strip() not in ("", "-1"):
+        return ""
+    return f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU."
+
+
 class _RefusedError(Exception):
     """A call of the library that failed."""
 
@@ -105,3 +152,20 @@ def _text(function: Any, *arguments: Any) -> str:
 def _check(answer: int) -> None:
     if answer != SUCCESS:
         raise _RefusedError(answer)
+
+
+def _from_csv(line: str) -> Hardware:
+    name, _, size = (part.strip() for part in line.rpartition(","))
+    amount = size.partition(" ")[0]  # "81559 MiB"; "[N/A]" where the GPU shares the host's memory
+    return Hardware(name, memory=int(amount) * MEBIBYTE if amount.isdigit() else None)
+
+
+def _from_driver() -> tuple[Hardware, ...]:
+    found = []
+    with suppress(OSError):
+        for folder in sorted(DRIVER.joinpath("gpus").iterdir()):
+            for line in file_text(folder / "information").splitlines():
+                key, _, value = line.partition(":")
+                if key.strip() == "Model":
+                    found.append(Hardware(value.strip()))
+    return tuple(found)
