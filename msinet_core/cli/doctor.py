@@ -12,6 +12,7 @@ from msinet_core.cli.options import (
     SizeType,
     device_name,
     device_option,
+    device_options_option,
     json_option,
     precision_option,
 )
@@ -42,6 +43,7 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]probl
     help="With --topology: height and width of the images. [default: 240x320]",
 )
 @precision_option
+@device_options_option
 @json_option
 @device_option
 def doctor(
@@ -49,6 +51,7 @@ def doctor(
     batch_size: int | None,
     image_size: Size | None,
     precision: str,
+    device_options: dict[str, str],
     as_json: bool,
 ) -> None:
     """Examine a device: packages, hardware, choices, and what its plugin can prove here.
@@ -67,6 +70,7 @@ def doctor(
     name = device_name() or os.environ.get(DEVICE_VARIABLE)
     spec = registry.spec(name) if name else registry.select(message=_tell)
     spec.check_precision(precision)
+    spec.check_options(device_options)
     asked = {
         "topology": topology,
         "batch-size": str(batch_size) if batch_size else None,
@@ -74,6 +78,7 @@ def doctor(
         "precision": precision,
     }
     arguments = {name: value for name, value in asked.items() if value is not None}
+    arguments = {**device_options, **arguments}
     findings: list[Finding] = []
     for finding in examine(spec, arguments):
         findings.append(finding)

@@ -5,9 +5,11 @@ This module is light: it only describes the device.
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
 from msinet_core.hookspecs import Register, hookimpl
 from msinet_tpu.probe import REQUIRES, probe
+
+STEPS_PER_EXECUTION = "steps-per-execution"
 
 SPEC = DeviceSpec(
     name="tpu",
@@ -21,6 +23,14 @@ SPEC = DeviceSpec(
     requires=REQUIRES,
     priority=400,
     capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
+    options=(
+        DeviceOption(
+            STEPS_PER_EXECUTION,
+            "How many training steps run as one program; their losses are told together.",
+            "1",
+            ("1", "2", "4", "8", "16", "32"),
+        ),
+    ),
     doctor="msinet_tpu.doctor:examine",
 )
 

@@ -118,7 +118,7 @@ def _lowered(hlo: bytes, chip: Any) -> Any:
 
     def lower(context: Any, *values: Any) -> Any:
         step = ir.Module.parse(program)
-        _drop_copies(step)
+        _drop_copies(step.operation)
         types = list(_function_type(step, ir).results)
         module = context.module_context
         name = mlir.merge_mlir_modules(module.module, "step", step, dst_symtab=module.symbol_table)
@@ -157,13 +157,15 @@ def _updated(module: Any) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in re.findall(r"parameter_number = (\d+)", alias)}))
 
 
-def _drop_copies(module: Any) -> None:
+def _drop_copies(operation: Any) -> None:
     """Take out what TensorFlow writes around returned values and StableHLO does not have."""
-    for function in module.body.operations:
-        for operation in list(function.regions[0].blocks[0].operations):
-            if operation.operation.name == "mhlo.copy":
-                operation.results[0].replace_all_uses_with(operation.operands[0])
-                operation.operation.erase()
+    for region in operation.regions:
+        for block in region.blocks:
+            for inner in list(block.operations):
+                _drop_copies(inner.operation)
+                if inner.operation.name == "mhlo.copy":
+                    inner.results[0].replace_all_uses_with(inner.operands[0])
+                    inner.operation.erase()
 
 
 def main(arguments: Sequence[str]) -> None:

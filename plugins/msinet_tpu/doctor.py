@@ -19,6 +19,7 @@ from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.ops import Size
 from msinet_core.probing import distribution_version, missing_requirements
 from msinet_tensorflow.probe import framework_version
+from msinet_tpu import STEPS_PER_EXECUTION
 from msinet_tpu.largest_batch import next_batch
 
 CHECK_REQUIRES = ("jax>=0.10.2", "libtpu>=0.0.51")
@@ -51,6 +52,7 @@ class Subject:
         size: Height and width of the images in pixels.
         width: Scales the network's channels.
         search: Whether the largest batch is looked for, beginning with `batch`.
+        steps: The number of training steps in one execution.
     """
 
     topology: str
@@ -59,6 +61,7 @@ class Subject:
     size: Size = (240, 320)
     width: float = 1.0
     search: bool = True
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,9 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     Args:
         spec: The device.
         arguments: ``topology``, without which nothing is compiled; ``precision``, ``batch-size``,
-            ``image-size`` (``HxW``) and ``width`` where others than the defaults are wanted. With a
-            ``batch-size`` only that one is compiled; otherwise the largest is looked for.
+            ``image-size`` (``HxW``), ``width`` and ``steps-per-execution`` where others than the
+            defaults are wanted. With a ``batch-size`` only that one is compiled; otherwise the
+            largest is looked for.
 
     Raises:
         UsageError: An argument cannot be used.
@@ -134,8 +138,10 @@ def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> S
         raise UsageError(f"An argument of doctor is no number: {error}.") from error
     if batch < 1:
         raise UsageError(f"The batch size must be at least 1. Received: {batch}")
+    asked = {item.name: arguments[item.name] for item in spec.options if item.name in arguments}
+    steps = int(spec.check_options(asked)[STEPS_PER_EXECUTION])
     search = "batch-size" not in arguments
-    return Subject(topology, precision, batch, (height, width), scale, search)
+    return Subject(topology, precision, batch, (height, width), scale, search, steps)
 
 
 def _compile(subject: Subject) -> Iterator[Finding]:
@@ -146,9 +152,9 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         "ahead-of-time compilation",
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
-        f"{subject.precision}) is compiled for one device of {subject.topology} with {versions}; "
-        f"nothing is executed. Batch sizes to try: at most {most}; each that fits takes some "
-        "minutes.",
+        f"{subject.precision}, {subject.steps} in one execution) is compiled for one device of "
+        f"{subject.topology} with {versions}; nothing is executed. Batch sizes to try: at most "
+        f"{most}; each that fits takes some minutes.",
     )
     done: list[Compiled] = []
     batch: int | None = subject.batch

@@ -17,8 +17,8 @@ from msinet_core.optimizer import Adam
 from msinet_core.state import State
 
 
-def lower(precision: str, width: float, size: Size, batch: int) -> bytes:
-    """Return the training step of MSI-Net as serialized HLO.
+def lower(precision: str, width: float, size: Size, batch: int, steps: int = 1) -> bytes:
+    """Return what one execution trains of MSI-Net as serialized HLO.
 
     Weights and moments are its arguments, which it updates in place.
 
@@ -26,15 +26,16 @@ def lower(precision: str, width: float, size: Size, batch: int) -> bytes:
         precision: What convolutions compute in.
         width: Scales the channels.
         size: Height and width of the images in pixels.
-        batch: The number of images.
+        batch: The number of images of a step.
+        steps: The number of steps per execution.
     """
     import numpy as np
 
-    from msinet_tpu import SPEC
+    from msinet_tpu import SPEC, STEPS_PER_EXECUTION
     from msinet_tpu.device import XlaDevice
 
     graph = msinet(width)
-    device = XlaDevice(SPEC, precision)
+    device = XlaDevice(SPEC, precision, {STEPS_PER_EXECUTION: str(steps)})
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     model = device.build(graph, State(weights), KLDivergence(), Adam())
     return model.training_program((batch, *size, graph.channels[graph.input.name]))
