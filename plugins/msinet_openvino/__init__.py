@@ -1,0 +1,46 @@
+"""The device `openvino`: prediction with OpenVINO, on the processor or Intel's accelerators.
+
+This module is light: it only describes the device.
+"""
+
+from __future__ import annotations
+
+from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
+from msinet_core.hookspecs import Register, hookimpl
+from msinet_openvino.probe import REQUIRES, probe
+
+SPEC = DeviceSpec(
+    name="openvino",
+    summary="OpenVINO on the processor, or on Intel's GPUs and NPUs; predicts only",
+    framework="OpenVINO",
+    factory="msinet_openvino.device:OpenVINODevice",
+    probe=probe,
+    api_version=1,
+    data_format="NCHW",
+    kernel_layout="OIHW",
+    requires=REQUIRES,
+    priority=1,  # automatic selection prefers whatever also trains
+    capabilities=Capabilities(training=False, precisions=("float32", "bfloat16", "float16")),
+    options=(
+        DeviceOption(
+            "target",
+            "What computes: the processor, Intel's GPU or NPU, or what OpenVINO chooses (auto).",
+            "cpu",
+            ("cpu", "gpu", "npu", "auto"),
+        ),
+        DeviceOption(
+            "hint",
+            "All cores for one image (latency), or several images at a time (throughput); auto: "
+            "latency for single images, throughput for batches.",
+            "auto",
+            ("auto", "latency", "throughput"),
+        ),
+    ),
+    doctor="msinet_openvino.doctor:examine",
+)
+
+
+@hookimpl
+def msinet_register_devices(register: Register) -> None:
+    """Bring the device `openvino`."""
+    register(SPEC)

@@ -1,0 +1,113 @@
+"""The device `openvino`: prediction on the processor, or on what else OpenVINO drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openvino as ov
+
+from msinet_core.device import Device, DeviceSpec
+from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.graph import Graph, LayerBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.optimizer import Adam
+from msinet_core.state import State
+from msinet_openvino.layers import LAYER_BUILDERS
+from msinet_openvino.model import OpenVINOModel
+
+ELEMENT_TYPES = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+CAPABILITY_NAMES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
+AUTO = "AUTO"
+
+
+class OpenVINODevice(Device):
+    """OpenVINO on one of its targets, and on no other unless the target is ``auto``.
+
+    Args:
+        spec: The light description it was opened from.
+        precision: What the network is computed in; the map's normalization stays float32.
+        options: ``target`` and ``hint``; None for their defaults.
+
+    Raises:
+        DeviceUnavailableError: OpenVINO does not find the target.
+        UsageError: The target does not compute in that precision.
+    """
+
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(spec, precision, options)
+        self._core = ov.Core()
+        self._target = self.options["target"].upper()
+        _check_target(self._core, spec, self._target)
+        if self._target != AUTO:  # which knows what it computes on when it compiles
+            _check_precision(self._core, self._target, precision)
+
+    @property
+    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
+        return LAYER_BUILDERS
+
+    def build(
+        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
+    ) -> OpenVINOModel:
+        return OpenVINOModel(self, graph, state)
+
+    def versions(self) -> Mapping[str, str]:
+        return {"openvino": ov.__version__.partition("-")[0]}
+
+    def compile_network(self, network: Any, hint: str) -> Any:
+        """Compile a network for the target.
+
+        Args:
+            network: An ``openvino.Model``.
+            hint: ``"latency"`` or ``"throughput"``.
+
+        Raises:
+            UsageError: OpenVINO would compute in another precision.
+        """
+        # Said for float32 too: by itself OpenVINO computes in bfloat16 where the processor can.
+        wanted = ELEMENT_TYPES[self.precision]
+        hints = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": wanted}
+        compiled = self._core.compile_model(network, self._target, hints)
+        chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
+        if chosen != wanted:
+            raise UsageError(
+                f"OpenVINO would compute in {chosen.get_type_name()} on {self._target} in place of "
+                f"{self.precision}. Use another --precision."
+            )
+        return compiled
+
+
+def computed_precisions(core: Any, target: str) -> list[str]:
+    """List the precisions that a target computes in, in the core's names.
+
+    Args:
+        core: An ``openvino.Core``.
+        target: OpenVINO's name of it, for example ``"CPU"``.
+    """
+    able = core.get_property(target, "OPTIMIZATION_CAPABILITIES")
+    return [name for name, capability in CAPABILITY_NAMES.items() if capability in able]
+
+
+def _check_target(core: Any, spec: DeviceSpec, target: str) -> None:
+    found = core.available_devices
+    if target != AUTO and not any(name.partition(".")[0] == target for name in found):
+        raise DeviceUnavailableError(
+            f"Device '{spec.name}' is not available with target={target.lower()}: OpenVINO finds "
+            f"{', '.join(found) or 'nothing'} on this machine. An Intel GPU or NPU needs its "
+            f"driver: https://docs.openvino.ai/2025/get-started/install-openvino/"
+            f"configurations.html"
+        )
+
+
+def _check_precision(core: Any, target: str, precision: str) -> None:
+    offered = computed_precisions(core, target)
+    if precision not in offered:
+        raise UsageError(
+            f"Device 'openvino' cannot compute in {precision} on this {target}, only in "
+            f"{' or '.join(offered)}. Use --precision {' or '.join(offered)}."
+        )
