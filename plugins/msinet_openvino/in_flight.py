@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import DTypeLike, NDArray
 
-from msinet_openvino.layers import ov
 
 Array = NDArray[np.float32]
 
