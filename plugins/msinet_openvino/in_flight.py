@@ -11,7 +11,6 @@ import numpy as np
 import openvino as ov
 from numpy.typing import DTypeLike, NDArray
 
-
 Array = NDArray[np.float32]
 
 
