@@ -11,9 +11,9 @@ from msinet_core.graph import Graph
 from msinet_core.loss import KLDivergence
 from msinet_core.network import msinet
 from msinet_core.optimizer import Adam
+from msinet_core.probing import apple_gpu
 from msinet_core.state import State
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
-from msinet_metal_nhwc.probe import apple_gpu
 from msinet_tensorflow.audit import AuditReport, audit
 from msinet_tensorflow.versions import METAL_TENSORFLOW, import_trouble, installed_wheels
 

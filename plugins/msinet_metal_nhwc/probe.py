@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
 
-from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.probing import command_output
+from msinet_core.device import Availability, Probe
+from msinet_core.probing import apple_gpu, command_output
 from msinet_tensorflow.probe import framework_version, hardware_missing, tensorflow_probe
 from msinet_tensorflow.versions import METAL, METAL_TENSORFLOW, import_trouble
 
@@ -35,20 +34,6 @@ def probe() -> Probe:
             (apple_gpu(),),
         )
     return _packages()
-
-
-def apple_gpu() -> Hardware:
-    """Describe the GPU of a Mac with Apple silicon; its memory is the Mac's."""
-    name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
-    memory = command_output("sysctl", "-n", "hw.memsize")
-    # The registry answers in hundredths of a second, system_profiler in half a second or more.
-    registry = command_output("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
-    cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
-    return Hardware(
-        name=f"{name or 'Apple silicon'} GPU",
-        cores=int(cores[1]) if cores else None,
-        memory=int(memory) if memory.isdigit() else None,
-    )
 
 
 def _wrong_platform() -> Probe | None:

@@ -5,10 +5,9 @@ This module is light: it only describes the device.
 
 from __future__ import annotations
 
-from msinet_core.apple import is_apple_silicon
-from msinet_core.device import Capabilities, DeviceSpec
+from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
 from msinet_core.hookspecs import Register, hookimpl
-from msinet_mlx.probe import REQUIRES, probe
+from msinet_mlx.probe import REQUIRES, is_apple_silicon, probe
 
 ON_A_MAC, ELSEWHERE = 220, -1
 """On a Mac before metal, whose framework is no longer released. Elsewhere MLX computes, but some
@@ -26,6 +25,32 @@ SPEC = DeviceSpec(
     requires=REQUIRES,
     priority=ON_A_MAC if is_apple_silicon() else ELSEWHERE,
     capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+    options=(
+        DeviceOption(
+            name="memory",
+            summary="How much of the Mac's memory MLX may use; auto: what macOS recommends.",
+            default="auto",
+            choices=("auto", "25%", "50%", "75%", "90%"),
+        ),
+        DeviceOption(
+            name="cache",
+            summary="How much freed memory MLX keeps for reuse; auto: all of it.",
+            default="auto",
+            choices=("auto", "off", "1GiB", "4GiB", "16GiB"),
+        ),
+        DeviceOption(
+            name="wired",
+            summary="Keep MLX's memory from being swapped out; macOS 15 and later.",
+            default="off",
+            choices=("on", "off"),
+        ),
+        DeviceOption(
+            name="tf32",
+            summary="Let float32 products round their inputs to TF32 on GPUs that do it faster.",
+            default="off",
+            choices=("on", "off"),
+        ),
+    ),
 )
 
 

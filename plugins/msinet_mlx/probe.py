@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 
-from msinet_core.apple import apple_gpu, why_no_apple_gpu
+from msinet_core.apple import why_no_apple_gpu
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.probing import (
+    apple_gpu,
     cpu_hardware,
     distribution_version,
     missing_requirements,
@@ -26,6 +28,11 @@ INSTALL = 'pip install "msinet[mlx]"'
 OLDEST_MACOS = 14
 METAL_BACKEND, CPU_BACKEND = "mlx-metal", "mlx-cpu"
 CUDA_BACKENDS = ("mlx-cuda-13", "mlx-cuda-12")
+
+
+def is_apple_silicon() -> bool:
+    """Tell whether this is a Mac with Apple silicon, running a Python made for it."""
+    return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def backend() -> str | None:

@@ -6,7 +6,6 @@ Whether a Mac's GPU gives the same, ``msinet-run devices --check`` shows there.
 from __future__ import annotations
 
 import platform
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -264,8 +263,7 @@ def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr(
-        sys.modules["msinet_metal_nhwc.probe"],
-        "command_output",
+        "msinet_core.probing.command_output",
         lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
     )
     finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))
