@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pluggy
 
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
-from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
+from msinet_core.errors import (
+    DeviceUnavailableError,
+    PluginError,
+    UsageError,
+    bullet_list,
+    did_you_mean,
+)
+from msinet_core.installing import installable
 
 __all__ = [
     "AUTO",
@@ -102,10 +108,7 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = sorted({registration.spec.name for registration in self.registrations})
-        close = difflib.get_close_matches(name, list(self._by_name), n=1)
-        message = f"There is no device '{name}'."
-        if close:
-            message += f" Did you mean '{close[0]}'?"
+        message = f"There is no device '{name}'.{did_you_mean(name, self._by_name)}"
         message += f" Devices: {', '.join(known) or 'none'}."
         if self.problems:
             broken = [f"{loaded.plugin}: {loaded.problem}" for loaded in self.problems]
@@ -116,6 +119,7 @@ class Registry:
         self,
         name: str | None = None,
         *,
+        training: bool = False,
         message: Callable[[str], None] = lambda text: None,
         environment: Mapping[str, str] | None = None,
     ) -> DeviceSpec:
@@ -126,32 +130,46 @@ class Registry:
 
         Args:
             name: What follows ``--device``; None if it was not given.
+            training: Whether it must train.
             message: Told one line when the choice was automatic.
             environment: Environment variables; None for the process's own.
 
         Raises:
-            UsageError: The name is unknown.
+            UsageError: The name is unknown, or the device does not train and should.
             PluginError: Several plugins claim the name.
             DeviceUnavailableError: The device asked for is not here, or none is.
         """
         environment = os.environ if environment is None else environment
         wanted = name or environment.get(DEVICE_VARIABLE) or AUTO
         if wanted == AUTO:
-            return self._automatic(message)
+            return self._automatic(message, training)
         try:
             spec = self.spec(wanted)
         except UsageError as error:
             raise UsageError(f"{'' if name else DEVICE_VARIABLE + ': '}{error}") from error
+        if training and not spec.capabilities.training:
+            raise UsageError(self._predicts_only(spec))
         probe = run_probe(spec)
         if not probe.ready:
             raise DeviceUnavailableError(unavailable_message(spec, probe))
         return spec
 
-    def _automatic(self, message: Callable[[str], None]) -> DeviceSpec:
+    def _predicts_only(self, spec: DeviceSpec) -> str:
+        specs = [one.spec for one in self.registrations if one.spec.capabilities.training]
+        ready = [one.name for one in specs if run_probe(one).ready]
+        told = "None that trains is ready here; msinet-run devices shows what each needs."
+        if ready:
+            told = f"Train with --device {' or '.join(ready)} and predict here with its checkpoint."
+        return f"Device '{spec.name}' predicts only, it does not train. {told}"
+
+    def _automatic(self, message: Callable[[str], None], training: bool) -> DeviceSpec:
         passed_over: list[str] = []
         for registration in self.registrations:
             spec = registration.spec
             if spec.priority < 0 or spec.name in self.conflicts:
+                continue
+            if training and not spec.capabilities.training:
+                passed_over.append(f"{spec.name}: It predicts only, it does not train.")
                 continue
             probe = run_probe(spec)
             if probe.ready:
@@ -193,7 +211,7 @@ def run_probe(spec: DeviceSpec) -> Probe:
             Availability.NOT_HERE,
             reason=f"Its probe returned {probe!r} and no Probe, a fault of its plugin.",
         )
-    return probe
+    return replace(probe, cure=installable(probe.cure))
 
 
 def unavailable_message(spec: DeviceSpec, probe: Probe) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from msinet_core.errors import did_you_mean
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -30,7 +32,94 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", str(value))
         if match is None:
             self.fail(f"'{value}' is not a size; write height x width, for example 240x320.")
-        return int(match[1]), int(match[2])
+        size = int(match[1]), int(match[2])
+        if 0 in size:
+            self.fail(f"'{value}' has no pixels; write height x width, for example 240x320.")
+        return size
+
+
+class CountType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
+    """Reads a whole number that is not too small.
+
+    Args:
+        least: The smallest that is taken.
+    """
+
+    name = "integer"
+
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = self._least - 1
+        if number < self._least:
+            self.fail(
+                f"'{value}' is not a whole number of at least {self._least}; "
+                f"give one, or leave the option out."
+            )
+        return number
+
+
+class WidthType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
+    """Reads the factor on the numbers of channels."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            width = float(value)
+        except ValueError:
+            width = 0.0
+        if not 0 < width < float("inf"):
+            self.fail(
+                f"'{value}' is not a number above 0; 1 is the published network, and 0.25 one with "
+                f"a quarter of its channels."
+            )
+        return width
+
+
+class ChoiceType(click.Choice):  # type: ignore[type-arg]  # as SizeType
+    """One of several words; suggests the nearest to what was typed.
+
+    Args:
+        choices: The words.
+        synonyms: Other words for some of them.
+    """
+
+    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> None:
+        super().__init__(choices)
+        self._synonyms = synonyms or {}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        word = self._synonyms.get(value, value)
+        if word not in self.choices:
+            hint = did_you_mean(str(value), self.choices)
+            self.fail(f"'{value}' is not one of {', '.join(self.choices)}.{hint}", param, ctx)
+        return str(word)
+
+
+class CommandGroup(click.Group):
+    """A group that suggests the command that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            names = self.list_commands(ctx)
+            if args[0] in names or args[0].startswith("-"):
+                raise
+            raise click.UsageError(
+                f"There is no command '{args[0]}'.{did_you_mean(args[0], names)} "
+                f"Commands: {', '.join(names)}.",
+                ctx,
+            ) from error
 
 
 def device_option(command: Command) -> Command:
@@ -68,7 +157,7 @@ def precision_option(command: Command) -> Command:
     """
     return click.option(
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=ChoiceType(["auto", "float32", "bfloat16", "float16"]),
         default="auto",
         show_default=True,
         help="Arithmetic of the network; weights stay float32. auto: the device's own choice.",
@@ -113,7 +202,7 @@ def workers_option(command: Command) -> Command:
     """
     return click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=CountType(),
         metavar="N",
         help="Threads that work on images beside the device. [default: by the number of cores]",
     )(command)
@@ -150,20 +239,23 @@ def _remember_device(ctx: click.Context, param: click.Parameter, value: str | No
         raise click.UsageError(f"Two devices are named, '{before}' and '{value}'. Name one.")
 
 
-def select_device(default: str | None = None) -> DeviceSpec:
+def select_device(default: str | None = None, *, training: bool = False) -> DeviceSpec:
     """Choose the device by ``--device``, else ``MSINET_DEVICE``, else `default`, else priority.
 
     Args:
         default: The device that a resumed run was on.
+        training: Whether it must train.
 
     Raises:
         DeviceUnavailableError: The device is not here, or none is.
-        UsageError: There is no such device.
+        UsageError: There is no such device, or it does not train and should.
     """
     from msinet_core.registry import DEVICE_VARIABLE, load_registry
 
     name = device_name() or (None if os.environ.get(DEVICE_VARIABLE) else default)
-    return load_registry().select(name, message=lambda text: click.echo(text, err=True))
+    return load_registry().select(
+        name, training=training, message=lambda text: click.echo(text, err=True)
+    )
 
 
 def open_device(precision: str, device_options: dict[str, str] | None = None) -> Device:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from msinet_core.cli.options import (
+    ChoiceType,
     SizeType,
     data_root_option,
     device_name,
@@ -18,6 +19,16 @@ from msinet_core.cli.options import (
     workers_option,
 )
 from msinet_core.workers import DISTRIBUTIONS
+
+
+def _read_loggers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    from msinet_core.training.loggers import parse_loggers
+
+    return parse_loggers(value)
 
 
 @click.command()
@@ -36,7 +47,9 @@ from msinet_core.workers import DISTRIBUTIONS
     "--init",
     metavar="auto|vgg16|random|FILE",
     help="Initial weights. vgg16 is downloaded if it is not here, and published:salicon (or "
-    "another data set) too. auto: VGG16 if its file is here, else random. [default: auto]",
+    "another data set) too. FILE brings its network, and its image size unless the data set has "
+    "one of its own or --image-size says another. auto: VGG16 if its file is here, else random. "
+    "[default: auto]",
 )
 @click.option("--resume", is_flag=True, help="Continue a run exactly where it stopped.")
 @click.option("--epochs", type=int, help="Passes over the training images. [default: 10]")
@@ -49,7 +62,8 @@ from msinet_core.workers import DISTRIBUTIONS
     "--image-size",
     type=SizeType(),
     metavar="HxW",
-    help="Height and width of the network's input. [default: the data set's]",
+    help="Height and width of the network's input. [default: the data set's own, if it has one; "
+    "else that of --init FILE, if it tells; else 240x320]",
 )
 @click.option(
     "--seed", type=int, help="Decides random weights, image order and split. [default: 42]"
@@ -66,17 +80,25 @@ from msinet_core.workers import DISTRIBUTIONS
 )
 @click.option(
     "--resize",
-    type=click.Choice(["asymmetric", "half_pixel"]),
+    type=ChoiceType(["asymmetric", "half_pixel"]),
     help="Resize coordinates; the published weights need asymmetric. [default: asymmetric]",
 )
 @workers_option
 @click.option(
     "--distribute",
-    type=click.Choice(DISTRIBUTIONS),
+    type=ChoiceType(DISTRIBUTIONS),
     default="auto",
     show_default=True,
     help="Spread each batch over the device's several units (mirrored), or over the processes that "
     "TF_CONFIG names (multiworker). auto: multiworker, else mirrored, where there are several.",
+)
+@click.option(
+    "--log",
+    metavar="csv,tensorboard,wandb",
+    callback=_read_loggers,
+    help="Report losses also to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
+    "(needs its package; WANDB_MODE=offline works without an account); the tables are always "
+    "written. [default: csv]",
 )
 @device_option
 def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
@@ -102,14 +124,14 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
     if resume:
         run = RunFolder(run_dir or newest_run_path())
         config = TrainConfig.read(run.config).resumed_with(given)
-        spec = select_device(config.device)
+        spec = select_device(config.device, training=True)
     else:
+        spec = select_device(training=True)
         if "data" not in given:
             raise UsageError(
                 "Missing option --data: the name of a data set (msinet-run data list shows them), "
                 "or a folder with stimuli/ and saliency/. --data demo makes its own images."
             )
-        spec = select_device()
         config = TrainConfig(**{**given, "device": spec.name})
         run = RunFolder(run_dir or new_run_path(config.data, config.device))
         run.check_new()
