@@ -77,13 +77,13 @@ def test_a_version_that_cannot_be_read_does_not_fit(site: Path) -> None:
 
 def test_missing_and_unfit_requirements_get_a_sentence_each(site: Path) -> None:
     install(site, "old", "1.0")
-    assert probing.missing_requirements(["old>=2", "absent>=3,<4", "bare", "fits best"]) == [
+    assert probing.missing_requirements(["old>=2", "absent>=3,<4", "bare"]) == [
         "old 1.0 is installed, which does not fit (needs >=2).",
         "absent is not installed (needs <4,>=3).",
         "bare is not installed.",
-        "The requirement 'fits best' cannot be read: Expected semicolon (after name with no "
-        "version specifier) or end.",
     ]
+    [unreadable] = probing.missing_requirements(["fits best"])
+    assert unreadable.startswith("The requirement 'fits best' cannot be read: Expected ")
 
 
 def test_markers_are_evaluated() -> None:
