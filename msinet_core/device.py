@@ -26,7 +26,7 @@ from msinet_core.layout import (
     DataFormat,
     transpose,
 )
-from msinet_core.workers import Workers, check_distribution
+from msinet_core.workers import CLUSTER_VARIABLE, Workers, check_distribution
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,11 +112,13 @@ class Capabilities:
         precisions: Those of ``PRECISIONS`` that it computes in; the first is what "auto" means.
         distribution: How else than on one device it trains: "mirrored", "multiworker". If there is
             any, the factory takes a keyword ``distribute`` and finds out what "auto" means.
+        cluster_variable: The environment variable that tells its framework of the other processes.
     """
 
     training: bool = True
     precisions: tuple[str, ...] = ("float32",)
     distribution: tuple[str, ...] = ()
+    cluster_variable: str = CLUSTER_VARIABLE
 
 
 @dataclass(frozen=True)

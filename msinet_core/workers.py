@@ -24,7 +24,7 @@ DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 """What follows ``--distribute``: over the devices of one machine, or over several processes."""
 
 CLUSTER_VARIABLE = "TF_CONFIG"
-"""The environment variable that names every worker, and which of them this process is."""
+"""TensorFlow's environment variable that names every worker, and which of them this process is."""
 
 
 class Workers:

@@ -24,7 +24,7 @@ from msinet_core.training.config import TrainConfig
 from msinet_core.training.resume import find_checkpoint
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
-from msinet_core.workers import CLUSTER_VARIABLE, Workers, check_agreement, check_distribution
+from msinet_core.workers import Workers, check_agreement, check_distribution
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -83,7 +83,8 @@ def train(
         return position.history
 
     if _waits(spec, config.distribute):
-        progress.message(f"Waiting until every worker that {CLUSTER_VARIABLE} names has started.")
+        variable = spec.capabilities.cluster_variable
+        progress.message(f"Waiting until every worker that {variable} names has started.")
     device = spec.open(config.precision, config.device_options, config.distribute)
     workers = device.workers
     settings = replace(config, device=spec.name, image_size=image_size)
@@ -244,7 +245,8 @@ def _announce(
 def _waits(spec: DeviceSpec, distribute: str) -> bool:
     if "multiworker" not in spec.capabilities.distribution:
         return False
-    return distribute == "multiworker" or (distribute == "auto" and CLUSTER_VARIABLE in os.environ)
+    named = spec.capabilities.cluster_variable in os.environ
+    return distribute == "multiworker" or (distribute == "auto" and named)
 
 
 def _spread(workers: Workers, batch_size: int) -> Iterator[str]:
