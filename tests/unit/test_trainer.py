@@ -1,0 +1,216 @@
+"""The trainer on a device that runs several steps as one program, pretended by the reference."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msinet_core.checkpoint import load_checkpoint
+from msinet_core.errors import DivergenceError, InterruptedRunError
+from msinet_core.interrupt import InterruptFlag
+from msinet_core.reference import SPEC
+from msinet_core.reference.device import ReferenceModel
+from msinet_core.state import Batch, State
+from msinet_core.training import trainer
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.start import train
+
+GROUP = 2
+STEPS = 5
+"""As many as the tiny data set has training images: an epoch is two groups and a remainder."""
+
+
+class Queue:
+    """Lets the reference keep steps until a group of them is there, or one is read.
+
+    Attributes:
+        groups: The numbers of steps that were run together.
+        waiting: Steps that wait: how to make each.
+        losses: Of the steps that were run, in their order.
+        read: Which of them were read, in the order of reading.
+        asked: The number of steps that were asked for.
+        most_unread: The most losses that were asked for and not read.
+        on_step: Called with the number of each step when it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.waiting: list[Callable[[], float]] = []
+        self.losses: list[float] = []
+        self.read: list[int] = []
+        self.asked = self.most_unread = 0
+        self.on_step: Callable[[int], None] = lambda number: None
+
+    def ask(self, step: Callable[[], float]) -> Lazy:
+        self.asked += 1
+        self.on_step(self.asked)
+        self.waiting.append(step)
+        self.most_unread = max(self.most_unread, self.asked - len(self.read))
+        if len(self.waiting) == GROUP:
+            self.run()
+        return Lazy(self, self.asked - 1)
+
+    def run(self) -> None:
+        if self.waiting:
+            self.groups.append(len(self.waiting))
+        self.losses += [step() for step in self.waiting]
+        self.waiting = []
+
+
+class Lazy:
+    """A loss that runs what waits when it is read."""
+
+    def __init__(self, queue: Queue, place: int) -> None:
+        self._queue = queue
+        self._place = place
+
+    def __float__(self) -> float:
+        if self._place >= len(self._queue.losses):
+            self._queue.run()
+        self._queue.read.append(self._place)
+        return self._queue.losses[self._place]
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """Makes every reference model one that waits."""
+    queue = Queue()
+    update, losses, state = ReferenceModel.update, ReferenceModel.losses, ReferenceModel.state
+
+    def wait(self: ReferenceModel, batches: Sequence[Batch], learning_rate: float) -> Any:
+        return queue.ask(lambda: update(self, batches, learning_rate))
+
+    def evaluate(self: ReferenceModel, batch: Batch) -> Any:
+        assert not queue.waiting and len(queue.read) == queue.asked
+        return losses(self, batch)
+
+    def copy(self: ReferenceModel) -> State:
+        assert not queue.waiting and len(queue.read) == queue.asked
+        return state(self)
+
+    monkeypatch.setattr(ReferenceModel, "unread_losses", 2 * GROUP - 1)
+    for name, replacement in (("update", wait), ("losses", evaluate), ("state", copy)):
+        monkeypatch.setattr(ReferenceModel, name, replacement)
+    return queue
+
+
+def run_training(
+    data: Path,
+    folder: Path,
+    interrupt: InterruptFlag | None = None,
+    resume: bool = False,
+    **changes: Any,
+) -> list[str]:
+    """Train for two epochs of five steps; returns the loss of each step as it was written."""
+    config = TrainConfig(
+        data=str(data),
+        device="reference",
+        width=0.04,
+        init="random",
+        image_size=(32, 40),
+        learning_rate=1e-3,
+        epochs=2,
+        **changes,
+    )
+    train(config, RunFolder(folder), SPEC, resume=resume, interrupt=interrupt)
+    return losses(folder)
+
+
+def losses(folder: Path) -> list[str]:
+    with (folder / "steps.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
+    return [row["loss"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def remembered() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def plain(remembered: list[str], tmp_path: Path, tiny_data: Path) -> list[str]:
+    """The losses of a run that makes each step at once; asked for before `queue`.
+
+    The data are the same in every test, and so are these.
+    """
+    if not remembered:
+        remembered += run_training(tiny_data, tmp_path / "plain")
+    return remembered
+
+
+def test_losses_are_written_in_order_and_are_those_of_single_steps(
+    plain: list[str], queue: Queue, tmp_path: Path, tiny_data: Path
+) -> None:
+    assert run_training(tiny_data, tmp_path / "grouped") == plain
+    assert queue.read == list(range(2 * STEPS))
+    assert queue.groups == [2, 2, 1] * 2  # evaluation and saving find nothing unread
+
+
+def test_a_group_is_running_while_the_one_before_is_read(
+    queue: Queue, tmp_path: Path, tiny_data: Path
+) -> None:
+    run_training(tiny_data, tmp_path / "grouped")
+    assert queue.most_unread == 2 * GROUP
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_accumulated_steps_are_counted_with_all_their_images(
+    request: pytest.FixtureRequest, tmp_path: Path, tiny_data: Path, accumulate: int
+) -> None:
+    wanted = run_training(tiny_data, tmp_path / "plain", accumulate=accumulate)
+    request.getfixturevalue("queue")
+    assert run_training(tiny_data, tmp_path / "grouped", accumulate=accumulate) == wanted
+    histories = [
+        load_checkpoint(tmp_path / name / "checkpoints" / "latest.msinet.h5").training
+        for name in ("plain", "grouped")
+    ]
+    means = [[row["train_loss"] for row in item["position"]["history"]] for item in histories]
+    assert means[0] == means[1]
+
+
+@pytest.mark.parametrize("after", [1, 4, 6])
+def test_an_interruption_reads_and_saves_all_and_the_run_continues_exactly(
+    plain: list[str], queue: Queue, tmp_path: Path, tiny_data: Path, after: int
+) -> None:
+    flag = InterruptFlag()
+    queue.on_step = lambda number: flag.set() if number == after else None
+    folder = tmp_path / "parts"
+    with pytest.raises(InterruptedRunError, match=f"step {after}; the state is saved"):
+        run_training(tiny_data, folder, interrupt=flag)
+    assert losses(folder) == plain[:after]
+    saved = load_checkpoint(folder / "checkpoints" / "latest.msinet.h5")
+    assert saved.state.optimizer is not None
+    assert saved.state.optimizer.step == after
+    assert run_training(tiny_data, folder, resume=True) == plain
+
+
+def test_every_loss_is_read_before_a_checkpoint_is_written(
+    plain: list[str],
+    queue: Queue,
+    tmp_path: Path,
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_INTERVAL", -1.0)
+    assert run_training(tiny_data, tmp_path / "saving") == plain
+    assert queue.groups == [1] * (2 * STEPS)
+
+
+def test_divergence_is_told_at_the_step_that_it_came_in(
+    queue: Queue, tmp_path: Path, tiny_data: Path
+) -> None:
+    def break_the_second(number: int) -> None:
+        if number == 4:  # the second is made, and not read yet
+            queue.losses[1] = float("nan")
+
+    queue.on_step = break_the_second
+    with pytest.raises(DivergenceError, match="loss is nan at epoch 1, step 2"):
+        run_training(tiny_data, tmp_path / "diverging")
+    assert len(losses(tmp_path / "diverging")) == 1
+    assert not (tmp_path / "diverging" / "checkpoints" / "latest.msinet.h5").exists()
