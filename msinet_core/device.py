@@ -113,12 +113,38 @@ class Capabilities:
         distribution: How else than on one device it trains: "mirrored", "multiworker". If there is
             any, the factory takes a keyword ``distribute`` and finds out what "auto" means.
         cluster_variable: The environment variable that tells its framework of the other processes.
+        dilated_gradient: Whether it trains through dilated convolutions, which MSI-Net has.
+        dynamic_shapes: Whether one compiled model takes batches of any size.
+        deterministic: Whether the same input and state give the same bits again.
     """
 
     training: bool = True
     precisions: tuple[str, ...] = ("float32",)
     distribution: tuple[str, ...] = ()
     cluster_variable: str = CLUSTER_VARIABLE
+    dilated_gradient: bool = True
+    dynamic_shapes: bool = True
+    deterministic: bool = True
+
+    @property
+    def float32(self) -> bool:
+        """Whether it computes in float32."""
+        return "float32" in self.precisions
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether it computes in bfloat16."""
+        return "bfloat16" in self.precisions
+
+    @property
+    def float16(self) -> bool:
+        """Whether it computes in float16."""
+        return "float16" in self.precisions
+
+    @property
+    def distributed(self) -> bool:
+        """Whether it trains on more than one device, or in more than one process."""
+        return bool(self.distribution)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,149 @@
-"""``msinet-run plugins``: who brings the devices, and what is wrong with whom."""
+"""``msinet-run plugins``: who brings the devices, what is wrong with whom, and who is right."""
 
 from __future__ import annotations
 
+import faulthandler
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import json_option
+from msinet_core.cli.options import device_options_option, json_option
+from msinet_core.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
     from msinet_core.discovery import LoadedPlugin
+    from msinet_core.registry import Registry
+
+
+STYLES: Mapping[str, Mapping[str, str | bool]] = {
+    "passed": {"fg": "green"},
+    "failed": {"fg": "red"},
+    "passed unexpectedly": {"fg": "red"},
+    "expected failure": {"fg": "yellow"},
+    "not applicable": {"dim": True},
+    "left out": {"dim": True},
+    "loaded": {"fg": "green"},
+    "broken": {"fg": "red"},
+    "disabled": {"dim": True},
+}
 
 
 @click.group()
 def plugins() -> None:
-    """Look at the plugins that bring devices."""
+    """Look at the plugins that bring devices, and prove what they bring."""
+
+
+@plugins.command("check")
+@click.argument("device")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="What to compute in. [default: float32 where the device offers it]",
+)
+@click.option(
+    "--report",
+    "report_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what was found to FILE.json or FILE.html.",
+)
+@click.option(
+    "--expected-failures",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Rows that may fail: TOML, a table for each row's id with its reason and a link.",
+)
+@click.option("--quick", is_flag=True, help="Leave out the slow row, the network at full size.")
+@device_options_option
+@json_option
+def check_device(
+    device: str,
+    precision: str | None,
+    report_path: Path | None,
+    expected_failures: Path | None,
+    quick: bool,
+    device_options: dict[str, str],
+    as_json: bool,
+) -> None:
+    """Prove DEVICE against the reference, row by row.
+
+    Exits with 0 when every row that applies passes, 1 when one fails or one that should fail
+    passes, 3 when the device is not available. docs/reference/conformance.md explains the rows.
+    """
+    from msinet_core.cli.progress import make_progress
+    from msinet_core.cli.tables import print_table
+    from msinet_core.conformance import ALL_SCENARIOS, read_expected, run
+    from msinet_core.conformance.show import check_report_name, to_cells, write_report
+    from msinet_core.registry import load_registry
+
+    spec = load_registry().spec(device)
+    if precision is not None:
+        spec.check_precision(precision)
+    spec.check_options(device_options)
+    if report_path is not None:
+        check_report_name(report_path)
+    expected = None
+    if expected_failures is not None:
+        expected = read_expected(expected_failures, [row.id for row in ALL_SCENARIOS])
+    with _stdout_to_stderr(), _crashes_told():
+        report = run(
+            spec,
+            make_progress(),
+            precision,
+            options=device_options,
+            expected=expected,
+            quick=quick,
+        )
+    if report_path is not None:
+        write_report(report, report_path)
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        cells, reasons = to_cells(report)
+        print_table(("row", "status", "difference"), cells, notes=reasons, styles=STYLES)
+        click.echo(f"\n{report.verdict}")
+    if not report.available:
+        raise click.exceptions.Exit(DeviceUnavailableError.exit_code)
+    if not report.passed:
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what frameworks print, from C++ too, out of the document on stdout."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed by who started us; then nothing can get into it
+        yield
+        return
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def _crashes_told() -> Iterator[None]:
+    """Show where it was when native code takes the process down."""
+    if faulthandler.is_enabled():
+        yield
+        return
+    with suppress(ValueError, OSError, AttributeError):  # stderr is no file: in tests
+        faulthandler.enable()
+    try:
+        yield
+    finally:
+        faulthandler.disable()
 
 
 @plugins.command("list")
@@ -28,24 +155,34 @@ def list_plugins(traceback: bool, as_json: bool) -> None:
     MSINET_PLUGINS=a,b loads modules as plugins beside the installed ones;
     MSINET_DISABLE_PLUGINS=a,b leaves plugins out, by module, entry point or distribution.
     """
-    from msinet_core.registry import conflict_message, load_registry
+    from msinet_core.cli.tables import print_table
+    from msinet_core.registry import load_registry
 
     registry = load_registry()
     if as_json:
-        conflicts = {
+        click.echo(json.dumps(_document(registry), indent=2))
+        return
+    headings = ("entry point", "distribution", "status", "load time", "devices")
+    print_table(
+        headings,
+        [_cells(loaded) for loaded in registry.plugins],
+        right=("load time",),
+        styles=STYLES,
+    )
+    _explain(registry, traceback)
+
+
+def _document(registry: Registry) -> Mapping[str, Any]:
+    from msinet_core.registry import conflict_message
+
+    return {
+        "plugins": [_row(loaded) for loaded in registry.plugins],
+        "conflicts": {
             name: [str(claim.plugin) for claim in claims]
             for name, claims in registry.conflicts.items()
-        }
-        rows = [_row(loaded) for loaded in registry.plugins]
-        click.echo(json.dumps({"plugins": rows, "conflicts": conflicts}, indent=2))
-        return
-    _print_table([_row(loaded) for loaded in registry.plugins])
-    for loaded in registry.problems:
-        click.echo(f"{loaded.plugin} is not used: {loaded.problem}", err=True)
-        if traceback and loaded.trace:
-            click.echo(loaded.trace, err=True)
-    for name, claims in registry.conflicts.items():
-        click.echo(conflict_message(name, claims), err=True)
+        },
+        "messages": [conflict_message(name, claims) for name, claims in registry.conflicts.items()],
+    }
 
 
 def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
@@ -58,26 +195,44 @@ def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
         "devices": [spec.name for spec in loaded.specs],
         "status": status,
         "problem": loaded.problem,
+        "cure": _cure(loaded),
         "seconds": round(loaded.seconds, 4),
     }
 
 
-def _print_table(rows: list[Mapping[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def _cure(loaded: LoadedPlugin) -> str:
+    """Say what its user can do about a broken plugin; its author reads the traceback."""
+    if not loaded.problem:
+        return ""
+    from msinet_core.discovery import DISABLE_VARIABLE, PLUGINS_VARIABLE
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("plugin", "entry point", "distribution", "devices", "status", "load time"):
-        table.add_column(heading)
-    for row in rows:
-        distribution = f"{row['distribution']} {row['version']}" if row["distribution"] else "-"
-        table.add_row(
-            row["plugin"],
-            row["entry_point"],
-            distribution,
-            ", ".join(row["devices"]) or "-",
-            row["status"],
-            f"{1000 * row['seconds']:.0f} ms",
-        )
-    Console().print(table)
+    plugin = loaded.plugin
+    if plugin.distribution is None:
+        leave_out = f"take it out of {PLUGINS_VARIABLE}"
+    else:
+        leave_out = f"leave it out with {DISABLE_VARIABLE}={plugin.name}"
+    upgrade = f"pip install --upgrade {plugin.distribution}, or " if plugin.distribution else ""
+    return f"{upgrade}{leave_out}. Its author needs: msinet-run plugins list --traceback"
+
+
+def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
+    row = _row(loaded)
+    return (
+        row["entry_point"],
+        f"{row['distribution']} {row['version']}" if row["distribution"] else "-",
+        row["status"],
+        f"{1000 * row['seconds']:.0f} ms" if row["status"] != "disabled" else "-",
+        ", ".join(row["devices"]) or "-",
+    )
+
+
+def _explain(registry: Registry, traceback: bool) -> None:
+    from msinet_core.registry import conflict_message
+
+    for loaded in registry.problems:
+        click.echo(f"\n{loaded.plugin} is not used: {loaded.problem}", err=True)
+        click.echo(f"-> {_cure(loaded)}", err=True)
+        if traceback and loaded.trace:
+            click.echo(loaded.trace, err=True)
+    for name, claims in registry.conflicts.items():
+        click.echo(f"\n{conflict_message(name, claims)}", err=True)

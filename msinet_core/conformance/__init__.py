@@ -1,19 +1,29 @@
 """The kit that proves a device against the reference, through the public contract only.
 
-``run(spec)`` opens a device and returns a report with a row for each scenario;
-``python -m msinet_core.conformance DEVICE`` does so in a process of its own.
+``msinet-run plugins check DEVICE`` runs it, ``run(spec)`` from Python; a class that subclasses
+`DeviceConformance` makes a pytest test of each row. docs/reference/conformance.md lists the rows.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from msinet_core.conformance.expected import ExpectedFailure, read_expected
 from msinet_core.conformance.report import Report, Result
-from msinet_core.conformance.runner import SCENARIOS, prove, run
+from msinet_core.conformance.runner import ALL_SCENARIOS, DOOR, SCENARIOS, prove, run
 from msinet_core.conformance.scenario import Outcome, Scenario, Subject
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 
+if TYPE_CHECKING:
+    from msinet_core.conformance.suite import DeviceConformance
+
 __all__ = [
+    "ALL_SCENARIOS",
+    "DOOR",
     "SCENARIOS",
     "TOLERANCES",
+    "DeviceConformance",
+    "ExpectedFailure",
     "Outcome",
     "Report",
     "Result",
@@ -21,5 +31,15 @@ __all__ = [
     "Subject",
     "Tolerances",
     "prove",
+    "read_expected",
     "run",
 ]
+
+
+def __getattr__(name: str) -> type[DeviceConformance]:
+    """Import the pytest form, and with it pytest, only for who asks for it."""
+    if name == "DeviceConformance":
+        from msinet_core.conformance.suite import DeviceConformance
+
+        return DeviceConformance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

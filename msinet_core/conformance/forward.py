@@ -14,10 +14,19 @@ from msinet_core.conformance.scenario import (
     Subject,
     compare,
     compare_all,
+    compare_bits,
 )
 from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
 from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.ops import Conv2D, Coordinates, MaxPool2D, MinMaxNormalize, Resize
+from msinet_core.network import IMAGE_MEAN, msinet
+from msinet_core.ops import (
+    Conv2D,
+    Coordinates,
+    MaxPool2D,
+    MinMaxNormalize,
+    Resize,
+    SubtractMean,
+)
 
 
 def _op_alone(setting: Setting) -> Check:
@@ -25,7 +34,8 @@ def _op_alone(setting: Setting) -> Check:
         net = GraphBuilder(CHANNELS)
         setting.attach(net, net.input)
         case = Case(net.build(), setting.shape, setting.low, setting.high)
-        return _same_prediction(subject, case, case.images, subject.tolerances.op)
+        tolerance = getattr(subject.tolerances, setting.measure)
+        return _same_prediction(subject, case, case.images, tolerance)
 
     return check
 
@@ -50,7 +60,7 @@ def _small_network() -> Graph:
 def _images_of(shape: tuple[int, int, int]) -> Check:
     def check(subject: Subject) -> Outcome:
         case = Case(_small_network(), shape)
-        return _same_prediction(subject, case, case.images, subject.tolerances.op)
+        return _same_prediction(subject, case, case.images, subject.tolerances.convolution)
 
     return check
 
@@ -58,7 +68,7 @@ def _images_of(shape: tuple[int, int, int]) -> Check:
 def _not_contiguous(view: Callable[[Float32], Float32]) -> Check:
     def check(subject: Subject) -> Outcome:
         case = Case(_small_network(), (3, 12, 20))
-        return _same_prediction(subject, case, view(case.images), subject.tolerances.op)
+        return _same_prediction(subject, case, view(case.images), subject.tolerances.convolution)
 
     return check
 
@@ -75,7 +85,7 @@ def _many_sizes(subject: Subject) -> Outcome:
     expected = [np.asarray(oracle.predict(batch)) for batch in images]
     names = ("The first size", "Another size", "The first size again")
     pairs = dict(zip(names, zip(actual, expected, strict=True), strict=True))
-    return compare_all(pairs, subject.tolerances.op)
+    return compare_all(pairs, subject.tolerances.convolution)
 
 
 def _constant_map(subject: Subject) -> Outcome:
@@ -83,6 +93,37 @@ def _constant_map(subject: Subject) -> Outcome:
     net.add("op", MinMaxNormalize(), net.input)
     case = Case(net.build(), (2, 5, 7), low=3.0, high=3.0)
     return _same_prediction(subject, case, case.images, subject.tolerances.op)
+
+
+def _read_only(subject: Subject) -> Outcome:
+    """Lend images that cannot be written, as a mapped file's; whoever writes raises."""
+    case = Case(_small_network(), (2, 8, 12))
+    images = case.images.copy()
+    images.flags.writeable = False
+    return _same_prediction(subject, case, images, subject.tolerances.convolution)
+
+
+def _unchanged(subject: Subject) -> Outcome:
+    net = GraphBuilder(CHANNELS)
+    net.add("first", SubtractMean(IMAGE_MEAN), net.input)
+    net.add("output", MinMaxNormalize(), "first")
+    case = Case(net.build(), (2, 8, 12), low=0.0, high=255.0)
+    images = case.images.copy()
+    np.asarray(subject.device.compile(case.graph, case.state).predict(images))
+    return compare_bits({"The images afterwards": (images, case.images)})
+
+
+def _repeated(subject: Subject) -> Outcome:
+    case = narrow_network()
+    model = subject.device.compile(case.graph, case.state)
+    first = np.array(model.predict(case.images))
+    return compare_bits({"The second map": (model.predict(case.images), first)})
+
+
+def _full_size(subject: Subject) -> Outcome:
+    """All the weights on few pixels, since the oracle has them to multiply too."""
+    case = Case(msinet(), (1, 64, 80), low=0.0, high=255.0)
+    return _same_prediction(subject, case, case.images, subject.tolerances.network)
 
 
 def _narrow(coordinates: Coordinates) -> Check:
@@ -99,6 +140,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             f"forward/{setting.id}",
             f"Prediction through {setting.phrase} equals the reference's.",
             _op_alone(setting),
+            setting.measure,
         )
         for setting in SETTINGS
     ),
@@ -106,44 +148,84 @@ SCENARIOS: tuple[Scenario, ...] = (
         "forward/normalization-constant",
         "The normalization of a constant image is zero, not a division by zero.",
         _constant_map,
+        "op",
     ),
     *(
         Scenario(
             f"forward/batch-{count}",
             f"A batch of {count} gives each image its own map.",
             _images_of((count, 8, 12)),
+            "convolution",
         )
         for count in (1, 2, 3)
     ),
     Scenario(
-        "forward/wide-images", "Images wider than high keep their axes.", _images_of((1, 6, 22))
+        "forward/wide-images",
+        "Images wider than high keep their axes.",
+        _images_of((1, 6, 22)),
+        "convolution",
     ),
     Scenario(
-        "forward/high-images", "Images higher than wide keep their axes.", _images_of((1, 22, 6))
+        "forward/high-images",
+        "Images higher than wide keep their axes.",
+        _images_of((1, 22, 6)),
+        "convolution",
     ),
     Scenario(
         "forward/strided-images",
         "Images that are a view with steps and reversed rows are read as they look.",
         _not_contiguous(lambda images: images[::2, ::-1, ::2]),
+        "convolution",
     ),
     Scenario(
         "forward/transposed-images",
         "Images whose memory is in another order of axes are read as they look.",
         _not_contiguous(lambda images: images.transpose(0, 2, 1, 3)),
+        "convolution",
     ),
     Scenario(
         "forward/many-sizes",
         "One model predicts batches of several sizes, and no result overwrites another.",
         _many_sizes,
+        "convolution",
+        needs=("dynamic_shapes",),
+    ),
+    Scenario(
+        "forward/read-only-images",
+        "Images that cannot be written are read like others.",
+        _read_only,
+        "convolution",
+    ),
+    Scenario(
+        "forward/images-unchanged",
+        "Prediction leaves the host's images as they are.",
+        _unchanged,
+        "bits",
+    ),
+    Scenario(
+        "forward/repeated",
+        "The same images give the same map again, to the last bit.",
+        _repeated,
+        "bits",
+        needs=("deterministic",),
     ),
     Scenario(
         "network/asymmetric",
         "A narrow MSI-Net with asymmetric resizes puts out the reference's map.",
         _narrow("asymmetric"),
+        "network",
     ),
     Scenario(
         "network/half-pixel",
         "A narrow MSI-Net with half-pixel resizes puts out the reference's map.",
         _narrow("half_pixel"),
+        "network",
+    ),
+    Scenario(
+        "network/full-size",
+        "MSI-Net with all its 24.9 million weights puts out the reference's map.",
+        _full_size,
+        "network",
+        slow=True,
     ),
 )

@@ -27,6 +27,10 @@ LIFT = 5.0
 """Added to maps of images of -1..1 so that they stay above zero."""
 
 
+TRAINS_DILATED = ("training", "dilated_gradient")
+"""What training MSI-Net takes."""
+
+
 def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
     """Get the gradient of the mean loss by parameter, through the public contract only.
 
@@ -124,7 +128,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             f"gradient/{setting.id}",
             f"Gradients through {setting.phrase} equal the reference's.",
             _gradients_through(setting),
-            training=True,
+            "gradient",
+            needs=TRAINS_DILATED if setting.dilated else ("training",),
         )
         for setting in SETTINGS
     ),
@@ -132,18 +137,21 @@ SCENARIOS: tuple[Scenario, ...] = (
         "gradient/normalization-constant",
         "The gradient of a constant map is finite.",
         _constant_map,
-        training=True,
+        "bits",
+        needs=("training",),
     ),
     Scenario(
         "gradient/network",
         "The gradient of every parameter of a narrow MSI-Net equals the reference's.",
         _network,
-        training=True,
+        "network_gradient",
+        needs=TRAINS_DILATED,
     ),
     Scenario(
         "gradient/accumulated",
         "Two batches of unequal size give the gradient of one joint batch.",
         _accumulated,
-        training=True,
+        "network_gradient",
+        needs=(*TRAINS_DILATED, "dynamic_shapes"),
     ),
 )

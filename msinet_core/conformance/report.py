@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Status = Literal[
+    "passed",
+    "failed",
+    "passed unexpectedly",
+    "expected failure",
+    "not applicable",
+    "left out",
+]
+"""What became of a row; the second and the third are failures."""
+
+FAILURES: tuple[Status, ...] = ("failed", "passed unexpectedly")
 
 
 @dataclass(frozen=True)
@@ -16,23 +29,32 @@ class Result:
     Args:
         id: The scenario's id.
         description: What it checks; a sentence.
-        passed: None when the scenario does not apply to the device.
+        status: What became of it.
         difference: How far the device is from the reference, in the scenario's own measure; None
             when nothing could be compared.
         tolerance: The largest difference that passes.
-        reason: Why it failed or does not apply; empty when it passed.
+        reason: Why it failed, does not apply or may fail; empty when it passed.
+        seconds: How long it took.
     """
 
     id: str
     description: str
-    passed: bool | None
+    status: Status
     difference: float | None = None
     tolerance: float | None = None
     reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether it passed; None when it did not count."""
+        if self.status in FAILURES:
+            return False
+        return True if self.status == "passed" else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON has it, with null for a difference that is no number."""
-        row = asdict(self)
+        row = asdict(self) | {"passed": self.passed, "seconds": round(self.seconds, 4)}
         if self.difference is not None and not math.isfinite(self.difference):
             row["difference"] = None
         return row
@@ -48,6 +70,8 @@ class Report:
         seconds: How long the check took.
         rows: In the order of the scenario list.
         versions: Of what the device computes with, by distribution.
+        options: What the device was opened with.
+        available: Whether the device opened.
     """
 
     device: str
@@ -55,6 +79,8 @@ class Report:
     seconds: float
     rows: tuple[Result, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    available: bool = True
 
     @property
     def passed(self) -> bool:
@@ -67,12 +93,30 @@ class Report:
         """The rows that failed."""
         return tuple(row for row in self.rows if row.passed is False)
 
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        """How many rows there are of each status that occurs."""
+        return Counter(row.status for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """The report in one sentence."""
+        told = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        if not self.available:
+            said = "did not open"
+        else:
+            said = f"{'agrees' if self.passed else 'does NOT agree'} with the reference"
+        return f"Device '{self.device}' ({self.precision}) {said}: {told}; {self.seconds:.1f} s."
+
     def to_json(self) -> str:
         """Write the report as one JSON document."""
         document = {
             "device": self.device,
             "precision": self.precision,
+            "options": dict(self.options),
+            "available": self.available,
             "passed": self.passed,
+            "counts": dict(self.counts),
             "seconds": round(self.seconds, 3),
             "rows": [row.to_dict() for row in self.rows],
             "versions": dict(self.versions),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from msinet_core.conformance import forward, gradients, training, weights
-from msinet_core.conformance.report import Report, Result
-from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance import door, forward, gradients, training, weights
+from msinet_core.conformance.expected import ExpectedFailure
+from msinet_core.conformance.report import FAILURES, Report, Result
+from msinet_core.conformance.scenario import NotApplicable, Scenario, Subject
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import MsinetError
 from msinet_core.progress import Progress
+
+DOOR: tuple[Scenario, ...] = door.SCENARIOS
+"""What is asked of a device's description, its probe and its opening."""
 
 SCENARIOS: tuple[Scenario, ...] = (
     *forward.SCENARIOS,
@@ -18,35 +23,119 @@ SCENARIOS: tuple[Scenario, ...] = (
     *training.SCENARIOS,
     *weights.SCENARIOS,
 )
+"""What is asked of an open device, in the order in which reports list it."""
+
+ALL_SCENARIOS: tuple[Scenario, ...] = (*DOOR, *SCENARIOS)
 """Every scenario, in the order in which reports list them."""
 
-OPENS = ("device/opens", "The device opens with its framework and its hardware.")
+CLOSED = "the device did not open"
 
 
-def run(spec: DeviceSpec, progress: Progress | None = None, precision: str | None = None) -> Report:
+class Checker:
+    """Finds out what becomes of each row on one device.
+
+    Args:
+        subject: The device, open or not.
+        expected: The rows that may fail.
+        quick: Whether to leave out the slow ones.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        expected: Mapping[str, ExpectedFailure] | None = None,
+        quick: bool = False,
+    ) -> None:
+        self.subject = subject
+        self._expected = expected or {}
+        self._quick = quick
+
+    def result(self, scenario: Scenario) -> Result:
+        """Check one scenario; whatever the device raises is a finding.
+
+        Args:
+            scenario: Any.
+        """
+        started = time.perf_counter()
+        result = self._found(scenario)
+        expected = self._expected.get(scenario.id)
+        if expected and result.status == "failed":
+            reason = f"{expected} Found: {result.reason}"
+            result = replace(result, status="expected failure", reason=reason)
+        elif expected and result.status == "passed":
+            reason = f"Expected to fail: {expected} Take it out of the list."
+            result = replace(result, status="passed unexpectedly", reason=reason)
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def _found(self, scenario: Scenario) -> Result:
+        told = (scenario.id, scenario.description)
+        if scenario.slow and self._quick:
+            return Result(*told, "left out", reason="slow; a check that is not quick runs it")
+        missing = scenario.missing(self.subject.spec)
+        if missing:
+            return Result(*told, "not applicable", reason=missing)
+        if self.subject.opened is None and scenario not in DOOR:
+            return Result(*told, "not applicable", reason=CLOSED)
+        try:
+            outcome = scenario.check(self.subject)
+        except NotApplicable as error:
+            return Result(*told, "not applicable", reason=str(error))
+        except Exception as error:  # whatever a foreign device raises is a finding, not our end
+            ours = isinstance(error, MsinetError) and not error.__cause__
+            kind = "" if ours else f"{type(error).__name__}: "
+            return Result(*told, "failed", reason=f"{kind}{error}")
+        numbers = (outcome.difference, outcome.tolerance)
+        if outcome.passed:
+            return Result(*told, "passed", *numbers)
+        return Result(*told, "failed", *numbers, outcome.reason)
+
+
+def open_subject(
+    spec: DeviceSpec, precision: str | None = None, options: Mapping[str, str] | None = None
+) -> Subject:
+    """Open a device to check it; one that does not open is a subject too.
+
+    Args:
+        spec: The device.
+        precision: What to compute in; None for float32 where the device offers it, since that is
+            where tolerances are tightest, else for the device's own choice.
+        options: Values for some of the device's options.
+    """
+    if precision is None:
+        precision = "float32" if spec.capabilities.float32 else "auto"
+    try:
+        return Subject(spec, spec.open(precision, options), options=options)
+    except MsinetError as error:
+        return Subject(spec, None, error, options)
+
+
+def run(
+    spec: DeviceSpec,
+    progress: Progress | None = None,
+    precision: str | None = None,
+    *,
+    options: Mapping[str, str] | None = None,
+    expected: Mapping[str, ExpectedFailure] | None = None,
+    quick: bool = False,
+) -> Report:
     """Open a device and prove it against the reference.
 
     Args:
         spec: The device.
         progress: Told of each scenario.
-        precision: What to compute in; None for float32 where the device offers it, since that is
-            where tolerances are tightest, else for the device's own choice.
+        precision: As `open_subject` takes it.
+        options: Values for some of the device's options.
+        expected: The rows that may fail, as `read_expected` reads them.
+        quick: Whether to leave out the slow rows.
 
     Returns:
-        A report; a device that does not open has one row, which failed.
+        A report; of a device that does not open it has the rows of the door only.
     """
-    if precision is None:
-        precision = "float32" if "float32" in spec.capabilities.precisions else "auto"
     started = time.monotonic()
-    try:
-        device = spec.open(precision)
-    except MsinetError as error:
-        row = Result(*OPENS, passed=False, reason=str(error))
-        return Report(spec.name, precision, time.monotonic() - started, (row,))
-    opening = Report(
-        spec.name, device.precision, time.monotonic() - started, (Result(*OPENS, passed=True),)
-    )
-    return _joined(opening, prove(device, progress))
+    subject = open_subject(spec, precision, options)
+    scenarios = DOOR if subject.opened is None else ALL_SCENARIOS
+    report = _report(Checker(subject, expected, quick), progress, scenarios, precision or "auto")
+    return replace(report, seconds=time.monotonic() - started)
 
 
 def prove(
@@ -61,35 +150,33 @@ def prove(
         progress: Told of each scenario.
         scenarios: Which ones.
     """
+    subject = Subject(device.spec, device, options=device.options)
+    return _report(Checker(subject), progress, scenarios, device.precision)
+
+
+def _report(
+    checker: Checker,
+    progress: Progress | None,
+    scenarios: Sequence[Scenario],
+    asked: str,
+) -> Report:
     started = time.monotonic()
-    subject = Subject(device)
-    rows = []
-    name = device.spec.name
-    with (progress or Progress()).task(f"checking {name}", len(scenarios), "scenarios") as task:
+    subject, rows = checker.subject, []
+    name, shown = subject.spec.name, progress or Progress()
+    with shown.task(f"checking {name}", len(scenarios), "rows") as task:
         for scenario in scenarios:
-            rows.append(_result(scenario, subject))
-            task.advance()
-    seconds = time.monotonic() - started
-    return Report(name, device.precision, seconds, tuple(rows), device.versions())
-
-
-def _result(scenario: Scenario, subject: Subject) -> Result:
-    told = (scenario.id, scenario.description)
-    if scenario.training and not subject.device.spec.capabilities.training:
-        return Result(*told, passed=None, reason="not applicable: the device does not train")
-    try:
-        outcome = scenario.check(subject)
-    except Exception as error:  # whatever a foreign device raises is a finding, not our end
-        return Result(*told, passed=False, reason=f"{type(error).__name__}: {error}")
-    reason = "" if outcome.passed else outcome.reason
-    return Result(*told, outcome.passed, outcome.difference, outcome.tolerance, reason)
-
-
-def _joined(first: Report, second: Report) -> Report:
+            row = checker.result(scenario)
+            if row.status in FAILURES:
+                shown.message(f"{row.id} {row.status}: {row.reason}")
+            rows.append(row)
+            task.advance(row=row.id)
+    opened = subject.opened
     return Report(
-        second.device,
-        second.precision,
-        first.seconds + second.seconds,
-        first.rows + second.rows,
-        second.versions,
+        name,
+        opened.precision if opened else asked,
+        time.monotonic() - started,
+        tuple(rows),
+        opened.versions() if opened else {},
+        subject.options,
+        available=opened is not None,
     )

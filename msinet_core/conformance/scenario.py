@@ -4,33 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msinet_core.conformance.tolerances import TOLERANCES
-from msinet_core.device import Device
+from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
+from msinet_core.device import Device, DeviceSpec, Probe
+from msinet_core.errors import MsinetError
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.reference.device import ReferenceDevice
+from msinet_core.registry import run_probe
 
 Array = NDArray[Any]
 
 ORACLE = ReferenceDevice(REFERENCE, dtype=np.float64)
 """The reference with rounding that does not count."""
 
+MISSING_CAPABILITY: Mapping[str, str] = {
+    "training": "the device does not train",
+    "dilated_gradient": "the device does not train through dilated convolutions",
+    "dynamic_shapes": "the device compiles for one shape of batch",
+    "deterministic": "the device does not promise to repeat itself to the last bit",
+    "distributed": "the device does not distribute",
+    "float32": "the device does not compute in float32",
+    "bfloat16": "the device does not compute in bfloat16",
+    "float16": "the device does not compute in float16",
+}
+"""What to say of rows that need what a device lacks, by the property of `Capabilities`."""
+
+
+class NotApplicable(Exception):  # noqa: N818  -- no error: the device is not asked this
+    """End a check that means nothing for this device on this machine; the message tells why."""
+
 
 class Subject:
     """A device under check, and the oracle that it is compared with.
 
     Args:
-        device: Open.
+        spec: Its description.
+        device: Open, or None if it did not open.
+        failure: Why it did not.
+        options: What it was opened with.
     """
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        device: Device | None,
+        failure: MsinetError | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.opened = device
+        self.failure = failure
+        self.options = dict(options or {})
         self.oracle = ORACLE
-        self.tolerances = TOLERANCES[device.precision]
+
+    @property
+    def device(self) -> Device:
+        """The open device.
+
+        Raises:
+            MsinetError: It did not open.
+        """
+        if self.opened is None:
+            raise self.failure or MsinetError(f"Device '{self.spec.name}' is not open.")
+        return self.opened
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """What passes in the precision of the device."""
+        return TOLERANCES[self.device.precision]
+
+    @cached_property
+    def probe(self) -> Probe:
+        """What the device's probe answers on this machine."""
+        return run_probe(self.spec)
 
 
 @dataclass(frozen=True)
@@ -64,13 +115,31 @@ class Scenario:
         id: Stable; reports, documents and lists of expected failures name it.
         description: What must hold; a sentence.
         check: Finds out; may raise, which counts as a failure.
-        training: Whether it applies only to devices that train.
+        measure: The field of `Tolerances` that it is held to.
+        needs: Properties of `Capabilities` without which it does not apply.
+        slow: Whether a quick check leaves it out.
     """
 
     id: str
     description: str
     check: Check
-    training: bool = False
+    measure: str
+    needs: tuple[str, ...] = ()
+    slow: bool = False
+
+    @property
+    def group(self) -> str:
+        """The part of the id before the slash."""
+        return self.id.split("/")[0]
+
+    def missing(self, spec: DeviceSpec) -> str:
+        """Tell why the scenario does not apply to a device; empty when it does.
+
+        Args:
+            spec: The device.
+        """
+        lacks = [name for name in self.needs if not getattr(spec.capabilities, name)]
+        return MISSING_CAPABILITY[lacks[0]] if lacks else ""
 
 
 def compare(actual: ArrayLike, expected: Array, tolerance: float) -> Outcome:

@@ -41,6 +41,8 @@ class Setting:
         shape: ``(N, H, W)`` of the images.
         low: The smallest value of an image.
         high: The largest.
+        measure: The field of `Tolerances` that its output is held to.
+        dilated: Whether its gradient is that of a dilated convolution.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Setting:
     shape: tuple[int, int, int] = (2, 7, 10)
     low: float = -1.0
     high: float = 1.0
+    measure: str = "convolution"
+    dilated: bool = False
 
 
 def _one(op: Op) -> Attach:
@@ -79,12 +83,27 @@ def _enlarge(coordinates: Coordinates) -> Attach:
     return attach
 
 
+def _widen(coordinates: Coordinates) -> Attach:
+    """Resize one axis only: images are one pixel high or wide, and SAME pools keep that one."""
+
+    def attach(net: GraphBuilder, name: str) -> str:
+        pooled = net.add("pooled", MaxPool2D(2, 2, "SAME"), name)
+        return net.add("op", ResizeLike(coordinates), pooled, name)
+
+    return attach
+
+
 def _shrink(coordinates: Coordinates) -> Attach:
     def attach(net: GraphBuilder, name: str) -> str:
         pooled = net.add("pooled", MaxPool2D(), name)
         return net.add("op", ResizeLike(coordinates), name, pooled)
 
     return attach
+
+
+def _many_channels(net: GraphBuilder, name: str) -> str:
+    net.add("many", Conv2D(512, 1, activation="linear", use_bias=False), name)
+    return net.add("op", Conv2D(512), "many")
 
 
 _CONVOLUTIONS = (
@@ -127,6 +146,7 @@ _CONVOLUTIONS = (
             f"a convolution with dilation {rate}, which divides neither height nor width",
             _one(Conv2D(5, dilation=rate)),
             ODD,
+            dilated=True,
         )
         for rate in (2, 4, 8, 12)
     ),
@@ -135,21 +155,36 @@ _CONVOLUTIONS = (
         "a convolution with dilation 4 and VALID padding",
         _one(Conv2D(5, dilation=4, padding="VALID")),
         ODD,
+        dilated=True,
     ),
     Setting(
         "convolution-dilation-12-small",
         "a convolution whose dilation is larger than the image",
         _one(Conv2D(5, dilation=12)),
+        dilated=True,
+    ),
+    Setting(
+        "convolution-512",
+        "a convolution of 512 channels to 512, as in MSI-Net's encoder",
+        _many_channels,
+        (1, 3, 4),
     ),
 )
 
 _POOLS = (
-    Setting("pool-strides-2", "a pool with strides 2", _one(MaxPool2D()), (2, 6, 10)),
+    Setting(
+        "pool-strides-2",
+        "a pool with strides 2",
+        _one(MaxPool2D()),
+        (2, 6, 10),
+        measure="selection",
+    ),
     Setting(
         "pool-strides-2-odd",
         "a pool with strides 2 that leaves out an odd last row and column",
         _one(MaxPool2D()),
         (2, 7, 11),
+        measure="selection",
     ),
     Setting(
         "pool-strides-1-same",
@@ -157,6 +192,7 @@ _POOLS = (
         _one(MaxPool2D(strides=1, padding="SAME")),
         low=-3.0,
         high=-1.0,
+        measure="selection",
     ),
     Setting(
         "pool-3x3-strides-2-same",
@@ -164,6 +200,7 @@ _POOLS = (
         _one(MaxPool2D(3, 2, "SAME")),
         low=-3.0,
         high=-1.0,
+        measure="selection",
     ),
 )
 
@@ -173,26 +210,40 @@ _MODES: tuple[tuple[Coordinates, str], ...] = (
 )
 
 _RESIZES = tuple(
-    Setting(f"{name}-{mode}", f"{phrase} in {mode} coordinates", attach(coordinates), shape)
+    Setting(
+        f"{name}-{mode}",
+        f"{phrase} in {mode} coordinates",
+        attach(coordinates),
+        shape,
+        measure="op",
+    )
     for coordinates, mode in _MODES
     for name, phrase, shape, attach in (
         ("resize-2", "a resize by 2", (2, 5, 7), lambda mode: _one(Resize(2, mode))),
         ("resize-3", "a resize by 3", (2, 5, 7), lambda mode: _one(Resize(3, mode))),
         ("resize-like", "a resize to a size that is no multiple", (2, 7, 11), _enlarge),
         ("resize-like-smaller", "a resize to a smaller size", (2, 7, 11), _shrink),
+        ("resize-width", "a resize of the width only", (2, 1, 9), _widen),
+        ("resize-height", "a resize of the height only", (2, 9, 1), _widen),
     )
 )
 
 _OTHERS = (
     Setting("global-mean", "a global mean mixed into what it was taken of", _global_mean),
     Setting("concat", "a concatenation in the given order", _concat),
-    Setting("normalization", "the normalization of each image", _one(MinMaxNormalize())),
+    Setting(
+        "normalization",
+        "the normalization of each image",
+        _one(MinMaxNormalize()),
+        measure="op",
+    ),
     Setting(
         "subtract-mean",
         "the subtraction of a mean for each channel, in the order of the channels",
         _one(SubtractMean(IMAGE_MEAN)),
         low=0.0,
         high=255.0,
+        measure="op",
     ),
 )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.gradients import TRAINS_DILATED
 from msinet_core.conformance.scenario import (
     ORACLE,
     Array,
@@ -16,6 +19,7 @@ from msinet_core.conformance.scenario import (
     Scenario,
     Subject,
     compare,
+    compare_bits,
     compare_norms,
 )
 from msinet_core.device import Device
@@ -181,66 +185,138 @@ def _accumulated_loss(subject: Subject) -> Outcome:
     return compare(actual, expected, subject.tolerances.steps)
 
 
+@cache
+def _twenty_losses_of_the_oracle() -> Float32:
+    return _train(ORACLE, narrow_network(), [RATE] * 20)[0]
+
+
+def _twenty_losses(subject: Subject) -> Outcome:
+    actual, _ = _train(subject.device, narrow_network(), [RATE] * 20)
+    return compare(actual, _twenty_losses_of_the_oracle(), subject.tolerances.curve)
+
+
+def _same_twice(subject: Subject) -> Outcome:
+    first, second = (_train(subject.device, narrow_network(), [RATE] * 3) for _ in range(2))
+    pairs: dict[str, tuple[Array, Array]] = {"The losses of the second run": (second[0], first[0])}
+    for name, weight in first[1].weights.items():
+        pairs[f"Weight {name} of the second run"] = (second[1].weights[name], weight)
+    return compare_bits(pairs)
+
+
 def _resumed(subject: Subject) -> Outcome:
+    _, halfway = _train(subject.device, narrow_network(), [RATE] * 2)
+    return _continued(subject, halfway)
+
+
+def _resumed_from_file(subject: Subject) -> Outcome:
+    from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
     case = narrow_network()
     _, halfway = _train(subject.device, case, [RATE] * 2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "halfway.msinet.h5"
+        save_checkpoint(path, Checkpoint(case.graph, halfway))
+        return _continued(subject, load_checkpoint(path).state)
+
+
+def _continued(subject: Subject, halfway: State) -> Outcome:
+    """Make two more steps and compare the whole way, and where Adam's memory has come to."""
+    case = narrow_network()
     loss, optimizer = KLDivergence(), Adam()
     model = subject.device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
     for _ in range(2):
         model.train_step([case.batch], RATE)
     _, expected = _four_steps_of_the_oracle()
-    return _same_movement(case, model.state(), expected, subject.tolerances.update)
-
-
-def _scenario(name: str, description: str, check: Check) -> Scenario:
-    return Scenario(name, description, check, training=True)
+    state = model.state()
+    steps = state.optimizer and state.optimizer.step
+    if steps != 4:
+        reason = f"The optimizer's step is {steps} after two steps and two more."
+        return Outcome(np.inf, subject.tolerances.update, reason)
+    return _same_movement(case, state, expected, subject.tolerances.update)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
-    _scenario("loss/random", "Each image has its own loss, the reference's.", _loss(_as_drawn)),
-    _scenario("loss/empty-true", "The loss of an empty true map is finite.", _loss(_empty_true)),
-    _scenario(
-        "loss/empty-predicted",
-        "The loss of an empty predicted map is finite.",
-        _loss(_empty_predicted),
+    *(
+        Scenario(f"loss/{name}", description, _loss(change), "loss", needs=("training",))
+        for name, description, change in (
+            ("random", "Each image has its own loss, the reference's.", _as_drawn),
+            ("empty-true", "The loss of an empty true map is finite.", _empty_true),
+            ("empty-predicted", "The loss of an empty predicted map is finite.", _empty_predicted),
+            ("constant", "The loss of constant maps is the reference's.", _constant),
+        )
     ),
-    _scenario("loss/constant", "The loss of constant maps is the reference's.", _loss(_constant)),
-    _scenario(
-        "adam/first-step", "The first step moves weights and moments as Adam does.", _adam([0.01])
+    *(
+        Scenario(f"adam/{name}", description, check, "update", needs=("training",))
+        for name, description, check in (
+            (
+                "first-step",
+                "The first step moves weights and moments as Adam does.",
+                _adam([0.01]),
+            ),
+            (
+                "constants",
+                "Betas and epsilon are honoured, epsilon outside the bias correction.",
+                _adam([0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01)),
+            ),
+            (
+                "learning-rate",
+                "Each step takes the learning rate it is given.",
+                _adam([0.01, 0.0001, 0.03]),
+            ),
+            (
+                "continued",
+                "A step goes on from moments and a step count that were handed over.",
+                _adam([0.01], memory=_memory_of_five_steps),
+            ),
+        )
     ),
-    _scenario(
-        "adam/constants",
-        "Betas and epsilon are honoured, epsilon outside the bias correction.",
-        _adam([0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01)),
-    ),
-    _scenario(
-        "adam/learning-rate",
-        "Each step takes the learning rate it is given.",
-        _adam([0.01, 0.0001, 0.03]),
-    ),
-    _scenario(
-        "adam/continued",
-        "A step goes on from moments and a step count that were handed over.",
-        _adam([0.01], memory=_memory_of_five_steps),
-    ),
-    _scenario(
+    Scenario(
         "train/four-losses",
         "Four steps of a narrow MSI-Net have the reference's losses.",
         _four_losses,
+        "steps",
+        needs=TRAINS_DILATED,
     ),
-    _scenario(
+    Scenario(
         "train/four-updates",
         "Four steps of a narrow MSI-Net move its weights as the reference's.",
         _four_updates,
+        "update",
+        needs=TRAINS_DILATED,
     ),
-    _scenario(
+    Scenario(
+        "train/twenty-losses",
+        "Twenty steps of a narrow MSI-Net stay inside the band around the reference's losses.",
+        _twenty_losses,
+        "curve",
+        needs=TRAINS_DILATED,
+    ),
+    Scenario(
+        "train/same-twice",
+        "Two runs from the same weights on the same images are equal to the last bit.",
+        _same_twice,
+        "bits",
+        needs=(*TRAINS_DILATED, "deterministic"),
+    ),
+    Scenario(
         "train/accumulated-loss",
         "Two batches of unequal size give the mean loss of all their images.",
         _accumulated_loss,
+        "steps",
+        needs=(*TRAINS_DILATED, "dynamic_shapes"),
     ),
-    _scenario(
+    Scenario(
         "train/resumed",
         "Two steps, a new model from the state, and two more equal four steps.",
         _resumed,
+        "update",
+        needs=TRAINS_DILATED,
+    ),
+    Scenario(
+        "train/resumed-from-file",
+        "Two steps, a checkpoint file, a new model from it, and two more equal four steps.",
+        _resumed_from_file,
+        "update",
+        needs=TRAINS_DILATED,
     ),
 )

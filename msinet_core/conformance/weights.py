@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msinet_core.conformance.cases import Float32, narrow_network
+from msinet_core.conformance.gradients import TRAINS_DILATED
 from msinet_core.conformance.scenario import Array, Outcome, Scenario, Subject, compare_bits
 from msinet_core.graph import Graph, GraphBuilder
 from msinet_core.loss import KLDivergence
@@ -126,34 +127,40 @@ SCENARIOS: tuple[Scenario, ...] = (
         "weights/conversion",
         "Canonical to native to canonical gives every weight back to the last bit.",
         _conversion,
+        "bits",
     ),
     Scenario(
         "weights/come-back",
         "A compiled model's state holds the weights it was given, to the last bit.",
         _weights_come_back,
+        "bits",
     ),
     Scenario(
         "weights/moments-come-back",
         "A compiled model's state holds the moments and the step it was given, to the last bit.",
         _moments_come_back,
-        training=True,
+        "bits",
+        needs=("training",),
     ),
     Scenario(
         "weights/moments-begin-at-zero",
         "Without a memory to go on from, moments and step are zero.",
         _moments_begin_at_zero,
-        training=True,
+        "bits",
+        needs=("training",),
     ),
     Scenario(
         "weights/only-steps-change-them",
         "Evaluation and prediction leave weights and moments as they are.",
         _only_steps_change_the_state,
-        training=True,
+        "bits",
+        needs=TRAINS_DILATED,
     ),
     Scenario(
         "weights/state-is-a-copy",
         "A state that was read does not change with later steps.",
         _state_is_a_copy,
-        training=True,
+        "bits",
+        needs=TRAINS_DILATED,
     ),
 )

@@ -1,0 +1,109 @@
+"""Looks at a device's light side in a process of its own, where nothing is imported yet.
+
+Reads a request as JSON from stdin, and writes what it found as the last line of stdout.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import sys
+import time
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
+
+from msinet_core.device import Probe
+
+if TYPE_CHECKING:
+    from msinet_core.device import DeviceSpec
+
+
+class Missing:
+    """An import hook for which some packages are not installed.
+
+    Args:
+        packages: Top-level names.
+    """
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self._packages = set(packages)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Refuse what is missing; leave everything else to the other hooks.
+
+        Args:
+            name: The module's full name.
+            path: Not used.
+            target: Not used.
+
+        Raises:
+            ModuleNotFoundError: The module is in a missing package.
+        """
+        if name.split(".")[0] in self._packages:
+            raise ModuleNotFoundError(f"No module named {name!r} (hidden by the check)", name=name)
+        return None
+
+
+def look(request: dict[str, Any]) -> dict[str, Any]:
+    """Import the light modules, call the probe, and open the device without its framework.
+
+    Args:
+        request: ``path`` for imports, ``modules`` to import, ``spec`` pickled (hexadecimal, or
+            None), ``hidden`` packages.
+    """
+    sys.path[:] = request["path"]
+    before = set(sys.modules)
+    found: dict[str, Any] = {}
+    for module in request["modules"]:
+        importlib.import_module(module)
+    found["imported"] = _new_packages(before)
+    if request["spec"] is None:
+        return found
+    spec: DeviceSpec = pickle.loads(bytes.fromhex(request["spec"]))
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        answer = _answer(spec)
+        times.append(time.perf_counter() - start)
+        if answer:
+            break
+    found |= {"answer": answer, "seconds": min(times), "probed": _new_packages(before)}
+    os.environ["PATH"] = ""  # no command is found: not nvidia-smi, not sysctl
+    found["answer_without_commands"] = _answer(spec)
+    if request["hidden"]:
+        sys.meta_path.insert(0, Missing(request["hidden"]))
+        found["without_framework"] = _opened(spec)
+    return found
+
+
+def _new_packages(before: set[str]) -> list[str]:
+    return sorted({name.split(".")[0] for name in set(sys.modules) - before})
+
+
+def _answer(spec: DeviceSpec) -> str:
+    """Tell what is wrong with the probe's answer; empty for nothing."""
+    try:
+        probe = spec.probe()
+    except Exception as error:
+        return f"it raised {type(error).__name__}: {error}"
+    if not isinstance(probe, Probe):
+        return f"it returned {probe!r} and no Probe"
+    if not probe.ready and not (probe.reason and probe.cure):
+        return f"it says 'not here' with the reason {probe.reason!r} and the cure {probe.cure!r}"
+    return ""
+
+
+def _opened(spec: DeviceSpec) -> str:
+    try:
+        spec.open()
+    except Exception as error:
+        return type(error).__name__
+    return ""
+
+
+if __name__ == "__main__":
+    answer = look(json.load(sys.stdin))
+    print("\n" + json.dumps(answer))
