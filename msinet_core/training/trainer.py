@@ -119,6 +119,9 @@ class Trainer:
         self._progress = progress
         self._workers = workers or Workers()
         self._saved = self._mark = time.monotonic()
+        # Losses of steps that ran as one program arrive together; only over all of these is the
+        # time that reading them took the time that they took.
+        self._recent: deque[tuple[int, float]] = deque(maxlen=model.unread_losses + 1)
 
     def fit(self) -> list[dict[str, Any]]:
         """Train until the run's number of epochs is reached.
@@ -168,7 +171,8 @@ class Trainer:
         if not math.isfinite(loss):
             raise DivergenceError(self._divergence(loss))
         now = time.monotonic()
-        seconds, self._mark = max(now - self._mark, 1e-9), now
+        seconds, self._mark = now - self._mark, now
+        self._recent.append((pending.images, seconds))
         position.batch += pending.batches
         position.images += pending.images
         position.loss_sum += loss * pending.images
@@ -178,11 +182,16 @@ class Trainer:
                 "epoch": position.epoch + 1,
                 "step": self._step,
                 "loss": repr(loss),
-                "images_per_s": f"{pending.images / seconds:.3f}",
+                "images_per_s": f"{self._speed():.3f}",
             }
         )
         mean = position.loss_sum / position.images
         task.advance(pending.images, step=str(self._step), loss=f"{loss:.4f}", mean=f"{mean:.4f}")
+
+    def _speed(self) -> float:
+        """Give the images per second of the latest steps."""
+        images, seconds = (sum(column) for column in zip(*self._recent, strict=True))
+        return images / max(seconds, 1e-9)
 
     def _validate(self) -> float:
         losses: list[Any] = []

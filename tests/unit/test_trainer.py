@@ -121,11 +121,15 @@ def run_training(
     return losses(folder)
 
 
-def losses(folder: Path) -> list[str]:
+def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "steps.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
-    return [row["loss"] for row in rows]
+        return list(csv.DictReader(stream))
+
+
+def losses(folder: Path) -> list[str]:
+    steps = rows(folder)
+    assert [int(row["step"]) for row in steps] == list(range(1, len(steps) + 1))
+    return [row["loss"] for row in steps]
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,17 @@ def test_an_interruption_reads_and_saves_all_and_the_run_continues_exactly(
     assert saved.state.optimizer is not None
     assert saved.state.optimizer.step == after
     assert run_training(tiny_data, folder, resume=True) == plain
+
+
+def test_the_speed_of_steps_whose_losses_arrive_together_is_their_mean(
+    queue: Queue, tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock tells one second for each step that was run; four are, before a loss is read."""
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: float(len(queue.losses)))
+    run_training(tiny_data, tmp_path / "timed")
+    speeds = [float(row["images_per_s"]) for row in rows(tmp_path / "timed")]
+    assert speeds[:4] == [1 / 4, 2 / 4, 3 / 4, 4 / 4]
+    assert all(1 / 4 <= speed <= 2 * GROUP for speed in speeds)
 
 
 def test_every_loss_is_read_before_a_checkpoint_is_written(
