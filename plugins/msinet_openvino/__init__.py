@@ -24,14 +24,14 @@ SPEC = DeviceSpec(
     options=(
         DeviceOption(
             "target",
-            "What computes: the processor, Intel's GPU or NPU, or what OpenVINO chooses (auto).",
+            "Compute on the processor, on Intel's GPU or NPU, or where OpenVINO chooses (auto).",
             "cpu",
             ("cpu", "gpu", "npu", "auto"),
         ),
         DeviceOption(
             "hint",
-            "All cores for one image (latency), or several images at a time (throughput); auto: "
-            "latency for single images, throughput for batches.",
+            "Spread each image over all cores (latency), or compute several images at a time "
+            "(throughput). auto: latency for single images, throughput for batches.",
             "auto",
             ("auto", "latency", "throughput"),
         ),

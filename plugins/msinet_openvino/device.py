@@ -42,10 +42,7 @@ class OpenVINODevice(Device):
     ) -> None:
         super().__init__(spec, precision, options)
         self._core = ov.Core()
-        self._target = self.options["target"].upper()
-        _check_target(self._core, spec, self._target)
-        if self._target != AUTO:  # which knows what it computes on when it compiles
-            _check_precision(self._core, self._target, precision)
+        self._target = _find_target(self._core, self.options["target"].upper(), precision)
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
@@ -73,6 +70,8 @@ class OpenVINODevice(Device):
         wanted = ELEMENT_TYPES[self.precision]
         hints = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": wanted}
         compiled = self._core.compile_model(network, self._target, hints)
+        if self._target.startswith(AUTO):  # it does not tell, and chooses among those that are able
+            return compiled
         chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
         if chosen != wanted:
             raise UsageError(
@@ -93,21 +92,23 @@ def computed_precisions(core: Any, target: str) -> list[str]:
     return [name for name, capability in CAPABILITY_NAMES.items() if capability in able]
 
 
-def _check_target(core: Any, spec: DeviceSpec, target: str) -> None:
+def _find_target(core: Any, target: str, precision: str) -> str:
+    """Return what to compile for, in OpenVINO's words; with ``AUTO``, what it chooses among."""
     found = core.available_devices
-    if target != AUTO and not any(name.partition(".")[0] == target for name in found):
+    here = [name for name in found if target in (AUTO, name.partition(".")[0])]
+    if not here:
         raise DeviceUnavailableError(
-            f"Device '{spec.name}' is not available with target={target.lower()}: OpenVINO finds "
-            f"{', '.join(found) or 'nothing'} on this machine. An Intel GPU or NPU needs its "
-            f"driver: https://docs.openvino.ai/2025/get-started/install-openvino/"
-            f"configurations.html"
+            f"Device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
+            f"{', '.join(found) or 'nothing'} on this machine. Intel's GPUs and NPUs need their "
+            f"drivers, which OpenVINO's installation guide names: https://docs.openvino.ai"
         )
-
-
-def _check_precision(core: Any, target: str, precision: str) -> None:
-    offered = computed_precisions(core, target)
-    if precision not in offered:
+    able = [name for name in here if precision in computed_precisions(core, name)]
+    if not able:
+        offered = " or ".join(
+            dict.fromkeys(p for name in here for p in computed_precisions(core, name))
+        )
         raise UsageError(
-            f"Device 'openvino' cannot compute in {precision} on this {target}, only in "
-            f"{' or '.join(offered)}. Use --precision {' or '.join(offered)}."
+            f"Device 'openvino' cannot compute in {precision} on this {' or '.join(here)}, only in "
+            f"{offered}. Use --precision {offered}."
         )
+    return f"{AUTO}:{','.join(able)}" if target == AUTO else target

@@ -1,0 +1,133 @@
+"""What is said about the device openvino without OpenVINO."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pluggy
+import pytest
+
+from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.discovery import LoadedPlugin, Plugin
+from msinet_core.doctor import Finding
+from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.reference import SPEC as REFERENCE
+from msinet_core.registry import Registry
+from msinet_openvino import SPEC
+from msinet_openvino.doctor import examine
+
+openvino_probe = importlib.import_module("msinet_openvino.probe")
+
+HERE = replace(SPEC, probe=lambda: Probe(Availability.INSTALLED))
+ABSENT = Probe(Availability.NOT_HERE, reason="It is absent.", cure="pip install it")
+
+
+def registry(*specs: DeviceSpec) -> Registry:
+    plugin = Plugin("toy", "toy", "toy-dist", "1.0")
+    return Registry([LoadedPlugin(plugin, list(specs))], pluggy.PluginManager("msinet"))
+
+
+def install(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    """Pretend that OpenVINO is installed in a version, or not at all."""
+    monkeypatch.setattr("msinet_core.probing.distribution_version", lambda name: version)
+    monkeypatch.setattr(openvino_probe, "distribution_version", lambda name: version)
+
+
+def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "2026.4.1")
+    probe = openvino_probe.probe()
+    assert probe.ready
+    assert probe.framework_version == "2026.4.1"
+    assert probe.reason == "It predicts and does not train."
+    assert probe.hardware
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        (None, "openvino is not installed (needs >=2025.0)."),
+        ("2024.6.0", "openvino 2024.6.0 is installed, which does not fit (needs >=2025.0)."),
+    ],
+)
+def test_not_installed(monkeypatch: pytest.MonkeyPatch, version: str | None, reason: str) -> None:
+    install(monkeypatch, version)
+    probe = openvino_probe.probe()
+    assert not probe.ready
+    assert probe.reason == reason
+    assert probe.cure == 'pip install "msinet[openvino]"'
+
+
+def test_the_extra_brings_what_the_spec_requires() -> None:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
+    assert list(SPEC.requires) == toml.loads(text)["project"]["optional-dependencies"]["openvino"]
+
+
+def test_light_modules_import_neither_openvino_nor_numpy() -> None:
+    code = (
+        "import sys, msinet_openvino.doctor; from msinet_openvino import SPEC; SPEC.probe()\n"
+        "print(sorted({'openvino', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_training_on_it_is_refused_and_names_the_devices_that_train() -> None:
+    gone = replace(REFERENCE, name="gone", probe=lambda: ABSENT)
+    with pytest.raises(UsageError) as caught:
+        registry(HERE, REFERENCE, gone).select("openvino", training=True)
+    assert str(caught.value) == (
+        "Device 'openvino' predicts only, it does not train. "
+        "Train with --device reference and predict here with its checkpoint."
+    )
+
+
+def test_training_on_it_is_refused_also_where_nothing_trains() -> None:
+    with pytest.raises(UsageError, match="None that trains is ready here; msinet-run devices"):
+        registry(HERE).select("openvino", training=True)
+
+
+def test_automatic_selection_passes_it_over_for_training_alone() -> None:
+    trains = replace(REFERENCE, name="trains", priority=0)
+    devices = registry(HERE, trains)
+    assert devices.select(environment={}).name == "openvino"
+    assert devices.select(environment={}, training=True).name == "trains"
+    with pytest.raises(DeviceUnavailableError, match="openvino: It predicts only"):
+        registry(HERE).select(environment={}, training=True)
+
+
+def test_whatever_trains_has_a_higher_priority() -> None:
+    from msinet_core.registry import load_registry
+
+    ranks = [
+        (spec.priority, spec.name)
+        for spec in (entry.spec for entry in load_registry().registrations)
+        if spec.priority >= 0
+    ]
+    assert min(ranks) == (SPEC.priority, "openvino")
+
+
+def test_options_are_checked_before_openvino_is_imported() -> None:
+    with pytest.raises(UsageError, match=r"cannot be 'tpu'.*Use cpu or gpu or npu or auto"):
+        SPEC.open("float32", {"target": "tpu"})
+    with pytest.raises(UsageError, match="does not train"):
+        SPEC.open("float32", distribute="mirrored")
+
+
+def test_doctor_says_nothing_more_where_openvino_is_not_installed() -> None:
+    findings: list[Finding] = list(examine(replace(SPEC, probe=lambda: ABSENT), {}))
+    assert findings == []
+
+
+def test_the_train_command_explains_before_it_asks_for_data(run: Any) -> None:
+    if not SPEC.probe().ready:
+        pytest.skip("openvino is not installed")
+    result = run("--device", "openvino", "train")
+    assert result.exit_code == 2
+    told = "Device 'openvino' predicts only, it does not train. Train with --device"
+    assert told in result.output
