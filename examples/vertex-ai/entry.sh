@@ -10,8 +10,9 @@
 # uploads a whole file again for each line appended to it, and is slow with many small files.
 set -euo pipefail
 
-data=${1%/} bucket=${2%/}
+data=$(realpath "$1") bucket=$(realpath -m "$2")
 shift 2
+name=$(basename "$data" .tar)
 disk=${MSINET_DISK:-/tmp/msinet}
 run=$disk/run
 every=${MSINET_COPY_SECONDS:-60}
@@ -22,15 +23,12 @@ files=(config.toml checkpoints/best.msinet.h5 history.csv steps.csv curve.png lo
     checkpoints/latest.msinet.h5)
 
 fetch_data() {
-    local target
-    target=$disk/data/$(basename "$data" .tar)
-    if [[ ! -d $target ]]; then
+    if [[ ! -d $disk/data/$name ]]; then
         rm -rf "$disk/incoming"
         mkdir -p "$disk/incoming" "$disk/data"
         if [[ -f $data ]]; then tar -xf "$data" -C "$disk/incoming"; else cp -r "$data/." "$disk/incoming"; fi
-        mv "$disk/incoming" "$target"
+        mv "$disk/incoming" "$disk/data/$name"
     fi
-    echo "$target"
 }
 
 fetch_run() {
@@ -61,7 +59,7 @@ store_run() {
 }
 
 msinet-run devices
-source=$(fetch_data)
+fetch_data
 resume=()
 if [[ -f $bucket/config.toml ]]; then
     echo "Continuing the run in $bucket."
@@ -69,7 +67,9 @@ if [[ -f $bucket/config.toml ]]; then
     resume=(--resume)
 fi
 
-msinet-run train --data "$source" --run "$run" "${resume[@]}" "$@" &
+# A run remembers its data by this name, so it may have begun wherever a folder was called so.
+cd "$disk/data"
+msinet-run train --data "$name" --run "$run" "${resume[@]}" "$@" &
 training=$!
 trap 'kill -TERM "$training" 2>/dev/null || true' TERM INT
 next=$((SECONDS + every))

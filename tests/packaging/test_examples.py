@@ -1,0 +1,403 @@
+"""What the pages tell people to type exists, and what the examples promise happens."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from msinet_core.cli import cli
+from msinet_core.registry import load_registry
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+VERTEX = ROOT / "examples" / "vertex-ai"
+JOBS = ("t4", "a100", "v5e")
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    *sorted((ROOT / "docs" / "tutorial").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("README.md")),
+]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "optional-dependencies"
+]
+COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?msinet-run (?P<arguments>.+)")
+PLACEHOLDER = re.compile(r"[A-Z][A-Za-z]?[A-Z|]*|.*[|$<].*|\.\.\.")
+
+
+def blocks(text: str) -> Iterator[str]:
+    """Give the content of each fenced block, lines that end in a backslash joined."""
+    for match in re.finditer(r"^( *)```[^\n]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
+        yield re.sub(r"\s*\\\n\s*", " ", match[2])
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Give the arguments of each ``msinet-run`` that a page has people type.
+
+    Of a synopsis, optional parts count as typed, and what stands after two blanks is its meaning.
+    """
+    for block in blocks(text):
+        for line in block.splitlines():
+            for part in re.split(r"\s(?:&&|&|\|)(?:\s|$)|;\s", line.strip()):
+                match = COMMAND.fullmatch(part.strip())
+                if match:
+                    typed = re.split(r" {2,}| #| 2?> ?", match["arguments"])[0]
+                    yield shlex.split(re.sub(r"[\[\]]", "", typed))
+
+
+def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
+    """List what the command line would not understand, running nothing.
+
+    Args:
+        typed: The arguments of ``msinet-run``.
+        devices: For each device its options.
+    """
+    command: click.Command = cli
+    context = click.Context(cli, info_name="msinet-run")
+    asks = bool({"--help", "-h", "--version"} & set(typed))
+    found: list[str] = []
+    named, chosen = [], []
+    try:
+        while True:
+            values, rest, _ = command.make_parser(context).parse_args(list(typed))
+            for parameter in command.params:
+                given = values.get(parameter.name or "")
+                given = given if isinstance(given, list) else [given]
+                texts = [text for text in given if isinstance(text, str)]
+                named += texts if "--device" in parameter.opts else []
+                chosen += texts if "--device-option" in parameter.opts else []
+                found += _misfits(parameter, texts, context)
+                if parameter.required and given == [None] and not asks:
+                    found.append(f"{parameter.name} is missing")
+            if not isinstance(command, click.Group):
+                break
+            if not rest:
+                return found if asks else [*found, "no command"]
+            inner = command.get_command(context, rest[0])
+            if inner is None:
+                return [*found, f"no command {rest[0]}"]
+            command, typed = inner, rest[1:]
+            context = click.Context(command, info_name=rest[0], parent=context)
+    except click.UsageError as error:
+        return [*found, error.format_message()]
+    found += [f"unexpected {text}" for text in rest]
+    named = [name for name in named if not PLACEHOLDER.fullmatch(name)]
+    found += [f"no device {name}" for name in named if name not in devices]
+    for option in chosen:
+        name = option.partition("=")[0]
+        if not any(name in devices.get(device, ()) for device in named):
+            found.append(f"no option {name} of {named}")
+    return found
+
+
+def _misfits(parameter: click.Parameter, texts: list[str], context: click.Context) -> list[str]:
+    found = []
+    for text in texts:
+        if PLACEHOLDER.fullmatch(text) or isinstance(parameter.type, click.Path):
+            continue
+        try:
+            parameter.type.convert(text, parameter, context)
+        except click.UsageError as error:
+            found.append(error.format_message())
+    return found
+
+
+@pytest.fixture(scope="module")
+def devices() -> dict[str, set[str]]:
+    return {
+        registration.spec.name: {option.name for option in registration.spec.options}
+        for registration in load_registry({}).registrations
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_on_a_page_can_be_typed(page: Path, devices: dict[str, set[str]]) -> None:
+    wrong = {
+        " ".join(typed): found
+        for typed in commands(page.read_text(encoding="utf-8"))
+        if (found := faults(typed, devices))
+    }
+    assert not wrong
+
+
+def test_there_are_commands_on_the_pages() -> None:
+    typed = [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
+    assert len(typed) > 40
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("msinet-run trian --data x", "no command trian"),
+        ("msinet-run train --data x --epoch 3", "No such option"),
+        ("msinet-run train --data x --epochs three", "not a valid integer"),
+        ("$ msinet-run --device metl train --data x", "no device metl"),
+        ("V=1 msinet-run train --device cuda -O xl=on", "no option xl"),
+        ("venv/bin/msinet-run predict a.jpg", "weights is missing"),
+        ("msinet-run inspect a b", "unexpected b"),
+        ("msinet-run evaluate --data x --weights", "requires an argument"),
+        ("msinet-run train --data x \\\n    --precision float12", "is not one of"),
+    ],
+)
+def test_a_command_that_is_not_there_is_found(
+    line: str, fault: str, devices: dict[str, set[str]]
+) -> None:
+    (typed,) = commands(f"text\n```sh\n{line}\n```\n")
+    assert any(fault in found for found in faults(typed, devices)), faults(typed, devices)
+
+
+def test_a_synopsis_is_understood(devices: dict[str, set[str]]) -> None:
+    page = "```\nmsinet-run --device D predict PATH... [--weights FILE]   maps for images\n```"
+    assert [faults(typed, devices) for typed in commands(page)] == [[]]
+
+
+def test_every_extra_that_a_page_installs_is_there() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    named = set(re.findall(r"(?:\.|msinet)\[([a-z,-]+)\]", "\n".join(pages)))
+    assert {"cpu", "cuda", "metal", "tpu"} <= named
+    assert {extra for names in named for extra in names.split(",")} <= set(EXTRAS)
+
+
+def run(*command: str | Path, path: Path | None = None, **environment: str) -> tuple[int, str]:
+    """Run a script with this Python's ``msinet-run``, or another one in the folder `path`."""
+    folders = [str(path or Path(sys.executable).parent), os.environ["PATH"]]
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment, "PATH": os.pathsep.join(folders)},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def fake(folder: Path, name: str, script: str) -> Path:
+    """Write an executable shell script and return its folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/usr/bin/env bash\n{script}", encoding="utf-8")
+    (folder / name).chmod(0o755)
+    return folder
+
+
+def scores(path: Path) -> list[float]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [float(row["loss"]) for row in csv.DictReader(stream)]
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs bash")
+
+
+@posix
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").rglob("*.sh")), ids=lambda p: p.name)
+def test_every_script_can_be_read_and_run(script: Path) -> None:
+    assert run("bash", "-n", script) == (0, "")
+    assert script.stat().st_mode & stat.S_IXUSR
+
+
+@posix
+def test_fine_tuning_helps(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    script = ROOT / "examples" / "fine-tune" / "run.sh"
+    work = tmp_path / "work"
+    code, said = run(script, "--work", work, MSINET_DEVICE="cpu")
+    assert code == 0, said
+    before, after = scores(work / "before.csv"), scores(work / "after.csv")
+    assert len(before) == len(after) == 10
+    assert sum(after) < 0.9 * sum(before)
+
+
+@posix
+def test_fine_tuning_wants_both_data_and_weights(tmp_path: Path) -> None:
+    code, said = run(ROOT / "examples" / "fine-tune" / "run.sh", "--data", tmp_path)
+    assert (code, said) == (2, "Give both --data and --init, or neither.\n")
+
+
+def job(name: str) -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml")
+    content: dict[str, Any] = yaml.safe_load((VERTEX / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_asks_for_a_machine_that_vertex_ai_has(name: str) -> None:
+    """By its documentation of compute resources for training, and gcloud 528's messages."""
+    (pool,) = job(name)["workerPoolSpecs"]
+    machine = pool["machineSpec"]
+    assert machine in (
+        {
+            "machineType": "n1-standard-8",
+            "acceleratorType": "NVIDIA_TESLA_T4",
+            "acceleratorCount": 1,
+        },
+        {
+            "machineType": "a2-highgpu-1g",
+            "acceleratorType": "NVIDIA_TESLA_A100",
+            "acceleratorCount": 1,
+        },
+        {"machineType": "ct5lp-hightpu-1t", "tpuTopology": "1x1"},
+    )
+    assert pool["replicaCount"] == 1
+    assert pool["diskSpec"]["bootDiskSizeGb"] >= 100
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_trains_on_the_device_its_image_is_built_for(
+    name: str, devices: dict[str, set[str]]
+) -> None:
+    container = job(name)["workerPoolSpecs"][0]["containerSpec"]
+    extra = container["imageUri"].removeprefix("IMAGES/")
+    data, folder, *options = container["args"]
+    assert (data, folder) == ("/gcs/BUCKET/DATA", "/gcs/BUCKET/runs/RUN")
+    assert f"--device={extra}" in options
+    assert extra in EXTRAS
+    assert faults(["train", "--data", data, "--run", folder, *options], devices) == []
+
+
+def test_the_image_is_built_from_what_the_checkout_has() -> None:
+    text = (VERTEX / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r'pip install .*"\.\[\$\{EXTRA\}\]"', text)
+    named = set(re.findall(r"EXTRA=(\w+)", text))
+    guide = (ROOT / "docs" / "how-to" / "vertex-ai.md").read_text(encoding="utf-8")
+    assert {"cuda", "tpu"} <= named | set(re.findall(r"for extra in ([\w ]+);", guide)[0].split())
+    sources = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY")]
+    assert all((ROOT / source).exists() for line in sources for source in line)
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    for package in packages["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert any(package.split("/")[0] in line for line in sources)
+
+
+@posix
+@pytest.mark.parametrize("name", JOBS)
+def test_submitting_fills_in_the_job(name: str, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    tell = 'printf "%s\\n" "$@"; echo ---; for text; do cat "${text#--config=}" 2>&-; done; true\n'
+    path = fake(tmp_path / "bin", "gcloud", tell)
+    _, said = run(
+        VERTEX / "submit.sh", name, "data/own.tar", "first",
+        path=path, PROJECT="acme", REGION="us-central1", BUCKET="acme-eyes",
+    )  # fmt: skip
+    arguments, _, config = said.partition("---\n")
+    assert arguments.split()[:3] == ["ai", "custom-jobs", "create"]
+    assert {"--project=acme", "--region=us-central1"} <= set(arguments.split())
+    container = yaml.safe_load(config)["workerPoolSpecs"][0]["containerSpec"]
+    assert container["imageUri"].startswith("us-central1-docker.pkg.dev/acme/msinet/")
+    assert container["args"][:2] == ["/gcs/acme-eyes/data/own.tar", "/gcs/acme-eyes/runs/first"]
+
+
+def narrow(data: Path, folder: Path, *more: str) -> list[str | Path]:
+    """Give the container's command for a network that the reference trains in a second."""
+    small = ("--device=reference", "--init=random", "--width=0.05", "--image-size=48x64")
+    return ["bash", VERTEX / "entry.sh", data, folder, *small, *more]
+
+
+@posix
+def test_the_container_trains_into_the_bucket_and_continues_from_it(tmp_path: Path) -> None:
+    own, archive, bucket = tmp_path / "own", tmp_path / "own.tar", tmp_path / "bucket" / "first"
+    small = ("--train", "4", "--valid", "2", "--image-size", "48x64")
+    assert run("msinet-run", "data", "demo", own, *small)[0] == 0
+    assert run("tar", "-C", own, "-cf", archive, ".")[0] == 0
+    code, said = run(*narrow(archive, bucket, "--epochs=1"), MSINET_DISK=str(tmp_path / "one"))
+    assert code == 0, said
+    code, said = run(*narrow(archive, bucket, "--epochs=2"), MSINET_DISK=str(tmp_path / "two"))
+    assert code == 0, said
+    assert f"Continuing the run in {bucket}." in said
+    with (bucket / "history.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+    there = {file.relative_to(bucket).as_posix() for file in bucket.rglob("*") if file.is_file()}
+    whole = {"config.toml", "history.csv", "steps.csv", "curve.png", "log.txt"}
+    assert there == whole | {f"checkpoints/{name}.msinet.h5" for name in ("best", "latest")}
+
+
+TRAINER = """
+if [[ $1 != train ]]; then exit; fi
+while [[ $1 != --run ]]; do shift; done
+trap 'echo saved > "$2/checkpoints/latest.msinet.h5"; exit 130' TERM
+mkdir -p "$2/checkpoints"
+echo first > "$2/checkpoints/latest.msinet.h5"
+echo weights > "$2/checkpoints/best.msinet.h5"
+echo settings > "$2/config.toml"
+while true; do sleep 0.1; done
+"""
+"""Stands in for training that goes on until it is told to stop."""
+
+
+def appears(path: Path, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    return path.exists()
+
+
+def start(tmp_path: Path, copies: str = "") -> tuple[subprocess.Popen[str], Path]:
+    """Start the container's script with the stand-in, and `copies` in place of ``cp``."""
+    path = fake(tmp_path / "bin", "msinet-run", TRAINER)
+    if copies:
+        fake(path, "cp", copies)
+    (tmp_path / "own").mkdir()
+    bucket = tmp_path / "bucket"
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(path), os.environ["PATH"]]),
+        "MSINET_DISK": str(tmp_path / "disk"),
+        "MSINET_COPY_SECONDS": "1",
+    }
+    command = ["bash", str(VERTEX / "entry.sh"), str(tmp_path / "own"), str(bucket)]
+    process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+    return process, bucket / "checkpoints" / "latest.msinet.h5"
+
+
+@posix
+def test_a_container_that_is_stopped_saves_first(tmp_path: Path) -> None:
+    process, latest = start(tmp_path)
+    assert appears(latest)
+    assert latest.read_text(encoding="utf-8") == "first\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert latest.read_text(encoding="utf-8") == "saved\n"
+
+
+@posix
+def test_a_copy_that_breaks_off_leaves_the_bucket_as_it_was_and_is_made_again(
+    tmp_path: Path,
+) -> None:
+    real = shutil.which("cp")
+    # Of the last file to be copied, half arrives, once, on the second round.
+    copies = f"""
+if [[ $1 == *config.toml && -f {tmp_path}/again && ! -f {tmp_path}/broken ]]; then
+    echo half > "$2"; touch {tmp_path}/broken; exit 1
+fi
+exec {real} "$@"
+"""
+    process, latest = start(tmp_path, copies)
+    config = tmp_path / "bucket" / "config.toml"
+    assert appears(latest)
+    (tmp_path / "again").touch()
+    (tmp_path / "disk" / "run" / "config.toml").write_text("changed\n", encoding="utf-8")
+    (tmp_path / "disk" / "run" / "checkpoints" / "latest.msinet.h5").write_text("second\n")
+    assert appears(tmp_path / "broken")
+    assert config.read_text(encoding="utf-8") == "settings\n"
+    assert latest.read_text(encoding="utf-8") == "first\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert "Could not copy the run" in said
+    assert config.read_text(encoding="utf-8") == "changed\n"
+    assert latest.read_text(encoding="utf-8") == "saved\n"
