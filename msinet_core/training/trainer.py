@@ -190,8 +190,8 @@ class Trainer:
 
     def _speed(self) -> float:
         """Give the images per second of the latest steps."""
-        images, seconds = (sum(column) for column in zip(*self._recent, strict=True))
-        return images / max(seconds, 1e-9)
+        images = sum(count for count, _ in self._recent)
+        return images / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
     def _validate(self) -> float:
         losses: list[Any] = []
