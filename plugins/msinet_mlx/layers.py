@@ -93,7 +93,7 @@ def _biased(features: Tensor, bias: Tensor) -> Tensor:
 
 
 def _bias_gradient(primals: Inputs, upstream: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    return upstream, upstream.astype(mx.float32).sum(axis=(0, HEIGHT, WIDTH))
+    return upstream, upstream.astype(mx.float32).sum(axis=WIDTH).sum(axis=(0, HEIGHT))
 
 
 add_bias: Any = mx.custom_function(_biased)
@@ -125,24 +125,26 @@ def resize_like(op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> T
 
 def global_mean(op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
     """Average over height and width, in float32: sums of many values need the digits."""
-    return inputs[0].astype(mx.float32).mean(axis=(HEIGHT, WIDTH), keepdims=True)
+    features = inputs[0].astype(mx.float32)
+    rows = features.mean(axis=WIDTH, keepdims=True)
+    return rows.mean(axis=HEIGHT, keepdims=True)
 
 
 def min_max_normalize(op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters) -> Tensor:
     """Scale each image to 0..1, in float32."""
     maps = inputs[0].astype(mx.float32)
-    maps = maps - maps.min(axis=IMAGE_AXES, keepdims=True)
-    return maps / (op.epsilon + maps.max(axis=IMAGE_AXES, keepdims=True))
+    maps = maps - _spread(maps.min(axis=IMAGE_AXES, keepdims=True), maps)
+    return maps / _spread(op.epsilon + maps.max(axis=IMAGE_AXES, keepdims=True), maps)
 
 
 def kl_divergence(loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
     """Give the loss of each image, ``(N,)``, in float32."""
     true, predicted = (
-        maps / (loss.epsilon + maps.sum(axis=IMAGE_AXES, keepdims=True))
+        maps / _spread(loss.epsilon + _sum(maps), maps)
         for maps in (maps.astype(mx.float32) for maps in inputs)
     )
     ratio = true / (loss.epsilon + predicted)
-    return (true * mx.log(loss.epsilon + ratio)).sum(axis=IMAGE_AXES)
+    return _sum(true * mx.log(loss.epsilon + ratio)).reshape(-1)
 
 
 def padding(op: ops.Conv2D | ops.MaxPool2D, size: int, extent: int) -> tuple[int, int]:
@@ -176,6 +178,19 @@ def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:
             f"{' or '.join(honoured)}."
         )
     return honoured[value]
+
+
+def _sum(maps: Tensor) -> Tensor:
+    """Sum up each image, rows first: one sum of all pixels loses a digit on a processor."""
+    rows = maps.sum(axis=WIDTH, keepdims=True)
+    return rows.sum(axis=(HEIGHT, CHANNELS), keepdims=True)
+
+
+def _spread(values: Tensor, maps: Tensor) -> Tensor:
+    """Give every pixel its image's value; the gradient is summed up as `_sum` does."""
+    count, height, _, channels = maps.shape
+    columns = mx.broadcast_to(values, (count, height, 1, channels))
+    return mx.broadcast_to(columns, maps.shape)
 
 
 def _size(images: Tensor) -> ops.Size:
