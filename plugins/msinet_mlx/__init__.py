@@ -25,6 +25,7 @@ SPEC = DeviceSpec(
     requires=REQUIRES,
     priority=ON_A_MAC if is_apple_silicon() else ELSEWHERE,
     capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+    doctor="msinet_mlx.doctor:examine",
     options=(
         DeviceOption(
             name="memory",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from typing import Any
 
-from msinet_core.errors import MsinetError
+from msinet_core.errors import MsinetError, UsageError
 from msinet_core.graph import Graph
 from msinet_core.ops import Conv2D
 from msinet_core.probing import cpu_hardware
@@ -15,6 +16,7 @@ from msinet_mlx.layers import mx
 
 FLOAT32_BYTES = 4
 GIB = 2**30
+FIRST_MACOS_THAT_WIRES = 15
 CACHES: Mapping[str, int | None] = {
     "auto": None,
     "off": 0,
@@ -37,6 +39,9 @@ def set_limits(options: Mapping[str, str], facts: Mapping[str, Any]) -> int | No
     Args:
         options: The device's ``memory``, ``cache`` and ``wired``.
         facts: What `mlx.core.device_info` tells.
+
+    Raises:
+        UsageError: Memory cannot be wired here.
     """
     recommended = facts.get("max_recommended_working_set_size")
     total = facts.get("memory_size") or facts.get("total_memory") or cpu_hardware().memory
@@ -47,8 +52,9 @@ def set_limits(options: Mapping[str, str], facts: Mapping[str, Any]) -> int | No
         mx.set_memory_limit(limit)
         kept = CACHES[options["cache"]]
         mx.set_cache_limit(limit if kept is None else kept)
-    if recommended:  # MLX refuses to wire more than that; elsewhere there is nothing to wire
-        mx.set_wired_limit(min(limit or 0, recommended) if options["wired"] == "on" else 0)
+    if options["wired"] == "on":
+        _check_wiring()
+        mx.set_wired_limit(min(limit, recommended) if limit and recommended else 0)
     return limit
 
 
@@ -116,6 +122,18 @@ def exhaustion_explained() -> Iterator[None]:
         ):
             raise
         raise MsinetError(f"MLX ran out of memory: {error} {_ways_out()}") from error
+
+
+def _check_wiring() -> None:
+    release = platform.mac_ver()[0]
+    major = release.partition(".")[0]
+    if not major.isdigit() or int(major) < FIRST_MACOS_THAT_WIRES:
+        raise UsageError(
+            "Device 'mlx' cannot keep memory from being swapped out here: "
+            f"macOS does since {FIRST_MACOS_THAT_WIRES}, and this is "
+            f"{f'macOS {release}' if release else platform.system()}. Leave --device-option "
+            "wired=on out."
+        )
 
 
 def _ways_out() -> str:
