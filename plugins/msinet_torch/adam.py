@@ -54,7 +54,8 @@ class FusedAdam:
         v: Sequence[Tensor],
     ) -> None:
         self._optimizer = optimizer
-        self._weights, self._m, self._v = list(weights), list(m), list(v)
+        self._weights = list(weights)
+        self._values, self._m, self._v = map(_flat, (weights, m, v))
         self._steps = [torch.full((), ENDLESS, device=weight.device) for weight in weights]
 
     def apply(
@@ -69,8 +70,8 @@ class FusedAdam:
         """
         with torch.no_grad():
             torch._fused_adam_(
-                [weight.detach() for weight in self._weights],
-                gradients,
+                self._values,
+                _flat([_like(*pair) for pair in zip(gradients, self._weights, strict=True)]),
                 self._m,
                 self._v,
                 [],
@@ -84,6 +85,18 @@ class FusedAdam:
                 maximize=False,
                 found_inf=skip,
             )
+
+
+def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """View dense tensors as they lie in memory: the kernel copies what is not contiguous."""
+    return [tensor.detach().as_strided((tensor.numel(),), (1,)) for tensor in tensors]
+
+
+def _like(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return a gradient that lies in memory as its weight does; autograd's almost always does."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
 
 
 def corrected(optimizer: Adam, learning_rate: float, step: int) -> float:

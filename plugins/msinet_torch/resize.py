@@ -109,8 +109,9 @@ def enlarge(images: Tensor, scale: int, coordinates: Coordinates) -> Tensor:
     """
     if scale == 1:
         return images
-    taller = _Enlarge.apply(images, HEIGHT, scale, coordinates)
-    return _Enlarge.apply(taller, WIDTH, scale, coordinates)
+    # Rows are longer in memory than pixels: the larger image is better enlarged along its height.
+    wider = _Enlarge.apply(images, WIDTH, scale, coordinates)
+    return _Enlarge.apply(wider, HEIGHT, scale, coordinates)
 
 
 def interpolation(source: int, target: int, coordinates: Coordinates) -> Tensor:

@@ -1,0 +1,222 @@
+"""Training on torch-cpu, beside a plain PyTorch loop of the same network written by hand.
+
+Both alternate in one process, round by round, so that what else the machine does meets both; the
+answer is the median over the rounds of (msinet's seconds / the loop's seconds).
+
+    python benchmarks/torch_training.py
+    python benchmarks/torch_training.py --precision bfloat16 --rounds 9
+    python benchmarks/torch_training.py --width 0.25 --image-size 120x160 --rounds 3
+
+The loop is what a careful person writes: modules, channels_last, autocast for bfloat16, Adam with
+fused=True, the gradients set to None. It resizes with PyTorch's own kernel in the same coordinates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  -- the name that every PyTorch program uses
+
+from msinet_core.initialize import random_state
+from msinet_core.loss import KLDivergence
+from msinet_core.network import IMAGE_MEAN, msinet
+from msinet_core.optimizer import Adam
+from msinet_core.registry import load_registry
+from msinet_core.state import Batch
+
+RATE = 1e-6
+
+
+def resize(x: torch.Tensor) -> torch.Tensor:
+    """Enlarge twice in asymmetric coordinates: corners aligned, with one more row and column."""
+    height, width = x.shape[2:]
+    x = F.pad(x, (0, 1, 0, 1), mode="replicate")
+    size = (2 * height + 1, 2 * width + 1)
+    x = F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    return x[:, :, :-1, :-1]
+
+
+def resize_half_pixel(x: torch.Tensor) -> torch.Tensor:
+    """Enlarge twice as PyTorch does it in one call."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class HandWritten(torch.nn.Module):
+    """MSI-Net as modules.
+
+    Args:
+        width: Scales every number of channels but the output's.
+        coordinates: Of the resizes.
+    """
+
+    def __init__(self, width: float, coordinates: str) -> None:
+        super().__init__()
+        self.resize = resize if coordinates == "asymmetric" else resize_half_pixel
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).reshape(1, 3, 1, 1))
+
+        def channels(published: int) -> int:
+            return max(1, round(published * width))
+
+        def conv(source: int, target: int, size: int = 3, dilation: int = 1) -> torch.nn.Conv2d:
+            return torch.nn.Conv2d(
+                source, target, size, padding=dilation * (size // 2), dilation=dilation
+            )
+
+        self.blocks = torch.nn.ModuleList()
+        source = 3
+        for block, (layers, filters) in enumerate(
+            [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1
+        ):
+            convs = torch.nn.ModuleList()
+            for _ in range(layers):
+                convs.append(conv(source, channels(filters), dilation=2 if block == 5 else 1))
+                source = channels(filters)
+            self.blocks.append(convs)
+        features, branch = channels(256) + 2 * channels(512), channels(256)
+        self.aspp = torch.nn.ModuleList(
+            [conv(features, branch, 1), *(conv(features, branch, 3, d) for d in (4, 8, 12))]
+        )
+        self.globally = conv(features, branch, 1)
+        self.joined = conv(5 * branch, branch, 1)
+        self.decoder = torch.nn.ModuleList()
+        source = branch
+        for filters in (128, 64, 32):
+            self.decoder.append(conv(source, channels(filters)))
+            source = channels(filters)
+        self.last = conv(source, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give maps in 0..1."""
+        x = images - self.mean
+        kept = []
+        for block, convs in enumerate(self.blocks, 1):
+            for layer in convs:
+                x = F.relu(layer(x), inplace=True)
+            if block <= 3:
+                x = F.max_pool2d(x, 2)
+            else:
+                x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=float("-inf")), 2, stride=1)
+            kept.append(x)
+        x = torch.cat(kept[2:], 1)
+        branches = [F.relu(layer(x), inplace=True) for layer in self.aspp]
+        everywhere = F.relu(self.globally(x.mean((2, 3), keepdim=True)), inplace=True)
+        branches.append(everywhere.expand(-1, -1, *x.shape[2:]))
+        x = F.relu(self.joined(torch.cat(branches, 1)), inplace=True)
+        for layer in self.decoder:
+            x = F.relu(layer(self.resize(x)), inplace=True)
+        x = self.last(x).float()
+        x = x - x.amin((1, 2, 3), keepdim=True)
+        return x / (1e-7 + x.amax((1, 2, 3), keepdim=True))
+
+
+def divergence(true: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """Give the mean over images of the loss that MSI-Net is trained with."""
+    true = true / (1e-7 + true.sum((1, 2, 3), keepdim=True))
+    predicted = predicted / (1e-7 + predicted.sum((1, 2, 3), keepdim=True))
+    return (true * torch.log(1e-7 + true / (1e-7 + predicted))).sum((1, 2, 3)).mean()
+
+
+def by_hand(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
+    """Return a training step of the loop."""
+    model = HandWritten(settings.width, settings.resize).to(memory_format=torch.channels_last)
+    weights = iter(random_state(msinet(settings.width), seed=0).weights.values())
+    with torch.no_grad():  # the graph's order is the modules'
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(torch.from_numpy(next(weights)).permute(3, 2, 0, 1))
+                module.bias.copy_(torch.from_numpy(next(weights)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+
+    def autocast() -> Any:
+        if settings.precision == "bfloat16":
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
+
+    def step() -> float:
+        images = torch.from_numpy(batch.images).permute(0, 3, 1, 2)
+        maps = torch.from_numpy(batch.maps).permute(0, 3, 1, 2)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            predicted = model(images)
+        loss = divergence(maps, predicted)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def by_msinet(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
+    """Return a training step of the device."""
+    graph = msinet(settings.width, settings.resize)
+    device = load_registry().spec("torch-cpu").open(settings.precision)
+    state = random_state(graph, seed=0)
+    model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
+    return lambda: float(model.train_step([batch], RATE))
+
+
+def seconds(step: Callable[[], float], steps: int) -> float:
+    """Time some steps."""
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return (time.perf_counter() - start) / steps
+
+
+def main() -> None:
+    """Print the medians and their ratio as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--resize", choices=("asymmetric", "half_pixel"), default="asymmetric")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--image-size", default="240x320")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=2, help="steps in a row of each in a round")
+    settings = parser.parse_args()
+    height, width = map(int, settings.image_size.split("x"))
+    random = np.random.default_rng(0)
+    shape = (settings.batch_size, height, width)
+    batch = Batch(
+        random.uniform(0, 255, (*shape, 3)).astype(np.float32),
+        random.uniform(0, 1, (*shape, 1)).astype(np.float32),
+    )
+    steps = {"msinet": by_msinet(settings, batch), "loop": by_hand(settings, batch)}
+    first = {name: step() for name, step in steps.items()}
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(settings.rounds):
+        order = list(steps) if number % 2 else list(reversed(steps))
+        for name in order:
+            times[name].append(seconds(steps[name], settings.steps))
+    ratios = [ours / theirs for ours, theirs in zip(times["msinet"], times["loop"], strict=True)]
+    print(
+        json.dumps(
+            {
+                **vars(settings),
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "first_loss": first,
+                "milliseconds": {
+                    name: round(1000 * statistics.median(values), 1)
+                    for name, values in times.items()
+                },
+                "ratio": round(statistics.median(ratios), 4),
+                "ratios": [round(ratio, 4) for ratio in ratios],
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
