@@ -26,6 +26,7 @@ from msinet_core.layout import (
     DataFormat,
     transpose,
 )
+from msinet_core.wording import did_you_mean
 from msinet_core.workers import CLUSTER_VARIABLE, Workers, check_distribution
 
 if TYPE_CHECKING:
@@ -163,6 +164,11 @@ class DeviceOption:
     default: str
     choices: tuple[str, ...]
 
+    def describe(self) -> str:
+        """Say in one line how it is given, its default and what it means."""
+        given = f"--device-option {self.name}={'|'.join(self.choices)}"
+        return f"{given} (default {self.default}): {self.summary}"
+
 
 @dataclass(frozen=True)
 class DeviceSpec:
@@ -186,6 +192,8 @@ class DeviceSpec:
         doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
             form ``"package.module:function"``; it takes the spec and a mapping of arguments and
             yields findings (`msinet_core.doctor.Finding`).
+        doctor_arguments: The arguments that it understands beside ``precision`` and the device's
+            options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
     """
 
     name: str
@@ -202,6 +210,7 @@ class DeviceSpec:
     capabilities: Capabilities = field(default_factory=Capabilities)
     options: tuple[DeviceOption, ...] = ()
     doctor: str | None = None
+    doctor_arguments: tuple[str, ...] = ()
 
     def check_precision(self, precision: str) -> str:
         """Return the precision to compute in, resolving "auto".
@@ -234,12 +243,17 @@ class DeviceSpec:
         known = {option.name: option for option in self.options}
         for name, value in given.items():
             if name not in known:
-                told = f"It has: {', '.join(known)}." if known else "It has none."
-                raise UsageError(f"Device '{self.name}' has no option '{name}'. {told}")
-            if value not in known[name].choices:
+                told = [option.describe() for option in self.options]
+                has = f"It has:\n{bullet_list(told)}" if told else "It has none; leave it out."
                 raise UsageError(
-                    f"Option '{name}' of device '{self.name}' cannot be '{value}'. "
-                    f"Use {' or '.join(known[name].choices)}."
+                    f"Device '{self.name}' has no option '{name}'.{did_you_mean(name, known)} {has}"
+                )
+            choices = known[name].choices
+            if value not in choices:
+                raise UsageError(
+                    f"Option '{name}' of device '{self.name}' cannot be '{value}'."
+                    f"{did_you_mean(value, choices)} Use {' or '.join(choices)}. "
+                    f"It means: {known[name].summary}"
                 )
         return {name: given.get(name, option.default) for name, option in known.items()}
 

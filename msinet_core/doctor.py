@@ -6,12 +6,13 @@ import importlib
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from msinet_core import __version__
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError
+from msinet_core.installing import installable
 from msinet_core.probing import distribution_version, missing_requirements
 from msinet_core.registry import run_probe
 
@@ -64,7 +65,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     yield _availability(spec)
     yield _choices(spec)
     if spec.doctor is not None:
-        yield from _plugin_findings(spec, spec.doctor, arguments)
+        for finding in _plugin_findings(spec, spec.doctor, arguments):
+            yield replace(finding, cure=installable(finding.cure))
 
 
 def _program() -> str:
@@ -100,11 +102,7 @@ def _availability(spec: DeviceSpec) -> Finding:
 
 def _choices(spec: DeviceSpec) -> Finding:
     lines = [f"Precisions: {', '.join(spec.capabilities.precisions)}."]
-    lines += [
-        f"--device-option {option.name}={'|'.join(option.choices)} (default {option.default}): "
-        f"{option.summary}"
-        for option in spec.options
-    ]
+    lines += [option.describe() for option in spec.options]
     return Finding("choices", "ok", "\n".join(lines))
 
 

@@ -1,6 +1,16 @@
-"""What the program says when it cannot go on: the value, the reason and the next step."""
+"""What the program says when it cannot go on: the value, the reason and the next step.
+
+One rule gives the exit code of every command. 2, wrong usage: what an argument or option says
+cannot be used as it stands, which includes naming a file, folder, data set, device or format that
+is not there. 1: what it names is there, and fails. 3: the device is known, but not on this machine.
+130: interrupted, with the state saved.
+"""
 
 from __future__ import annotations
+
+import os
+
+from msinet_core.wording import DEBUG_VARIABLE
 
 __all__ = [
     "CheckpointError",
@@ -70,11 +80,15 @@ class DivergenceError(MsinetError):
 def bullet_list(lines: list[str], limit: int = 20) -> str:
     """Join lines under one another, at most `limit` of them, and say how many were left out.
 
+    With ``MSINET_DEBUG`` none is left out.
+
     Args:
         lines: What to list.
         limit: The most lines to show.
     """
+    if os.environ.get(DEBUG_VARIABLE):
+        limit = len(lines)
     shown = [f"  - {line}" for line in lines[:limit]]
     if len(lines) > limit:
-        shown.append(f"  - ... and {len(lines) - limit} more")
+        shown.append(f"  - ... and {len(lines) - limit} more; {DEBUG_VARIABLE}=1 lists all")
     return "\n".join(shown)

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from msinet_core.errors import MsinetError
+from msinet_core.wording import os_reason
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         move_into_place(temporary, path)
     except OSError as error:
         raise MsinetError(
-            f"Could not write {path}: {error.strerror or error}. What was there before is "
+            f"Could not write {path}: {os_reason(error)}. What was there before is "
             f"unchanged. Make room or choose another folder, and run the command again."
         ) from error
     finally:

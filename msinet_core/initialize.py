@@ -17,12 +17,16 @@ from msinet_core.network import msinet
 from msinet_core.ops import Conv2D
 from msinet_core.progress import Progress
 from msinet_core.state import State
+from msinet_core.wording import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.graph import Graph
     from msinet_core.state import Tensors
+
+KEYWORDS = ("auto", "vgg16", "random")
+"""What ``--init`` takes beside files and published weights."""
 
 ENCODER_OUTPUT = "pool5"
 """The last node of the VGG16 encoder in MSI-Net."""
@@ -92,18 +96,31 @@ def initial_state(
     if init in ("auto", "vgg16"):
         return _from_cache(graph, seed, progress, required=init == "vgg16")
     path = Path(init)
-    try:
-        encoder_only = find_format(path).encoder_only
-    except CheckpointError as error:
-        if path.exists():
-            raise
-        raise CheckpointError(
-            f"{error} --init takes auto, vgg16, random or the path of a weights file."
-        ) from error
-    if encoder_only:
+    if find_format(path).encoder_only:
         return _from_vgg16(graph, path, seed)
     weights = State(read_weights(path, graph).state.weights)
     return weights, f"All layers start from the weights in {path}."
+
+
+def check_init(init: str) -> None:
+    """Refuse what is neither a keyword nor a file, before anything else is opened.
+
+    Args:
+        init: As for `initial_state`.
+
+    Raises:
+        UsageError: There is no such file; suggests the keyword that was meant.
+    """
+    if init in KEYWORDS:
+        return
+    try:
+        find_format(Path(init))
+    except UsageError as error:
+        hint = did_you_mean(init, KEYWORDS)
+        raise UsageError(
+            f"--init {init}:{hint} {error} --init takes auto, vgg16, random, "
+            f"published:salicon (or another set's), or the path of a weights file."
+        ) from error
 
 
 def _from_cache(

@@ -149,7 +149,7 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
     _mark_best(axes, history)
     if len(set(epochs)) == 1:
         axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (KL divergence, nats)")
     axes.set_title(title, loc="left", fontsize=11)

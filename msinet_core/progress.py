@@ -22,14 +22,17 @@ class Progress:
     """Takes reports of long work; this one tells nobody, and subclasses show them."""
 
     @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+    def task(
+        self, description: str, total: int, unit: str = "images", done: int = 0
+    ) -> Iterator[Task]:
         """Begin a piece of work; it ends with the block.
 
         Args:
             description: What is done, for example ``"epoch 1/3"``.
-            total: The number of items; done after as many calls of `Task.advance`. 0 for bytes
+            total: The number of items; done when `Task.advance` has counted as many. 0 for bytes
                 of which nobody knows how many will come.
             unit: What an item is; ``"bytes"`` are shown as megabytes.
+            done: How many of them were finished before, by an earlier process.
         """
         yield Task()
 

@@ -11,14 +11,9 @@ import pluggy
 
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
-from msinet_core.errors import (
-    DeviceUnavailableError,
-    PluginError,
-    UsageError,
-    bullet_list,
-    did_you_mean,
-)
+from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
 from msinet_core.installing import installable
+from msinet_core.wording import did_you_mean
 
 __all__ = [
     "AUTO",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 60
 """How many tensors a message lists: every one of MSI-Net's 46 weights."""
 
+FEW = 6
+"""As many mismatches are a list; more are another network, of which three show enough."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -135,6 +138,16 @@ class Archive:
         # State.mismatches looks at names and shapes only, and stored tensors have both.
         return State.mismatches(cast("State", self), graph)
 
+    def _way_out(self, graph: Graph) -> str:
+        """Say how a file that does not tell its network is read where it is not the usual one."""
+        if self.graph is not None:
+            return ""
+        return (
+            f" If it is of another network (another width, for example) than the one above with "
+            f"{graph.parameter_count:,} parameters, name a checkpoint that holds that network: "
+            f"msinet-run convert {self.path} NEW.msinet.h5 --network CHECKPOINT"
+        )
+
     def read_state(self, graph: Graph) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
 
@@ -147,9 +160,10 @@ class Archive:
         mismatches = self.mismatches(graph)
         if mismatches:
             raise CheckpointError(
-                f"{self.path} does not fit the network:\n"
-                f"{bullet_list(mismatches, MOST_LISTED)}\n"
-                f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
+                f"{self.path} does not fit the network: {summarize(mismatches, graph)}\n"
+                f"{list_mismatches(mismatches)}\n"
+                f"Use a checkpoint of this network; msinet-run inspect {self.path} shows every "
+                f"tensor that it holds.{self._way_out(graph)}"
             )
         damage: list[str] = []
         tensors = {
@@ -166,6 +180,32 @@ class Archive:
                 self.optimizer.step, tensors["optimizer/m"], tensors["optimizer/v"]
             )
         return State(tensors["weights"], memory)
+
+
+def summarize(mismatches: list[str], graph: Graph) -> str:
+    """Say in a few words how much of a file does not fit.
+
+    Args:
+        mismatches: What `Archive.mismatches` lists.
+        graph: The network that they do not fit.
+    """
+    weights = [line for line in mismatches if line.startswith("weight ")]
+    shapes = sum("has shape" in line for line in weights)
+    names = len(weights) - shapes
+    told = [f"{shapes} of {len(graph.parameters)} weights have other shapes"] if shapes else []
+    told += [f"{names} are missing or have no place in it"] if names else []
+    if not told:
+        told = [f"{len(mismatches)} of the optimizer's moments differ"]
+    return ", ".join(told) + "."
+
+
+def list_mismatches(mismatches: list[str]) -> str:
+    """List mismatches: all if they are few, else the first.
+
+    Args:
+        mismatches: What `Archive.mismatches` lists.
+    """
+    return bullet_list(mismatches, len(mismatches) if len(mismatches) <= FEW else 3)
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.checkpoint.archive import MOST_LISTED
+from msinet_core.checkpoint.archive import MOST_LISTED, list_mismatches
 from msinet_core.errors import CheckpointError, bullet_list
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ def require_equal(archive: Archive, graph: Graph) -> None:
     assert archive.graph is not None
     differences = graph_differences(archive.graph, graph)
     if differences:
-        lines = differences + archive.mismatches(graph)
+        mismatches = archive.mismatches(graph)
+        tensors = f"\n{list_mismatches(mismatches)}" if mismatches else ""
         raise CheckpointError(
             f"{archive.path} was written for another network (fingerprint "
             f"{archive.graph.fingerprint}, needed {graph.fingerprint}):\n"
-            f"{bullet_list(lines, MOST_LISTED)}\n"
-            f"Use a checkpoint of this network; msinet-run inspect shows what the file holds."
+            f"{bullet_list(differences, MOST_LISTED)}{tensors}\n"
+            f"Use a checkpoint of this network, or the network of this checkpoint: train takes it "
+            f"over with --init {archive.path} unless --width or --resize ask for another. "
+            f"msinet-run inspect {archive.path} shows every tensor that it holds."
         )
 
 

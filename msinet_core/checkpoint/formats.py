@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from msinet_core.checkpoint import (
     frozen,
@@ -25,9 +26,10 @@ from msinet_core.checkpoint import (
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.native_save import save_checkpoint
-from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.errors import CheckpointError, UsageError, bullet_list
 from msinet_core.graph import Graph
 from msinet_core.network import msinet
+from msinet_core.wording import did_you_mean, os_reason
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ def find_format(path: Path) -> Format:
         path: A file, or the prefix of a TensorFlow checkpoint.
 
     Raises:
-        CheckpointError: There is no such file, or it is in none of the formats.
+        CheckpointError: The file is in none of the formats.
+        UsageError: There is no such file.
     """
     try:
         for candidate in FORMATS:
@@ -200,12 +203,13 @@ def find_format(path: Path) -> Format:
                 return candidate
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}. Check the file's permissions."
+            f"{path} cannot be read: {os_reason(error)}. Check the file's permissions."
         ) from error
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name a checkpoint file in it.")
+        raise UsageError(f"{path} is a folder; name a checkpoint file in it.")
     if not path.exists():
-        raise CheckpointError(f"There is no file {path}. Check the name and the folder.")
+        near = _nearby(path)
+        raise UsageError(f"There is no file {path}.{near} Check the name and the folder.")
     if not path.is_file() or path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty or no plain file. Copy or download it again.")
     known = bullet_list([candidate.title for candidate in FORMATS])
@@ -214,6 +218,14 @@ def find_format(path: Path) -> Format:
     else:
         what = "in no format that is known here"
     raise CheckpointError(f"{path} is {what}. Known are:\n{known}")
+
+
+def _nearby(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return "" if path.parent.exists() else f" Nor is there a folder {path.parent}."
+    return did_you_mean(path.name, names)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -250,10 +262,28 @@ def read_graph(path: Path) -> Graph | None:
 
     Raises:
         CheckpointError: The file cannot be read.
+        UsageError: There is no such file.
+    """
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[Graph | None, Mapping[str, Any]]:
+    """Read what a file tells about its weights, and no tensor.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
+
+    Returns:
+        The network, None where the format holds none; and where the weights come from, as
+        `Checkpoint.metadata`.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+        UsageError: There is no such file.
     """
     path = Path(path)
     with find_format(path).open(path) as archive:
-        return archive.graph
+        return archive.graph, archive.metadata
 
 
 def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import h5py
 
 from msinet_core.errors import CheckpointError, MsinetError
+from msinet_core.wording import os_reason
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -69,6 +70,8 @@ def damage(subject: str, advice: str = "") -> Iterator[None]:
     The HDF5 library reports broken structures through many kinds of exceptions, depending on
     where it stumbles, so all of them are taken here; the original one is chained.
 
+    Its text is about the library's insides (object headers, B-trees); MSINET_DEBUG shows it.
+
     Args:
         subject: What was read, with its verb: "x.h5 cannot be read".
         advice: What to do next.
@@ -81,11 +84,13 @@ def damage(subject: str, advice: str = "") -> Iterator[None]:
     except MsinetError:
         raise
     except Exception as error:
-        # str() puts quotes around a KeyError's text.
-        text = str(error.args[0] if isinstance(error, KeyError) else error)
-        reason = (text.strip() or type(error).__name__).splitlines()[0]
-        kind = "it is truncated" if "truncated file" in reason else "it is damaged"
-        raise CheckpointError(f"{subject}: {kind} ({reason}). {advice}".rstrip()) from error
+        if isinstance(error, OSError) and error.errno and not isinstance(error, BlockingIOError):
+            kind = os_reason(error)
+        elif "truncated file" in str(error):
+            kind = "it is truncated"
+        else:
+            kind = "it is damaged"
+        raise CheckpointError(f"{subject}: {kind}. {advice}".rstrip()) from error
 
 
 def write_text(item: h5py.HLObject, name: str, text: str) -> None:

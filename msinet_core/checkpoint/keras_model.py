@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import names
 from msinet_core.errors import CheckpointError
+from msinet_core.installing import installable
+from msinet_core.native_output import native_messages_held_back
 from msinet_core.ops import (
     Concat,
     Conv2D,
@@ -35,20 +38,28 @@ def describe_model(graph: Graph) -> tuple[Mapping[str, Any], Mapping[str, str], 
     Raises:
         CheckpointError: Keras is not installed, or an op has no counterpart in it.
     """
-    try:
-        # Keras ships no types: what it gives is Any.
-        keras: Any = importlib.import_module("keras")
-    except ImportError as error:
-        raise CheckpointError(
-            f"A *.keras file describes its network in Keras' own words, and Keras is not here "
-            f'({error}). Run: pip install "msinet[cpu]". Or write *.weights.h5, which needs none.'
-        ) from error
-    model = build_model(keras, graph)
+    with native_messages_held_back():
+        keras = _import_keras()
+        model = build_model(keras, graph)
     flat = {name: node for node, name in names.flat_names(_convolutions(graph), "_").items()}
     order = [flat[layer.name] for layer in model.layers if layer.name in flat]
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d@%H:%M:%S")
     return config, {"keras_version": keras.__version__, "date_saved": now}, order
+
+
+def _import_keras() -> Any:
+    # Read when its backend is imported; it concerns TensorFlow alone, and what is set stays.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        # Keras ships no types: what it gives is Any.
+        return importlib.import_module("keras")
+    except ImportError as error:
+        cure = installable('pip install "msinet[cpu]"')
+        raise CheckpointError(
+            f"A *.keras file describes its network in Keras' own words, and Keras is not here "
+            f"({error}). Run: {cure}. Or write *.weights.h5, which needs none."
+        ) from error
 
 
 def build_model(keras: Any, graph: Graph) -> Any:

@@ -123,7 +123,7 @@ def _check_format(file: h5py.File, path: Path) -> None:
         raise CheckpointError(
             f"{path} is in format {version}, written by a newer msinet; this one "
             f"({msinet_core.__version__}) reads up to format {FORMAT_VERSION}. "
-            f"Run: pip install --upgrade msinet"
+            f"Install a newer msinet, the way this one was installed."
         )
     layout = hdf5.read_text(file, "kernel_layout")
     if layout != CANONICAL_KERNEL_LAYOUT:

@@ -23,6 +23,7 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.errors import CheckpointError
 from msinet_core.files import atomic_path
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -246,7 +247,7 @@ def _read_tensor(
     try:
         tensor = np.fromfile(path, "<f4", math.prod(entry.shape), offset=entry.offset)
     except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be read ({error.strerror})") from error
+        raise CheckpointError(f"{path.name} cannot be read ({os_reason(error)})") from error
     if tensor.size != math.prod(entry.shape):
         raise CheckpointError(f"{path.name} ends before it does")
     tensor = tensor.astype(np.float32, copy=False).reshape(entry.shape)

@@ -33,6 +33,7 @@ from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.checkpoint.protobuf import fields, read_varint
 from msinet_core.errors import CheckpointError
 from msinet_core.optimizer import Adam
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         shards, entries = _parse_entries(_read_table(index.read_bytes()))
     except OSError as error:
         raise CheckpointError(
-            f"{index} cannot be read: {error.strerror or error}. Check the file's permissions."
+            f"{index} cannot be read: {os_reason(error)}. Check the file's permissions."
         ) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
         raise CheckpointError(f"{index} is damaged: {error}. Copy or download it again.") from error
@@ -324,7 +325,7 @@ def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
             raise CheckpointError(f"it lies beyond the end of {file.name}, which is truncated")
         tensor = np.fromfile(file, stored, count, offset=entry.offset)
     except OSError as error:
-        raise CheckpointError(f"{file.name} cannot be read ({error.strerror})") from error
+        raise CheckpointError(f"{file.name} cannot be read ({os_reason(error)})") from error
     if masked(crc32c(tensor.view(np.uint8))) != entry.crc:
         raise CheckpointError("its values do not have the checksum stored with them")
     return tensor.astype(dtype, copy=False).reshape(entry.shape)

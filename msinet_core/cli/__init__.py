@@ -10,11 +10,9 @@ from typing import Any
 import click
 
 from msinet_core import __version__
-from msinet_core.cli.options import device_option
+from msinet_core.cli.options import CommandGroup, device_option
 from msinet_core.errors import InterruptedRunError, MsinetError
-
-DEBUG_VARIABLE = "MSINET_DEBUG"
-"""Show tracebacks with the messages."""
+from msinet_core.wording import DEBUG_VARIABLE
 
 COMMANDS = (
     "devices",
@@ -49,7 +47,7 @@ class Failure(click.ClickException):
         click.echo(f"{self._label}{self.format_message()}", file=file, err=file is None)
 
 
-class MsinetGroup(click.Group):
+class MsinetGroup(CommandGroup):
     """A group that imports a command's module on demand and turns errors into sentences."""
 
     _asked_plugins = False

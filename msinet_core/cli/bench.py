@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import DEVICE_KEY, SizeType, device_options_option, precision_option
+from msinet_core.cli.options import (
+    DEVICE_KEY,
+    CountType,
+    SizeType,
+    WidthType,
+    device_options_option,
+    precision_option,
+)
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
@@ -35,21 +42,21 @@ if TYPE_CHECKING:
     help="Height and width of the network's input.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images in a batch."
+    "--batch-size", type=CountType(), default=1, show_default=True, help="Images in a batch."
 )
 @click.option(
     "--width",
-    type=float,
+    type=WidthType(),
     default=1.0,
     show_default=True,
     help="Scale the channels; 1 is the published network.",
 )
 @click.option(
-    "--images", type=click.IntRange(1), default=24, show_default=True, help="Images in each round."
+    "--images", type=CountType(), default=24, show_default=True, help="Images in each round."
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1),
+    type=CountType(),
     default=5,
     show_default=True,
     help="Rounds; medians are shown.",
@@ -116,27 +123,27 @@ def _chosen(names: tuple[str, ...]) -> list[DeviceSpec]:
 
 
 def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from msinet_core.cli.tables import print_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("device", "work", "bare images/s", "whole images/s", "share", "GFLOP/s bare"):
-        table.add_column(heading, justify="left" if heading in ("device", "work") else "right")
+    names = ("device", "work")
+    numbers = ("bare images/s", "whole images/s", "share", "GFLOP/s bare")
+    rows = []
     for result in results:
         for work, factor in (("predict", 1), ("train", 3)):
             if work in result:
                 rates = result[work]
                 gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
-                table.add_row(
-                    f"{result['device']} {result['precision']}",
-                    work,
-                    f"{rates['bare_images_per_s']:.2f}",
-                    f"{rates['whole_images_per_s']:.2f}",
-                    f"{100 * rates['share']:.0f} %",
-                    f"{gflops:.0f}",
+                rows.append(
+                    (
+                        f"{result['device']} {result['precision']}",
+                        work,
+                        f"{rates['bare_images_per_s']:.2f}",
+                        f"{rates['whole_images_per_s']:.2f}",
+                        f"{100 * rates['share']:.0f} %",
+                        f"{gflops:.0f}",
+                    )
                 )
-    Console(stderr=to_stderr).print(table)
+    print_table((*names, *numbers), rows, right=numbers, to_stderr=to_stderr)
 
 
 def _write_json(results: list[dict[str, Any]], path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from msinet_core.cli.options import ChoiceType
+
 if TYPE_CHECKING:
     from msinet_core.checkpoint.convert import Verification
 
@@ -43,7 +45,7 @@ _FRAMEWORK_FORMATS = {
 )
 @click.option(
     "--from-layout",
-    type=click.Choice(["torch", "mlx"]),
+    type=ChoiceType(["torch", "mlx"]),
     help="Order of the kernels' axes in a safetensors file that does not tell: OIHW or OHWI.",
 )
 def convert(
@@ -93,6 +95,7 @@ def _format_name(to: str | None) -> str | None:
     from msinet_core.checkpoint.convert import WRITERS
     from msinet_core.errors import UsageError
     from msinet_core.registry import load_registry
+    from msinet_core.wording import did_you_mean
 
     names = list(dict.fromkeys(entry.name for entry in WRITERS))
     if to is None or to in names:
@@ -101,7 +104,8 @@ def _format_name(to: str | None) -> str | None:
         framework = load_registry().spec(to).framework
     except UsageError as error:
         raise UsageError(
-            f"There is no format '{to}'. Formats: {', '.join(names)}. {error}"
+            f"There is no format '{to}'.{did_you_mean(to, names)} Formats: {', '.join(names)}. "
+            f"{error}"
         ) from None
     return _FRAMEWORK_FORMATS.get(framework, "msinet")
 

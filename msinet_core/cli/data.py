@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import SizeType, data_root_option, json_option
+from msinet_core.cli.options import CommandGroup, CountType, SizeType, data_root_option, json_option
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from msinet_core.ops import Size
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """List, download, check and make data sets."""
 
@@ -32,7 +32,8 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
     from msinet_core.data.dataset import find_folder
     from msinet_core.data.published import PUBLISHED
 
-    rows = [
+    rows: list[dict[str, Any]] = [_demo_row(data_root)]
+    rows += [
         {
             "name": known.name,
             "title": known.title,
@@ -117,7 +118,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--train",
-    type=click.IntRange(min=1),
+    type=CountType(),
     metavar="N",
     default=60,
     show_default=True,
@@ -125,7 +126,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
 )
 @click.option(
     "--valid",
-    type=click.IntRange(min=1),
+    type=CountType(),
     metavar="N",
     default=15,
     show_default=True,
@@ -140,7 +141,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=CountType(0),
     default=7,
     show_default=True,
     help="Decides the pictures.",
@@ -163,6 +164,24 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
     )
 
 
+def _demo_row(data_root: Path | None) -> dict[str, Any]:
+    from msinet_core.data.dataset import DEFAULT_IMAGE_SIZE, DEMO, cache_folder, find_folder
+    from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
+
+    made = demo_folder(cache_folder())
+    return {
+        "name": DEMO,
+        "title": "Demo",
+        "image_size": list(DEFAULT_IMAGE_SIZE),
+        "train": DEMO_TRAIN,
+        "valid": DEMO_VALID,
+        "observers": None,
+        "seconds": None,
+        "folder": _text(find_folder(DEMO, data_root) or (made if made.is_dir() else None)),
+        "sources": [],
+    }
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
@@ -173,25 +192,22 @@ def _as_path(folder: Path) -> str:
 
 
 def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from msinet_core.cli.tables import print_table
+    from msinet_core.data.dataset import DEMO
 
-    table = Table(box=None, pad_edge=False)
-    for header in ("name", "images", "train/valid", "observers", "here"):
-        justify: Any = "right" if header == "train/valid" else "left"
-        table.add_column(header, justify=justify, overflow="fold")
-    table.add_row("demo", "240x320", "60/15", "simulated", "made when asked for")
-    for row in rows:
-        height, width = row["image_size"]
-        table.add_row(
+    headings = ("name", "images", "train/valid", "observers", "here")
+    cells = [
+        (
             row["name"],
-            f"{height}x{width}",
+            "{}x{}".format(*row["image_size"]),
             f"{row['train']}/{row['valid']}",
-            f"{row['observers']}, {row['seconds']:g} s",
-            row["folder"] or "no",
+            f"{row['observers']}, {row['seconds']:g} s" if row["observers"] else "simulated",
+            row["folder"] or ("made when asked for" if row["name"] == DEMO else "no"),
         )
-    console = Console()
-    console.print(table)
+        for row in rows
+    ]
+    print_table(headings, cells, right=("train/valid",))
+    click.echo()
     for row in rows:
         if row["folder"] is None:
             for source in row["sources"]:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from msinet_core.inventory import DeviceEntry
     from msinet_core.registry import Registry
 
-STYLES = {"not here": "dim", "installed": "yellow", "verified": "green", "failed its check": "red"}
+STYLES: dict[str, dict[str, str | bool]] = {
+    "not here": {"dim": True},
+    "installed": {"fg": "yellow"},
+    "verified": {"fg": "green"},
+    "failed its check": {"fg": "red"},
+}
 
 
 @click.command()
@@ -75,33 +80,28 @@ def _document(entries: list[DeviceEntry], registry: Registry) -> dict[str, objec
 
 
 def _print_table(entries: list[DeviceEntry]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from msinet_core.cli.tables import print_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("device", "status", "framework", "format", "kernels", "precisions"):
-        table.add_column(heading, no_wrap=heading in ("device", "status"))
-    table.add_column("hardware, reason and cure", ratio=1)
+    rows, notes = [], []
     for entry in entries:
         spec, probe = entry.spec, entry.probe
+        rows.append(
+            (
+                spec.name,
+                entry.status,
+                f"{spec.framework} {probe.framework_version or ''}".strip(),
+                spec.data_format,
+                spec.kernel_layout,
+                ", ".join(spec.capabilities.precisions),
+                "" if spec.capabilities.training else "predicts only",
+            )
+        )
         told = [_hardware(item) for item in probe.hardware]
         told += [probe.reason] if probe.reason else []
         told += [f"-> {probe.cure}"] if probe.cure else []
-        table.add_row(
-            spec.name,
-            f"[{STYLES[entry.status]}]{entry.status}[/]",
-            f"{spec.framework} {probe.framework_version or ''}".strip(),
-            spec.data_format,
-            spec.kernel_layout,
-            "\n".join(spec.capabilities.precisions),
-            escape("\n".join(told)),
-        )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)  # a pipe has no width of its own, and 80 columns break cures
-    console.print(table)
+        notes.append(told)
+    headings = ("device", "status", "framework", "format", "kernels", "precisions", "")
+    print_table(headings, rows, notes=notes, styles=STYLES)
 
 
 def _print_problems(registry: Registry) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from msinet_core.cli.options import (
+    CountType,
     SizeType,
     device_name,
     device_option,
@@ -18,10 +19,12 @@ from msinet_core.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from msinet_core.device import DeviceSpec
     from msinet_core.doctor import Finding
     from msinet_core.ops import Size
+    from msinet_core.registry import Registry
 
-MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
+COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
 @click.command()
@@ -32,7 +35,7 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]probl
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(1),
+    type=CountType(),
     metavar="N",
     help="With --topology: compile for this batch size only. [default: look for the largest]",
 )
@@ -64,6 +67,7 @@ def doctor(
     msinet-run --device tpu doctor --topology v5e:1x1 --batch-size 8
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.doctor import examine
+    from msinet_core.errors import UsageError
     from msinet_core.registry import DEVICE_VARIABLE, load_registry
 
     registry = load_registry()
@@ -77,6 +81,12 @@ def doctor(
         "image-size": "{}x{}".format(*image_size) if image_size else None,
         "precision": precision,
     }
+    if topology is None and (batch_size or image_size):
+        raise UsageError(
+            "--batch-size and --image-size say what --topology compiles. Add --topology, or leave "
+            "them out."
+        )
+    _refuse_unknown(spec, [name for name, value in asked.items() if value], registry)
     arguments = {name: value for name, value in asked.items() if value is not None}
     arguments = {**device_options, **arguments}
     findings: list[Finding] = []
@@ -91,17 +101,30 @@ def doctor(
         raise click.exceptions.Exit(1)
 
 
+def _refuse_unknown(spec: DeviceSpec, asked: list[str], registry: Registry) -> None:
+    """Refuse what the device's examination would ignore."""
+    from msinet_core.errors import UsageError
+
+    for name in asked:
+        if name == "precision" or name in spec.doctor_arguments:
+            continue
+        devices = [item.spec for item in registry.registrations]
+        knowing = [other.name for other in devices if name in other.doctor_arguments]
+        who = f"Known to: {', '.join(knowing)}." if knowing else "No device knows it."
+        raise UsageError(
+            f"Device '{spec.name}' knows no --{name}: its examination does not depend on one. "
+            f"{who} Leave it out, or name another device with --device."
+        )
+
+
 def _tell(text: str) -> None:
     click.echo(text, err=True)
 
 
 def _print(finding: Finding) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.padding import Padding
+    from msinet_core.cli.tables import print_indented
 
-    console = Console(highlight=False)
-    console.print(f"{MARKS[finding.status]} [bold]{escape(finding.title)}[/]")
-    for text in (finding.detail, f"-> {finding.cure}" if finding.cure else ""):
-        if text:
-            console.print(Padding(escape(text), (0, 0, 0, 4)))
+    mark = click.style(finding.status, fg=COLORS[finding.status])
+    click.echo(f"{mark} {click.style(finding.title, bold=True)}")
+    print_indented(finding.detail)
+    print_indented(f"-> {finding.cure}" if finding.cure else "")

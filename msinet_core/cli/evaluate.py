@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import (
+    ChoiceType,
+    CountType,
     SizeType,
     data_root_option,
     device_option,
@@ -37,14 +39,12 @@ if TYPE_CHECKING:
 @weights_option
 @click.option(
     "--split",
-    type=click.Choice(["valid", "train"]),
+    type=ChoiceType(["valid", "train"], synonyms={"val": "valid", "validation": "valid"}),
     default="valid",
     show_default=True,
-    help="Which part of the data set.",
+    help="Which part of the data set; valid is what lies in the folders named val/.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Use the first N images only."
-)
+@click.option("--limit", type=CountType(), metavar="N", help="Use the first N images only.")
 @click.option(
     "--seed",
     type=int,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=CountType(),
     metavar="N",
     default=8,
     show_default=True,
@@ -106,7 +106,7 @@ def evaluate(
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import open_dataset
     from msinet_core.downloads.weights import resolve_weights
-    from msinet_core.errors import DataError, MsinetError, bullet_list
+    from msinet_core.errors import DataError, MsinetError
     from msinet_core.evaluator import evaluate as run
     from msinet_core.files import write_text
     from msinet_core.network import check_image_size
@@ -147,10 +147,9 @@ def evaluate(
     else:
         _print_table(evaluation, facts)
     if evaluation.failures:
-        lines = [f"{name}: {reason}" for name, reason in evaluation.failures]
         raise MsinetError(
-            f"{len(lines)} of {len(samples)} images could not be used:\n"
-            f"{bullet_list(lines, limit=len(lines))}"
+            f"{len(evaluation.failures)} of {len(samples)} images could not be used; each is named "
+            f"above. The scores are about the others."
         )
 
 
@@ -179,31 +178,21 @@ def _number(value: float) -> float | None:
 
 
 def _print_table(evaluation: Evaluation, facts: dict[str, Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    from msinet_core.cli.tables import print_table
     from msinet_core.evaluator import CENTER, METRICS, NETWORK
 
     height, width = facts["image_size"]
-    table = Table(
-        title=f"{facts['data']}, {facts['split']}: {facts['images']} images at {height}x{width}",
-        caption="mean ± standard error over the images",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("metric")
-    table.add_column("better")
-    for heading in ("network", "centered Gaussian", "images"):
-        table.add_column(heading, justify="right")
+    click.echo(f"{facts['data']}, {facts['split']}: {facts['images']} images at {height}x{width}")
+    numbers = ("network", "centered Gaussian", "images")
+    rows = []
     summary = evaluation.summary()
     for metric in METRICS:
         network, center = summary[metric.key][NETWORK], summary[metric.key][CENTER]
         if network.n:
             better = "higher" if metric.higher_is_better else "lower"
-            table.add_row(metric.title, better, _cell(network), _cell(center), str(network.n))
-    Console().print(table)
+            rows.append((metric.title, better, _cell(network), _cell(center), str(network.n)))
+    print_table(("metric", "better", *numbers), rows, right=numbers)
+    click.echo("mean ± standard error over the images")
 
 
 def _cell(summary: Summary) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from msinet_core.cli.options import json_option
 from msinet_core.errors import CheckpointError, bullet_list
 
-if TYPE_CHECKING:
-    from rich.table import Table
+_STATISTICS = ("min", "max", "mean")
 
 
 @click.command()
@@ -40,23 +39,15 @@ def inspect(file: Path, as_json: bool) -> None:
 
 
 def _show(description: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    # A pipe gets every column whole: what reads it does not care about a terminal's width.
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
-    console.print(_facts(description))
-    console.print(_tensors(description["tensors"]))
+    facts = {key: value for key, value in _facts(description).items() if value}
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        click.echo(f"{click.style(key.ljust(width), bold=True)}  {value}")
+    click.echo()
+    _print_tensors(description["tensors"])
 
 
-def _facts(description: Mapping[str, Any]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+def _facts(description: Mapping[str, Any]) -> Mapping[str, str]:
     rows = {
         "file": f"{description['file']}  ({description['bytes']:,} bytes)",
         "format": description["title"],
@@ -70,9 +61,7 @@ def _facts(description: Mapping[str, Any]) -> Table:
     if description["unused"]:
         unused = description["unused"]
         rows["not used"] = f"{len(unused)} entries that training left: {unused[0]} ..."
-    for key, value in rows.items():
-        table.add_row(Text(key), Text(value))
-    return table
+    return rows
 
 
 def _network(description: Mapping[str, Any]) -> str:
@@ -99,24 +88,26 @@ def _plain(value: Any) -> str:
     return "not known" if value is None else str(value)
 
 
-def _tensors(rows: list[Mapping[str, Any]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _print_tensors(tensors: list[Mapping[str, Any]]) -> None:
+    from msinet_core.cli.tables import print_table
 
-    table = Table("tensor", "shape", "type", "checksum")
-    for heading in ("min", "max", "mean"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        checksum = row["checksum"]
-        if row["not_finite"]:
-            checksum += f", {row['not_finite']} NaN or infinite"
-        style = "red" if checksum not in ("ok", "none") else ""
-        numbers = ("" if row[key] is None else f"{row[key]:.4g}" for key in ("min", "max", "mean"))
-        table.add_row(
-            Text(f"{row['group']}/{row['name']}"),
-            " x ".join(str(axis) for axis in row["shape"]),
-            Text(row["dtype"]),
-            Text(checksum, style=style),
-            *numbers,
+    rows = []
+    styles: dict[str, dict[str, str | bool]] = {}
+    for tensor in tensors:
+        checksum = tensor["checksum"]
+        if tensor["not_finite"]:
+            checksum += f", {tensor['not_finite']} NaN or infinite"
+        if checksum not in ("ok", "none"):
+            styles[checksum] = {"fg": "red"}
+        numbers = (tensor[key] for key in _STATISTICS)
+        rows.append(
+            (
+                f"{tensor['group']}/{tensor['name']}",
+                " x ".join(str(axis) for axis in tensor["shape"]),
+                tensor["dtype"],
+                checksum,
+                *("" if number is None else f"{number:.4g}" for number in numbers),
+            )
         )
-    return table
+    headings = ("tensor", "shape", "type", "checksum", *_STATISTICS)
+    print_table(headings, rows, right=_STATISTICS, styles=styles)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from msinet_core.errors import did_you_mean
+from msinet_core.wording import did_you_mean
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec

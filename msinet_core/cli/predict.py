@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import (
+    ChoiceType,
+    CountType,
     SizeType,
     device_option,
     device_options_option,
@@ -50,7 +52,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 @click.option(
     "--format",
     "map_format",
-    type=click.Choice(["jpeg", "png", "npy"]),
+    type=ChoiceType(["jpeg", "png", "npy"], synonyms={"jpg": "jpeg"}),
     default="jpeg",
     show_default=True,
     help="jpeg and png are 8-bit grayscale; npy is float32 in 0..1.",
@@ -70,7 +72,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=CountType(),
     metavar="N",
     help="Images in a batch. [default: 8; 1 with original]",
 )
@@ -92,9 +94,9 @@ def predict(
 ) -> None:
     """Predict saliency maps of images.
 
-    PATH is an image or a folder, which is searched to its depth. Each map has the size of its
-    image. An image that cannot be read is reported and does not stop the others; the exit code is
-    1 in the end.
+    PATH is an image or a folder, which is searched to its depth; of a data set the stimuli alone
+    are read, not the maps beside them. Each map has the size of its image. An image that cannot be
+    read is reported and does not stop the others; the exit code is 1 in the end.
 
     \b
     msinet-run predict photo.jpg --weights best.msinet.h5
@@ -104,7 +106,7 @@ def predict(
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import find_images
     from msinet_core.downloads.weights import resolve_weights
-    from msinet_core.errors import MsinetError, bullet_list
+    from msinet_core.errors import MsinetError
     from msinet_core.network import check_image_size
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
@@ -134,11 +136,7 @@ def predict(
         + (f" At a glance: {report.overview}" if report.overview else "")
     )
     if report.failures:
-        lines = [
-            reason if str(path) in reason else f"{path}: {reason}"
-            for path, reason in report.failures
-        ]
         raise MsinetError(
-            f"{len(lines)} of {len(plan.jobs)} images could not be used:\n"
-            f"{bullet_list(lines, limit=len(lines))}"
+            f"{len(report.failures)} of {len(plan.jobs)} images could not be used; each is named "
+            f"above. Mend or remove them, and give the command again for them alone."
         )

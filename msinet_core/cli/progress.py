@@ -22,11 +22,11 @@ def make_progress() -> Progress:
 
 
 class _PlainTask(Task):
-    def __init__(self, description: str, total: int, unit: str) -> None:
+    def __init__(self, description: str, total: int, unit: str, done: int) -> None:
         self._description = description
         self._total = total
         self._unit = unit
-        self._done = 0
+        self._done = self._before = done
         self._start = self._shown = time.monotonic()
 
     def advance(self, count: int = 1, **fields: str) -> None:
@@ -36,7 +36,7 @@ class _PlainTask(Task):
             return
         self._shown = now
         elapsed = max(now - self._start, 1e-9)
-        rate = self._done / elapsed
+        rate = (self._done - self._before) / elapsed
         left = (self._total - self._done) / rate if rate else 0.0
         shown = "".join(f"  {name} {value}" for name, value in fields.items())
         end = f"  {_clock(left)} left" if self._total else ""
@@ -49,8 +49,10 @@ class _PlainTask(Task):
 
 class _PlainProgress(Progress):
     @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
-        yield _PlainTask(description, total, unit)
+    def task(
+        self, description: str, total: int, unit: str = "images", done: int = 0
+    ) -> Iterator[Task]:
+        yield _PlainTask(description, total, unit, done)
 
     def message(self, text: str) -> None:
         click.echo(text, err=True)
@@ -80,7 +82,9 @@ class _RichProgress(Progress):
         self._console = Console(stderr=True)
 
     @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+    def task(
+        self, description: str, total: int, unit: str = "images", done: int = 0
+    ) -> Iterator[Task]:
         from rich import progress
 
         bars = progress.Progress(
@@ -93,7 +97,9 @@ class _RichProgress(Progress):
             console=self._console,
         )
         with bars:
-            row = bars.add_task(description, total=total or None, fields="", rate="")
+            row = bars.add_task(
+                description, total=total or None, completed=done, fields="", rate=""
+            )
             yield _RichTask(bars, row, unit)
 
     def message(self, text: str) -> None:

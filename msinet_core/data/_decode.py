@@ -11,6 +11,7 @@ import numpy as np
 
 from msinet_core.errors import DataError
 from msinet_core.ops import Size
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"Image {path} cannot be read: {os_reason(error)}.") from error
     if not data:
         raise DataError(f"Image {path} is empty: the file has 0 bytes. Copy or download it again.")
     picture = _load(path, data)
@@ -76,7 +77,7 @@ def image_size(path: Path) -> Size:
     try:
         data = path.open("rb")
     except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"Image {path} cannot be read: {os_reason(error)}.") from error
     with data:
         picture = _open(path, data)
         width, height = picture.size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list
 from msinet_core.ops import Size
+from msinet_core.wording import did_you_mean
 
 DEFAULT_ROOT = Path("data")
 """Where named data sets are looked for when nothing else is said."""
@@ -31,12 +31,15 @@ class Dataset:
         image_size: Height and width in pixels that images are fitted into unless asked otherwise.
         train: For training, in the order in which they are used without shuffling.
         valid: For validation.
+        has_own_size: Whether `image_size` belongs to the data set, or is what is used when nobody
+            says anything.
     """
 
     name: str
     image_size: Size
     train: tuple[Sample, ...]
     valid: tuple[Sample, ...]
+    has_own_size: bool = True
 
 
 def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 42) -> Dataset:
@@ -53,9 +56,8 @@ def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 4
         seed: Decides the split of a folder that is not split.
 
     Raises:
-        UsageError: There is no such name or folder.
-        DataError: The data set is not where it should be, or its files do not fit together; all
-            that do not are listed.
+        UsageError: There is no such name or folder, or no data set of that name on this machine.
+        DataError: Its files do not fit together; all that do not are listed.
     """
     dataset, problems = survey(name_or_folder, root, seed=seed)
     if problems:
@@ -80,8 +82,8 @@ def survey(
         seed: As for `open_dataset`.
 
     Raises:
-        UsageError: There is no such name or folder.
-        DataError: The data set is not where it should be.
+        UsageError: There is no such name or folder, or no data set of that name on this machine.
+        DataError: A file that all of it needs cannot be read.
     """
     published = PUBLISHED.get(name_or_folder)
     folder = find_folder(name_or_folder, root)
@@ -95,7 +97,8 @@ def survey(
     train, valid, problems = _split(scan, published, seed)
     image_size = published.image_size if published else DEFAULT_IMAGE_SIZE
     name = name_or_folder if folder != Path(name_or_folder) else folder.resolve().name
-    return Dataset(name, image_size, tuple(train), tuple(valid)), problems
+    own_size = published is not None
+    return Dataset(name, image_size, tuple(train), tuple(valid), own_size), problems
 
 
 def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
@@ -148,11 +151,11 @@ def _split(
     return [samples[place] for place in train], [samples[place] for place in valid], []
 
 
-def _not_found(name: str, root: Path | None) -> UsageError | DataError:
+def _not_found(name: str, root: Path | None) -> UsageError:
     expected = (root or DEFAULT_ROOT) / name
     if name in PUBLISHED:
         sources = [f"{source.what}: {source.address}" for source in PUBLISHED[name].sources]
-        return DataError(
+        return UsageError(
             f"Data set '{name}' is not at {expected}. It comes from\n{bullet_list(sources)}\n"
             f"msinet-run data fetch {name} puts it in its place. Or put it there yourself, or name "
             f"the folder that holds {name}/ with --data-root.\n"
@@ -177,6 +180,4 @@ def unknown_name(name: str) -> UsageError:
 
 def _known_names(name: str) -> str:
     names = [DEMO, *PUBLISHED]
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{hint} Data sets by name: {', '.join(names)}"
+    return f"{did_you_mean(name, names)} Data sets by name: {', '.join(names)}"

@@ -16,6 +16,7 @@ from msinet_core.errors import DataError
 from msinet_core.files import atomic_folder, write_bytes, write_text
 from msinet_core.ops import Size
 from msinet_core.progress import Progress
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DEMO_VERSION = 1
 """To be raised when the pictures come to look different."""
+
+DEMO_TRAIN, DEMO_VALID = 60, 15
 
 MARKER = "demo.json"
 
@@ -39,8 +42,8 @@ def demo_folder(cache: Path) -> Path:
 
 def make_demo(
     folder: Path,
-    train: int = 60,
-    valid: int = 15,
+    train: int = DEMO_TRAIN,
+    valid: int = DEMO_VALID,
     *,
     size: Size = (240, 320),
     seed: int = 7,
@@ -122,7 +125,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
             yield new
     except OSError as error:
         raise DataError(
-            f"The demo set cannot be made at {folder}: {error.strerror or error}. Make it "
+            f"The demo set cannot be made at {folder}: {os_reason(error)}. Make it "
             f"elsewhere with: msinet-run data demo DIR"
         ) from error
 

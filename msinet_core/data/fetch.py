@@ -15,6 +15,7 @@ from msinet_core.downloads.unzip import Member, check_room, open_zip
 from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list
 from msinet_core.files import atomic_folder
 from msinet_core.progress import Progress
+from msinet_core.wording import os_reason
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _unpack(
             return _check(known, new, cache)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be made: {error.strerror or error}. The archives are kept in "
+            f"{folder} cannot be made: {os_reason(error)}. The archives are kept in "
             f"{cache}; make room or name another folder with --data-root, and run the command "
             f"again."
         ) from error

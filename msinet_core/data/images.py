@@ -11,7 +11,7 @@ import numpy as np
 
 from msinet_core.data._decode import SUFFIXES, decode, image_size
 from msinet_core.data.resize import fit, placement, restore_map
-from msinet_core.errors import DataError, UsageError, bullet_list
+from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list
 from msinet_core.files import atomic_path
 from msinet_core.ops import Size
 
@@ -132,10 +132,12 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
         paths: Files and folders.
 
     Raises:
-        DataError: A path is not there, or a folder has no images; all such paths are listed.
+        UsageError: A path is not there; all that are not, and folders without images, are listed.
+        DataError: A folder has no images.
     """
     found: dict[Path, FoundImage] = {}
     problems = []
+    kind: type[MsinetError] = DataError
     for path in paths:
         if path.is_dir():
             files = [FoundImage(path / name, name) for name in list_files(path, SUFFIXES)]
@@ -146,11 +148,12 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
             files = [FoundImage(path, Path(path.name))]
         else:
             files = []
+            kind = UsageError
             problems.append(f"{path}: no such file or folder")
         for file in files:
             found.setdefault(file.path.resolve(), file)
     if problems:
-        raise DataError(
+        raise kind(
             f"Not everything that was asked for is there:\n{bullet_list(problems)}\n"
             f"Give image files, or folders with images."
         )

@@ -20,6 +20,7 @@ from msinet_core.data.folder import SALIENCY, STIMULI, Scan, clashes, index
 from msinet_core.data.images import image_size, read_map, to_gray, write_map
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, MsinetError
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def read_osie(path: Path) -> Mapping[str, Observers]:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {os_reason(error)}.") from error
     return _parse(path.resolve(), status.st_mtime_ns, status.st_size)
 
 

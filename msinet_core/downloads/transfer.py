@@ -12,6 +12,7 @@ from msinet_core.downloads.part import Origin, Part, open_part
 from msinet_core.downloads.web import Answer, PermanentError, TransientError, ask
 from msinet_core.errors import InterruptedRunError, MsinetError
 from msinet_core.progress import Progress
+from msinet_core.wording import os_reason
 
 LARGEST = 2**34
 """Bytes that are taken from a server when nothing is known about the file."""
@@ -78,7 +79,7 @@ def download(
     except (PermanentError, TransientError) as error:
         raise MsinetError(order.explain(str(error))) from error
     except OSError as error:
-        reason = f"the disk refuses ({error.strerror or error})"
+        reason = f"the disk refuses ({os_reason(error)})"
         raise MsinetError(order.explain(reason)) from error
     except KeyboardInterrupt as error:
         raise InterruptedRunError(

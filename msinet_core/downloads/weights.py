@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from msinet_core.downloads.unzip import check_room, open_zip
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.files import atomic_folder
 from msinet_core.progress import Progress
+from msinet_core.wording import did_you_mean, os_reason
 
 PREFIX = "published:"
 """What the names of published weights begin with, where a file is expected."""
@@ -77,8 +77,7 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
         return Path(name)
     dataset = text.removeprefix(PREFIX)
     if dataset not in MODELS:
-        close = difflib.get_close_matches(dataset, MODELS, 1)
-        hint = f" Did you mean '{PREFIX}{close[0]}'?" if close else ""
+        hint = did_you_mean(text, [PREFIX + known for known in MODELS])
         raise UsageError(
             f"No weights were published as '{text}'.{hint} There are "
             f"{', '.join(PREFIX + known for known in MODELS)}."
@@ -110,7 +109,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 )
     except OSError as error:
         raise MsinetError(
-            f"{archive} cannot be unpacked: {error.strerror or error}. Make room, and run the "
+            f"{archive} cannot be unpacked: {os_reason(error)}. Make room, and run the "
             f"command again."
         ) from error
 

@@ -89,7 +89,7 @@ def predict_files(
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     failures.append((outcome.item.source, outcome.reason))
-                    progress.message(f"Skipped {outcome.item.source}: {outcome.reason}")
+                    progress.message(_skipped(outcome.item.source, outcome.reason))
                 task.advance()
                 if flag.is_set():
                     break
@@ -103,6 +103,10 @@ def predict_files(
             plan, [panels[job.source] for job in plan.jobs if job.source in panels]
         )
     return Report(in_order, tuple(failures), overview, time.monotonic() - begin)
+
+
+def _skipped(path: Path, reason: str) -> str:
+    return f"Skipped: {reason}" if str(path) in reason else f"Skipped {path}: {reason}"
 
 
 def _read(job: Job) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
 from msinet_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ def plan_outputs(
     if len(wanted) < len(images):
         skipped = len(images) - len(wanted)
         notes.append(f"Images in the output folder {out} are not read: {skipped} left out.")
+    if truths := [image for image in wanted if _is_truth(image)]:
+        wanted = [image for image in wanted if not _is_truth(image)]
+        notes.append(
+            f"{len(truths)} maps and fixations in folders beside {STIMULI}/ are not predicted, for "
+            f"example {truths[0].path}: of a data set only the stimuli are read."
+        )
     if not wanted:
         raise DataError(f"No images to predict. {' '.join(notes)} Give other files or folders.")
     endings = (f".{format}", OVERLAY_ENDING) if overlay else (f".{format}",)
@@ -106,6 +113,15 @@ def _is_earlier_result(image: FoundImage, out: Path) -> bool:
     return _root(image) in inside.parents and inside in (
         folder := image.path.parent.resolve(),
         *folder.parents,
+    )
+
+
+def _is_truth(image: FoundImage) -> bool:
+    """Tell whether a search that began at a data set, or above it, found one of its maps."""
+    folders = image.path.parents[: len(image.relative.parts) - 1]
+    return any(
+        folder.name in (SALIENCY, FIXATIONS) and (folder.parent / STIMULI).is_dir()
+        for folder in folders
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -304,9 +304,21 @@ def trained_image_size(checkpoint: Checkpoint, default: Size = DEFAULT_IMAGE_SIZ
     Raises:
         CheckpointError: What they say is no size.
     """
-    size = checkpoint.metadata.get("image_size")
+    return image_size_of(checkpoint.metadata) or default
+
+
+def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
+    """Give the image size that a checkpoint's metadata tell; None where they do not.
+
+    Args:
+        metadata: Of the checkpoint.
+
+    Raises:
+        CheckpointError: What they say is no size.
+    """
+    size = metadata.get("image_size")
     if size is None:
-        return default
+        return None
     try:
         height, width = size
         return int(height), int(width)

@@ -11,11 +11,13 @@ from msinet_core import __version__
 from msinet_core.errors import MsinetError, UsageError, bullet_list
 from msinet_core.files import write_text
 from msinet_core.graph import Graph
+from msinet_core.initialize import KEYWORDS
 from msinet_core.network import check_image_size, msinet
 from msinet_core.ops import Coordinates, Size
+from msinet_core.wording import os_reason
 
 FREE_ON_RESUME = frozenset(
-    {"device", "device_options", "precision", "data_root", "epochs", "workers", "distribute"}
+    {"device", "device_options", "precision", "data_root", "epochs", "workers", "distribute", "log"}
 )
 """Settings that a resumed run may change: where it runs and how long, not what it computes."""
 
@@ -34,7 +36,8 @@ class TrainConfig:
         batch_size: Images in one batch, over all devices and workers.
         accumulate: Batches in one optimizer step.
         learning_rate: Adam's.
-        image_size: Height and width in pixels; None for the data set's own.
+        image_size: Height and width in pixels; None for the data set's own, else that of the
+            checkpoint in `init`, else 240x320.
         seed: Decides random weights, the order of images, and the split of a flat folder.
         shuffle: Whether each epoch has an order of its own.
         limit_train: Use the first so many training images only; None for all.
@@ -44,6 +47,7 @@ class TrainConfig:
         workers: Threads that read images; None for a choice by the number of cores.
         device_options: The device's own options, by name.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` or ``"multiworker"``.
+        log: Where losses are reported: ``"csv"``, ``"tensorboard"``, ``"wandb"``.
     """
 
     data: str
@@ -65,21 +69,26 @@ class TrainConfig:
     workers: int | None = None
     device_options: Mapping[str, str] = field(default_factory=dict)
     distribute: str = "auto"
+    log: tuple[str, ...] = ("csv",)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "limit_train", "limit_valid", "workers"):
+        for name, (what, example) in _COUNTS.items():
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{_option(name)} must be at least 1. Received: {value}")
+                raise _refusal(name, value, f"{what}, at least 1", example)
         if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"--learning-rate must be above 0. Received: {self.learning_rate}")
+            what = "the size of a step, a number above 0"
+            raise _refusal("learning_rate", f"{self.learning_rate:g}", what, "1e-5")
+        if self.width is not None and not 0 < self.width < float("inf"):
+            what = "a factor on the numbers of channels, a number above 0"
+            raise _refusal("width", f"{self.width:g}", what, "0.25")
         if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or above. Received: {self.seed}")
+            raise _refusal("seed", self.seed, "a whole number, 0 or above", "42")
 
     @property
     def init_file(self) -> Path | None:
         """The checkpoint that `init` names, if it names one."""
-        return None if self.init in ("auto", "vgg16", "random") else Path(self.init)
+        return None if self.init in KEYWORDS else Path(self.init)
 
     def network(self, from_file: Graph | None = None) -> Graph:
         """Return the network to train.
@@ -129,7 +138,8 @@ class TrainConfig:
             path: Its ``config.toml``.
 
         Raises:
-            MsinetError: The file is missing or is no such file.
+            UsageError: There is no such file.
+            MsinetError: The file is no such file, or cannot be read.
         """
         import sys
 
@@ -139,13 +149,20 @@ class TrainConfig:
             import tomli as tomllib
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
-            if "image_size" in values:
-                values["image_size"] = tuple(values["image_size"])
+            for name in {"image_size", "log"} & values.keys():
+                values[name] = tuple(values[name])
             known = {item.name for item in fields(cls)}
             return cls(**{name: value for name, value in values.items() if name in known})
+        except FileNotFoundError as error:
+            what = "is no run folder" if path.parent.is_dir() else "is not there"
+            raise UsageError(
+                f"{path.parent} {what}: there is no {path}. Name the folder of a run with --run, "
+                f"or start a new one without --resume."
+            ) from error
         except (OSError, KeyError, TypeError, ValueError) as error:
+            reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
             raise MsinetError(
-                f"{path} does not hold the settings of a training run ({error}). Name the folder "
+                f"{path} does not hold the settings of a training run ({reason}). Name the folder "
                 f"of a run with --run, or start a new one without --resume."
             ) from error
 
@@ -172,6 +189,24 @@ class TrainConfig:
         return replace(
             self, **{name: value for name, value in changes.items() if name in FREE_ON_RESUME}
         )
+
+
+_COUNTS = {
+    "epochs": ("the number of passes over the training images", "10"),
+    "batch_size": ("the number of images in a batch", "1"),
+    "accumulate": ("the number of batches in one optimizer step", "1"),
+    "limit_train": ("the number of training images to use", "100"),
+    "limit_valid": ("the number of validation images to use", "100"),
+    "workers": ("the number of threads that read images", "2"),
+}
+"""For each setting that counts something: what, and an example."""
+
+
+def _refusal(name: str, value: object, what: str, example: str) -> UsageError:
+    option = _option(name)
+    return UsageError(
+        f"{option} {value} cannot be used: it is {what}. For example: {option} {example}"
+    )
 
 
 def _option(name: str) -> str:

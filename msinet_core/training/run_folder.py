@@ -13,6 +13,8 @@ from typing import Any
 
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.files import write_text
+from msinet_core.training.loggers import Logger
+from msinet_core.wording import os_reason
 
 HISTORY_FIELDS = ("epoch", "step", "train_loss", "valid_loss", "images_per_s", "seconds")
 STEP_FIELDS = ("epoch", "step", "loss", "images_per_s")
@@ -25,10 +27,12 @@ class RunFolder:
     Args:
         path: The folder; made when something is written.
         writes: Whether this process writes; of several workers only the chief does.
+        loggers: Told every step and every epoch, beside the tables.
     """
 
     path: Path
     writes: bool = True
+    loggers: tuple[Logger, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -72,6 +76,30 @@ class RunFolder:
                 f"folder with --run."
             )
 
+    def version(self) -> tuple[int, ...] | None:
+        """Tell one latest checkpoint from another, without reading it; None where there is none."""
+        try:
+            found = self.latest.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def check_version(self, before: tuple[int, ...] | None) -> None:
+        """Refuse to go on where another process trained since `version` was called.
+
+        Args:
+            before: What it returned.
+
+        Raises:
+            UsageError: The folder has another latest checkpoint now.
+        """
+        if self.version() != before:
+            raise UsageError(
+                f"Another process trained in {self.path} while this one was starting. Give the "
+                f"command again with --resume to go on from there, or name another folder with "
+                f"--run."
+            )
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing to the folder, where the system has such locks.
@@ -95,7 +123,7 @@ class RunFolder:
             stream = (self.path / ".lock").open("w")
         except OSError as error:
             raise MsinetError(
-                f"Could not write to {self.path}: {error.strerror or error}. Name another folder "
+                f"Could not write to {self.path}: {os_reason(error)}. Name another folder "
                 f"with --run."
             ) from error
         with stream:
@@ -121,10 +149,12 @@ class RunFolder:
         """Replace the table of epochs.
 
         Args:
-            rows: With the keys ``HISTORY_FIELDS``.
+            rows: With the keys ``HISTORY_FIELDS``; the last one is new to `loggers`.
         """
         if self.writes:
             write_text(self.history, _table(HISTORY_FIELDS, rows))
+            for logger in self.loggers:
+                logger.epoch(rows[-1])
 
     def keep_steps(self, last: int) -> None:
         """Drop the steps that came after the checkpoint a run resumes from.
@@ -147,6 +177,8 @@ class RunFolder:
             row: With the keys ``STEP_FIELDS``.
         """
         self._append(self.steps, _table(STEP_FIELDS, [row], header=False))
+        for logger in self.loggers:
+            logger.step(row)
 
     def _append(self, path: Path, text: str) -> None:
         if not self.writes:
@@ -157,7 +189,7 @@ class RunFolder:
                 stream.write(text)
         except OSError as error:
             raise MsinetError(
-                f"Could not write {path}: {error.strerror or error}. The last checkpoint is "
+                f"Could not write {path}: {os_reason(error)}. The last checkpoint is "
                 f"whole; make room and continue with --resume."
             ) from error
 

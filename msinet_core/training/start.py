@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core import __version__
-from msinet_core.checkpoint import Checkpoint, read_graph
+from msinet_core.checkpoint import Checkpoint
+from msinet_core.checkpoint.formats import read_header
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
 from msinet_core.downloads.weights import PREFIX, resolve_weights
 from msinet_core.errors import DataError, UsageError
-from msinet_core.initialize import initial_state
+from msinet_core.initialize import check_init, initial_state
 from msinet_core.interrupt import InterruptFlag
 from msinet_core.loss import KLDivergence
 from msinet_core.network import check_image_size
+from msinet_core.ops import Size
 from msinet_core.optimizer import Adam
+from msinet_core.prediction.predictor import image_size_of
 from msinet_core.progress import Progress
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.loggers import check_loggers, logging_to
 from msinet_core.training.resume import find_checkpoint
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
@@ -67,37 +72,87 @@ def train(
     spec.check_precision(config.precision)
     spec.check_options(config.device_options)
     check_distribution(spec.name, spec.capabilities.distribution, config.distribute)
+    check_loggers(config.log)
+    several = _waits(spec, config.distribute)
+    with ExitStack() as held:
+        # Before the checkpoint is read: a process that is about to end may write another one.
+        if resume and not several:
+            held.enter_context(run.locked())
+        version = run.version()
+        prepared = _prepare(config, run, resume=resume, progress=progress)
+        if prepared.position.epoch == config.epochs:
+            progress.message(
+                f"The run is finished: {config.epochs} of {config.epochs} epochs. A larger "
+                f"--epochs goes on with it."
+            )
+            return prepared.position.history
+        if several:
+            variable = spec.capabilities.cluster_variable
+            progress.message(f"Waiting until every worker that {variable} names has started.")
+        device = spec.open(config.precision, config.device_options, config.distribute)
+        if not device.workers.chief:
+            run, progress = replace(run, writes=False), Progress()
+        if several or not resume:
+            held.enter_context(run.locked())
+        run.check_version(version)
+        return _fit(prepared, run, device, progress, interrupt or InterruptFlag())
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run with everything that can be known before its device is opened."""
+
+    settings: TrainConfig
+    dataset: Dataset
+    graph: Graph
+    state: State
+    position: Position
+    step: int
+    digest: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def _prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Progress) -> _Prepared:
     dataset = _limited(open_dataset(config.data, _root(config), seed=config.seed), config)
     found = find_checkpoint(run, config) if resume else None
-    graph, state, origin = _begin(config, found, progress)
-    image_size = config.image_size or dataset.image_size
+    graph, state, origin, trained_at = _begin(config, found, progress)
+    image_size, note = _image_size(config, dataset, trained_at)
     check_image_size(graph, image_size)
     digest = _digest(dataset)
-    position = _position(found, digest, dataset)
-    step = _step(found)
-    if position.epoch == config.epochs:
-        progress.message(
-            f"The run is finished: {config.epochs} of {config.epochs} epochs. A larger --epochs "
-            f"goes on with it."
-        )
-        return position.history
+    return _Prepared(
+        replace(config, image_size=image_size),
+        dataset,
+        graph,
+        state,
+        _position(found, digest, dataset),
+        _step(found),
+        digest,
+        tuple(filter(None, (origin, note))),
+    )
 
-    if _waits(spec, config.distribute):
-        variable = spec.capabilities.cluster_variable
-        progress.message(f"Waiting until every worker that {variable} names has started.")
-    device = spec.open(config.precision, config.device_options, config.distribute)
-    workers = device.workers
-    settings = replace(config, device=spec.name, image_size=image_size)
-    check_agreement(workers, _facts(settings, graph, digest, position))
-    model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
-    if not workers.chief:
-        run, progress = replace(run, writes=False), Progress()
-    with run.locked(), interrupt or InterruptFlag() as flag:
+
+def _fit(
+    prepared: _Prepared,
+    run: RunFolder,
+    device: Device,
+    progress: Progress,
+    interrupt: InterruptFlag,
+) -> list[dict[str, Any]]:
+    settings, dataset = replace(prepared.settings, device=device.spec.name), prepared.dataset
+    graph, position, workers = prepared.graph, prepared.position, device.workers
+    check_agreement(workers, _facts(settings, graph, prepared.digest, position))
+    model = device.compile(graph, prepared.state, loss=KLDivergence(), optimizer=Adam())
+    with interrupt as flag, ExitStack() as open_loggers:
         if run.writes:
             settings.write(run.config)
-        run.keep_steps(step)
+        run.keep_steps(prepared.step)
         run.write_history(position.history)
-        _announce(progress, run, settings, device, graph, dataset, origin)
+        _announce(progress, run, prepared, device)
+        if run.writes:
+            loggers = open_loggers.enter_context(
+                logging_to(settings.log, run.path, settings.to_dict(), prepared.step, progress)
+            )
+            run = replace(run, loggers=loggers)
         trainer = Trainer(
             model,
             graph,
@@ -106,8 +161,8 @@ def train(
             valid=_pipeline(dataset.valid, settings, workers, shuffle=False),
             run=run,
             position=position,
-            step=step,
-            metadata=_metadata(settings, device, digest),
+            step=prepared.step,
+            metadata=_metadata(settings, device, prepared.digest),
             interrupt=flag,
             progress=progress,
             workers=workers,
@@ -116,8 +171,8 @@ def train(
             return trainer.fit()
         except DataError as error:
             raise DataError(
-                f"{error} msinet-run data check {config.data} finds everything that is wrong with "
-                f"the data set at once. Then continue with: msinet-run train --resume --run "
+                f"{error} msinet-run data check {settings.data} finds everything that is wrong "
+                f"with the data set at once. Then continue with: msinet-run train --resume --run "
                 f"{run.path}"
             ) from error
 
@@ -136,15 +191,38 @@ def _limited(dataset: Dataset, config: TrainConfig) -> Dataset:
 
 def _begin(
     config: TrainConfig, found: Checkpoint | None, progress: Progress
-) -> tuple[Graph, State, str]:
+) -> tuple[Graph, State, str, Size | None]:
+    """Give the network, its weights, where they come from, and the size they were trained at."""
     if found is not None:
-        return found.graph, found.state, "Continuing from the run's latest checkpoint."
+        return found.graph, found.state, "Continuing from the run's latest checkpoint.", None
     if config.init.startswith(PREFIX):
         config = replace(config, init=str(resolve_weights(config.init, progress)))
-    from_file = read_graph(config.init_file) if config.init_file else None
+    check_init(config.init)
+    from_file, metadata = read_header(config.init_file) if config.init_file else (None, {})
     graph = config.network(from_file)
     state, origin = initial_state(graph, config.init, config.seed, progress)
-    return graph, state, origin
+    return graph, state, origin, image_size_of(metadata)
+
+
+def _image_size(config: TrainConfig, dataset: Dataset, trained_at: Size | None) -> tuple[Size, str]:
+    """Choose the network's input: by the user, the data set, the checkpoint, else the usual.
+
+    Returns:
+        Height and width, and a sentence where they have to do with the checkpoint.
+    """
+    if config.image_size is None and not dataset.has_own_size and trained_at is not None:
+        return trained_at, f"Images are fitted to {_by(trained_at)}, as the weights were trained."
+    chosen = config.image_size or dataset.image_size
+    if trained_at in (None, chosen):
+        return chosen, ""
+    why = "--image-size" if config.image_size else f"the size of {dataset.name}"
+    return chosen, (
+        f"The weights were trained at {_by(trained_at)}; this run is at {_by(chosen)} ({why})."
+    )
+
+
+def _by(size: Size) -> str:
+    return "{}x{}".format(*size)
 
 
 def _digest(dataset: Dataset) -> dict[str, Any]:
@@ -179,7 +257,7 @@ def _step(found: Checkpoint | None) -> int:
 
 
 def _facts(
-    config: TrainConfig, graph: Graph, digest: dict[str, Any], position: Position
+    config: TrainConfig, graph: Graph, digest: Mapping[str, Any], position: Position
 ) -> dict[str, object]:
     """Say what every worker of a run must have in common."""
     order = (config.batch_size, config.accumulate, config.seed, config.shuffle)
@@ -206,7 +284,7 @@ def _pipeline(
     )
 
 
-def _metadata(config: TrainConfig, device: Device, digest: dict[str, Any]) -> dict[str, Any]:
+def _metadata(config: TrainConfig, device: Device, digest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dataset": config.data,
         "images": digest,
@@ -222,20 +300,17 @@ def _metadata(config: TrainConfig, device: Device, digest: dict[str, Any]) -> di
 def _announce(
     progress: Progress,
     run: RunFolder,
-    config: TrainConfig,
+    prepared: _Prepared,
     device: Device,
-    graph: Graph,
-    dataset: Dataset,
-    origin: str,
 ) -> None:
-    height, width = config.image_size or (0, 0)
+    config, dataset = prepared.settings, prepared.dataset
     versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
     for text in (
         f"Device {device.spec.name}, {device.precision} ({versions}).",
         *_spread(device.workers, config.batch_size),
-        f"MSI-Net with {graph.parameter_count:,} parameters. {origin}",
+        f"MSI-Net with {prepared.graph.parameter_count:,} parameters. {' '.join(prepared.notes)}",
         f"Data set {dataset.name}: {len(dataset.train)} training and {len(dataset.valid)} "
-        f"validation images at {height}x{width}.",
+        f"validation images at {_by(config.image_size or dataset.image_size)}.",
         f"Run folder: {run.path}",
     ):
         progress.message(text)

@@ -32,6 +32,7 @@ SPEC = DeviceSpec(
         ),
     ),
     doctor="msinet_tpu.doctor:examine",
+    doctor_arguments=("topology", "batch-size", "image-size"),
 )
 
 

@@ -113,4 +113,4 @@ def test_a_plugin_whose_command_hook_fails_is_named(environment: dict[str, str])
     done = run(environment, "no-such-command")
     assert done.returncode == 2
     assert "broken_commands" in done.stderr
-    assert "No such command" in done.stderr
+    assert "There is no command" in done.stderr

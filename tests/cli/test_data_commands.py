@@ -24,7 +24,9 @@ def test_list_as_json_says_which_are_here(run, tmp_path):
     (tmp_path / "sets" / "osie").mkdir(parents=True)
     result = run("data", "list", "--data-root", "sets", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert len(rows) == 7
+    assert len(rows) == 8
+    assert (rows["demo"]["train"], rows["demo"]["valid"]) == (60, 15)
+    assert rows["demo"]["sources"] == []
     assert rows["osie"]["folder"] == str(Path("sets/osie"))
     assert rows["mit1003"]["folder"] is None
     assert rows["cat2000"]["image_size"] == [216, 384]
@@ -87,7 +89,7 @@ def test_a_name_that_is_nothing_is_wrong_usage(run):
 
 def test_a_published_set_that_is_not_here_fails_with_its_address(run):
     result = run("data", "check", "osie")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "predicting-human-gaze-beyond-pixels" in result.stderr
     assert str(Path("data/osie")) in result.stderr
 

@@ -21,9 +21,10 @@ from msinet_core.hookspecs import hookimpl
 def msinet_register_devices(register):
     register(DeviceSpec(
         name="npu", summary="x", framework="x", factory="x.y:Z",
-        probe=lambda: Probe(Availability.INSTALLED), api_version=1, requires=("no-such-package>=2",),
+        probe=lambda: Probe(Availability.INSTALLED), api_version=1,
+        requires=("no-such-package>=2",),
         options=(DeviceOption("fuse", "Fuse layers.", "on", ("on", "off")),),
-        doctor="doctored_plugin:look",
+        doctor="doctored_plugin:look", doctor_arguments=("topology",),
     ))
 
 def look(spec, arguments):
@@ -54,6 +55,16 @@ def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.Mo
     result = run("doctor", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["device"] == "reference"
+
+
+def test_what_a_device_does_not_know_is_refused_and_who_knows_it_is_named(run: Run) -> None:
+    result = run("--device", "reference", "doctor", "--topology", "v5e:1x1")
+    assert result.exit_code == 2
+    assert "Device 'reference' knows no --topology" in result.stderr
+    assert "Known to: tpu." in result.stderr
+    result = run("--device", "reference", "doctor", "--batch-size", "8")
+    assert result.exit_code == 2
+    assert "say what --topology compiles" in result.stderr
 
 
 def test_a_plugins_findings_and_its_failure_are_shown(

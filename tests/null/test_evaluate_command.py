@@ -181,6 +181,7 @@ def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
 def test_split_and_limit_choose_the_images(run: Run, weights, tiny_data):
     arguments = (*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights, "--json")
     assert json.loads(run(*arguments, "--split", "train").stdout)["images"] == 5
+    assert json.loads(run(*arguments, "--split", "val").stdout)["split"] == "valid"
     document = json.loads(run(*arguments, "--limit", "1").stdout)
     assert document["images"] == 1
     assert document["metrics"]["cc"]["network"]["standard_error"] is None
@@ -193,6 +194,7 @@ def test_bad_images_are_listed_and_do_not_stop_the_rest(run: Run, weights, looke
     result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
     assert result.exit_code == 1
     assert "2 of 3 images could not be used" in result.stderr
+    assert result.stderr.count("val00.png") == 1
     document = json.loads(result.stdout)
     assert document["images"] == 1
     assert sorted(failure["image"] for failure in document["failures"]) == ["val00", "val02"]
@@ -212,6 +214,7 @@ def test_nothing_but_bad_images_is_still_one_document(run: Run, weights, tiny_da
         (["--data", "nowhere"], 2, "nowhere"),
         (["--data", "tiny", "--image-size", "33x40"], 2, "divisible by 8"),
         (["--data", "tiny", "--limit", "0"], 2, "limit"),
+        (["--data", "tiny", "--split", "trian"], 2, "Did you mean 'train'?"),
         (["--data", "tiny", "--device", "warp"], 2, "warp"),
         ([], 2, "--data"),
     ],

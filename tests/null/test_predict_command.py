@@ -132,8 +132,8 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(run: Run, weights, photos
     result = run(*REFERENCE, "predict", photos, "--weights", weights, "--overlay")
     assert result.exit_code == 1
     assert "2 of 6 images could not be used" in result.stderr
-    assert "cut.jpg" in result.stderr.split("could not be used")[1]
-    assert "text.png" in result.stderr.split("could not be used")[1]
+    assert result.stderr.count("cut.jpg") == 1
+    assert result.stderr.count("text.png") == 1
     assert "Traceback" not in result.output
     assert len(files(Path("maps"))) == 9
 
@@ -184,11 +184,13 @@ def test_images_can_be_seen_at_their_own_size(run: Run, weights, photos):
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (["missing.jpg"], 1, "missing.jpg"),
+        (["missing.jpg"], 2, "missing.jpg"),
         (["empty"], 1, "no images"),
         (["photos", "--image-size", "100x100"], 2, "divisible by 8"),
         (["photos", "--image-size", "big"], 2, "not a size"),
-        (["photos", "--batch-size", "0"], 2, "batch-size"),
+        (["photos", "--batch-size", "-1"], 2, "'-1' is not a whole number of at least 1"),
+        (["photos", "--image-size", "0x0"], 2, "has no pixels"),
+        (["photos", "--format", "pgn"], 2, "Did you mean 'png'?"),
         (["photos", "--device", "warp"], 2, "warp"),
         (["photos", "--precision", "float16", "--device", "reference"], 2, "float16"),
         ([], 2, "PATH"),
@@ -207,8 +209,33 @@ def test_wrong_arguments_get_a_sentence(
 
 def test_weights_that_are_not_there_get_a_sentence(run: Run, photos):
     result = run("predict", photos, "--weights", "none.msinet.h5")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "none.msinet.h5" in result.stderr
+
+
+def test_weights_with_a_mistyped_name_are_suggested(run: Run, weights, photos):
+    result = run("predict", photos, "--weights", weights.with_name(f"{weights.name}5"))
+    assert result.exit_code == 2
+    assert f"Did you mean '{weights.name}'?" in result.stderr
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_of_a_data_set_only_the_stimuli_are_predicted(run: Run, weights, tiny_data, above):
+    folder = tiny_data.parent if above else tiny_data
+    (tiny_data.parent / "saliency.png").write_bytes(
+        (tiny_data / "stimuli/train/train00.png").read_bytes()
+    )
+    result = run(*REFERENCE, "predict", folder, "--weights", weights, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "8 maps and fixations in folders beside stimuli/ are not predicted" in result.stderr
+    assert len(files(Path("out"))) == (9 if above else 8)
+
+
+def test_maps_that_are_asked_for_by_name_are_predicted(run: Run, weights, tiny_data):
+    result = run(*REFERENCE, "predict", tiny_data / "saliency", "--weights", weights)
+    assert result.exit_code == 0, result.output
+    assert "not predicted" not in result.stderr
+    assert len(files(Path("maps"))) == 8
 
 
 def test_an_output_that_cannot_be_written_stops_the_run(run: Run, weights, photos):

@@ -284,13 +284,24 @@ WRONG = {
     "no such data": (("train", "--data", "nowhere"), 2, "nowhere"),
     "size": (("train", "--data", "tiny", "--image-size", "250x320"), 2, "divisible by 8"),
     "no size": (("train", "--data", "tiny", "--image-size", "big"), 2, "height x width"),
-    "epochs": (("train", "--data", "tiny", "--epochs", "0"), 2, "--epochs must be at least 1"),
+    "epochs": (
+        ("train", "--data", "tiny", "--epochs", "0"),
+        2,
+        "--epochs 0 cannot be used: it is",
+    ),
     "rate": (("train", "--data", "tiny", "--learning-rate", "-1"), 2, "--learning-rate"),
+    "nan": (("train", "--data", "tiny", "--learning-rate", "nan"), 2, "rate nan cannot be used"),
+    "batch": (("train", "--data", "tiny", "--batch-size", "-1"), 2, "--batch-size -1 cannot be"),
+    "width": (("train", "--data", "tiny", "--width", "0"), 2, "For example: --width 0.25"),
+    "0x0": (("train", "--data", "tiny", "--image-size", "0x0"), 2, "has no pixels"),
+    "log": (("train", "--data", "tiny", "--log", "tensorbord"), 2, "Did you mean 'tensorboard'"),
+    "vgg": (("train", "--data", "tiny", "--init", "vgg"), 2, "Did you mean 'vgg16'"),
+    "command": (("trian",), 2, "There is no command 'trian'. Did you mean 'train'?"),
     "device": (("train", "--data", "tiny", "--device", "referenc"), 2, "Did you mean 'reference'"),
     "precision": (("train", "--data", "tiny", "--precision", "float16"), 2, "--precision float32"),
-    "init": (("train", "--data", "tiny", "--init", "no.h5", "--image-size", "32x40"), 1, "no.h5"),
+    "init": (("train", "--data", "tiny", "--init", "no.h5", "--image-size", "32x40"), 2, "no.h5"),
     "nothing to resume": (("train", "--resume"), 2, "no run to resume"),
-    "not a run": (("train", "--resume", "--run", "tiny"), 1, "config.toml"),
+    "not a run": (("train", "--resume", "--run", "tiny"), 2, "config.toml"),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
 from msinet_core.checkpoint.crc32c import crc32c, masked
-from msinet_core.errors import CheckpointError
+from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network import msinet
 
 GRAPH = msinet(0.01)
@@ -29,7 +29,7 @@ def prefix(tmp_path: Path) -> Path:
 
 
 def message(path: Path) -> str:
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises((CheckpointError, UsageError)) as error:
         read_weights(path, GRAPH)
     return str(error.value)
 
@@ -72,7 +72,9 @@ def test_it_holds_no_network_and_no_run(prefix: Path) -> None:
 def test_without_a_graph_it_must_fit_the_published_network(prefix: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         read_weights(prefix)
-    assert str(error.value).count("has shape") == 45
+    assert "does not fit the network: 45 of 46 weights have other shapes." in str(error.value)
+    assert str(error.value).count("has shape") == 3
+    assert f"msinet-run convert {prefix} NEW.msinet.h5 --network CHECKPOINT" in str(error.value)
     assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), should be (3, 3, 3, 64)" in str(
         error.value
     )
@@ -228,13 +230,14 @@ def test_files_that_may_not_be_read(prefix: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert f"{INDEX} cannot be read: Permission denied" in message(prefix)
+    assert f"{INDEX} cannot be read: the permission is missing" in message(prefix)
     monkeypatch.undo()
 
     def refuse_data(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(np, "fromfile", refuse_data)
-    assert f"weights/conv1/conv1_1/kernel: {DATA} cannot be read (Permission denied)" in message(
-        prefix
+    assert (
+        f"weights/conv1/conv1_1/kernel: {DATA} cannot be read (the permission is missing)"
+        in message(prefix)
     )

@@ -100,7 +100,8 @@ def test_a_flipped_bit_is_found_or_does_not_matter(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, indirect=True)
-def test_every_mismatch_is_listed_at_once(file: Path) -> None:
+def test_every_mismatch_is_listed_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSINET_DEBUG", "1")
     with pytest.raises(CheckpointError) as error:
         read_weights(file, msinet(0.1))
     assert "was written for another network" in str(error.value)

@@ -149,7 +149,7 @@ def test_a_name_that_is_nothing_gets_a_guess(tmp_path, monkeypatch):
 
 def test_a_published_set_that_is_not_here_gets_its_address_and_place(tmp_path):
     for name, known in PUBLISHED.items():
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(UsageError) as caught:
             open_dataset(name, tmp_path)
         assert str(tmp_path / name) in str(caught.value)
         assert all(source.address in str(caught.value) for source in known.sources)

@@ -231,7 +231,7 @@ def test_files_that_are_no_images_are_refused_with_what_they_are(tmp_path):
         read_image(tmp_path / "text.jpg")
     with pytest.raises(DataError, match=r"drawing\.png is not in a format"):
         read_image(tmp_path / "drawing.png")
-    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: it is not there"):
         read_image(tmp_path / "nowhere.jpg")
     with pytest.raises(DataError, match="cannot be read"):
         image_size(tmp_path / "nowhere.jpg")
@@ -318,7 +318,7 @@ def test_files_that_are_named_come_first_once_and_whatever_their_ending(tmp_path
 
 def test_everything_that_is_not_there_is_listed_at_once(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UsageError) as caught:
         find_images([tmp_path / "nowhere.jpg", tmp_path / "empty"])
     assert f"{tmp_path / 'nowhere.jpg'}: no such file or folder" in str(caught.value)
     assert f"{tmp_path / 'empty'}: no images in this folder" in str(caught.value)

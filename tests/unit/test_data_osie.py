@@ -154,7 +154,7 @@ def test_an_incomplete_set_is_refused(small, tmp_path):
 
 def test_files_that_are_not_osies_are_refused(tmp_path):
     path = tmp_path / "fixations.mat"
-    with pytest.raises(DataError, match="cannot be read: No such file"):
+    with pytest.raises(DataError, match="cannot be read: it is not there"):
         read_osie(path)
     savemat(path, {"other": 1})
     with pytest.raises(DataError, match="not arranged as OSIE's"):

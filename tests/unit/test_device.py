@@ -23,9 +23,13 @@ OPTIONS = (
 def test_options_have_defaults_and_are_checked() -> None:
     spec = replace(SPEC, options=OPTIONS)
     assert spec.open(options={"xla": "on"}).options == {"xla": "on", "tf32": "off"}
-    with pytest.raises(UsageError, match=r"no option 'jit'. It has: xla, tf32"):
+    with pytest.raises(UsageError, match=r"no option 'jit'. It has:\n  - --device-option xla=on"):
         spec.open(options={"jit": "on"})
-    with pytest.raises(UsageError, match=r"cannot be 'yes'. Use on or off"):
+    with pytest.raises(UsageError, match=r"\(default off\): Round products"):
+        spec.open(options={"jit": "on"})
+    with pytest.raises(UsageError, match=r"Did you mean 'tf32'\?"):
+        spec.open(options={"tf23": "on"})
+    with pytest.raises(UsageError, match=r"cannot be 'yes'. Use on or off. It means: Compile"):
         spec.open(options={"xla": "yes"})
     with pytest.raises(UsageError, match="It has none"):
         SPEC.open(options={"xla": "on"})

@@ -496,11 +496,11 @@ def test_a_disk_that_fills_up_keeps_what_came(
 
     def full(growing: part.Part, data: bytes) -> None:
         if growing.size:
-            raise OSError(28, "No space left on device")
+            raise OSError(28, "the disk is full")
         append(growing, data)
 
     monkeypatch.setattr(part.Part, "append", full)
-    with pytest.raises(MsinetError, match=r"the disk refuses \(No space left on device\)") as error:
+    with pytest.raises(MsinetError, match=r"the disk refuses \(the disk is full\)") as error:
         get(site.serve(Reply()), tmp_path / "file.bin")
     assert "are kept in" in str(error.value)
     assert leftovers(tmp_path) == ["file.bin.part", "file.bin.part.json"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.initialize import initial_state, random_state
+from msinet_core.initialize import check_init, initial_state, random_state
 from msinet_core.network import msinet
 from msinet_core.ops import Conv2D
 from msinet_core.state import new_optimizer_state
@@ -218,7 +218,11 @@ def test_a_checkpoint_of_another_width_lists_its_mismatches(tmp_path: Path) -> N
 
 
 def test_a_word_that_is_no_file_says_what_init_takes(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="takes auto, vgg16, random or the path"):
+    with pytest.raises(UsageError, match=r"takes auto, vgg16, random, published:salicon .* or the"):
+        check_init("nothing")
+    with pytest.raises(UsageError, match="--init vgg: Did you mean 'vgg16'"):
+        check_init("vgg")
+    with pytest.raises(UsageError, match="There is no file"):
         initial_state(GRAPH, "vgg19", 5)
     path = tmp_path / "notes.txt"
     path.write_text("not weights")
