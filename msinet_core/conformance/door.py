@@ -147,14 +147,8 @@ def _probe_is_quick(subject: Subject) -> Outcome:
 
 
 def _probe_answers(subject: Subject) -> Outcome:
-    told = [
-        (where, answer)
-        for where, key in (
-            ("", "answer"),
-            (" where no command is found", "answer_without_commands"),
-        )
-        if (answer := _seen(key)(subject))
-    ]
+    calls = zip(("", " where no command is found"), _seen("answers")(subject), strict=True)
+    told = [(where, answer) for where, answer in calls if answer]
     reason = "".join(f"Called{where}, {answer}. " for where, answer in told)
     return Outcome(len(told), 0.0, reason.strip())
 

@@ -63,16 +63,13 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     if request["spec"] is None:
         return found
     spec: DeviceSpec = pickle.loads(bytes.fromhex(request["spec"]))
-    times = []
-    for _ in range(2):
+    answers, times = [], []
+    for path in (os.environ.get("PATH", ""), ""):  # then no command is found: not nvidia-smi
+        os.environ["PATH"] = path
         start = time.perf_counter()
-        answer = _answer(spec)
+        answers.append(_answer(spec))
         times.append(time.perf_counter() - start)
-        if answer:
-            break
-    found |= {"answer": answer, "seconds": min(times), "probed": _new_packages(before)}
-    os.environ["PATH"] = ""  # no command is found: not nvidia-smi, not sysctl
-    found["answer_without_commands"] = _answer(spec)
+    found |= {"answers": answers, "seconds": min(times), "probed": _new_packages(before)}
     if request["hidden"]:
         sys.meta_path.insert(0, Missing(request["hidden"]))
         found["without_framework"] = _opened(spec)
