@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from msinet_core.conformance import SCENARIOS, run
+from msinet_core.conformance import ALL_SCENARIOS, DeviceConformance
 from msinet_openvino import SPEC
 
-openvino = pytest.importorskip("openvino")
+ov = pytest.importorskip("openvino")
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def rows(request):
-    capability = {"float32": "FP32", "bfloat16": "BF16"}[request.param]
-    if capability not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip(f"this processor does not compute in {request.param}")
-    return {row.id: row for row in run(SPEC, precision=request.param).rows}
+class TestFloat32(DeviceConformance):
+    device = "openvino"
+    precision = "float32"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.id)
-def test_row(rows, scenario):
-    row = rows[scenario.id]
-    if scenario.training:
-        assert row.passed is None, "a row about training ran on a device that does not train"
-    else:
-        assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
+@pytest.mark.skipif(
+    "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this processor does not compute in bfloat16",
+)
+class TestBfloat16(DeviceConformance):
+    device = "openvino"
+    precision = "bfloat16"
+
+
+class TestThroughput(DeviceConformance):
+    device = "openvino"
+    precision = "float32"
+    options = {"hint": "throughput"}
+    quick = True
+
+
+def test_only_rows_about_training_do_not_apply() -> None:
+    left_out = {scenario.id for scenario in ALL_SCENARIOS if scenario.missing(SPEC)}
+    assert left_out == {scenario.id for scenario in ALL_SCENARIOS if "training" in scenario.needs}
+    assert "network/asymmetric" not in left_out
