@@ -93,14 +93,14 @@ def _print_table(entries: list[DeviceEntry]) -> None:
                 spec.data_format,
                 spec.kernel_layout,
                 ", ".join(spec.capabilities.precisions),
-                "" if spec.capabilities.training else "predicts only",
+                "yes" if spec.capabilities.training else "no",
             )
         )
         told = [_hardware(item) for item in probe.hardware]
         told += [probe.reason] if probe.reason else []
         told += [f"-> {probe.cure}"] if probe.cure else []
         notes.append(told)
-    headings = ("device", "status", "framework", "format", "kernels", "precisions", "")
+    headings = ("device", "status", "framework", "format", "kernels", "precisions", "trains")
     print_table(headings, rows, notes=notes, styles=STYLES)
 
 

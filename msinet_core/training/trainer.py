@@ -145,7 +145,7 @@ class Trainer:
         self._mark = time.monotonic()
         with (
             closing(self._train.batches(position.epoch, position.batch)) as batches,
-            self._progress.task(title, self._train.image_count - position.images) as task,
+            self._progress.task(title, self._train.image_count, done=position.images) as task,
         ):
             unread: deque[_Pending] = deque()
             for group in _groups(batches, config.accumulate):

@@ -131,7 +131,9 @@ class Heard(Progress):
         self.bytes = 0
 
     @contextmanager
-    def task(self, description: str, total: int, unit: str = "images") -> Iterator[Task]:
+    def task(
+        self, description: str, total: int, unit: str = "images", done: int = 0
+    ) -> Iterator[Task]:
         self.tasks.append((description, total, unit))
         heard = self
 
