@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -41,7 +40,7 @@ def _requirement(origin: Mapping[str, Any], extra: str) -> str:
     """
     url = str(origin["url"])
     if "dir_info" in origin:
-        place = shlex.quote(unquote(urlparse(url).path) + f"[{extra}]").replace("'", '"')
+        place = f'"{unquote(urlparse(url).path)}[{extra}]"'
         return f"-e {place}" if origin["dir_info"].get("editable") else place
     if "vcs_info" in origin:
         vcs = origin["vcs_info"]

@@ -123,6 +123,22 @@ def test_curve_marks_the_best_epoch(monkeypatch, tmp_path):
     assert list(axes.lines[-1].get_xdata()) == [3]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+def test_the_curves_epochs_are_whole_numbers(monkeypatch, tmp_path, epochs):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
+    monkeypatch.setattr("msinet_core.files.move_into_place", lambda finished, path: None)
+    rows = [{"epoch": n + 1, "train_loss": 0.5, "valid_loss": 0.6} for n in range(epochs)]
+    pictures.draw_curve(rows, tmp_path / "curve.png", "my run")
+    (axes,) = figures[0].axes
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick == round(tick) for tick in ticks)
+
+
 @pytest.mark.parametrize("trains", [(True,), (True, False), (False,)])
 def test_rates_are_drawn_for_devices_that_train_and_that_do_not(tmp_path, trains):
     rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4, "share": 0.96}

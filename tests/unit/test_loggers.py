@@ -1,0 +1,157 @@
+"""Reports of a training run to TensorBoard and Weights & Biases."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.checkpoint.protobuf import fields
+from msinet_core.errors import UsageError
+from msinet_core.progress import Progress
+from msinet_core.training.loggers import EventFile, check_loggers, logging_to, parse_loggers
+
+STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500"}
+EPOCH = {"epoch": 1, "step": 7, "train_loss": 0.5, "valid_loss": 0.75}
+
+
+class Heard(Progress):
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def events(folder: Path) -> list[dict[int, Any]]:
+    """Read a folder's event files, checksums included, file by file in the order of their names."""
+    found = []
+    for file in sorted(folder.iterdir()):
+        data = file.read_bytes()
+        place = 0
+        while place < len(data):
+            head = data[place : place + 8]
+            (length,) = struct.unpack("<Q", head)
+            event = data[place + 12 : place + 12 + length]
+            ends = data[place + 8 : place + 12], data[place + 12 + length : place + 16 + length]
+            for part, end in zip((head, event), ends, strict=True):
+                assert struct.unpack("<I", end) == (masked(crc32c(part)),)
+            found.append(dict(fields(event)))
+            place += 16 + length
+    return found
+
+
+def scalars(event: dict[int, Any]) -> dict[str, float]:
+    values = [dict(fields(value)) for _, value in fields(event[5])]
+    return {
+        value[1].decode(): struct.unpack("<f", struct.pack("<I", value[2]))[0] for value in values
+    }
+
+
+def test_the_tables_are_always_written() -> None:
+    assert parse_loggers("tensorboard") == ("csv", "tensorboard")
+    assert parse_loggers(" wandb,csv, tensorboard,") == ("csv", "wandb", "tensorboard")
+
+
+def test_an_unknown_logger_is_named_with_its_neighbor() -> None:
+    with pytest.raises(UsageError, match=r"no 'tensorbord'. Did you mean 'tensorboard'\?"):
+        parse_loggers("csv,tensorbord")
+
+
+def test_an_event_file_holds_the_steps_and_the_epochs(tmp_path: Path) -> None:
+    with logging_to(("csv", "tensorboard"), tmp_path, {}, 0, Progress()) as (logger,):
+        logger.step(STEP)
+        logger.epoch(EPOCH)
+    version, step, epoch = events(tmp_path / "tensorboard")
+    assert version[3] == b"brain.Event:2"
+    assert step[2] == epoch[2] == 7
+    assert scalars(step) == {"train/loss": 0.625, "train/images_per_s": 12.5}
+    assert scalars(epoch) == {"epoch/train_loss": 0.5, "epoch/valid_loss": 0.75}
+
+
+def test_a_resumed_run_makes_tensorboard_forget_what_is_made_again(tmp_path: Path) -> None:
+    EventFile(tmp_path, 0).close()
+    EventFile(tmp_path, 4).close()
+    _, _, restarted = events(tmp_path)
+    assert restarted[2] == 5
+    assert dict(fields(restarted[7])) == {1: 1}
+
+
+class FakeWandb:
+    def __init__(self) -> None:
+        self.started: list[dict[str, Any]] = []
+        self.logged: list[tuple[dict[str, float], int]] = []
+        self.finished = 0
+
+    def init(self, **options: Any) -> SimpleNamespace:
+        self.started.append(options)
+        return SimpleNamespace(
+            log=lambda values, step: self.logged.append((values, step)), finish=self._finish
+        )
+
+    def _finish(self) -> None:
+        self.finished += 1
+
+
+def test_wandb_is_told_everything_under_one_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    check_loggers(("csv", "wandb"))
+    for _ in range(2):
+        with logging_to(("csv", "wandb"), tmp_path, {"epochs": 3}, 0, Progress()) as (logger,):
+            logger.step(STEP)
+            logger.epoch(EPOCH)
+    assert wandb.logged[:2] == [
+        ({"train/loss": 0.625, "train/images_per_s": 12.5}, 7),
+        ({"epoch/train_loss": 0.5, "epoch/valid_loss": 0.75}, 7),
+    ]
+    first, second = wandb.started
+    assert first == second
+    assert first["id"]
+    assert (first["project"], first["resume"], first["config"]) == (
+        "msinet",
+        "allow",
+        {"epochs": 3},
+    )
+    assert wandb.finished == 2
+
+
+def test_wandb_that_is_not_installed_is_said_before_the_work_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UsageError, match="Run: pip install wandb, or leave wandb out"):
+        check_loggers(("csv", "wandb"))
+    check_loggers(("csv", "tensorboard"))
+
+
+def test_a_logger_that_fails_says_so_once_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: EventFile, row: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EventFile, "step", refuse)
+    heard = Heard()
+    with logging_to(("tensorboard",), tmp_path, {}, 0, heard) as (logger,):
+        logger.step(STEP)
+        logger.step(STEP)
+        logger.epoch(EPOCH)
+    (message,) = heard.messages
+    assert "Logging to tensorboard stopped: the disk is full." in message
+
+
+def test_a_logger_that_cannot_begin_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("in the way")
+    heard = Heard()
+    with logging_to(("tensorboard",), tmp_path, {}, 0, heard) as (logger,):
+        logger.step(STEP)
+    assert len(heard.messages) == 1
