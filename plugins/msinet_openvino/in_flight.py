@@ -93,9 +93,6 @@ class Requests:
         self._busy: deque[tuple[Any, Piece]] = deque()
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._idle) + len(self._busy)
-
     def start(self, image: Array, values: Array) -> Piece:
         """Begin to compute an image; waits for the oldest one when every request is busy.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,15 @@ class OpenVINOModel(Model):
         self._builders = device.layer_builders
         self._weights = self.native(state.weights)
         self._compiled: OrderedDict[tuple[Size, str], Requests] = OrderedDict()
+        self._lock = threading.Lock()
 
     def forward(self, images: NDArray[np.float32]) -> Maps:
         shape = self._graph.shapes(images.shape)[self._graph.output.name]
         values = np.empty(shape, np.float32)
         height, width = images.shape[1:3]
-        requests = self._requests((height, width), self._hint_for(len(images), (height, width)))
+        with self._lock:
+            hint = self._hint_for(len(images), (height, width))
+            requests = self._requests((height, width), hint)
         pieces = [
             requests.start(images[index : index + 1], values[index : index + 1])
             for index in range(len(images))
