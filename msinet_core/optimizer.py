@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = [
@@ -34,3 +35,15 @@ class Adam:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+
+    def rate(self, learning_rate: float, step: int) -> float:
+        """Give the rate of a step, corrected for moments that began at zero.
+
+        In Python's floats: in float32 ``1 - 0.999`` keeps five digits.
+
+        Args:
+            learning_rate: As it was chosen.
+            step: The step's number, from 1.
+        """
+        correction = math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        return learning_rate * correction

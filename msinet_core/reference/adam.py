@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,8 +45,7 @@ def adam_step(
     Source: the formulas in `msinet_core.optimizer.Adam`.
     """
     moments.step += 1
-    rate = learning_rate * math.sqrt(1 - optimizer.beta_2**moments.step)
-    rate /= 1 - optimizer.beta_1**moments.step
+    rate = optimizer.rate(learning_rate, moments.step)
     for name, gradient in gradients.items():
         m = optimizer.beta_1 * moments.m[name] + (1 - optimizer.beta_1) * gradient
         v = optimizer.beta_2 * moments.v[name] + (1 - optimizer.beta_2) * gradient**2
