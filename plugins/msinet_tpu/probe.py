@@ -12,8 +12,16 @@ from msinet_core.device import Hardware, Probe
 from msinet_core.probing import pci_devices
 from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
 
-REQUIRES = ("tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",)
-"""What ``pip install "msinet[tpu]"`` brings."""
+REQUIRES = (
+    "tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "libtpu>=0.0.17,<0.0.31; sys_platform == 'linux' and platform_machine == 'x86_64'",
+)
+"""What ``pip install "msinet[tpu]"`` brings.
+
+tensorflow-tpu 2.20 itself takes every later libtpu too. Its import was tried with several, without
+a TPU: with 0.0.17 to 0.0.30 it succeeds, with 0.0.40 and 0.0.51 it ends the process ("not available
+in this library").
+"""
 
 INSTALL = 'pip install "msinet[tpu]"'
 GOOGLE = "0x1ae0"

@@ -464,7 +464,7 @@ def tpu_vm(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 
 def test_tpu_on_a_tpu_vm(tpu_vm: dict[str, str]) -> None:
-    tpu_vm["tensorflow-tpu"] = "2.20.0"
+    tpu_vm.update({"tensorflow-tpu": "2.20.0", "libtpu": "0.0.30"})
     assert tpu_probe.probe() == Probe(
         Availability.INSTALLED,
         framework_version="2.20.0",
@@ -476,8 +476,20 @@ def test_tpu_on_a_tpu_vm_without_packages(tpu_vm: dict[str, str]) -> None:
     tpu_vm["tensorflow-cpu"] = "2.21.0"
     probe = tpu_probe.probe()
     assert not probe.ready
-    assert probe.reason == "tensorflow-tpu is not installed (needs >=2.18)."
+    assert probe.reason == (
+        "tensorflow-tpu is not installed (needs >=2.18). "
+        "libtpu is not installed (needs <0.0.31,>=0.0.17)."
+    )
     assert probe.cure == 'pip install "msinet[tpu]"'
+
+
+def test_tpu_with_a_libtpu_that_tensorflow_does_not_start_with(tpu_vm: dict[str, str]) -> None:
+    tpu_vm.update({"tensorflow-tpu": "2.20.0", "libtpu": "0.0.51"})
+    probe = tpu_probe.probe()
+    assert not probe.ready
+    assert probe.reason == (
+        "libtpu 0.0.51 is installed, which does not fit (needs <0.0.31,>=0.0.17)."
+    )
 
 
 def test_tpu_named_in_the_environment(
