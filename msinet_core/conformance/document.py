@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference/conformance.md: ``python -m ... FILE`` brings them up to date.
+"""Writes the tables of docs/reference/conformance.md; ``python -m`` and FILE bring them up to date.
 
 A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what is around it is written by
 hand. The table of a row's faults is what the kit's own tests run.
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -60,10 +61,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 
 
 def _rows(scenarios: Sequence[Scenario]) -> Iterator[str]:
-    caught = {
-        scenario.id: [fault.name for fault in FAULTS if scenario in fault.scenarios]
-        for scenario in scenarios
-    }
+    caught = _caught()
     return _table(
         ("row", "what must hold", "held to", "wrong devices that it catches"),
         [
@@ -71,6 +69,15 @@ def _rows(scenarios: Sequence[Scenario]) -> Iterator[str]:
             for row in scenarios
         ],
     )
+
+
+@cache
+def _caught() -> Mapping[str, Sequence[str]]:
+    names: dict[str, list[str]] = {}
+    for fault in FAULTS:
+        for scenario in fault.scenarios:
+            names.setdefault(scenario.id, []).append(fault.name)
+    return names
 
 
 def _tolerances() -> Iterator[str]:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from msinet_core.conformance import SCENARIOS, run
-from msinet_core.registry import load_registry
+from msinet_core.conformance import DeviceConformance
 
 pytest.importorskip("tensorflow")
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def rows(request):
-    spec = load_registry().spec("cpu")
-    probe = spec.probe()
-    if not probe.ready:
-        pytest.skip(f"cpu is not here: {probe.reason}")
-    if request.param not in spec.capabilities.precisions:
-        pytest.skip(f"cpu does not offer {request.param}")
-    return {row.id: row for row in run(spec, precision=request.param).rows}
+class TestFloat32(DeviceConformance):
+    device = "cpu"
+    precision = "float32"
 
 
-@pytest.mark.parametrize("name", ["device/opens", *(scenario.id for scenario in SCENARIOS)])
-def test_row(rows, name):
-    row = rows[name]
-    assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
+class TestBfloat16(DeviceConformance):
+    device = "cpu"
+    precision = "bfloat16"
