@@ -61,6 +61,7 @@ store_run() {
 msinet-run devices
 fetch_data
 resume=()
+rm -rf "$run" "$disk/stored" # what a stopped container left; the bucket is what counts
 if [[ -f $bucket/config.toml ]]; then
     echo "Continuing the run in $bucket."
     fetch_run

@@ -108,6 +108,13 @@ def test_a_job_asks_for_a_machine_that_vertex_ai_has(name: str) -> None:
     assert pool["diskSpec"]["bootDiskSizeGb"] >= 100
 
 
+def test_a_run_can_move_from_job_to_job() -> None:
+    free = ("--device=", "--precision=")
+    containers = [job(name)["workerPoolSpecs"][0]["containerSpec"] for name in JOBS]
+    kept = {tuple(arg for arg in each["args"] if not arg.startswith(free)) for each in containers}
+    assert len(kept) == 1
+
+
 def test_the_image_is_built_from_what_the_checkout_has() -> None:
     text = (VERTEX / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r'pip install .*"\.\[\$\{EXTRA\}\]"', text)
@@ -151,9 +158,10 @@ def test_the_container_trains_into_the_bucket_and_continues_from_it(tmp_path: Pa
     small = ("--train", "4", "--valid", "2", "--image-size", "48x64")
     assert run("msinet-run", "data", "demo", own, *small)[0] == 0
     assert run("tar", "-C", own, "-cf", archive, ".")[0] == 0
-    code, said = run(*narrow(archive, bucket, "--epochs=1"), MSINET_DISK=str(tmp_path / "one"))
+    disk = str(tmp_path / "disk")
+    code, said = run(*narrow(archive, bucket, "--epochs=1"), MSINET_DISK=disk)
     assert code == 0, said
-    code, said = run(*narrow(archive, bucket, "--epochs=2"), MSINET_DISK=str(tmp_path / "two"))
+    code, said = run(*narrow(archive, bucket, "--epochs=2"), MSINET_DISK=disk)
     assert code == 0, said
     assert f"Continuing the run in {bucket}." in said
     with (bucket / "history.csv").open(newline="", encoding="utf-8") as stream:
