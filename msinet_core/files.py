@@ -35,8 +35,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         move_into_place(temporary, path)
     except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        reason = "its folder cannot be made" if is_missing else os_reason(error)
         raise MsinetError(
-            f"Could not write {path}: {os_reason(error)}. What was there before is "
+            f"Could not write {path}: {reason}. What was there before is "
             f"unchanged. Make room or choose another folder, and run the command again."
         ) from error
     finally:

@@ -17,6 +17,7 @@ from msinet_core.checkpoint.formats import FORMATS, Format, find_format, own_gra
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network import msinet
 from msinet_core.state import State
+from msinet_core.wording import did_you_mean
 
 if TYPE_CHECKING:
     from msinet_core.graph import Graph
@@ -163,8 +164,11 @@ def choose_target(target: Path, to: str | None) -> Format:
     """
     named = [entry for entry in WRITERS if to in (None, entry.name)]
     if not named:
-        known = ", ".join(dict.fromkeys(entry.name for entry in WRITERS))
-        raise UsageError(f"There is no format '{to}' to write. Formats: {known}.")
+        known = list(dict.fromkeys(entry.name for entry in WRITERS))
+        raise UsageError(
+            f"There is no format '{to}' to write.{did_you_mean(str(to), known)} "
+            f"Formats: {', '.join(known)}."
+        )
     fitting = {
         entry: len(suffix)
         for entry in named
@@ -175,10 +179,12 @@ def choose_target(target: Path, to: str | None) -> Format:
     if to in _ANY_NAME and not longest:
         return named[0]
     if not longest:
-        endings = ", ".join(f"*{suffix}" for entry in named for suffix in entry.suffixes)
+        suffixes = list(dict.fromkeys(suffix for entry in named for suffix in entry.suffixes))
+        endings = ", ".join(f"*{suffix}" for suffix in suffixes)
         raise UsageError(
             f"'{target.name}' does not end as a file of "
-            f"{'any known format' if to is None else f'format {to}'} does. Use one of: {endings}"
+            f"{'any known format' if to is None else f'format {to}'} does."
+            f"{did_you_mean(target.suffix, suffixes)} Use one of: {endings}"
         )
     if len(longest) > 1:
         names = " or ".join(f"--to {entry.name}" for entry in longest)

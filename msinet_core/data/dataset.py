@@ -60,6 +60,12 @@ def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 4
         DataError: Its files do not fit together; all that do not are listed.
     """
     dataset, problems = survey(name_or_folder, root, seed=seed)
+    folder = find_folder(name_or_folder, root)
+    if problems and folder is not None and (folder.resolve().parent / STIMULI).is_dir():
+        raise UsageError(
+            f"{folder} is a part of a data set; --data takes the whole of it. "
+            f"Did you mean '{folder.parent}'?"
+        )
     if problems:
         count = f"{len(problems)} problem{'s' if problems[1:] else ''}"
         raise DataError(

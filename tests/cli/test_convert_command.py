@@ -87,6 +87,16 @@ def test_wrong_usage_exits_2(
     assert run("convert", source, "there.h5", "--force").exit_code == 0
 
 
+def test_a_mistyped_ending_or_format_is_suggested(run: Run, source: Path) -> None:
+    result = run("convert", source, "a.kears")
+    assert result.exit_code == 2
+    assert "Did you mean '.keras'?" in result.stderr
+    assert result.stderr.count("*.safetensors") == 1
+    result = run("convert", source, "a.h5", "--to", "kears")
+    assert result.exit_code == 2
+    assert "There is no format 'kears'. Did you mean 'keras'?" in result.stderr
+
+
 def test_a_file_that_does_not_fit_leaves_nothing(run: Run, source: Path) -> None:
     assert run("convert", source, "a.ckpt").exit_code == 0
     result = run("convert", "a.ckpt", "b.msinet.h5")

@@ -165,6 +165,12 @@ def test_plain_progress_counts_what_was_done_before(capsys: pytest.CaptureFixtur
     assert "epoch 1/1  5/5 images" in capsys.readouterr().err
 
 
+def test_a_part_of_a_data_set_names_the_whole(run: Run, tiny_data: Path) -> None:
+    result = run("train", "--data", "tiny/stimuli", *BEGIN)
+    assert result.exit_code == 2
+    assert "Did you mean 'tiny'?" in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -32,7 +32,7 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(MsinetError, match="No space left on device") as caught:  # noqa: SIM117
+    with pytest.raises(MsinetError, match="the disk is full") as caught:  # noqa: SIM117
         with atomic_path(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "unchanged" in str(caught.value)
