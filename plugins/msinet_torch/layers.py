@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from msinet_core import ops
@@ -44,12 +43,10 @@ class Layers:
 
     def __init__(self, dtype: Any, place: Any) -> None:
         self.dtype = dtype
-        self._constant = lru_cache(maxsize=64)(
-            lambda values: torch.tensor(values, device=place).reshape(1, -1, 1, 1)
-        )
-        self._interpolation = lru_cache(maxsize=64)(
-            lambda *settings: interpolation(*settings).to(place)
-        )
+        self._place = place
+        # Made once: a transfer in every step would wait for the device.
+        self._means: dict[tuple[float, ...], Tensor] = {}
+        self._matrices: dict[tuple[int, int, ops.Coordinates], Tensor] = {}
 
     def builders(self) -> Mapping[type, LayerBuilder[Tensor]]:
         """Return the table that `Graph.apply` walks with."""
@@ -75,7 +72,10 @@ class Layers:
 
     def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Subtract a constant from each channel, in float32."""
-        return inputs[0] - self._constant(op.mean)
+        if op.mean not in self._means:
+            mean = torch.tensor(op.mean, device=self._place)
+            self._means[op.mean] = mean.reshape(1, -1, 1, 1)
+        return inputs[0] - self._means[op.mean]
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
@@ -115,10 +115,16 @@ class Layers:
         if source == (1, 1):  # one pixel, everywhere
             return images.expand(*images.shape[:2], *size)
         rows, columns = (
-            self._interpolation(before, after, coordinates)
+            self._matrix(before, after, coordinates)
             for before, after in zip(source, size, strict=True)
         )
         return (rows @ images.float() @ columns.T).to(images.dtype)
+
+    def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
+        settings = source, target, coordinates
+        if settings not in self._matrices:
+            self._matrices[settings] = interpolation(*settings).to(self._place)
+        return self._matrices[settings]
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Join along the channels."""

@@ -1,0 +1,169 @@
+"""Adam's arithmetic in PyTorch's fused kernel, and float16's loss scale, on the processor."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import msinet_torch
+from msinet_core.conformance.cases import Case
+from msinet_core.device import Capabilities
+from msinet_core.graph import GraphBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.ops import Conv2D, MinMaxNormalize
+from msinet_core.optimizer import Adam
+from msinet_core.state import OptimizerState, State
+
+torch = pytest.importorskip("torch")
+adam = importlib.import_module("msinet_torch.adam")
+device_module = importlib.import_module("msinet_torch.device")
+
+HALF = replace(msinet_torch.CPU, capabilities=Capabilities(precisions=("float16", "float32")))
+
+
+class HalfDevice(device_module.CpuDevice):  # type: ignore[misc, name-defined]
+    """Claims float16 and scales its loss, but computes in float32."""
+
+    def __init__(self, spec: Any, precision: str = "float32") -> None:
+        super().__init__(spec, precision)
+        self.layers.dtype = torch.float32
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    net = GraphBuilder(3)
+    net.add("last", Conv2D(1, activation="linear"), net.add("first", Conv2D(4), net.input))
+    net.add("output", MinMaxNormalize(), "last")
+    return Case(net.build())
+
+
+@pytest.fixture(params=["on the device", "on the host"])
+def decided(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who decides whether a step counts; MPS' kernel cannot skip by itself."""
+    adam.can_skip.cache_clear()
+    if request.param == "on the host":
+        monkeypatch.setattr(adam, "can_skip", lambda place: False)
+    return str(request.param)
+
+
+def model(case: Case, precision: str = "float16", state: State | None = None) -> Any:
+    device = HalfDevice(HALF, precision)
+    return device.compile(case.graph, state or case.state, loss=KLDivergence(), optimizer=Adam())
+
+
+def memory(state: State) -> OptimizerState:
+    assert state.optimizer is not None
+    return state.optimizer
+
+
+@pytest.mark.parametrize("step", [1, 2, 10, 5000])
+def test_the_update_is_the_specified_one_from_the_first_step(step: int) -> None:
+    """In float64 by the formula of `Adam`; moments so small that the place of epsilon shows."""
+    optimizer, rate = Adam(), 1e-3
+    random = np.random.default_rng(step)
+    gradient = random.normal(0, 1e-8, 1000)
+    m, v = gradient * 0.1, gradient**2 * 1e-3
+    weight = np.zeros(1000)
+    tensors = [torch.tensor(values, dtype=torch.float32) for values in (weight, gradient, m, v)]
+    w32, g32, m32, v32 = tensors
+    fused = adam.FusedAdam(optimizer, [w32], [m32], [v32])
+    fused.apply([g32], adam.corrected(optimizer, rate, step))
+    m = optimizer.beta_1 * m + (1 - optimizer.beta_1) * gradient
+    v = optimizer.beta_2 * v + (1 - optimizer.beta_2) * gradient**2
+    correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
+    expected = -rate * correction * m / (np.sqrt(v) + optimizer.epsilon)
+    np.testing.assert_allclose(w32.numpy(), expected, rtol=2e-6)
+    np.testing.assert_allclose(m32.numpy(), m, rtol=1e-5)
+    np.testing.assert_allclose(v32.numpy(), v, rtol=1e-5)
+    elsewhere = -rate * correction * m / (np.sqrt(v) + optimizer.epsilon * math.sqrt(1e-3))
+    assert not np.allclose(w32.numpy(), elsewhere, rtol=1e-3)  # epsilon inside the correction
+
+
+def test_a_gradient_in_another_memory_format_is_met() -> None:
+    weight = torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    m, v = torch.zeros_like(weight), torch.zeros_like(weight)
+    gradient = torch.arange(120.0).reshape(2, 3, 4, 5) - 60
+    adam.FusedAdam(Adam(), [weight], [m], [v]).apply([gradient], 1.0)
+    np.testing.assert_allclose(m.numpy(), 0.1 * gradient.numpy(), rtol=1e-5)
+
+
+def test_the_kernel_here_can_skip_a_step() -> None:
+    adam.can_skip.cache_clear()
+    assert adam.can_skip(torch.device("cpu"))
+
+
+def test_only_float16_is_scaled(case: Case) -> None:
+    assert model(case, "float32")._scale is None
+    assert model(case)._scale.value == 2.0**15
+
+
+@pytest.mark.usefixtures("decided")
+@pytest.mark.parametrize("parts", [1, 2])
+def test_scaled_steps_equal_unscaled_ones(case: Case, parts: int) -> None:
+    plain, scaled = model(case, "float32"), model(case)
+    batches = [
+        type(case.batch)(*pair)
+        for pair in zip(*(np.split(part, parts) for part in case.batch), strict=True)
+    ]
+    for _ in range(4):
+        loss = float(plain.train_step(batches, 1e-3))
+        assert float(scaled.train_step(batches, 1e-3)) == pytest.approx(loss, rel=1e-5)
+    assert memory(scaled.state()).step == memory(plain.state()).step == 4
+    assert scaled._scale.value == 2.0**15
+
+
+@pytest.mark.usefixtures("decided")
+def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(case: Case) -> None:
+    trained = model(case)
+    trained.train_step([case.batch], 1e-3)
+    before = trained.state()
+    trained._scale._value.fill_(torch.finfo(torch.float32).max)
+    assert np.isfinite(float(trained.train_step([case.batch], 1e-3)))
+    assert trained._scale.value == torch.finfo(torch.float32).max / 2
+    after = trained.state()
+    assert memory(after).step == memory(before).step == 1
+    pairs = ((before.weights, after.weights), (memory(before).m, memory(after).m))
+    for one, other in (*pairs, (memory(before).v, memory(after).v)):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
+    weights = {**case.state.weights, "last/bias": np.full(1, np.nan, np.float32)}
+    trained = model(case, state=State(weights))
+    trained._scale._value.fill_(2.0)
+    trained.train_step([case.batch], 1e-3)
+    assert (trained._scale.value, trained._scale.step) == (1.0, 0)
+    trained.train_step([case.batch], 1e-3)
+    assert trained._scale.step == 1
+    assert np.isnan(memory(trained.state()).m["last/kernel"]).any()
+
+
+def advance(scale: Any, finite: bool) -> float:
+    answer = torch.tensor(finite)
+    return float(scale._advance(answer, answer | (scale._value <= adam.SMALLEST)))
+
+
+def test_the_scale_grows_after_many_good_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adam, "GROWTH_INTERVAL", 3)
+    scale = adam.LossScale(Adam(), 0, torch.device("cpu"))
+    seen = []
+    for finite in (True, True, False, True, True, True, True, True, True):
+        advance(scale, finite)
+        seen.append(scale.value / 2**15)
+    assert seen == [1, 1, 0.5, 0.5, 0.5, 1, 1, 1, 2]
+    assert scale.step == 8
+
+
+@pytest.mark.parametrize("begun", [0, 7, 5000])
+def test_the_bias_correction_keeps_its_digits(begun: int) -> None:
+    optimizer = Adam()
+    scale = adam.LossScale(optimizer, begun, torch.device("cpu"))
+    for step in range(begun + 1, begun + 30):
+        exact = adam.corrected(optimizer, 1.0, step)
+        assert advance(scale, True) == pytest.approx(exact, rel=2e-6)
