@@ -90,7 +90,9 @@ class MsinetGroup(CommandGroup):
             raise Failure(str(error), error.exit_code, label="") from error
         except MsinetError as error:
             _show_traceback(error)
-            raise Failure(str(error), error.exit_code) from error
+            from msinet_core.installing import installable
+
+            raise Failure(installable(str(error)), error.exit_code) from error
         except Exception as error:
             _show_traceback(error)
             raise Failure(

@@ -124,3 +124,20 @@ def test_the_layout_must_be_said_where_the_file_does_not(run: Run, source: Path)
         found = archive.read_state(GRAPH).weights
     expected = random_state(GRAPH, 1).weights
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_an_error_names_a_command_that_works_for_a_checkout(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msinet_core import installing
+    from msinet_core.checkpoint import convert
+    from msinet_core.errors import CheckpointError
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise CheckpointError('It needs TensorFlow. Run: pip install "msinet[cpu]"')
+
+    monkeypatch.setattr(installing, "_origin", lambda: {"url": "file:///code", "dir_info": {}})
+    monkeypatch.setattr(convert, "convert", fail)
+    result = run("convert", "a.msinet.h5", "b.keras")
+    assert result.exit_code == 1
+    assert 'Run: pip install "/code[cpu]"' in result.stderr
