@@ -16,7 +16,7 @@ def probe() -> Probe:
     missing = missing_requirements(REQUIRES)
     return Probe(
         availability=Availability.NOT_HERE if missing else Availability.INSTALLED,
-        reason=" ".join(missing) or "It predicts and does not train.",
+        reason=" ".join(missing),
         cure=INSTALL if missing else "",
         framework_version=distribution_version("openvino"),
         hardware=(cpu_hardware(),),

@@ -43,7 +43,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = openvino_probe.probe()
     assert probe.ready
     assert probe.framework_version == "2026.4.1"
-    assert probe.reason == "It predicts and does not train."
+    assert not probe.reason
     assert probe.hardware
 
 
