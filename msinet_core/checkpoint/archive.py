@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
 from msinet_core.state import OptimizerState, State
 
@@ -52,6 +53,7 @@ class StoredTensor:
         dtype: As the file declares it.
         has_checksum: Whether the file tells a damaged tensor from a whole one.
         read: Reads and verifies it; raises `CheckpointError` with what is wrong in a few words.
+            Several tensors of a file are read at the same time.
     """
 
     shape: tuple[int, ...]
@@ -209,10 +211,16 @@ def list_mismatches(mismatches: list[str]) -> str:
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:
-    tensors = {}
-    for name, tensor in stored.items():
+    def read(tensor: StoredTensor) -> NDArray[np.float32] | CheckpointError:
         try:
-            tensors[name] = tensor.read()
+            return tensor.read()
         except CheckpointError as error:
-            damage.append(f"{group}/{name}: {error}")
+            return error
+
+    tensors = {}
+    for name, found in zip(stored, each(read, stored.values()), strict=True):
+        if isinstance(found, CheckpointError):
+            damage.append(f"{group}/{name}: {found}")
+        else:
+            tensors[name] = found
     return tensors

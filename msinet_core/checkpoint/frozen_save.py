@@ -17,6 +17,7 @@ from msinet_core.checkpoint import origin
 from msinet_core.checkpoint.archive import Checkpoint
 from msinet_core.checkpoint.frozen import CHECKSUM, FLOAT, ORIGIN, SAVED_MODEL, STRING
 from msinet_core.checkpoint.protobuf import Buffer, integer, message, text, varint
+from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
 from msinet_core.files import atomic_path
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
@@ -99,7 +100,9 @@ def graph_def(checkpoint: Checkpoint) -> Chunks:
     Raises:
         CheckpointError: An op of the network has no counterpart.
     """
-    writer = _GraphWriter()
+    tensors = checkpoint.state.weights
+    checksums = each(lambda item: origin.checksum(*item), tensors.items())
+    writer = _GraphWriter(dict(zip(tensors, checksums, strict=True)))
     texts = json.dumps(origin.origin_texts(checkpoint, CANONICAL_KERNEL_LAYOUT))
     writer.text_constant(ORIGIN, texts)
     graph = checkpoint.graph
@@ -131,10 +134,15 @@ def _shapes(graph: Graph) -> tuple[bytes, bytes]:
 
 
 class _GraphWriter:
-    """Collects nodes; attributes are written as AttrValue."""
+    """Collects nodes; attributes are written as AttrValue.
 
-    def __init__(self) -> None:
+    Args:
+        checksums: Of those constants that are weights, by name.
+    """
+
+    def __init__(self, checksums: Mapping[str, str]) -> None:
         self.chunks: Chunks = []
+        self._checksums = checksums
 
     def node(self, name: str, op: str, inputs: list[str], **attributes: bytes) -> str:
         """Add a node and return its name."""
@@ -143,9 +151,7 @@ class _GraphWriter:
         self.chunks += message(1, [head, *entries])
         return name
 
-    def constant(
-        self, name: str, value: NDArray[Any] | np.generic, *, has_checksum: bool = False
-    ) -> str:
+    def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
         """Add a constant and return its name; its values stay where they are."""
         tensor = np.ascontiguousarray(value).reshape(np.shape(value))
         kind = _TYPES[tensor.dtype.name]
@@ -153,8 +159,8 @@ class _GraphWriter:
         data = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).reshape(-1).data.cast("B")
         proto: Chunks = [integer(1, kind) + text(2, shape), *message(4, [data])]
         chunks: Chunks = [text(1, name) + text(2, "Const"), _map_entry(5, "dtype", _type(kind))]
-        if has_checksum:
-            chunks.append(_map_entry(5, CHECKSUM, text(2, origin.checksum(name, tensor))))
+        if checksum := self._checksums.get(name):
+            chunks.append(_map_entry(5, CHECKSUM, text(2, checksum)))
         chunks += message(5, [text(1, "value"), *message(2, message(8, proto))])
         self.chunks += message(1, chunks)
         return name
@@ -187,10 +193,7 @@ def _conv(
     inputs: list[str],
     weights: Mapping[str, NDArray[np.float32]],
 ) -> None:
-    constants = {
-        role: writer.constant(f"{name}/{role}", value, has_checksum=True)
-        for role, value in weights.items()
-    }
+    constants = {role: writer.constant(f"{name}/{role}", value) for role, value in weights.items()}
     steps = [("Conv2D", [*inputs, constants["kernel"]], _convolution_attributes(op))]
     if op.use_bias:
         steps.append(("BiasAdd", [constants["bias"]], {"data_format": _string("NHWC")}))

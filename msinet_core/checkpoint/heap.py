@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from msinet_core.errors import CheckpointError
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _FRACTAL_HEAP = b"FRHP\0"
 """The library frees a damaged one twice; HDF5's newer groups have them, and no Keras file."""
+
+_CHUNK = 2**18
+"""Bytes that are searched at once; they stay in the processor's cache."""
 
 _HEAD = 16
 _OBJECT = struct.Struct("<HHIQ")
@@ -40,20 +46,33 @@ def check_heaps(path: Path, content: bytes | None = None) -> None:
 
 
 def _check(data: bytes | mmap.mmap, path: Path) -> None:
-    if data.find(_FRACTAL_HEAP) >= 0:
+    if any(True for _ in _places(data, _FRACTAL_HEAP)):
         raise CheckpointError(
             f"{path} is refused: it stores groups in a way that Keras does not and that links to "
             f"other files need, and in which damage crashes the HDF5 library. "
             f"Save it again with Keras, or use a file from a source you trust."
         )
-    start = data.find(_SIGNATURE)
-    while start >= 0:
+    for start in _places(data, _SIGNATURE):
         if not _is_whole(data, start):
             raise CheckpointError(
                 f"{path} is damaged: the texts stored at byte {start:,} do not follow one another. "
                 f"Copy or download it again."
             )
-        start = data.find(_SIGNATURE, start + 1)
+
+
+def _places(data: bytes | mmap.mmap, signature: bytes) -> Iterator[int]:
+    """Give every place of a signature; several times as quick as `find`, which goes by bytes."""
+    word = np.frombuffer(signature[:4], "<u4")
+    for begin in range(0, len(data), _CHUNK):
+        piece = np.frombuffer(data[begin : begin + _CHUNK + 3], np.uint8)
+        found: list[int] = []
+        for shift in range(4):
+            count = max(0, len(piece) - shift) // 4
+            words = piece[shift : shift + 4 * count].view("<u4")
+            found += (np.flatnonzero(words == word) * 4 + begin + shift).tolist()
+        for place in sorted(found):
+            if data[place : place + len(signature)] == signature:
+                yield place
 
 
 def _is_whole(data: bytes | mmap.mmap, start: int) -> bool:

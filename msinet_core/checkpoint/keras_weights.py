@@ -141,7 +141,8 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
             )
             for role in roles:
                 tensor = checkpoint.state.weights[f"{node}/{role}"]
-                _write_tensor(layout, group, f"{flat[node]}/{role}:0", tensor)
+                layout.add_tensor(group, f"{flat[node]}/{role}:0", tensor)
+        layout.write_checksums()
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         layout.write(stream)
 
@@ -164,7 +165,8 @@ def lay_out_keras_3(checkpoint: Checkpoint, order: Iterable[str]) -> FileLayout:
             group = file.create_group(f"layers/conv2d{f'_{number}' if number else ''}/vars")
             hdf5.write_text(group, "name", flat[node])
             for place, role in enumerate(_roles(checkpoint, node)):
-                _write_tensor(layout, group, str(place), checkpoint.state.weights[f"{node}/{role}"])
+                layout.add_tensor(group, str(place), checkpoint.state.weights[f"{node}/{role}"])
+        layout.write_checksums()
     return layout
 
 
@@ -298,14 +300,6 @@ def _read_tensor(dataset: h5py.Dataset, checksum: str | None) -> NDArray[np.floa
 def _write_origin(file: h5py.File, checkpoint: Checkpoint) -> None:
     texts = origin.origin_texts(checkpoint, CANONICAL_KERNEL_LAYOUT)
     hdf5.write_text(file, _ORIGIN, json.dumps(texts))
-
-
-def _write_tensor(
-    layout: FileLayout, group: h5py.Group, name: str, value: NDArray[np.float32]
-) -> None:
-    tensor = np.ascontiguousarray(value, "<f4")
-    dataset = layout.add(group, name, tensor)
-    hdf5.write_text(dataset, "sha256", origin.checksum(dataset.name, tensor))
 
 
 def _roles(checkpoint: Checkpoint, node: str) -> list[str]:

@@ -30,6 +30,7 @@ from msinet_core.checkpoint.native import (
     text_checksum,
 )
 from msinet_core.checkpoint.paged import PAGE, PagedMemory
+from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
 from msinet_core.files import atomic_path
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
@@ -65,6 +66,7 @@ class FileLayout:
 
     structure: PagedMemory = field(default_factory=PagedMemory)
     values: list[tuple[int, memoryview]] = field(default_factory=list)
+    _tensors: list[tuple[h5py.Dataset, NDArray[np.float32]]] = field(default_factory=list)
 
     def open(self, libver: str | tuple[str, str] = _LIBVER) -> h5py.File:
         """Open the file to lay it out; it is to be closed before `write`.
@@ -93,6 +95,19 @@ class FileLayout:
         )
         self.values.append((identifier.get_offset(), array.data))
         return h5py.Dataset(identifier)
+
+    def add_tensor(self, group: h5py.Group, name: str, value: NDArray[np.float32]) -> None:
+        """Add a float32 tensor, which `write_checksums` gives its checksum."""
+        tensor = np.ascontiguousarray(value, DTYPE)
+        self._tensors.append((self.add(group, name, tensor), tensor))
+
+    def write_checksums(self) -> None:
+        """Attach to every tensor that was added its checksum; the file is still open."""
+        names = [dataset.name for dataset, _ in self._tensors]
+        tensors = [tensor for _, tensor in self._tensors]
+        checksums = each(lambda item: tensor_checksum(*item), zip(names, tensors, strict=True))
+        for (dataset, _), checksum in zip(self._tensors, checksums, strict=True):
+            hdf5.write_text(dataset, "sha256", checksum)
 
     def copy_to(self, stream: IO[bytes]) -> None:
         """Write the file to where nothing can be written out of order, such as an archive."""
@@ -134,21 +149,15 @@ def _lay_out(checkpoint: Checkpoint) -> FileLayout:
             hdf5.write_text(file, name, text)
             hdf5.write_text(file, f"{name}_sha256", text_checksum(f"/{name}", text))
         for name, tensors in groups.items():
-            _add_tensors(layout, file.create_group(name), tensors)
+            group = file.create_group(name)
+            for parameter, tensor in tensors.items():
+                layout.add_tensor(group, parameter, tensor)
+        layout.write_checksums()
         if memory is not None:
             file["optimizer"].attrs["step"] = np.int64(memory.step)
         if checkpoint.training is not None:
             _add_text(layout, file, "training", _to_json(checkpoint.training))
     return layout
-
-
-def _add_tensors(
-    layout: FileLayout, group: h5py.Group, tensors: Mapping[str, NDArray[np.float32]]
-) -> None:
-    for name, value in tensors.items():
-        tensor = np.ascontiguousarray(value, DTYPE)
-        dataset = layout.add(group, name, tensor)
-        hdf5.write_text(dataset, "sha256", tensor_checksum(dataset.name, tensor))
 
 
 def _add_text(layout: FileLayout, file: h5py.File, name: str, text: str) -> None:

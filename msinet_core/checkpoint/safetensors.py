@@ -20,6 +20,7 @@ import numpy as np
 
 from msinet_core.checkpoint import names, origin
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
+from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
 from msinet_core.files import atomic_path
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
@@ -137,9 +138,10 @@ def write(path: Path, checkpoint: Checkpoint, name: str) -> None:
     texts |= origin.origin_texts(checkpoint, layout)
     position = 0
     keys = names.torch_names(checkpoint.graph)
-    for parameter, key in keys.items():
-        tensor = to_layout(checkpoint.state.weights[parameter], layout)
-        texts[f"sha256:{key}"] = origin.checksum(key, tensor)
+    weights = checkpoint.state.weights
+    written = written_tensors({key: weights[name] for name, key in keys.items()}, layout)
+    for key, (tensor, checksum) in written.items():
+        texts[f"sha256:{key}"] = checksum
         end = position + tensor.nbytes
         header[key] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [position, end]}
         position = end
@@ -148,19 +150,28 @@ def write(path: Path, checkpoint: Checkpoint, name: str) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little"))
         stream.write(text)
-        for parameter in keys:
-            tensor = to_layout(checkpoint.state.weights[parameter], layout)
-            stream.write(np.ascontiguousarray(tensor, "<f4").data)
+        for tensor, _ in written.values():
+            stream.write(tensor.data)
 
 
-def to_layout(tensor: NDArray[np.float32], layout: str) -> NDArray[np.float32]:
-    """Give a canonical weight with its axes as a file has them.
+def written_tensors(
+    tensors: Mapping[str, NDArray[np.float32]], layout: str
+) -> dict[str, tuple[NDArray[np.float32], str]]:
+    """Give canonical weights with their axes as a file has them, and their checksums.
 
     Args:
-        tensor: A kernel, HWIO, or anything else, which stays.
+        tensors: Kernels, HWIO, and anything else, which stays; by name in the file.
         layout: For example ``"OIHW"``.
     """
-    return transpose(tensor, CANONICAL_KERNEL_LAYOUT, layout) if tensor.ndim == 4 else tensor
+
+    def prepare(item: tuple[str, NDArray[np.float32]]) -> tuple[NDArray[np.float32], str]:
+        key, tensor = item
+        if tensor.ndim == 4:
+            tensor = transpose(tensor, CANONICAL_KERNEL_LAYOUT, layout)
+        tensor = np.ascontiguousarray(tensor, "<f4")
+        return tensor, origin.checksum(key, tensor)
+
+    return dict(zip(tensors, each(prepare, tensors.items()), strict=True))
 
 
 def stored(path: Path, entry: Entry, layout: str, checksum: str | None = None) -> StoredTensor:

@@ -16,6 +16,7 @@ from msinet_core.checkpoint import protobuf
 from msinet_core.checkpoint.archive import Checkpoint
 from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.checkpoint.tf1 import MAGIC, prefix_of
+from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
 from msinet_core.files import atomic_path, write_bytes
 from msinet_core.optimizer import Adam
@@ -50,12 +51,12 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     index = prefix.with_name(f"{prefix.name}.index")
     entries: Table = {"": _HEADER}
     offset = 0
+    ordered = {name: _as_stored(tensors[name]) for name in sorted(tensors, key=str.encode)}
     with atomic_path(data) as temporary, temporary.open("wb") as stream:
-        for name in sorted(tensors, key=str.encode):
-            tensor = np.ascontiguousarray(tensors[name]).reshape(np.shape(tensors[name]))
-            tensor = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+        checksums = each(_checksum, ordered.values())
+        for (name, tensor), checksum in zip(ordered.items(), checksums, strict=True):
             stream.write(tensor.data)
-            entries[name] = _entry(tensor, offset)
+            entries[name] = _entry(tensor, offset, checksum)
             offset += tensor.nbytes
     write_bytes(index, _table(entries))
 
@@ -80,10 +81,18 @@ def _named_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]
     yield "beta2_power", np.array(adam.beta_2 ** (memory.step + 1), np.float32)
 
 
-def _entry(tensor: NDArray[Any], offset: int) -> bytes:
+def _as_stored(value: NDArray[Any]) -> NDArray[Any]:
+    tensor = np.ascontiguousarray(value).reshape(np.shape(value))
+    return tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+
+
+def _checksum(tensor: NDArray[Any]) -> int:
+    return masked(crc32c(tensor.reshape(-1).view(np.uint8)))
+
+
+def _entry(tensor: NDArray[Any], offset: int, checksum: int) -> bytes:
     """Write a BundleEntryProto."""
     shape = b"".join(protobuf.text(2, protobuf.integer(1, axis)) for axis in tensor.shape)
-    checksum = masked(crc32c(tensor.reshape(-1).view(np.uint8)))
     return (
         protobuf.integer(1, _TYPES[tensor.dtype.name])
         + protobuf.text(2, shape)

@@ -20,7 +20,7 @@ import numpy as np
 
 from msinet_core.checkpoint import names, origin
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
-from msinet_core.checkpoint.safetensors import LAYOUTS, to_layout
+from msinet_core.checkpoint.safetensors import LAYOUTS, written_tensors
 from msinet_core.errors import CheckpointError
 from msinet_core.files import atomic_path
 from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
@@ -78,9 +78,10 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     torch = _torch(path)
     texts = origin.origin_texts(checkpoint, LAYOUT)
     state: Any = OrderedDict()
-    for name, key in names.torch_names(checkpoint.graph).items():
-        tensor = np.ascontiguousarray(to_layout(checkpoint.state.weights[name], LAYOUT))
-        texts[f"sha256:{key}"] = origin.checksum(key, tensor)
+    keys = names.torch_names(checkpoint.graph)
+    weights = {key: checkpoint.state.weights[name] for name, key in keys.items()}
+    for key, (tensor, checksum) in written_tensors(weights, LAYOUT).items():
+        texts[f"sha256:{key}"] = checksum
         state[key] = torch.from_numpy(tensor)
     state._metadata = OrderedDict({_ORIGIN: texts})
     with atomic_path(path) as temporary, temporary.open("wb") as stream:

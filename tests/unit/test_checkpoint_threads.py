@@ -1,0 +1,67 @@
+"""Tensors are read, hashed and searched through by several threads, and in order."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msinet_core.checkpoint import heap, threads
+from msinet_core.checkpoint.archive import Archive, StoredTensor
+from msinet_core.checkpoint.threads import each
+from msinet_core.errors import CheckpointError
+from msinet_core.graph import GraphBuilder
+from msinet_core.ops import Conv2D
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    assert each(lambda number: number * number, range(20)) == [n * n for n in range(20)]
+    assert each(str, []) == []
+
+
+def test_items_are_worked_on_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    together = threading.Barrier(2, timeout=30)
+    assert sorted(each(lambda _: together.wait(), range(2))) == [0, 1]
+
+
+def test_the_first_failure_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        each(lambda number: 1 // number, [1, 0, 2])
+
+
+def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
+    net = GraphBuilder(3)
+    last = net.input
+    for number in range(8):
+        last = net.add(f"layer{number}", Conv2D(2), last)
+    graph = net.build()
+
+    def broken() -> np.ndarray:
+        raise CheckpointError("it is broken")
+
+    stored = {
+        item.name: StoredTensor(item.shape, "float32", True, broken) for item in graph.parameters
+    }
+    with pytest.raises(CheckpointError) as error:
+        Archive(Path("weights.h5"), dict(reversed(stored.items()))).read_state(graph)
+    listed = [line for line in str(error.value).splitlines() if "it is broken" in line]
+    assert len(listed) == len(stored)
+    for line, name in zip(listed, stored, strict=True):
+        assert f"weights/{name}: it is broken" in line
+
+
+@given(
+    parts=st.lists(st.one_of(st.binary(max_size=9), st.just(b"GCOL\x01\0\0\0"), st.just(b"GCOL"))),
+    chunk=st.sampled_from([4, 8, 12, 64]),
+)
+def test_signatures_are_found_wherever_they_stand(parts: list[bytes], chunk: int) -> None:
+    data, signature = b"".join(parts), b"GCOL\x01\0\0\0"
+    wanted = [n for n in range(len(data)) if data.startswith(signature, n)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heap, "_CHUNK", chunk)
+        assert list(heap._places(data, signature)) == wanted
