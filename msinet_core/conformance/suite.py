@@ -34,24 +34,29 @@ class DeviceConformance:
     """A file of rows that may fail, each with a reason and a link."""
     quick: ClassVar[bool] = False
     """Whether to leave out slow rows."""
+    _checker: ClassVar[Checker]
 
-    @pytest.fixture(scope="class")
-    def checker(self, request: pytest.FixtureRequest) -> Checker:
-        """Open the device of the class."""
-        wanted: type[DeviceConformance] = request.cls
-        spec = wanted.device
-        if isinstance(spec, str):
-            spec = load_registry().spec(spec)
+    @classmethod
+    def checker(cls) -> Checker:
+        """Open the device, once for each class."""
+        if "_checker" not in vars(cls):
+            cls._checker = cls._open()
+        return cls._checker
+
+    @classmethod
+    def _open(cls) -> Checker:
+        spec = load_registry().spec(cls.device) if isinstance(cls.device, str) else cls.device
         expected = None
-        if wanted.expected_failures is not None:
+        if cls.expected_failures is not None:
             rows = [scenario.id for scenario in ALL_SCENARIOS]
-            expected = read_expected(Path(wanted.expected_failures), rows)
-        subject = open_subject(spec, wanted.precision, wanted.options)
-        return Checker(subject, expected, wanted.quick)
+            expected = read_expected(Path(cls.expected_failures), rows)
+        subject = open_subject(spec, cls.precision, cls.options)
+        return Checker(subject, expected, cls.quick)
 
     @pytest.mark.parametrize("scenario", ALL_SCENARIOS, ids=lambda scenario: scenario.id)
-    def test_row(self, checker: Checker, scenario: Scenario) -> None:
+    def test_row(self, scenario: Scenario) -> None:
         """Check one row."""
+        checker = self.checker()
         subject = checker.subject
         closed = scenario.id == "device/opens" or scenario not in DOOR
         if closed and subject.opened is None and not subject.probe.ready:

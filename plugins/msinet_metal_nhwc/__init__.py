@@ -20,7 +20,11 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=200,
-    capabilities=Capabilities(training=True, precisions=("float32", "float16", "bfloat16")),
+    capabilities=Capabilities(
+        training=True,
+        precisions=("float32", "float16", "bfloat16"),
+        deterministic=False,  # Apple's kernels do not promise it
+    ),
     doctor="msinet_metal_nhwc.doctor:examine",
 )
 

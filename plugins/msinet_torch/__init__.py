@@ -22,7 +22,11 @@ MPS = DeviceSpec(
     kernel_layout="OIHW",
     requires=REQUIRES,
     priority=190,
-    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+    capabilities=Capabilities(
+        training=True,
+        precisions=("float32", "bfloat16", "float16"),
+        deterministic=False,  # Apple's kernels do not promise it
+    ),
     doctor="msinet_torch.doctor:examine",
     api_version=1,
 )
@@ -42,6 +46,7 @@ CUDA = DeviceSpec(
         precisions=("float32", "bfloat16", "float16"),
         distribution=("multiworker",),
         cluster_variable=WORLD_VARIABLE,
+        deterministic=False,  # cuDNN's gradients add up in an order that is chance
     ),
     options=(
         DeviceOption(
