@@ -148,6 +148,23 @@ def test_a_batch_that_is_asked_for_is_the_only_one(
     assert findings[-1].title == "batch of 16"
 
 
+def test_several_steps_in_one_execution_are_lowered(
+    packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowered: list[int] = []
+
+    def run(module: str, arguments: list[str]) -> str:
+        if module == "msinet_tpu.lowering":
+            lowered.append(json.loads(arguments[1])["steps"])
+            return ""
+        return json.dumps(chip(per_image=0.2)(8))
+
+    monkeypatch.setattr(doctor, "_run", run)
+    _, about, _ = examine(**{"batch-size": "8", "steps-per-execution": "4"})
+    assert lowered == [4]
+    assert "bfloat16, 4 in one execution" in about.detail
+
+
 def test_a_larger_batch_that_does_not_fit_is_no_problem(
     packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +219,7 @@ def test_what_libtpu_refuses_is_told(
         ({"batch-size": "0"}, "Received: 0"),
         ({"image-size": "240"}, "no number"),
         ({"precision": "float16"}, "does not compute in float16"),
+        ({"steps-per-execution": "3"}, "cannot be '3'"),
     ],
 )
 def test_arguments_that_cannot_be_used(
