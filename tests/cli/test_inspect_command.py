@@ -25,6 +25,7 @@ METADATA = {
     "epoch": 3,
     "step": 1500,
     "created": "2026-01-02T03:04:05+00:00",
+    "device_options": {},
 }
 
 
@@ -72,6 +73,11 @@ def test_people_see_network_origin_and_every_tensor(run: Run, path: Path) -> Non
     assert row.count("0.625") == 3
     assert "3 x 3 x 3 x 1" in row_of(result.stdout, "weights/conv1/conv1_1/kernel")
     assert result.stdout.count("optimizer/v/") == 46
+
+
+def test_what_is_empty_has_no_row(run: Run, path: Path) -> None:
+    assert "device options" not in run("inspect", path).stdout
+    assert json.loads(run("inspect", path, "--json").stdout)["metadata"]["device_options"] == {}
 
 
 def test_one_json_document_has_the_same(run: Run, path: Path) -> None:
