@@ -58,7 +58,7 @@ def float32_rows():
     return {row.id: row for row in report.rows}
 
 
-@pytest.mark.parametrize("name", [scenario.id for scenario in SCENARIOS])
+@pytest.mark.parametrize("name", [row.id for row in SCENARIOS if not row.missing(SPEC)])
 def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
     row = float32_rows[name]
     assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
