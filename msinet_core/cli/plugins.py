@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import device_options_option, json_option
+from msinet_core.cli.plugins_new import new_plugin
 from msinet_core.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ STYLES: Mapping[str, Mapping[str, str | bool]] = {
 
 @click.group()
 def plugins() -> None:
-    """Look at the plugins that bring devices, and prove what they bring."""
+    """Look at the plugins that bring devices, write one, and prove what they bring."""
+
+
+plugins.add_command(new_plugin)
 
 
 @plugins.command("check")

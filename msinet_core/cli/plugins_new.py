@@ -41,7 +41,7 @@ def new_plugin(name: str, data_format: str, kernel_layout: str, framework: str, 
     """Write a package that brings the device NAME, with its framework's part to be filled in.
 
     It installs at once and appears in msinet-run devices; its README.md lists what to fill in, and
-    which rows of the conformance kit pass after each step.
+    which rows of msinet-run plugins check pass after each step.
 
     \b
     msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
@@ -61,5 +61,5 @@ def new_plugin(name: str, data_format: str, kernel_layout: str, framework: str, 
     click.echo(f"{folder}: written. Next:")
     click.echo(f"  pip install -e {folder}")
     click.echo("  msinet-run devices")
-    click.echo(f"  python -m msinet_core.conformance {name}")
+    click.echo(f"  msinet-run plugins check {name}")
     click.echo(f"{folder / 'README.md'} says what to fill in, and in which order.")

@@ -28,6 +28,7 @@ SPEC = DeviceSpec(
     capabilities=Capabilities(training=True, precisions=("float32", "bfloat16")),
     options=(PLATFORM,),
     doctor="msinet_device_jax.doctor:examine",
+    doctor_arguments=("topology", "batch-size", "image-size"),
 )
 
 

@@ -1,0 +1,14 @@
+"""Every row of msinet's conformance kit, on the processor, in each precision."""
+
+from __future__ import annotations
+
+from msinet_core.conformance import DeviceConformance
+
+
+class TestJax(DeviceConformance):
+    device = "jax"
+
+
+class TestJaxInBfloat16(DeviceConformance):
+    device = "jax"
+    precision = "bfloat16"

@@ -1,0 +1,73 @@
+"""What is particular to JAX: platforms, donated buffers, lazy results, compiling for a TPU."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from msinet_core.errors import DeviceUnavailableError
+from msinet_core.graph import GraphBuilder
+from msinet_core.loss import KLDivergence
+from msinet_core.ops import Conv2D
+from msinet_core.optimizer import Adam
+from msinet_core.probing import missing_requirements
+from msinet_core.state import Batch, State
+
+from msinet_device_jax import SPEC
+from msinet_device_jax.doctor import CHECK_REQUIRES, examine
+
+
+@pytest.fixture(scope="module")
+def graph():
+    net = GraphBuilder()
+    net.add("conv", Conv2D(1, activation="linear"), net.input)
+    return net.build()
+
+
+@pytest.fixture
+def model(graph):
+    weights = {item.name: np.full(item.shape, 0.1, np.float32) for item in graph.parameters}
+    device = SPEC.open("float32", {"platform": "cpu"})
+    return device.compile(graph, State(weights), loss=KLDivergence(), optimizer=Adam())
+
+
+@pytest.fixture
+def batch():
+    random = np.random.default_rng(0)
+    return Batch(*(random.uniform(1, 2, (2, 8, 8, c)).astype("f4") for c in (3, 1)))
+
+
+def test_a_platform_that_is_not_here_is_an_error(model):  # the model began JAX with its CPU only
+    with pytest.raises(DeviceUnavailableError, match="not available on the TPU"):
+        SPEC.open("float32", {"platform": "tpu"})
+
+
+def test_results_are_on_the_platform_asked_for_and_not_waited_for(model, batch):
+    loss = model.train_step([batch], 1e-3)
+    assert isinstance(loss, jax.Array)
+    assert {device.platform for device in loss.devices()} == {"cpu"}
+    assert np.isfinite(float(loss))
+
+
+def test_a_step_writes_over_the_weights_and_moments_before_it(model, batch):
+    before = model._memory
+    model.train_step([batch], 1e-3)
+    assert all(array.is_deleted() for array in jax.tree.leaves(before))
+
+
+def test_images_may_be_written_over_as_soon_as_a_step_returns(model, batch):
+    expected = np.array(model.predict(batch.images))
+    lazy = model.predict(batch.images)
+    batch.images[:] = 0
+    np.testing.assert_array_equal(np.asarray(lazy), expected)
+
+
+def test_the_training_step_compiles_for_a_tpu_that_is_not_here():
+    missing = missing_requirements(CHECK_REQUIRES)
+    if missing:
+        pytest.skip(" ".join(missing))
+    asked = {"topology": "v5e:1x1", "batch-size": "1", "image-size": "32x32", "width": "0.05"}
+    finding = list(examine(SPEC, asked))[-1]
+    assert finding.status == "ok", finding.detail
+    assert finding.data["chip"] == "TPU v5 lite"
+    assert finding.data["in_place"] > 0
