@@ -24,8 +24,8 @@ def print_table(
 ) -> None:
     """Print rows under headings, without cutting anything off.
 
-    In a pipe or a file each row is one line, however long. On a terminal that is too narrow for
-    the longest row, each row becomes a block of lines, one for each heading.
+    In a pipe or a file each row is one line, however long. On a terminal that is too narrow, cells
+    are wrapped; where that is not enough, each row becomes a block of lines, one for each heading.
 
     Args:
         headings: One for each column; the first names the row.
@@ -37,14 +37,17 @@ def print_table(
     """
     stream = sys.stderr if to_stderr else sys.stdout
     terminal = shutil.get_terminal_size().columns if stream.isatty() else None
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    is_block = terminal is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > terminal
-    lines = [] if is_block else _head(headings, widths, right)
+    columns = list(zip(headings, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    if terminal is not None:
+        widths = _narrowed(widths, columns, terminal - len(_GAP) * (len(widths) - 1))
+    to_right = [name in right for name in headings]
+    lines = _head(headings, widths, to_right) if widths else []
     for place, row in enumerate(rows):
-        if is_block:
-            lines += _block(headings, row, styles or {})
+        if widths:
+            lines += _lines(row, widths, to_right, styles or {})
         else:
-            lines.append(_line(row, widths, [name in right for name in headings], styles or {}))
+            lines += _block(headings, row, styles or {})
         for note in notes[place] if notes else ():
             lines += _wrapped(note, terminal)
     for line in lines:
@@ -62,25 +65,56 @@ def print_indented(text: str) -> None:
         click.echo(line)
 
 
-def _head(headings: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> list[str]:
+def _narrowed(widths: Sequence[int], columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Take from the widest columns what is too much; none where words would have to be cut."""
+    narrow = list(widths)
+    least = [
+        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
+    ]
+    while sum(narrow) > room:
+        spare = [width if width > low else 0 for width, low in zip(narrow, least, strict=True)]
+        if not any(spare):
+            return []
+        narrow[spare.index(max(spare))] -= 1
+    return narrow
+
+
+def _head(headings: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) -> list[str]:
     bold: Mapping[str, Mapping[str, str | bool]] = {name: {"bold": True} for name in headings}
     rule = _GAP.join("-" * width for width in widths)
-    return [_line(headings, widths, [name in right for name in headings], bold), rule]
+    return [*_lines(headings, widths, to_right, bold), rule]
 
 
-def _line(
+def _lines(
     cells: Sequence[str],
     widths: Sequence[int],
     to_right: Sequence[bool],
     styles: Mapping[str, Mapping[str, str | bool]],
-) -> str:
-    padded = []
+) -> list[str]:
+    columns = []
     for place, (cell, width, is_right) in enumerate(zip(cells, widths, to_right, strict=True)):
-        space = " " * (width - len(cell))
-        shown = _styled(cell, styles)
         is_last = place == len(cells) - 1
-        padded.append(space + shown if is_right else shown + ("" if is_last else space))
-    return _GAP.join(padded)
+        column = []
+        for part in _parts(cell, width):
+            space = " " * (width - len(part))
+            shown = click.style(part, **styles[cell]) if cell in styles else part  # type: ignore[arg-type]
+            column.append(space + shown if is_right else shown + ("" if is_last else space))
+        columns.append(column)
+    blanks = [" " * width for width in widths[:-1]] + [""]
+    height = max(map(len, columns))
+    return [
+        _GAP.join(
+            column[line] if line < len(column) else blank
+            for column, blank in zip(columns, blanks, strict=True)
+        ).rstrip()
+        for line in range(height)
+    ]
+
+
+def _parts(cell: str, width: int) -> list[str]:
+    if len(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _block(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import click
 import pytest
 
 from msinet_core.cli.tables import print_indented, print_table
@@ -42,6 +43,20 @@ def test_a_narrow_terminal_gets_a_block_for_each_row(
     assert "    rate: 100.00" in told
     assert "requirement>=1" in told
     assert max(len(line) for line in told.splitlines() if "word" in line) <= 30
+
+
+def test_cells_are_wrapped_before_rows_become_blocks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(monkeypatch, 24)
+    print_table(("device", "precisions"), [("cpu", "float32, bfloat16, float16")])
+    assert click.unstyle(capsys.readouterr().out).splitlines() == [
+        "device  precisions",
+        "------  ----------------",
+        "cpu     float32,",
+        "        bfloat16,",
+        "        float16",
+    ]
 
 
 def test_a_wide_terminal_gets_the_table_with_colors(
