@@ -211,14 +211,15 @@ class MlxModel(Model):
             self._wait(sums[0])
         return sums
 
-    def _wait(self, loss: Tensor) -> None:
-        """Wait for what was begun before `loss`, so that nobody's memory fills with steps."""
+    def _wait(self, values: Tensor) -> None:
+        """Wait for what was begun before `values`, so that nobody's memory fills with steps."""
         if self._under_way is not None:
             mx.eval(self._under_way)
-        self._under_way = loss
+        self._under_way = values
 
     def _begun(self, values: Tensor) -> Result:
         mx.async_eval(values)
+        self._wait(values)
         return Result(values)
 
     def _program(self, step: Callable[..., Any], shape: Sequence[int] = ()) -> Callable[..., Any]:

@@ -160,8 +160,9 @@ def test_images_of_other_dtypes_and_none_at_all(mlx: Device, case: Case) -> None
 # --- memory --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["train", "evaluate", "predict"])
 def test_a_step_is_begun_at_once_and_waits_for_the_one_before(
-    mlx: Device, case: Case, monkeypatch: pytest.MonkeyPatch
+    mlx: Device, case: Case, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     model, calls = trained(mlx, case), []
     for name in ("async_eval", "eval"):
@@ -172,8 +173,13 @@ def test_a_step_is_begun_at_once_and_waits_for_the_one_before(
             return original(*values)
 
         monkeypatch.setattr(mx, name, recorded)
+    step = {
+        "train": lambda: model.train_step([case.batch], 1e-4),
+        "evaluate": lambda: model.eval_step(case.batch),
+        "predict": lambda: model.predict(case.images),
+    }[kind]
     for _ in range(3):
-        model.train_step([case.batch], 1e-4)
+        step()
     assert calls == ["async_eval", "async_eval", "eval", "async_eval", "eval"]
 
 
