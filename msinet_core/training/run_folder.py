@@ -85,7 +85,7 @@ class RunFolder:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def check_version(self, before: tuple[int, ...] | None) -> None:
-        """Refuse to go on where another process trained since `version` was called.
+        """Refuse to write where another process trained since `version` was called.
 
         Args:
             before: What it returned.
@@ -93,7 +93,7 @@ class RunFolder:
         Raises:
             UsageError: The folder has another latest checkpoint now.
         """
-        if self.version() != before:
+        if self.writes and self.version() != before:
             raise UsageError(
                 f"Another process trained in {self.path} while this one was starting. Give the "
                 f"command again with --resume to go on from there, or name another folder with "
