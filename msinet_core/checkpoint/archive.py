@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.network import msinet
 from msinet_core.state import OptimizerState, State
 
 if TYPE_CHECKING:
@@ -142,11 +143,11 @@ class Archive:
 
     def _way_out(self, graph: Graph) -> str:
         """Say how a file that does not tell its network is read where it is not the usual one."""
-        if self.graph is not None:
+        if self.graph is not None or graph != msinet():
             return ""
         return (
-            f" If it is of another network (another width, for example) than the one above with "
-            f"{graph.parameter_count:,} parameters, name a checkpoint that holds that network: "
+            f" If it is of another network than the published one (of another width, for example), "
+            f"name a checkpoint that holds that network: "
             f"msinet-run convert {self.path} NEW.msinet.h5 --network CHECKPOINT"
         )
 
