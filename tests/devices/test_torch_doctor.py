@@ -1,0 +1,60 @@
+"""What doctor finds about PyTorch's devices, here and on machines made up for the test."""
+
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+
+import pytest
+
+import msinet_torch
+from msinet_core import nvidia
+from msinet_core.device import DeviceSpec
+from msinet_core.doctor import Finding
+
+torch = pytest.importorskip("torch")
+doctor = importlib.import_module("msinet_torch.doctor")
+
+
+def findings(spec: DeviceSpec) -> dict[str, Finding]:
+    return {found.title: found for found in doctor.examine(spec, {})}
+
+
+def test_the_processor_is_described() -> None:
+    found = findings(msinet_torch.CPU)
+    assert f"torch {torch.__version__}" in found["PyTorch"].detail
+    assert f"{torch.get_num_threads()} threads" in found["processor"].detail
+    assert "channels_last" in found["memory format"].detail
+    assert found["evidence"].status == "ok"
+
+
+def test_a_processor_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    found = findings(msinet_torch.CPU)
+    assert found["processor"].status == "note"
+    assert found["bfloat16"].cure == "--precision float32"
+
+
+def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: facts)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (2**37, 2**37))
+    monkeypatch.setattr(doctor, "ask_driver", lambda: nvidia.Driver("570.86.15", ()))
+    found = findings(msinet_torch.CUDA)
+    assert found["driver"].detail == "NVIDIA driver 570.86.15."
+    assert found["GPU 0"].detail.startswith("NVIDIA H200, compute capability 9.0, 128.0 GiB of 128")
+    assert found["evidence"].status == "note"
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this is a Mac")
+def test_mps_is_told_to_be_missing() -> None:
+    found = findings(msinet_torch.MPS)
+    assert found["GPU"].status == "note"
+    assert "contiguous NCHW" in found["memory format"].detail
+
+
+def test_without_pytorch_there_is_one_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "distribution_version", lambda name: None)
+    assert list(findings(msinet_torch.CPU)) == ["PyTorch"]
