@@ -76,9 +76,9 @@ class JaxModel(Model):
         return State(weights, OptimizerState(self._step, *moments) if moments else None)
 
     def _put(self, arrays: Any) -> Any:
-        """Copy arrays onto the device: the host may write the next batch over them at once."""
-        arrays = jax.tree.map(lambda array: np.asarray(array, np.float32), arrays)
-        return jax.device_put(arrays, self._place, may_alias=False)
+        """Copy here first: JAX reads when it gets to it, and the host writes the next batch."""
+        arrays = jax.tree.map(lambda array: np.array(array, np.float32), arrays)
+        return jax.device_put(arrays, self._place)
 
     def _rate(self, learning_rate: float) -> np.float32:
         """Correct for moments that began at zero: here, as float32 holds little of 1 - 0.999."""
