@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import typing
 
 from msinet_core.conformance.expected import ExpectedFailure, read_expected
 from msinet_core.conformance.report import Report, Result
@@ -14,7 +14,7 @@ from msinet_core.conformance.runner import ALL_SCENARIOS, DOOR, SCENARIOS, prove
 from msinet_core.conformance.scenario import Outcome, Scenario, Subject
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from msinet_core.conformance.suite import DeviceConformance
 
 __all__ = [
@@ -43,3 +43,8 @@ def __getattr__(name: str) -> type[DeviceConformance]:
 
         return DeviceConformance
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is public, what is not imported yet included."""
+    return __all__

@@ -131,7 +131,7 @@ def _full_size(subject: Subject) -> Outcome:
 
 def _full_size_case() -> Case:
     """All the weights on few pixels, since the oracle has them to multiply too."""
-    return Case(msinet(), (1, 64, 80), low=0.0, high=255.0)
+    return Case(msinet(), (1, 40, 56), low=0.0, high=255.0)
 
 
 def _narrow(coordinates: Coordinates) -> Check:

@@ -17,3 +17,4 @@ class TestFloat32(DeviceConformance):
 class TestBfloat16(DeviceConformance):
     device = "cpu"
     precision = "bfloat16"
+    quick = True
