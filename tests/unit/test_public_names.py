@@ -20,7 +20,13 @@ def defined(module: str) -> set[str]:
     loaded = importlib.import_module(module)
     tree = ast.parse(inspect.getsource(loaded))
     names: set[str] = set()
-    lazy = [inner for node in tree.body if isinstance(node, ast.If) for inner in node.body]
+    lazy = [
+        inner
+        for node in tree.body
+        if isinstance(node, ast.If)
+        for inner in node.body
+        if isinstance(inner, ast.ImportFrom)
+    ]
     for node in [*tree.body, *lazy]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             names.add(node.name)
