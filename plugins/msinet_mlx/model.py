@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ import numpy as np
 from msinet_core.device import Model
 from msinet_core.graph import Graph
 from msinet_core.loss import KLDivergence
+from msinet_core.loss_scale import LossScale, new_loss_scale, next_loss_scale
 from msinet_core.optimizer import Adam
 from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_mlx.layers import Tensor, mx
-from msinet_mlx.loss_scale import AdamStep, advance, new_scale
 from msinet_mlx.memory import check_fits, exhaustion_explained
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class MlxModel(Model):
     whatever else changes from step to step (learning rate, bias correction, each image's weight) is
     an array. Each is handed to MLX at once, and no more than two are under way: what a step reads
     was handed over before, so that no graph grows over several steps. In float16 the loss is scaled
-    (`loss_scale`); the scale begins anew when a run is resumed.
+    (`msinet_core.loss_scale`); the scale begins anew when a run is resumed.
 
     Args:
         device: Brings builders, precision and place.
@@ -92,7 +91,10 @@ class MlxModel(Model):
                 self._step = memory.step
                 training |= {"m": self._arrays(memory.m), "v": self._arrays(memory.v)}
                 if device.precision == "float16":
-                    training["scale"] = new_scale(optimizer, memory.step)
+                    numbers = new_loss_scale(optimizer, memory.step)._asdict()
+                    training["scale"] = {
+                        name: mx.array(value, mx.float32) for name, value in numbers.items()
+                    }
             mx.eval(training)
         self._training: Training = training
 
@@ -184,16 +186,24 @@ class MlxModel(Model):
             rate: What `_rate` gave.
         """
         assert self._optimizer is not None
-        adam = self._optimizer
+        adam, decays = self._optimizer, (self._optimizer.beta_1, self._optimizer.beta_2)
         after: dict[str, dict[str, Tensor]] = {"weights": {}, "m": {}, "v": {}}
-        step = AdamStep(gradients, rate, adam.beta_1, adam.beta_2)
         if "scale" in training:
-            scale, step = advance(adam, training["scale"], gradients, rate)
-            after["scale"] = dict(scale)
-        for name, gradient in step.gradients.items():
-            m = step.beta_1 * training["m"][name] + (1 - step.beta_1) * gradient
-            v = step.beta_2 * training["v"][name] + (1 - step.beta_2) * gradient * gradient
-            change = step.rate * m / (mx.sqrt(v) + adam.epsilon)
+            before = LossScale(**training["scale"])
+            finite = mx.stack([mx.isfinite(one).all() for one in gradients.values()]).all()
+            scale, counts = next_loss_scale(mx.where, adam, before, finite)
+            after["scale"] = scale._asdict()
+            # A step that does not count has decays of 1, rate 0 and gradients 0: nothing changes.
+            rate = mx.where(counts, rate * mx.sqrt(scale.missing_2) / scale.missing_1, 0.0)
+            decays = (mx.where(counts, decays[0], 1.0), mx.where(counts, decays[1], 1.0))
+            gradients = {
+                name: mx.where(counts, one / before.value, 0.0) for name, one in gradients.items()
+            }
+        beta_1, beta_2 = decays
+        for name, gradient in gradients.items():
+            m = beta_1 * training["m"][name] + (1 - beta_1) * gradient
+            v = beta_2 * training["v"][name] + (1 - beta_2) * gradient * gradient
+            change = rate * m / (mx.sqrt(v) + adam.epsilon)
             after["weights"][name] = training["weights"][name] - change
             after["m"][name], after["v"][name] = m, v
         return after
@@ -250,14 +260,12 @@ class MlxModel(Model):
     def _rate(self, learning_rate: float) -> float:
         """Give the rate of the coming step, corrected for moments that began at zero.
 
-        With a loss scale `advance` does it, which knows how many steps counted.
+        With a loss scale `_apply` does it, which knows how many steps counted.
         """
         assert self._optimizer is not None
         if "scale" in self._training:
             return learning_rate
-        step = self._step + 1
-        correction = math.sqrt(1 - self._optimizer.beta_2**step)
-        return learning_rate * correction / (1 - self._optimizer.beta_1**step)
+        return self._optimizer.rate(learning_rate, self._step + 1)
 
     def _arrays(self, tensors: Tensors) -> Arrays:
         return {name: _array(value) for name, value in self.native(tensors).items()}
