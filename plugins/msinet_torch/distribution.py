@@ -26,7 +26,7 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LOCAL_VARIABLE = "LOCAL_RANK"
-EXAMPLE = "torchrun --nproc-per-node 2 --no-python msinet-run train ..."
+EXAMPLE = "torchrun --nproc-per-node 2 --no-python -- msinet-run train ..."
 BACKEND = "cpu:gloo,cuda:nccl"
 """Tensors in the host's memory go by gloo, so that the host never waits for a GPU to count."""
 
@@ -110,7 +110,6 @@ class ProcessGroup(Distribution):
             self._parallel = torch.nn.parallel.DistributedDataParallel(
                 _Module(losses, weights),
                 device_ids=[self._place] if self._place.type == "cuda" else None,
-                broadcast_buffers=False,
                 gradient_as_bucket_view=True,
                 find_unused_parameters=unused,
             )
