@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -16,7 +15,7 @@ from msinet_core.optimizer import Adam
 from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_tensorflow.distribution import peers_watched
 from msinet_tensorflow.layers import Tensor, tf
-from msinet_tensorflow.loss_scale import AdamStep, LossScale
+from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +31,7 @@ class TensorFlowModel(Model):
 
     Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; whatever else
     changes from step to step (learning rate, bias correction, each image's weight) is a tensor.
-    In float16 the loss is scaled (`LossScale`); the scale begins anew when a run is resumed.
+    In float16 the loss is scaled (`ScaledSteps`); the scale begins anew when a run is resumed.
 
     Args:
         device: Brings builders and layouts.
@@ -58,7 +57,7 @@ class TensorFlowModel(Model):
         self._m: Variables = {}
         self._v: Variables = {}
         self._step = 0
-        self._scale: LossScale | None = None
+        self._scale: ScaledSteps | None = None
         if optimizer is not None:
             memory = state.optimizer or new_optimizer_state(state)
             self._m = self._variables(memory.m)
@@ -66,7 +65,7 @@ class TensorFlowModel(Model):
             self._step = memory.step
             if device.precision == "float16":
                 with self._distribution.scope():
-                    self._scale = LossScale(optimizer, memory.step)
+                    self._scale = ScaledSteps(optimizer, memory.step)
         self._compiled_predict = self._compiled(self._predict)
         self._compiled_losses = self._compiled(self._losses)
         self._compiled_train = self._compiled(self._train)
@@ -219,13 +218,11 @@ class TensorFlowModel(Model):
         """Give the rate of the coming step, corrected for moments that began at zero.
 
         TensorFlow's op would do it in float32, where ``1 - 0.999`` keeps five digits. With a loss
-        scale, `LossScale.advance` does it, which knows how many steps counted.
+        scale, `ScaledSteps.advance` does it, which knows how many steps counted.
         """
         if self._scale is not None:
             return np.float32(learning_rate)
-        step = self._step + 1
-        correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
-        return np.float32(learning_rate * correction)
+        return np.float32(optimizer.rate(learning_rate, self._step + 1))
 
     @property
     def _synchronous(self) -> bool:

@@ -42,7 +42,7 @@ def train(distribute, half=False):
     losses = []
     for number, step in enumerate(STEPS[:3] if half else STEPS):
         if half and number == 1:
-            model._scale._value.assign(3e38)
+            model._scale._scale.value.assign(3e38)
         batches = [Batch(*(part[first:last] for part in case.batch)) for first, last in step]
         losses.append(float(model.train_step(batches, 1e-3)))
     state = model.state()

@@ -14,6 +14,7 @@ from msinet_core.checkpoint import load_checkpoint, save_checkpoint
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Capabilities
 from msinet_core.loss import KLDivergence
+from msinet_core.loss_scale import SMALLEST, new_loss_scale, next_loss_scale
 from msinet_core.optimizer import Adam
 from msinet_core.state import OptimizerState, State
 from msinet_cpu import SPEC
@@ -51,7 +52,7 @@ def scale_of(model: Any) -> float:
 
 
 def set_scale(model: Any, value: float) -> None:
-    model._scale._value.assign(value)
+    model._scale._scale.value.assign(value)
 
 
 def memory(state: State) -> OptimizerState:
@@ -150,32 +151,21 @@ def advance(scale: Any, finite: bool) -> None:
     scale.advance({}, tf.constant(finite), tf.constant(1e-3))
 
 
-def test_the_scale_grows_after_many_good_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_scale, "GROWTH_INTERVAL", 3)
-    scale = loss_scale.LossScale(Adam(), 0)
-    seen = []
-    for finite in (True, True, False, True, True, True, True, True, True):
+def test_the_rule_is_the_cores() -> None:
+    scale, expected = loss_scale.ScaledSteps(Adam(), 4), new_loss_scale(Adam(), 4)
+    for finite in (True, False, True, True, False, False):
         advance(scale, finite)
-        seen.append(scale.value / 2**15)
-    assert seen == [1, 1, 0.5, 0.5, 0.5, 1, 1, 1, 2]
-    assert scale.step == 8
-
-
-def test_the_scale_stays_a_number() -> None:
-    scale = loss_scale.LossScale(Adam(), 0)
+        expected, _ = next_loss_scale(np.where, Adam(), expected, np.bool_(finite))
+        assert (scale.value, scale.step) == (expected.value, expected.step)
     for _ in range(20):
         advance(scale, False)
-    assert scale.value == 1
-    scale._value.assign(loss_scale.LARGEST)
-    scale._good.assign(loss_scale.GROWTH_INTERVAL)
-    advance(scale, True)
-    assert scale.value == loss_scale.LARGEST
+    assert scale.value == SMALLEST
 
 
 @pytest.mark.parametrize("begun", [0, 7, 5000])
 def test_the_bias_correction_keeps_its_digits(begun: int) -> None:
     optimizer = Adam()
-    scale = loss_scale.LossScale(optimizer, begun)
+    scale = loss_scale.ScaledSteps(optimizer, begun)
     for step in range(begun + 1, begun + 30):
         rate = scale.advance({}, tf.constant(True), tf.constant(1.0)).rate
         exact = np.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
