@@ -1,4 +1,4 @@
-"""The specified Adam in one call for all variables, and float16's loss scale.
+"""The specified Adam in one call for all variables.
 
 PyTorch's fused kernel computes, with s the number it is told to be the step::
 
@@ -15,7 +15,6 @@ equal; the kernel's own correction, which cancels digits where it is done in flo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -29,11 +28,6 @@ Tensor = Any
 
 ENDLESS = 1e9
 """A step at which beta**step is zero in any float; infinity itself is left to no kernel."""
-
-INITIAL = 2.0**15
-SMALLEST, LARGEST = 1.0, 2.0**30
-GROWTH_INTERVAL = 2000
-"""Good steps in a row after which the scale is doubled."""
 
 
 class FusedAdam:
@@ -99,18 +93,6 @@ def _like(gradient: Tensor, weight: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(gradient)
 
 
-def corrected(optimizer: Adam, learning_rate: float, step: int) -> float:
-    """Give the rate of a step, corrected for moments that began at zero.
-
-    Args:
-        optimizer: The constants.
-        learning_rate: Adam's.
-        step: The step's number, from 1.
-    """
-    correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
-    return learning_rate * correction
-
-
 @lru_cache(maxsize=8)
 def can_skip(place: Any) -> bool:
     """Tell whether the fused kernel on a device leaves everything as it is when it is told to.
@@ -125,86 +107,3 @@ def can_skip(place: Any) -> bool:
     weight, gradient, m, v = (torch.ones(1, device=place) for _ in range(4))
     FusedAdam(Adam(), [weight], [m], [v]).apply([gradient], 1.0, skip=torch.ones((), device=place))
     return bool(weight == 1) and bool(m == 1) and bool(v == 1)
-
-
-class LossScale:
-    """A power of two that the loss is multiplied by before its gradient is taken.
-
-    It is halved, and the step skipped, when a gradient is not finite, and doubled after
-    ``GROWTH_INTERVAL`` good steps. At scale 1 nothing is skipped: what overflows then has diverged,
-    and has to show. Only the device knows whether a step counted, so it counts Adam's steps too.
-    The rule is that of the TensorFlow devices.
-
-    Args:
-        optimizer: Whose steps they are.
-        step: Adam's steps made before.
-        place: The ``torch.device``.
-
-    Source: Micikevicius et al., arXiv 1710.03740, section 3.2.
-    """
-
-    def __init__(self, optimizer: Adam, step: int, place: Any) -> None:
-        self._optimizer = optimizer
-        self._on_device = can_skip(place)
-
-        def scalar(value: float) -> Tensor:
-            return torch.full((), value, dtype=torch.float32, device=place)
-
-        self._value, self._good = scalar(INITIAL), scalar(0)
-        self._step = scalar(step)  # exact up to 2**24
-        # 1 - beta**step; from one step to the next without the cancellation of that formula.
-        self._missing_1 = scalar(1 - optimizer.beta_1**step)
-        self._missing_2 = scalar(1 - optimizer.beta_2**step)
-
-    @property
-    def value(self) -> float:
-        """The scale as it is now."""
-        return float(self._value)
-
-    @property
-    def step(self) -> int:
-        """The number of steps that counted."""
-        return int(self._step)
-
-    def scaled(self, loss: Tensor) -> Tensor:
-        """Multiply the loss, before its gradient is taken.
-
-        Args:
-            loss: A float32 scalar.
-        """
-        return loss * self._value
-
-    def apply(
-        self, adam: FusedAdam, gradients: Sequence[Tensor], learning_rate: float | Tensor
-    ) -> None:
-        """Make a step, or skip it, and set the scale for the next.
-
-        Args:
-            adam: Changes the weights.
-            gradients: Of the scaled loss, float32; unscaled in place.
-            learning_rate: Adam's, not corrected.
-        """
-        with torch.no_grad():
-            # A sum of absolute values is finite only if each of them is.
-            finite = torch.stack(torch._foreach_norm(gradients, 1)).sum().isfinite()
-            counts = finite | (self._value <= SMALLEST)
-            torch._foreach_mul_(gradients, 1 / self._value)
-            rate = self._advance(finite, counts) * learning_rate
-        if self._on_device:
-            adam.apply(gradients, rate, skip=1 - counts.float())
-        elif bool(counts):  # waits for the gradients
-            adam.apply(gradients, rate)
-
-    def _advance(self, finite: Tensor, counts: Tensor) -> Tensor:
-        """Count the step if it counts; give the correction of the learning rate."""
-        beta_1, beta_2 = self._optimizer.beta_1, self._optimizer.beta_2
-        good = torch.where(finite, self._good + 1, 0.0)
-        grows = good >= GROWTH_INTERVAL
-        grown = torch.where(grows, (2 * self._value).clamp(max=LARGEST), self._value)
-        halved = (self._value / 2).clamp(min=SMALLEST)
-        self._value.copy_(torch.where(finite, grown, halved))
-        self._good.copy_(torch.where(grows, 0.0, good))
-        self._step.add_(counts.float())
-        for missing, beta in ((self._missing_1, beta_1), (self._missing_2, beta_2)):
-            missing.copy_(torch.where(counts, beta * missing + (1 - beta), missing))
-        return self._missing_2.sqrt() / self._missing_1

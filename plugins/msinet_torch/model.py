@@ -13,9 +13,10 @@ from msinet_core.loss import KLDivergence
 from msinet_core.ops import Conv2D
 from msinet_core.optimizer import Adam
 from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
-from msinet_torch.adam import FusedAdam, LossScale, corrected
+from msinet_torch.adam import FusedAdam
 from msinet_torch.distribution import peers_watched
 from msinet_torch.layers import Tensor, torch
+from msinet_torch.loss_scale import ScaledSteps
 from msinet_torch.recording import Recordings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Parameters = Mapping[str, Any]
 class TorchModel(Model):
     """A graph with its weights and Adam's memory.
 
-    In float16 the loss is scaled (`LossScale`); the scale begins anew when a run is resumed.
+    In float16 the loss is scaled (`ScaledSteps`); the scale begins anew when a run is resumed.
 
     Args:
         device: Brings builders, layouts, transfers and the other workers.
@@ -60,7 +61,7 @@ class TorchModel(Model):
         self._output = device.compiled(self._apply)
         self._losses_of = device.compiled(self._apply_loss)
         self._step = 0
-        self._scale: LossScale | None = None
+        self._scale: ScaledSteps | None = None
         if optimizer is not None:
             self._prepare_training(optimizer, state)
 
@@ -72,7 +73,7 @@ class TorchModel(Model):
         self._distribution.share(moments)
         self._adam = FusedAdam(optimizer, weights, list(self._m.values()), list(self._v.values()))
         if self._device.precision == "float16":
-            self._scale = LossScale(optimizer, memory.step, self._device.place)
+            self._scale = ScaledSteps(optimizer, memory.step, self._device.place)
         used = self._graph.between(self._graph.input.name, self._graph.output.name)
         self._trained = self._distribution.trained(
             lambda images, maps: self._losses_of(images, maps, self._weights),
@@ -168,7 +169,7 @@ class TorchModel(Model):
         assert self._optimizer is not None
         if self._scale is not None:
             return learning_rate
-        return corrected(self._optimizer, learning_rate, self._step + 1)
+        return self._optimizer.rate(learning_rate, self._step + 1)
 
     def _apply(self, images: Tensor, weights: Parameters) -> Tensor:
         return self._graph.apply(self._builders, images, weights)

@@ -15,12 +15,14 @@ from msinet_core.conformance.cases import Case
 from msinet_core.device import Capabilities
 from msinet_core.graph import GraphBuilder
 from msinet_core.loss import KLDivergence
+from msinet_core.loss_scale import new_loss_scale, next_loss_scale
 from msinet_core.ops import Conv2D, MinMaxNormalize
 from msinet_core.optimizer import Adam
 from msinet_core.state import OptimizerState, State
 
 torch = pytest.importorskip("torch")
 adam = importlib.import_module("msinet_torch.adam")
+loss_scale = importlib.import_module("msinet_torch.loss_scale")
 device_module = importlib.import_module("msinet_torch.device")
 
 HALF = replace(msinet_torch.CPU, capabilities=Capabilities(precisions=("float16", "float32")))
@@ -47,7 +49,7 @@ def decided(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Who decides whether a step counts; MPS' kernel cannot skip by itself."""
     adam.can_skip.cache_clear()
     if request.param == "on the host":
-        monkeypatch.setattr(adam, "can_skip", lambda place: False)
+        monkeypatch.setattr(loss_scale, "can_skip", lambda place: False)
     return str(request.param)
 
 
@@ -72,7 +74,7 @@ def test_the_update_is_the_specified_one_from_the_first_step(step: int) -> None:
     tensors = [torch.tensor(values, dtype=torch.float32) for values in (weight, gradient, m, v)]
     w32, g32, m32, v32 = tensors
     fused = adam.FusedAdam(optimizer, [w32], [m32], [v32])
-    fused.apply([g32], adam.corrected(optimizer, rate, step))
+    fused.apply([g32], optimizer.rate(rate, step))
     m = optimizer.beta_1 * m + (1 - optimizer.beta_1) * gradient
     v = optimizer.beta_2 * v + (1 - optimizer.beta_2) * gradient**2
     correction = math.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
@@ -122,7 +124,7 @@ def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(case: Case) 
     trained = model(case)
     trained.train_step([case.batch], 1e-3)
     before = trained.state()
-    trained._scale._value.fill_(torch.finfo(torch.float32).max)
+    trained._scale._scale.value.fill_(torch.finfo(torch.float32).max)
     assert np.isfinite(float(trained.train_step([case.batch], 1e-3)))
     assert trained._scale.value == torch.finfo(torch.float32).max / 2
     after = trained.state()
@@ -136,7 +138,7 @@ def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(case: Case) 
 def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
     weights = {**case.state.weights, "last/bias": np.full(1, np.nan, np.float32)}
     trained = model(case, state=State(weights))
-    trained._scale._value.fill_(2.0)
+    trained._scale._scale.value.fill_(2.0)
     trained.train_step([case.batch], 1e-3)
     assert (trained._scale.value, trained._scale.step) == (1.0, 0)
     trained.train_step([case.batch], 1e-3)
@@ -144,26 +146,11 @@ def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
     assert np.isnan(memory(trained.state()).m["last/kernel"]).any()
 
 
-def advance(scale: Any, finite: bool) -> float:
-    answer = torch.tensor(finite)
-    return float(scale._advance(answer, answer | (scale._value <= adam.SMALLEST)))
-
-
-def test_the_scale_grows_after_many_good_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adam, "GROWTH_INTERVAL", 3)
-    scale = adam.LossScale(Adam(), 0, torch.device("cpu"))
-    seen = []
-    for finite in (True, True, False, True, True, True, True, True, True):
-        advance(scale, finite)
-        seen.append(scale.value / 2**15)
-    assert seen == [1, 1, 0.5, 0.5, 0.5, 1, 1, 1, 2]
-    assert scale.step == 8
-
-
-@pytest.mark.parametrize("begun", [0, 7, 5000])
-def test_the_bias_correction_keeps_its_digits(begun: int) -> None:
-    optimizer = Adam()
-    scale = adam.LossScale(optimizer, begun, torch.device("cpu"))
-    for step in range(begun + 1, begun + 30):
-        exact = adam.corrected(optimizer, 1.0, step)
-        assert advance(scale, True) == pytest.approx(exact, rel=2e-6)
+def test_the_rule_is_the_cores() -> None:
+    scale = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
+    expected = new_loss_scale(Adam(), 4)
+    for finite in (True, False, True, True, False, False):
+        counts = scale.advance(torch.tensor(finite))
+        expected, counted = next_loss_scale(np.where, Adam(), expected, np.bool_(finite))
+        assert (scale.value, scale.step) == (expected.value, expected.step)
+        assert bool(counts) == counted
