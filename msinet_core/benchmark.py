@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -165,15 +166,30 @@ def _bare_predict(model: Model, settings: Settings) -> float:
 
 
 def _bare_train(model: Model, settings: Settings) -> float:
+    """Read losses as late as the trainer does, so that the device may queue as many steps."""
     batch = _batch(settings)
-    return _rate(lambda: float(model.train_step([batch], LEARNING_RATE)), settings)
+    unread: deque[SupportsFloat] = deque()
+
+    def step() -> None:
+        unread.append(model.train_step([batch], LEARNING_RATE))
+        if len(unread) > model.unread_losses:
+            float(unread.popleft())
+
+    def finish() -> None:
+        while unread:
+            float(unread.popleft())
+
+    return _rate(step, settings, finish)
 
 
-def _rate(step: Callable[[], object], settings: Settings) -> float:
+def _rate(
+    step: Callable[[], object], settings: Settings, finish: Callable[[], object] = lambda: None
+) -> float:
     steps = max(1, settings.images // settings.batch_size)
     start = time.perf_counter()
     for _ in range(steps):
         step()
+    finish()
     return steps * settings.batch_size / (time.perf_counter() - start)
 
 

@@ -61,8 +61,10 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         arguments: What the user asks its plugin for, for example ``{"topology": "v5e:1x1"}``.
     """
     yield Finding("program", "ok", _program())
-    yield from _requirements(spec)
-    yield _availability(spec)
+    for finding in (*_requirements(spec), _availability(spec)):
+        # Who compiles for hardware elsewhere need not have it, nor what drives it.
+        elsewhere = "topology" in arguments and finding.status == "problem"
+        yield replace(finding, status="note") if elsewhere else finding
     yield _choices(spec)
     if spec.doctor is not None:
         for finding in _plugin_findings(spec, spec.doctor, arguments):

@@ -8,7 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STDERR = 2
+__all__ = [
+    "native_messages_held_back",
+]
+
+_STDERR = 2
 
 
 @contextmanager
@@ -21,12 +25,12 @@ def native_messages_held_back() -> Iterator[None]:
     """
     sys.stderr.flush()
     try:
-        terminal = os.dup(STDERR)
+        terminal = os.dup(_STDERR)
     except OSError:  # closed, as in a daemon: there is nothing to keep clean
         yield
         return
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), STDERR)
+        os.dup2(held.fileno(), _STDERR)
         try:
             yield
         except BaseException:
@@ -34,5 +38,5 @@ def native_messages_held_back() -> Iterator[None]:
             os.write(terminal, held.read())
             raise
         finally:
-            os.dup2(terminal, STDERR)
+            os.dup2(terminal, _STDERR)
             os.close(terminal)

@@ -14,21 +14,32 @@ from typing import Any
 from msinet_core.device import Hardware
 from msinet_core.probing import command_output, file_text, pci_devices
 
-LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+__all__ = [
+    "VISIBLE_VARIABLE",
+    "Driver",
+    "Gpu",
+    "ask_driver",
+    "hidden_gpus",
+    "nvidia_cards",
+    "nvidia_gpus",
+    "why_no_gpu",
+]
+
+_LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 """The NVIDIA Management Library, which is installed with the driver.
 
 Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
 """
 
-SUCCESS = 0
-NAME_SIZE = 96
+_SUCCESS = 0
+_NAME_SIZE = 96
 """``NVML_DEVICE_NAME_V2_BUFFER_SIZE``; a driver's version is shorter."""
 
-NVIDIA = "0x10de"
-DISPLAY_CONTROLLER = "0x03"
-DRIVER = Path("/proc/driver/nvidia")
-WSL = Path("/dev/dxg")
-MEBIBYTE = 2**20
+_NVIDIA = "0x10de"
+_DISPLAY_CONTROLLER = "0x03"
+_DRIVER = Path("/proc/driver/nvidia")
+_WSL = Path("/dev/dxg")
+_MEBIBYTE = 2**20
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -80,7 +91,7 @@ def ask_driver() -> Driver | None:
 
 def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver offers; none without a driver."""
-    if sys.platform != "win32" and not DRIVER.exists() and not WSL.exists():
+    if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
         return ()
     told = ask_driver()
     if told is not None and told.gpus:
@@ -92,7 +103,7 @@ def nvidia_gpus() -> tuple[Hardware, ...]:
 
 def nvidia_cards() -> bool:
     """Tell whether Linux lists a display controller of NVIDIA's, with or without a driver."""
-    return any(card.kind.startswith(DISPLAY_CONTROLLER) for card in pci_devices(NVIDIA))
+    return any(card.kind.startswith(_DISPLAY_CONTROLLER) for card in pci_devices(_NVIDIA))
 
 
 def why_no_gpu() -> str:
@@ -118,7 +129,7 @@ class _RefusedError(Exception):
 
 @contextmanager
 def _library() -> Iterator[Any]:
-    nvml = ctypes.CDLL(LIBRARY)
+    nvml = ctypes.CDLL(_LIBRARY)
     _check(nvml.nvmlInit_v2())
     try:
         yield nvml
@@ -130,8 +141,8 @@ def _gpu(nvml: Any, index: int) -> Gpu:
     handle = ctypes.c_void_p()
     _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
     memory, cores, major, minor = _Memory(), ctypes.c_uint(), ctypes.c_int(), ctypes.c_int()
-    told = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == SUCCESS
-    counted = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == SUCCESS
+    told = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
+    counted = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS
     capable = nvml.nvmlDeviceGetCudaComputeCapability(
         handle, ctypes.byref(major), ctypes.byref(minor)
     )
@@ -139,31 +150,31 @@ def _gpu(nvml: Any, index: int) -> Gpu:
         _text(nvml.nvmlDeviceGetName, handle),
         memory.total if told else None,
         cores.value if counted else None,
-        (major.value, minor.value) if capable == SUCCESS else None,
+        (major.value, minor.value) if capable == _SUCCESS else None,
     )
 
 
 def _text(function: Any, *arguments: Any) -> str:
-    buffer = ctypes.create_string_buffer(NAME_SIZE)
-    _check(function(*arguments, buffer, ctypes.c_uint(NAME_SIZE)))
+    buffer = ctypes.create_string_buffer(_NAME_SIZE)
+    _check(function(*arguments, buffer, ctypes.c_uint(_NAME_SIZE)))
     return buffer.value.decode("utf-8", "replace")
 
 
 def _check(answer: int) -> None:
-    if answer != SUCCESS:
+    if answer != _SUCCESS:
         raise _RefusedError(answer)
 
 
 def _from_csv(line: str) -> Hardware:
     name, _, size = (part.strip() for part in line.rpartition(","))
     amount = size.partition(" ")[0]  # "81559 MiB"; "[N/A]" where the GPU shares the host's memory
-    return Hardware(name, memory=int(amount) * MEBIBYTE if amount.isdigit() else None)
+    return Hardware(name, memory=int(amount) * _MEBIBYTE if amount.isdigit() else None)
 
 
 def _from_driver() -> tuple[Hardware, ...]:
     found = []
     with suppress(OSError):
-        for folder in sorted(DRIVER.joinpath("gpus").iterdir()):
+        for folder in sorted(_DRIVER.joinpath("gpus").iterdir()):
             for line in file_text(folder / "information").splitlines():
                 key, _, value = line.partition(":")
                 if key.strip() == "Model":

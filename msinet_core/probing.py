@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -159,20 +158,6 @@ def pci_devices(vendor: str) -> list[PciDevice]:
 def cpu_hardware() -> Hardware:
     """Describe the processor: its name, the cores and the bytes that this process may use."""
     return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
-
-
-def apple_gpu() -> Hardware:
-    """Describe the GPU of a Mac with Apple silicon; its memory is the Mac's."""
-    name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
-    memory = command_output("sysctl", "-n", "hw.memsize")
-    # The registry answers in hundredths of a second, system_profiler in half a second or more.
-    registry = command_output("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
-    cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
-    return Hardware(
-        name=f"{name or 'Apple silicon'} GPU",
-        cores=int(cores[1]) if cores else None,
-        memory=int(memory) if memory.isdigit() else None,
-    )
 
 
 def _shortfall(requirement: Requirement) -> list[str]:

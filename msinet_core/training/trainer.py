@@ -231,10 +231,12 @@ class Trainer:
         }
         position.history.append(row)
         position.begin_epoch()
-        state = self._save()
+        state = self._state()
         if better and self._run.writes:
+            # First: a run killed in between makes the end of this epoch again, and this file too.
             weights = State(weights=state.weights)
             save_checkpoint(self._run.best, self._checkpoint(weights, training=None))
+        self._save(state)
         self._run.write_history(position.history)
         self._draw_curve()
         text = (
@@ -245,13 +247,16 @@ class Trainer:
         self._progress.message(text)
         self._run.log(text)
 
-    def _save(self) -> State:
-        state = self._model.state()
-        self._check_finite(state)
+    def _save(self, state: State | None = None) -> None:
+        state = state or self._state()
         training = {"position": asdict(self._position), "config": self._config.to_dict()}
         if self._run.writes:
             save_checkpoint(self._run.latest, self._checkpoint(state, training))
         self._saved = self._mark = time.monotonic()
+
+    def _state(self) -> State:
+        state = self._model.state()
+        self._check_finite(state)
         return state
 
     def _check_finite(self, state: State) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
+from msinet_core.apple import apple_gpu
 from msinet_core.device import DeviceSpec
 from msinet_core.doctor import Finding
 from msinet_core.graph import Graph
 from msinet_core.loss import KLDivergence
 from msinet_core.network import msinet
 from msinet_core.optimizer import Adam
-from msinet_core.probing import apple_gpu
 from msinet_core.state import State
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import AuditReport, audit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 
+from msinet_core.apple import apple_gpu, why_no_apple_gpu
 from msinet_core.device import Availability, Probe
-from msinet_core.probing import apple_gpu, command_output
 from msinet_tensorflow.probe import framework_version, hardware_missing, tensorflow_probe
 from msinet_tensorflow.versions import METAL, METAL_TENSORFLOW, import_trouble
 
@@ -21,9 +21,9 @@ FIRST_PYTHON_WITHOUT_WHEELS = (3, 13)
 
 def probe() -> Probe:
     """Look for Apple silicon, macOS, Python and the pair of packages."""
-    elsewhere = _wrong_platform()
+    elsewhere = why_no_apple_gpu("Metal is Apple's", METAL, OLDEST_MACOS, INSTALL)
     if elsewhere:
-        return elsewhere
+        return hardware_missing(*elsewhere)
     trouble = import_trouble()
     if trouble:  # breaks every TensorFlow device: said first, its cure helps in any case
         return Probe(
@@ -34,32 +34,6 @@ def probe() -> Probe:
             (apple_gpu(),),
         )
     return _packages()
-
-
-def _wrong_platform() -> Probe | None:
-    if sys.platform != "darwin":
-        return hardware_missing(
-            f"Metal is Apple's, and this is {platform.system() or sys.platform}.",
-            f"On a Mac with Apple silicon: {INSTALL}",
-        )
-    if platform.machine() != "arm64":
-        if command_output("sysctl", "-n", "sysctl.proc_translated") == "1":
-            return hardware_missing(
-                "This Python is built for Intel Macs and runs translated by Rosetta.",
-                f"Install a Python for Apple silicon (arm64), and there: {INSTALL}",
-            )
-        return hardware_missing(
-            f"This Mac has a processor of type {platform.machine()}, not Apple silicon.",
-            f"On a Mac with Apple silicon: {INSTALL}",
-        )
-    release = platform.mac_ver()[0]
-    major = release.partition(".")[0]
-    if major.isdigit() and int(major) < OLDEST_MACOS:
-        return hardware_missing(
-            f"{METAL} needs macOS {OLDEST_MACOS} or later, and this is macOS {release}.",
-            f"Update macOS, then: {INSTALL}",
-        )
-    return None
 
 
 def _packages() -> Probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 
-from msinet_core.apple import why_no_apple_gpu
+from msinet_core.apple import apple_gpu, why_no_apple_gpu
 from msinet_core.device import Availability, Hardware, Probe
 from msinet_core.nvidia import (
     VISIBLE_VARIABLE,
@@ -15,7 +15,6 @@ from msinet_core.nvidia import (
     why_no_gpu,
 )
 from msinet_core.probing import (
-    apple_gpu,
     cpu_hardware,
     distribution_version,
     missing_requirements,

@@ -15,7 +15,7 @@ import msinet_cpu
 import msinet_cuda_nchw
 import msinet_metal_nhwc
 import msinet_tpu
-from msinet_core import nvidia, probing
+from msinet_core import apple, nvidia, probing
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.registry import unavailable_message
@@ -79,7 +79,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         line = " ".join(command)
         return next((text for start, text in prints.items() if line.startswith(start)), "")
 
-    for module in (probing, metal_probe, nvidia):
+    for module in (probing, apple, nvidia):
         monkeypatch.setattr(module, "command_output", command_output)
     return prints
 
@@ -349,8 +349,8 @@ def cuda_machine(
         folder = tmp_path / "gpus" / slot
         folder.mkdir(parents=True)
         folder.joinpath("information").write_text("Model: \t\t NVIDIA H100\nIRQ:   \t 42\n")
-    monkeypatch.setattr(nvidia, "DRIVER", tmp_path)
-    monkeypatch.setattr(nvidia, "WSL", tmp_path / "absent")
+    monkeypatch.setattr(nvidia, "_DRIVER", tmp_path)
+    monkeypatch.setattr(nvidia, "_WSL", tmp_path / "absent")
     monkeypatch.setattr(nvidia, "ask_driver", lambda: None)
     answers["nvidia-smi"] = "NVIDIA H100, 81559 MiB\nNVIDIA H100, 81559 MiB\n"
     return packages
@@ -418,7 +418,7 @@ def test_cuda_with_memory_that_is_not_told(
 def test_cuda_without_a_driver(
     cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(nvidia, "DRIVER", tmp_path / "absent")
+    monkeypatch.setattr(nvidia, "_DRIVER", tmp_path / "absent")
     audio = probing.PciDevice("0x22ba", "0x040300")
     monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [audio])
     probe = cuda_probe.probe()

@@ -83,7 +83,7 @@ def test_every_gpu_is_described_and_the_library_is_let_go(monkeypatch: pytest.Mo
 
 
 def test_without_a_driver_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "LIBRARY", "libnvidia-ml-that-is-not-there.so.1")
+    monkeypatch.setattr(nvml, "_LIBRARY", "libnvidia-ml-that-is-not-there.so.1")
     assert nvml.ask_driver() is None
 
 
