@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
     from msinet_core.graph import Graph
 
-    Tensors = Mapping[str, NDArray[np.float32]]
-
 __all__ = [
     "Batch",
     "OptimizerState",
     "State",
+    "Tensors",
     "new_optimizer_state",
 ]
+
+
+Tensors: TypeAlias = "Mapping[str, NDArray[np.float32]]"
+"""Weights, or a moment of each, by the parameter's name."""
 
 
 class Batch(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 
 from msinet_core import ops
 from msinet_core.graph import LayerBuilder
+from msinet_core.layers import interpolation
 from msinet_core.loss import KLDivergence
 from msinet_core.reference import convolution
 from msinet_core.reference.tape import Array, Variable, exact_sum, record
@@ -153,26 +154,6 @@ LAYER_BUILDERS: Mapping[type, LayerBuilder[Any]] = {
     ops.MinMaxNormalize: min_max_normalize,
     KLDivergence: kl_divergence,
 }
-
-
-def interpolation(source: int, target: int, coordinates: ops.Coordinates) -> Array:
-    """Give the matrix ``(target, source)`` that resizes one axis bilinearly.
-
-    Args:
-        source: The axis before, in pixels.
-        target: The axis after, in pixels.
-        coordinates: ``"asymmetric"`` or ``"half_pixel"``.
-    """
-    position = np.arange(target) * source / target
-    if coordinates == "half_pixel":
-        position = (np.arange(target) + 0.5) * source / target - 0.5
-    position = position.clip(0, source - 1)
-    before = np.floor(position).astype(int)
-    after = np.minimum(before + 1, source - 1)
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), before), 1 - (position - before))
-    np.add.at(matrix, (np.arange(target), after), position - before)
-    return matrix
 
 
 def _resize(variable: Variable, target: ops.Size, coordinates: ops.Coordinates) -> Variable:

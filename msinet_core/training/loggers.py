@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import socket
-import struct
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from msinet_core.checkpoint.crc32c import crc32c, masked
-from msinet_core.checkpoint.protobuf import fixed32, integer, text, varint
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.files import write_text
 from msinet_core.progress import Progress
@@ -25,7 +20,9 @@ CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
 
 WANDB_PROJECT = "msinet"
 
-_FLUSH_INTERVAL = 5.0
+_PACKAGES = {TENSORBOARD: "tensorboardX", WANDB: "wandb"}
+
+_FLUSH_INTERVAL = 5
 """Seconds after which TensorBoard gets to see new steps."""
 
 
@@ -78,8 +75,9 @@ def check_loggers(names: Sequence[str]) -> None:
     Raises:
         UsageError: A package is not installed.
     """
-    if WANDB in names:
-        _wandb()
+    for logger, package in _PACKAGES.items():
+        if logger in names:
+            _package(package, logger)
 
 
 @contextmanager
@@ -104,7 +102,7 @@ def logging_to(
     """
     opened: list[Logger] = []
     makers: dict[str, Callable[[], Logger]] = {
-        TENSORBOARD: lambda: EventFile(folder / TENSORBOARD, step),
+        TENSORBOARD: lambda: EventFiles(folder / TENSORBOARD, step),
         WANDB: lambda: WandbRun(folder, settings),
     }
     try:
@@ -155,72 +153,39 @@ class _Careful:
         )
 
 
-class EventFile:
-    """TensorBoard's event file, written without TensorFlow.
-
-    A record is its length, the length's checksum, the event and the event's checksum. A run that
-    is resumed begins another file, whose first event makes TensorBoard forget the steps that are
-    made again.
+class EventFiles:
+    """TensorBoard's event files, one each time that the run is begun or resumed.
 
     Args:
         folder: What ``tensorboard --logdir`` is given.
-        step: Steps made before.
+        step: Steps made before; TensorBoard forgets later ones, which are made again.
 
-    Raises:
-        OSError: The disk refuses.
-
-    Source: tensorflow/core/util/event.proto, tensorflow/core/lib/io/record_writer.cc.
+    Source: https://tensorboardx.readthedocs.io
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        now = time.time()
-        # TensorBoard reads the files of a folder in the order of their names.
-        name = f"events.out.tfevents.{now:017.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._stream = (folder / name).open("wb")
-        self._flushed = time.monotonic()
-        self._write(text(3, "brain.Event:2"))
-        if step:
-            self._write(integer(2, step + 1) + text(7, integer(1, _SESSION_STARTS)))
-        self._stream.flush()
+        writer = _package(_PACKAGES[TENSORBOARD], TENSORBOARD).SummaryWriter
+        self._writer = writer(
+            str(folder), purge_step=step + 1 if step else None, flush_secs=_FLUSH_INTERVAL
+        )
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step."""
-        values = {"train/loss": row["loss"], "train/images_per_s": row["images_per_s"]}
-        self._scalars(row["step"], values)
+        self._scalars(row, {"train/loss": row["loss"], "train/images_per_s": row["images_per_s"]})
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""
-        values = {"epoch/train_loss": row["train_loss"], "epoch/valid_loss": row["valid_loss"]}
-        self._scalars(row["step"], values)
-        self._stream.flush()
+        losses = {"epoch/train_loss": row["train_loss"], "epoch/valid_loss": row["valid_loss"]}
+        self._scalars(row, losses)
+        self._writer.flush()
 
     def close(self) -> None:
         """Finish the file."""
-        self._stream.close()
+        self._writer.close()
 
-    def _scalars(self, step: Any, values: Mapping[str, Any]) -> None:
-        summary = b"".join(
-            text(1, text(1, tag) + fixed32(2, _float_bits(float(value))))
-            for tag, value in values.items()
-        )
-        self._write(integer(2, int(step)) + text(5, summary))
-        if time.monotonic() - self._flushed > _FLUSH_INTERVAL:
-            self._stream.flush()
-            self._flushed = time.monotonic()
-
-    def _write(self, fields: bytes) -> None:
-        event = varint(1 << 3 | 1) + struct.pack("<d", time.time()) + fields
-        length = struct.pack("<Q", len(event))
-        for part in (length, event):
-            self._stream.write(part + struct.pack("<I", masked(crc32c(part))))
-
-
-_SESSION_STARTS = 1
-
-
-def _float_bits(value: float) -> int:
-    return int.from_bytes(struct.pack("<f", value), "little")
+    def _scalars(self, row: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, float(value), int(row["step"]))
 
 
 class WandbRun:
@@ -237,7 +202,7 @@ class WandbRun:
         identity = folder / "wandb-id.txt"
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex)
-        self._run = _wandb().init(
+        self._run = _package(_PACKAGES[WANDB], WANDB).init(
             project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
             name=folder.name,
             id=identity.read_text(encoding="utf-8").strip(),
@@ -261,16 +226,16 @@ class WandbRun:
         self._run.finish()
 
 
-def _wandb() -> Any:
+def _package(name: str, logger: str) -> Any:
     try:
-        return importlib.import_module("wandb")
+        return importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"--log wandb needs the package wandb, which cannot be imported ({error}). "
-            f"Run: pip install wandb, or leave wandb out."
+            f"--log {logger} needs the package {name}, which cannot be imported ({error}). "
+            f"Run: pip install {name}, or leave {logger} out."
         ) from error
     except Exception as error:
         raise MsinetError(
-            f"--log wandb: the package wandb is broken ({type(error).__name__}: {error}). "
-            f"Install it again with: pip install --force-reinstall wandb, or leave wandb out."
+            f"--log {logger}: the package {name} is broken ({type(error).__name__}: {error}). "
+            f"Install it again with: pip install --force-reinstall {name}, or leave {logger} out."
         ) from error

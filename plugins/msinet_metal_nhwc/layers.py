@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core import ops
-from msinet_core.reference.layers import interpolation
+from msinet_core.layers import interpolation
 from msinet_tensorflow.layers import Layers, Tensor, attribute, tf
 
 SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}

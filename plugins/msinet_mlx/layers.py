@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from msinet_core import ops
-from msinet_core.errors import GraphError
 from msinet_core.graph import LayerBuilder
+from msinet_core.layers import honoured, interpolation
 from msinet_core.loss import KLDivergence
 
 mx: Any = importlib.import_module("mlx.core")
@@ -70,7 +70,7 @@ class Layers:
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
-        activation = attribute(op, "activation", ACTIVATIONS)
+        activation = honoured(op, "activation", ACTIVATIONS, "MLX")
         dtype = mx.float32 if op.activation == "linear" else self.dtype
         images = inputs[0].astype(dtype)
         pads = [padding(op, size, op.extent) for size in _size(images)]
@@ -156,28 +156,8 @@ def padding(op: ops.Conv2D | ops.MaxPool2D, size: int, extent: int) -> tuple[int
         extent: The pixels that the window spans.
     """
     choices = {"SAME": ops.same_padding(size, extent, op.strides), "VALID": (0, 0)}
-    pads: tuple[int, int] = attribute(op, "padding", choices)
+    pads: tuple[int, int] = honoured(op, "padding", choices, "MLX")
     return pads
-
-
-def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:
-    """Translate an op's attribute, or refuse a value that this version does not compute.
-
-    Args:
-        op: The op.
-        name: The attribute's name.
-        honoured: What each value means.
-
-    Raises:
-        GraphError: The value is not among them.
-    """
-    value = getattr(op, name)
-    if value not in honoured:
-        raise GraphError(
-            f"Device 'mlx' does not compute {type(op).__name__} with {name} '{value}', only with "
-            f"{' or '.join(honoured)}."
-        )
-    return honoured[value]
 
 
 def _sum(maps: Tensor) -> Tensor:
@@ -221,11 +201,12 @@ def _max_pool(op: ops.MaxPool2D, features: Tensor, axis: int) -> Tensor:
 
 def _resize_bilinear(op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size) -> Tensor:
     """Resize columns before rows, which is the order of TensorFlow's kernel."""
-    offset = attribute(op, "coordinates", OFFSETS)
-    return _resize_axis(_resize_axis(images, WIDTH, size[1], offset), HEIGHT, size[0], offset)
+    coordinates = op.coordinates
+    wider = _resize_axis(images, WIDTH, size[1], coordinates)
+    return _resize_axis(wider, HEIGHT, size[0], coordinates)
 
 
-def _resize_axis(images: Tensor, axis: int, target: int, offset: float) -> Tensor:
+def _resize_axis(images: Tensor, axis: int, target: int, coordinates: ops.Coordinates) -> Tensor:
     source = images.shape[axis]
     if source == target:
         return images
@@ -234,9 +215,9 @@ def _resize_axis(images: Tensor, axis: int, target: int, offset: float) -> Tenso
         shape[axis] = target
         # Its gradient is a sum over the axis, which 16 bits would lose.
         return mx.broadcast_to(images.astype(mx.float32), shape).astype(images.dtype)
-    if target % source == 0:
-        return _enlarge(images, axis, target // source, offset)
-    return _interpolate(images, axis, target, offset)
+    if target % source == 0 and coordinates in OFFSETS:
+        return _enlarge(images, axis, target // source, OFFSETS[coordinates])
+    return _interpolate(images, axis, target, coordinates)
 
 
 def _enlarge(images: Tensor, axis: int, scale: int, offset: float) -> Tensor:
@@ -257,15 +238,8 @@ def _enlarge(images: Tensor, axis: int, scale: int, offset: float) -> Tensor:
     return mx.stack(rows, axis + 1).flatten(axis, axis + 1)
 
 
-def _interpolate(images: Tensor, axis: int, target: int, offset: float) -> Tensor:
+def _interpolate(images: Tensor, axis: int, target: int, coordinates: ops.Coordinates) -> Tensor:
     """Resize one axis by a factor that is not whole, as a product with a matrix, in float32."""
-    matrix = mx.array(_interpolation(images.shape[axis], target, offset))
+    matrix = mx.array(interpolation(images.shape[axis], target, coordinates), mx.float32)
     rows = mx.moveaxis(images.astype(mx.float32), axis, -2)
     return mx.moveaxis(matrix @ rows, -2, axis).astype(images.dtype)
-
-
-def _interpolation(source: int, target: int, offset: float) -> Any:
-    position = ((np.arange(target) + offset) * source / target - offset).clip(0, source - 1)
-    # How near each row is to each source row: 1 on it, 0 from its neighbors on.
-    near = 1 - np.abs(position[:, None] - np.arange(source))
-    return near.clip(0).astype(np.float32)

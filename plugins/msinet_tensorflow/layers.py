@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msinet_core import ops
-from msinet_core.errors import GraphError
 from msinet_core.graph import LayerBuilder
+from msinet_core.layers import honoured
 from msinet_core.loss import KLDivergence
 from msinet_tensorflow.loading import load_tensorflow
 
@@ -170,21 +170,12 @@ TensorFlow's own gradient for bfloat16 sums in bfloat16 on the processor: over t
 """
 
 
-def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:
+def attribute(op: ops.Op, name: str, values: Mapping[str, Any]) -> Any:
     """Translate an op's attribute, or refuse a value that this version does not compute.
 
     Args:
         op: The op.
         name: The attribute's name.
-        honoured: What each value means to TensorFlow.
-
-    Raises:
-        GraphError: The value is not among them.
+        values: What each value means to TensorFlow.
     """
-    value = getattr(op, name)
-    if value not in honoured:
-        raise GraphError(
-            f"The TensorFlow devices do not compute {type(op).__name__} with {name} '{value}', "
-            f"only with {' or '.join(honoured)}."
-        )
-    return honoured[value]
+    return honoured(op, name, values, "TensorFlow")

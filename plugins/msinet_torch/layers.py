@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msinet_core import ops
-from msinet_core.errors import GraphError
 from msinet_core.graph import LayerBuilder
+from msinet_core.layers import honoured, interpolation
 from msinet_core.loss import KLDivergence
 from msinet_torch.loading import load_torch
-from msinet_torch.resize import enlarge, interpolation
+from msinet_torch.resize import enlarge
 
 torch = load_torch()
 functional = torch.nn.functional
@@ -25,7 +25,10 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda features: features,
 }
 PADDINGS = {"SAME": True, "VALID": False}
-COORDINATES = {"asymmetric": "asymmetric", "half_pixel": "half_pixel"}
+COORDINATES: Mapping[str, ops.Coordinates] = {
+    "asymmetric": "asymmetric",
+    "half_pixel": "half_pixel",
+}
 SPATIAL_AXES = (2, 3)
 IMAGE_AXES = (1, 2, 3)
 
@@ -79,10 +82,10 @@ class Layers:
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
-        activation = attribute(op, "activation", ACTIVATIONS)
+        activation = honoured(op, "activation", ACTIVATIONS, "PyTorch")
         dtype = self.conv_dtype(op)
         images, padding = inputs[0].to(dtype), (0, 0)
-        if attribute(op, "padding", PADDINGS):
+        if honoured(op, "padding", PADDINGS, "PyTorch"):
             images, padding = _padded(images, op.extent, op.strides, 0.0)
         features = functional.conv2d(
             images,
@@ -97,7 +100,7 @@ class Layers:
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Take the maximum over windows; what SAME adds counts as minus infinity."""
         images = inputs[0]
-        if attribute(op, "padding", PADDINGS):
+        if honoured(op, "padding", PADDINGS, "PyTorch"):
             edges = _edges(images, op.pool_size, op.strides)
             if any(edges):
                 images = functional.pad(images, edges, value=float("-inf"))
@@ -105,11 +108,11 @@ class Layers:
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Enlarge by a whole factor, in the dtype of the input."""
-        return enlarge(inputs[0], op.scale, attribute(op, "coordinates", COORDINATES))
+        return enlarge(inputs[0], op.scale, honoured(op, "coordinates", COORDINATES, "PyTorch"))
 
     def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Resize to the second input's height and width."""
-        images, coordinates = inputs[0], attribute(op, "coordinates", COORDINATES)
+        images, coordinates = inputs[0], op.coordinates
         size = tuple(inputs[1].shape[axis] for axis in SPATIAL_AXES)
         source = tuple(images.shape[axis] for axis in SPATIAL_AXES)
         if source == (1, 1):  # one pixel, everywhere
@@ -123,7 +126,8 @@ class Layers:
     def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
         settings = source, target, coordinates
         if settings not in self._matrices:
-            self._matrices[settings] = interpolation(*settings).to(self._place)
+            matrix = torch.tensor(interpolation(*settings), dtype=torch.float32)
+            self._matrices[settings] = matrix.to(self._place)
         return self._matrices[settings]
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Tensor:
@@ -167,23 +171,3 @@ def _padded(
     if left == right and top == bottom:
         return images, (top, left)
     return functional.pad(images, (left, right, top, bottom), value=value), (0, 0)
-
-
-def attribute(op: ops.Op, name: str, honoured: Mapping[str, Any]) -> Any:
-    """Translate an op's attribute, or refuse a value that this version does not compute.
-
-    Args:
-        op: The op.
-        name: The attribute's name.
-        honoured: What each value means to PyTorch.
-
-    Raises:
-        GraphError: The value is not among them.
-    """
-    value = getattr(op, name)
-    if value not in honoured:
-        raise GraphError(
-            f"The PyTorch devices do not compute {type(op).__name__} with {name} '{value}', "
-            f"only with {' or '.join(honoured)}."
-        )
-    return honoured[value]

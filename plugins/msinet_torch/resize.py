@@ -114,29 +114,6 @@ def enlarge(images: Tensor, scale: int, coordinates: Coordinates) -> Tensor:
     return _Enlarge.apply(wider, HEIGHT, scale, coordinates)
 
 
-def interpolation(source: int, target: int, coordinates: Coordinates) -> Tensor:
-    """Give the matrix that resizes one axis to any size, ``(target, source)`` float32.
-
-    Args:
-        source: Pixels of the axis before.
-        target: Pixels afterwards.
-        coordinates: ``"asymmetric"`` or ``"half_pixel"``.
-    """
-    index = torch.arange(target, dtype=torch.float64)
-    if coordinates == "half_pixel":
-        place = ((index + 0.5) * source / target - 0.5).clamp_(min=0)
-    else:
-        place = index * source / target
-    low = place.floor().clamp_(max=source - 1).long()
-    high = (low + 1).clamp_(max=source - 1)
-    later = (place - low).clamp_(max=1)
-    matrix = torch.zeros(target, source, dtype=torch.float64)
-    rows = torch.arange(target)
-    matrix.index_put_((rows, low), 1 - later, accumulate=True)
-    matrix.index_put_((rows, high), later, accumulate=True)
-    return matrix.float()
-
-
 def _format(images: Tensor) -> Any:
     if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
         return torch.channels_last

@@ -189,7 +189,7 @@ def test_an_activation_that_nobody_computes_is_refused() -> None:
     graph = net.build()
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     model = CPU.open().compile(graph, State(weights))
-    with pytest.raises(GraphError, match="do not compute Conv2D with activation 'gelu'"):
+    with pytest.raises(GraphError, match="does not compute Conv2D with activation 'gelu'"):
         model.predict(np.zeros((1, 8, 8, 3), np.float32))
 
 

@@ -127,6 +127,7 @@ def test_losses_go_to_tensorboard_and_a_resumed_run_goes_on_there(
     run: Run, tiny_data: Path
 ) -> None:
     size = ("--image-size", "32x40")
+    pytest.importorskip("tensorboardX")
     arguments = ("train", "--data", tiny_data, "--run", "r", "--log", "tensorboard")
     assert run(*arguments, *BEGIN, *size).exit_code == 0
     assert len(list(Path("r/tensorboard").iterdir())) == 1

@@ -19,6 +19,7 @@ DOOR = {
     "errors",
     "graph",
     "hookspecs",
+    "layers",
     "layout",
     "loss",
     "network",

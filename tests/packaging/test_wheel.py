@@ -19,10 +19,16 @@ PACKAGES = (
     "msinet_cpu",
     "msinet_cuda_nchw",
     "msinet_metal_nhwc",
+    "msinet_mlx",
+    "msinet_openvino",
     "msinet_tensorflow",
+    "msinet_torch",
     "msinet_tpu",
 )
-FRAMEWORKS = {"tensorflow", "tensorflow-cpu", "tensorflow-metal", "tensorflow-tpu", "torch", "jax"}
+FRAMEWORKS = {
+    *("tensorflow", "tensorflow-cpu", "tensorflow-metal", "tensorflow-tpu"),
+    *("torch", "jax", "mlx", "openvino"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def test_the_cpu_extra_brings_the_small_wheel_where_there_is_one(
 def test_the_command_and_the_devices_are_registered(wheel: zipfile.ZipFile) -> None:
     text = read(wheel, ".dist-info/entry_points.txt")
     assert "msinet-run = msinet_core.cli:main" in text
-    for device in ("cpu", "reference", "metal", "cuda", "tpu"):
+    for device in ("cpu", "reference", "metal", "cuda", "tpu", "mlx", "torch", "openvino"):
         assert f"\n{device} = " in text
 
 

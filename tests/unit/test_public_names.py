@@ -60,3 +60,24 @@ def test_every_public_class_and_function_says_what_it_does(module: str) -> None:
         if not inspect.getdoc(getattr(loaded, name))
     ]
     assert silent == []
+
+
+PLUGINS = sorted(path.name for path in (PAGE.parents[2] / "plugins").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_built_in_plugin_uses_the_public_door_only(plugin: str) -> None:
+    used = set()
+    for path in (PAGE.parents[2] / "plugins" / plugin).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "msinet_core":
+                used |= {(f"msinet_core.{alias.name}", "") for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("msinet_core"):
+                used |= {(node.module or "", alias.name) for alias in node.names}
+    assert used
+    hidden = {
+        f"{module}.{name}"
+        for module, name in used
+        if module not in DOCUMENTED or (name and name not in DOCUMENTED[module])
+    }
+    assert hidden == set()

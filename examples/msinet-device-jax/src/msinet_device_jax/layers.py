@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from msinet_core import ops
-from msinet_core.errors import GraphError
 from msinet_core.graph import LayerBuilder
+from msinet_core.layers import honoured, interpolation
 from msinet_core.loss import KLDivergence
 
 Array = jax.Array
@@ -49,7 +48,7 @@ class Layers:
         return inputs[0] - jnp.asarray(op.mean, inputs[0].dtype)
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Array:
-        activation = _honoured(op, "activation", ACTIVATIONS)
+        activation = honoured(op, "activation", ACTIVATIONS, "JAX")
         dtype = jnp.dtype("float32") if op.activation == "linear" else self._dtype
         features = lax.conv_general_dilated(
             inputs[0].astype(dtype),
@@ -98,32 +97,7 @@ class Layers:
 def _resized(images: Array, size: Sequence[int], op: ops.Resize | ops.ResizeLike) -> Array:
     """Multiply by a matrix for each axis: the gradient is a product too, and no scatter."""
     rows, columns = (
-        _interpolation(source, target, op)
+        interpolation(source, target, op.coordinates).astype("float32")
         for source, target in zip(images.shape[1:3], size, strict=True)
     )
     return jnp.einsum("nhwc,yh,xw->nyxc", images.astype("float32"), rows, columns)
-
-
-def _interpolation(source: int, target: int, op: ops.Resize | ops.ResizeLike) -> Any:
-    """Give the matrix ``(target, source)`` that resizes one axis bilinearly."""
-    pixel = np.arange(target)
-    coordinates = {
-        "asymmetric": pixel * source / target,
-        "half_pixel": (pixel + 0.5) * source / target - 0.5,
-    }
-    position = _honoured(op, "coordinates", coordinates).clip(0, source - 1)
-    before = np.floor(position).astype(int)
-    after = np.minimum(before + 1, source - 1)
-    matrix = np.zeros((target, source), np.float32)
-    matrix[pixel, before] = 1 - (position - before)
-    matrix[pixel, after] += position - before
-    return matrix
-
-
-def _honoured(op: ops.Op, name: str, known: Mapping[str, Any]) -> Any:
-    """Translate an op's attribute, or refuse a value that only a later msinet knows."""
-    value = getattr(op, name)
-    if value not in known:
-        told = f"{type(op).__name__} with {name} '{value}', only with {' or '.join(known)}"
-        raise GraphError(f"Device 'jax' does not compute {told}.")
-    return known[value]

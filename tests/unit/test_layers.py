@@ -1,0 +1,48 @@
+"""What the layer builders of every device share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msinet_core.errors import GraphError
+from msinet_core.layers import honoured, interpolation
+from msinet_core.ops import Conv2D
+
+
+def test_a_value_that_is_known_is_translated() -> None:
+    assert honoured(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
+
+
+def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(
+        GraphError,
+        match=r"^Device 'npu' does not compute Conv2D with padding 'SAME', only with VALID\.$",
+    ):
+        honoured(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
+
+
+def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
+    doubled = interpolation(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
+    np.testing.assert_array_equal(doubled, [0, 1, 2, 3, 4, 4])
+
+
+def test_half_pixel_doubling_keeps_none() -> None:
+    doubled = interpolation(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
+    np.testing.assert_array_equal(doubled, [0, 0.5, 1.5, 2.5, 3.5, 4])
+
+
+@given(st.integers(1, 12), st.integers(1, 30), st.sampled_from(["asymmetric", "half_pixel"]))
+def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates) -> None:
+    matrix = interpolation(source, target, coordinates)
+    assert matrix.shape == (target, source)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+    assert (matrix >= 0).all()
+    assert ((matrix > 0).sum(axis=1) <= 2).all()
+
+
+def test_other_coordinates_are_refused() -> None:
+    with pytest.raises(GraphError, match="'align_corners' are not known. Use asymmetric or half"):
+        interpolation(2, 4, "align_corners")  # type: ignore[arg-type]
