@@ -17,7 +17,10 @@ from msinet_core.ops import Coordinates, Size
 from msinet_core.wording import os_reason
 
 FREE_ON_RESUME = frozenset(
-    {"device", "device_options", "precision", "data_root", "epochs", "workers", "distribute", "log"}
+    {
+        *("device", "device_options", "precision", "distribute", "workers", "log"),
+        *("data", "data_root", "epochs"),
+    }
 )
 """Settings that a resumed run may change: where it runs and how long, not what it computes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,3 +199,29 @@ def test_what_is_not_there_is_wrong_usage_everywhere(
     assert result.exit_code == 2, result.output
     assert result.output.strip()
     assert sorted(path.name for path in Path().iterdir()) == ["tiny"]
+
+
+def test_a_resumed_run_finds_its_data_in_another_place(
+    run: Run, tiny_data: Path, tmp_path: Path
+) -> None:
+    first = shutil.copytree(tiny_data, tmp_path / "here")
+    arguments = ("train", "--data", first, "--run", "r", *BEGIN, "--image-size", "32x40")
+    assert run(*arguments).exit_code == 0
+    second = first.rename(tmp_path / "there")
+    lost = run("train", "--resume", "--run", "r", "--epochs", "2")
+    assert lost.exit_code == 2, lost.output
+    found = run("train", "--resume", "--run", "r", "--epochs", "2", "--data", second)
+    assert found.exit_code == 0, found.output
+    assert len(Path("r/history.csv").read_text().splitlines()) == 3
+
+
+def test_a_resumed_run_refuses_other_images(run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--data", tiny_data, "--run", "r", *BEGIN, "--image-size", "32x40")
+    assert run(*arguments).exit_code == 0
+    other = shutil.copytree(tiny_data, tmp_path / "other")
+    for folder in ("stimuli", "saliency"):
+        picture = next((other / folder / "train").iterdir())
+        picture.rename(picture.with_stem("another"))
+    result = run("train", "--resume", "--run", "r", "--epochs", "2", "--data", other)
+    assert result.exit_code == 1, result.output
+    assert "is not the one that the run began with" in result.output

@@ -44,5 +44,5 @@ def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates
 
 
 def test_other_coordinates_are_refused() -> None:
-    with pytest.raises(GraphError, match="'align_corners' are not known. Use asymmetric or half"):
+    with pytest.raises(GraphError, match=r"'align_corners' are not known\. Use asymmetric or half"):
         interpolation(2, 4, "align_corners")  # type: ignore[arg-type]
