@@ -202,6 +202,7 @@ def _max_pool(op: ops.MaxPool2D, features: Tensor, axis: int) -> Tensor:
 def _resize_bilinear(op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size) -> Tensor:
     """Resize columns before rows, which is the order of TensorFlow's kernel."""
     coordinates = op.coordinates
+    honoured(op, "coordinates", OFFSETS, "MLX")
     wider = _resize_axis(images, WIDTH, size[1], coordinates)
     return _resize_axis(wider, HEIGHT, size[0], coordinates)
 
@@ -215,7 +216,7 @@ def _resize_axis(images: Tensor, axis: int, target: int, coordinates: ops.Coordi
         shape[axis] = target
         # Its gradient is a sum over the axis, which 16 bits would lose.
         return mx.broadcast_to(images.astype(mx.float32), shape).astype(images.dtype)
-    if target % source == 0 and coordinates in OFFSETS:
+    if target % source == 0:
         return _enlarge(images, axis, target // source, OFFSETS[coordinates])
     return _interpolate(images, axis, target, coordinates)
 

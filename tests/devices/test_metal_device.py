@@ -263,7 +263,7 @@ def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr(
-        "msinet_core.probing.command_output",
+        "msinet_core.apple.command_output",
         lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
     )
     finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))
