@@ -90,15 +90,16 @@ def _read_loggers(
     default="auto",
     show_default=True,
     help="Spread each batch over the device's several units (mirrored), or over the processes that "
-    "TF_CONFIG names (multiworker). auto: multiworker, else mirrored, where there are several.",
+    "TF_CONFIG or torchrun names (multiworker). auto: multiworker, else mirrored, where there are "
+    "several.",
 )
 @click.option(
     "--log",
     metavar="csv,tensorboard,wandb",
     callback=_read_loggers,
     help="Report losses also to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
-    "(needs its package; WANDB_MODE=offline works without an account); the tables are always "
-    "written. [default: csv]",
+    "(WANDB_MODE=offline works without an account), by the packages tensorboardX and wandb. The "
+    "tables are always written. [default: csv]",
 )
 @device_option
 def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
