@@ -22,6 +22,7 @@ html_title = f"msinet {version}"
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "fieldlist"]
 
+highlight_language = "text"  # of blocks that name none
 default_role = "code"  # docstrings put names in single backticks
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -96,6 +96,35 @@ def test_without_its_framework_the_device_says_how_to_get_it(tmp_path: Path) -> 
     assert 'pip install "a-framework-of-nobody>=2"' in done.stdout
 
 
+def test_a_device_that_is_not_here_does_not_open_and_its_tests_are_skipped(tmp_path: Path) -> None:
+    folder = write_plugin(tmp_path / "new", "npu", framework="a-framework-of-nobody>=2")
+    opened = python(folder, "-c", "import msinet_device_npu as p; p.SPEC.open()")
+    assert "DeviceUnavailableError: Device 'npu' is not available: a-framework" in opened.stderr
+    assert 'Run: pip install "a-framework-of-nobody>=2"' in opened.stderr
+    tests = python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder))
+    assert tests.returncode == 0, tests.stdout
+    assert "the device is not here: a-framework-of-nobody is not installed" in tests.stdout
+
+
+def test_its_ci_says_where_msinet_has_to_come_from(tmp_path: Path) -> None:
+    text = (write_plugin(tmp_path / "new", "npu") / ".github/workflows/ci.yml").read_text()
+    assert "MSINET: ${{ vars.MSINET }}" in text
+    [line] = re.findall(r"run: (pip install .*MSINET.*)", text)
+    assert text.index(line) < text.index("pip install -e")
+    bash = shutil.which("bash")
+    if bash is None or os.name != "posix":
+        pytest.skip("needs bash")
+    done = subprocess.run(
+        [bash, "-c", line.replace("pip install", "echo")],
+        env={"MSINET": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "MSINET: is empty" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "framework", "reason"),
     [
@@ -134,6 +163,14 @@ def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path) -> None:
         write_plugin(tmp_path / "file" / "new", "npu")
 
 
+def names(node: ast.stmt) -> set[str]:
+    """Give what a statement at module level defines."""
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {target.id for target in targets if isinstance(target, ast.Name)}
+    return {node.name} if isinstance(node, ast.FunctionDef) else set()
+
+
 def fill_in(package: Path, block: str) -> None:
     """Put a block of the tutorial into the file that its first line names."""
     head, _, code = block.partition("\n")
@@ -141,13 +178,9 @@ def fill_in(package: Path, block: str) -> None:
     text = path.read_text()
     for node in ast.parse(code).body:
         source = ast.get_source_segment(code, node)
-        if isinstance(node, ast.FunctionDef):
+        if names(node):
             lines = text.splitlines()
-            old = next(
-                other
-                for other in ast.parse(text).body
-                if isinstance(other, ast.FunctionDef) and other.name == node.name
-            )
+            [old] = [other for other in ast.parse(text).body if names(other) == names(node)]
             lines[old.lineno - 1 : old.end_lineno] = [source]
             text = "\n".join(lines) + "\n"
         else:
@@ -155,12 +188,51 @@ def fill_in(package: Path, block: str) -> None:
     path.write_text(text)
 
 
-def test_the_tutorial_fills_in_everything_and_the_result_is_right(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    folder = write_plugin(tmp_path / "new", "npu", "NCHW", "OIHW", "torch")
+def follow_the_tutorial(folder: Path) -> Path:
+    """Write the tutorial's plugin as `npu`, and give its package."""
+    write_plugin(folder, "npu", "NCHW", "OIHW", "torch")
     package = folder / "src" / "msinet_device_npu"
     for block in re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL):
         fill_in(package, block)
+    return package
+
+
+def test_the_tutorial_fills_in_everything_and_the_result_is_right(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    package = follow_the_tutorial(tmp_path / "new")
     assert "raise not_written" not in "".join(path.read_text() for path in package.glob("*.py"))
     skipped = "('network/full-size', 'train/twenty-losses')"
-    assert check(folder, f"one.id not in {skipped} and 'network' not in one.id") == []
+    assert check(package.parents[1], f"one.id not in {skipped} and 'network' not in one.id") == []
+
+
+META = """
+import numpy as np, torch
+from msinet_core.graph import GraphBuilder
+from msinet_core.initialize import random_state
+from msinet_core.loss import KLDivergence
+from msinet_core.network import msinet
+from msinet_device_npu import layers, tensors
+graph = msinet(0.02)
+weights = {name: tensors.to_device(array) for name, array in random_state(graph, 1).weights.items()}
+weights = {
+    name: weight.permute(3, 2, 0, 1) if weight.dim() == 4 else weight
+    for name, weight in weights.items()
+}
+images, maps = (tensors.to_device(np.zeros((2, c, 48, 64), np.float32)) for c in (3, 1))
+def losses(weights):
+    predicted = graph.apply(layers.LAYER_BUILDERS, images, weights)
+    return layers.kl_divergence(KLDivergence(), [maps, predicted], {})
+loss, gradients = tensors.value_and_gradients(losses, weights)
+assert gradients.keys() == weights.keys()
+print(loss.device, {gradient.device.type for gradient in gradients.values()})
+"""
+"""PyTorch's `meta` has shapes and no values; as a GPU does, it refuses tensors from elsewhere."""
+
+
+def test_the_tutorial_computes_where_its_constant_says(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    package = follow_the_tutorial(tmp_path / "new")
+    fill_in(package, '# tensors.py\nPLACE = "meta"')
+    done = python(package.parents[1], "-c", META)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "meta {'meta'}\n"

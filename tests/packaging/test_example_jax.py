@@ -26,6 +26,7 @@ DOOR = {
     "ops",
     "optimizer",
     "probing",
+    "registry",
     "state",
     "workers",
 }

@@ -11,6 +11,7 @@ from msinet_core.errors import DeviceUnavailableError
 from msinet_core.graph import Graph, LayerBuilder
 from msinet_core.loss import KLDivergence
 from msinet_core.optimizer import Adam
+from msinet_core.registry import run_probe, unavailable_message
 from msinet_core.state import State
 
 from msinet_device_jax.layers import Layers
@@ -25,6 +26,9 @@ class JaxDevice(Device):
         self, spec: DeviceSpec, precision: str = "float32", options: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(spec, precision, options)
+        probe = run_probe(spec)
+        if not probe.ready:  # a JAX that is too old; whoever opens a device need not have asked
+            raise DeviceUnavailableError(unavailable_message(spec, probe))
         platform = self.options["platform"]
         self.place = first_device(automatic_platform() if platform == "auto" else platform)
         self._layer_builders = Layers(precision).builders()
