@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
+from msinet_core.device import Availability, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.graph import GraphBuilder
 from msinet_core.loss import KLDivergence
@@ -35,6 +38,12 @@ def model(graph):
 def batch():
     random = np.random.default_rng(0)
     return Batch(*(random.uniform(1, 2, (2, 8, 8, c)).astype("f4") for c in (3, 1)))
+
+
+def test_it_does_not_open_where_its_probe_says_no():
+    probe = Probe(Availability.NOT_HERE, "jax 0.5.3 is installed (needs >=0.6).")
+    with pytest.raises(DeviceUnavailableError, match=r"'jax' is not available: jax 0\.5\.3"):
+        replace(SPEC, probe=lambda: probe).open()
 
 
 def test_a_platform_that_is_not_here_is_an_error(model):  # the model began JAX with its CPU only
