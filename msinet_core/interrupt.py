@@ -9,8 +9,10 @@ from typing import Any
 
 from msinet_core.errors import InterruptedRunError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C, and what schedulers and cloud machines send before they stop a job."""
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Ctrl-C, what schedulers and cloud machines send before they stop a job, and a closed terminal."""
 
 
 class InterruptFlag:
@@ -25,7 +27,11 @@ class InterruptFlag:
 
     def __enter__(self) -> InterruptFlag:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._previous = {
+                number: signal.signal(number, self._handle)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
+            }
         return self
 
     def __exit__(

@@ -14,6 +14,7 @@ from msinet_core.data.resize import fit, placement, restore_map
 from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list
 from msinet_core.files import atomic_path
 from msinet_core.ops import Size
+from msinet_core.wording import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +152,8 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
             kind = UsageError
             problems.append(f"{path}: no such file or folder")
         for file in files:
-            found.setdefault(file.path.resolve(), file)
+            # A link and what it points to are two images to their owner; one folder is one.
+            found.setdefault(file.path.parent.resolve() / file.path.name, file)
     if problems:
         raise kind(
             f"Not everything that was asked for is there:\n{bullet_list(problems)}\n"
@@ -168,10 +170,23 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     Args:
         folder: Where to look, to any depth; hidden files and folders are skipped.
         suffixes: Endings in lower case, for example ``".png"``; the files' own case is ignored.
+
+    Raises:
+        DataError: A folder cannot be listed.
     """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"The folder {error.filename} cannot be listed: {os_reason(error)}. Make it readable, "
+            f"or name folders without it."
+        ) from error
+
     seen: set[str] = set()
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    there = folder.is_dir()  # a folder that is not there has no files; its callers say so
+    for parent, folders, files in os.walk(
+        folder, onerror=refuse if there else None, followlinks=True
+    ):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

@@ -166,7 +166,10 @@ class EventFiles:
     def __init__(self, folder: Path, step: int = 0) -> None:
         writer = _package(_PACKAGES[TENSORBOARD], TENSORBOARD).SummaryWriter
         self._writer = writer(
-            str(folder), purge_step=step + 1 if step else None, flush_secs=_FLUSH_INTERVAL
+            str(folder),
+            purge_step=step + 1 if step else None,
+            flush_secs=_FLUSH_INTERVAL,
+            filename_suffix=f".{step}",  # names have whole seconds: a run resumed within one
         )
 
     def step(self, row: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
     """
     begin = f"Or begin a new run from the best weights, with --init {run.best} and another --run."
     if not run.latest.exists():
-        if run.best.exists():
+        if run.epochs_finished():  # counted after the checkpoint is written, `best` before it
             raise CheckpointError(
                 f"{run.path} was trained before, but {run.latest} is not there. Put it back. "
                 f"{begin}"

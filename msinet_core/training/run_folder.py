@@ -145,6 +145,12 @@ class RunFolder:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._append(self.path / "log.txt", f"{now} {text}\n")
 
+    def epochs_finished(self) -> int:
+        """Count the epochs in the history."""
+        if not self.history.exists():
+            return 0
+        return max(0, len(self.history.read_text(encoding="utf-8").splitlines()) - 1)
+
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the table of epochs.
 

@@ -23,6 +23,7 @@ from msinet_core.network import check_image_size
 from msinet_core.ops import Size
 from msinet_core.optimizer import Adam
 from msinet_core.prediction.predictor import image_size_of
+from msinet_core.probing import cpu_hardware
 from msinet_core.progress import Progress
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.loggers import check_loggers, logging_to
@@ -200,6 +201,7 @@ def _begin(
     check_init(config.init)
     from_file, metadata = read_header(config.init_file) if config.init_file else (None, {})
     graph = config.network(from_file)
+    _check_memory(graph, config)
     state, origin = initial_state(graph, config.init, config.seed, progress)
     return graph, state, origin, image_size_of(metadata)
 
@@ -219,6 +221,25 @@ def _image_size(config: TrainConfig, dataset: Dataset, trained_at: Size | None) 
     return chosen, (
         f"The weights were trained at {_by(trained_at)}; this run is at {_by(chosen)} ({why})."
     )
+
+
+_FLOAT32 = 4
+"""Bytes."""
+
+
+def _check_memory(graph: Graph, config: TrainConfig) -> None:
+    """Refuse a network whose weights, gradients and moments alone are more than there is.
+
+    The system would end the program without a word.
+    """
+    needed = 4 * graph.parameter_count * _FLOAT32
+    there = cpu_hardware().memory
+    if there is not None and needed > there:
+        raise UsageError(
+            f"--width {config.width:g} makes a network of {graph.parameter_count:,} parameters. "
+            f"Training it needs {needed / 2**30:.1f} GiB for weights, gradients and moments, and "
+            f"this machine has {there / 2**30:.1f} GiB. Use a smaller --width."
+        )
 
 
 def _by(size: Size) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
@@ -244,6 +245,14 @@ class Trainer:
             f"validation loss {valid_loss:.4f}{' (best so far)' if better else ''}, "
             f"{row['images_per_s']:.2f} images/s."
         )
+        self._tell(text)
+        if not row["train_loss"] or not valid_loss:
+            self._tell(
+                "A loss of exactly 0 is that of maps without anything in them. Look at the data "
+                f"with: msinet-run data check {quote(self._config.data)}"
+            )
+
+    def _tell(self, text: str) -> None:
         self._progress.message(text)
         self._run.log(text)
 
@@ -285,7 +294,7 @@ class Trainer:
     def _resume_hint(self) -> str:
         return (
             f"Interrupted at epoch {self._position.epoch + 1}, step {self._step}; the state is "
-            f"saved. Continue with: msinet-run train --resume --run {self._run.path}"
+            f"saved. Continue with: msinet-run train --resume --run {quote(str(self._run.path))}"
         )
 
     def _divergence(self, loss: float | str) -> str:

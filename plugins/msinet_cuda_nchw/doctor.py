@@ -111,7 +111,8 @@ def _build() -> Finding:
 
     wheels = " and ".join(" ".join(wheel) for wheel in installed_wheels().items())
     if not tf.test.is_built_with_cuda():
-        return Finding("TensorFlow", "note", f"{wheels} was built without CUDA.", INSTALL)
+        cure = f"pip uninstall --yes {' '.join(installed_wheels())} && {INSTALL}"
+        return Finding("TensorFlow", "note", f"{wheels} was built without CUDA.", cure)
     built = tf.sysconfig.get_build_info()
     detail = (
         f"{wheels} was built for CUDA {built.get('cuda_version', 'unknown')} and cuDNN "
@@ -141,7 +142,7 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
             "The TensorFlow that is installed has no kernels for GPUs to audit the steps against; "
             "the one for CUDA has, also where there is no GPU."
         )
-        cure = "In a virtual environment of its own: pip install msinet tensorflow"
+        cure = f"In a virtual environment of its own: {INSTALL}"
         yield Finding("kernel audit", "note", detail, cure)
         return
     for precision, functions in steps.items():

@@ -24,6 +24,9 @@ REQUIRES = ("torch>=2.6",)
 """What ``pip install "msinet[torch]"`` brings."""
 
 INSTALL = 'pip install "msinet[torch]"'
+CPU_BUILD = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+"""PyPI's build for Linux brings CUDA, gigabytes."""
+
 REINSTALL = f"pip uninstall --yes torch && {INSTALL}"
 CHOOSE_BUILD = "https://pytorch.org/get-started/locally/ names the pip line of the build for CUDA."
 OLDEST_MACOS = 14
@@ -31,7 +34,7 @@ OLDEST_MACOS = 14
 
 def cpu_probe() -> Probe:
     """Look for PyTorch; every build of it computes on the processor."""
-    return _packages((cpu_hardware(),))
+    return _packages((cpu_hardware(),), CPU_BUILD if sys.platform == "linux" else INSTALL)
 
 
 def mps_probe() -> Probe:
@@ -89,10 +92,10 @@ def _build(gpus: tuple[Hardware, ...]) -> Probe:
     return _packages(gpus)
 
 
-def _packages(hardware: tuple[Hardware, ...]) -> Probe:
+def _packages(hardware: tuple[Hardware, ...], install: str = INSTALL) -> Probe:
     missing = missing_requirements(REQUIRES)
     if missing:
-        return _not_here(" ".join(missing), INSTALL, hardware)
+        return _not_here(" ".join(missing), install, hardware)
     return Probe(
         Availability.INSTALLED,
         framework_version=distribution_version("torch"),

@@ -450,4 +450,5 @@ def test_a_bad_image_in_the_middle_names_the_command_that_finds_them_all(
     assert "train03.png" in result.output
     assert f"msinet-run data check {tiny_data}" in result.output
     (tiny_data / "stimuli/train/train03.png").write_bytes(good)
-    assert run("train", "--resume", "--run", "r").exit_code == 0
+    result = run("train", "--resume", "--run", "r")
+    assert result.exit_code == 0, result.output

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from msinet_core.data import open_dataset
 from msinet_core.errors import InterruptedRunError, UsageError
@@ -225,3 +226,39 @@ def test_a_resumed_run_refuses_other_images(run: Run, tiny_data: Path, tmp_path:
     result = run("train", "--resume", "--run", "r", "--epochs", "2", "--data", other)
     assert result.exit_code == 1, result.output
     assert "is not the one that the run began with" in result.output
+
+
+def test_a_network_larger_than_the_memory_is_refused(run: Run, tiny_data: Path) -> None:
+    wide = ("train", "--data", tiny_data, "--run", "r", *SMALL, "--init", "random")
+    result = run(*wide, "--width", "300", "--image-size", "32x40")
+    assert result.exit_code == 2, result.output
+    assert "--width 300 makes a network of" in result.output
+    assert "Use a smaller --width" in result.output
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(
+    run: Run, tiny_data: Path
+) -> None:
+    arguments = ("train", "--data", tiny_data, "--run", "r", *BEGIN, "--image-size", "32x40")
+    assert run(*arguments).exit_code == 0
+    Path("r/checkpoints/latest.msinet.h5").unlink()
+    kept = run("train", "--resume", "--run", "r")
+    assert kept.exit_code == 1, kept.output
+    assert "is not there. Put it back" in kept.output
+    header = Path("r/history.csv").read_text().splitlines()[0]
+    Path("r/history.csv").write_text(
+        f"{header}\n"
+    )  # as if the disk had been full after the best weights
+    again = run("train", "--resume", "--run", "r")
+    assert again.exit_code == 0, again.output
+    assert Path("r/checkpoints/latest.msinet.h5").exists()
+
+
+def test_black_maps_are_not_praised(run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    black = shutil.copytree(tiny_data, tmp_path / "black maps")
+    for file in (black / "saliency").rglob("*.png"):
+        Image.new("L", Image.open(file).size).save(file)
+    arguments = ("train", "--data", black, "--run", "r", *BEGIN, "--image-size", "32x40")
+    result = run(*arguments)
+    assert "A loss of exactly 0" in result.output
+    assert f"msinet-run data check '{black}'" in result.output

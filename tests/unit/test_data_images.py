@@ -335,3 +335,24 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
         pytest.skip("this system does not let us make symbolic links")
     found = find_images([tmp_path / "photos"])
     assert [image.relative.as_posix() for image in found] == ["link/a.png"]
+
+
+def test_a_link_and_what_it_points_to_are_two_images(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(tmp_path / "photo.png")
+    found = [image.path.name for image in find_images([tmp_path, tmp_path / "photo.png"])]
+    assert found == ["link.png", "photo.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", str(locked))
+
+    monkeypatch.setattr("os.scandir", refuse)  # a superuser may list everything
+    with pytest.raises(DataError, match=r"locked cannot be listed: .*permission"):
+        find_images([tmp_path])

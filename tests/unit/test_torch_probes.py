@@ -58,7 +58,7 @@ def test_torch_cpu_without_or_with_an_old_torch(packages: dict[str, str]) -> Non
     probe = torch_probe.cpu_probe()
     assert not probe.ready
     assert probe.reason == "torch is not installed (needs >=2.6)."
-    assert probe.cure == 'pip install "msinet[torch]"'
+    assert probe.cure == torch_probe.CPU_BUILD
     packages["torch"] = "2.5.1+cpu"
     assert torch_probe.cpu_probe().reason == (
         "torch 2.5.1+cpu is installed, which does not fit (needs >=2.6)."
