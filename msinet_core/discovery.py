@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import re
 import time
@@ -70,6 +71,7 @@ class LoadedPlugin:
         specs: The devices it registered; none if it is broken.
         problem: Why it cannot be used, a sentence; empty if it can.
         trace: The traceback behind the problem, if there is one.
+        mismatched: Whether the problem is that it and this msinet are of different times.
         disabled: Whether the environment switched it off.
         seconds: How long it took to load.
     """
@@ -78,6 +80,7 @@ class LoadedPlugin:
     specs: list[DeviceSpec] = field(default_factory=list)
     problem: str = ""
     trace: str = ""
+    mismatched: bool = False
     disabled: bool = False
     seconds: float = 0.0
 
@@ -146,11 +149,39 @@ def _load(plugin: Plugin, manager: pluggy.PluginManager) -> LoadedPlugin:
     except BaseException as error:  # a plugin that calls sys.exit() must not end the program either
         result.specs.clear()
         manager.unregister(name=plugin.module) if manager.has_plugin(plugin.module) else None
-        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-        result.problem = (f"{kind}{error}".strip() or type(error).__name__) + _age(error)
+        result.problem = _problem(error)
+        result.mismatched = isinstance(error, _OtherVersionError) or bool(_age(error))
         result.trace = "".join(traceback.format_exception(error))
     result.seconds = time.perf_counter() - start
     return result
+
+
+class _OtherVersionError(PluginError):
+    """Report a device that is written for another version of the contract."""
+
+
+def _problem(error: BaseException) -> str:
+    """Say in a line what is wrong with a plugin."""
+    if isinstance(error, PluginError):
+        return str(error)
+    text = " ".join(str(error).split()) or "no more is said"
+    return f"{type(error).__name__}: {text}{_age(error)}{_arguments(error)}"
+
+
+def _arguments(error: BaseException) -> str:
+    """Say what a hook's arguments are called, where an error is about them."""
+    if not isinstance(error, pluggy.PluginValidationError):
+        return ""
+    for name in hook_names():
+        if name in str(error):
+            (argument,) = inspect.signature(getattr(hookspecs, name)).parameters
+            return f". Call the argument of {name} '{argument}'"
+    return ""
+
+
+def hook_names() -> list[str]:
+    """List the hooks that a plugin can implement."""
+    return [name for name in vars(hookspecs) if name.startswith(HOOK_PREFIX)]
 
 
 def _age(error: BaseException) -> str:
@@ -174,7 +205,7 @@ def _import(target: str) -> object:
 
 
 def _check_hook_names(implementation: object, manager: pluggy.PluginManager) -> None:
-    hooks = [name for name in vars(hookspecs) if name.startswith(HOOK_PREFIX)]
+    hooks = hook_names()
     implemented = 0
     for name in dir(implementation):
         marked = manager.parse_hookimpl_opts(implementation, name) is not None
@@ -198,7 +229,8 @@ def _collect(
     def register(spec: DeviceSpec) -> None:
         problems = spec_problems(spec)
         if problems:
-            raise PluginError(
+            versioned = isinstance(spec, DeviceSpec) and spec.api_version != API_VERSION
+            raise (_OtherVersionError if versioned else PluginError)(
                 f"It registers {_describe(spec)}, which cannot be: " + "; ".join(problems)
             )
         if spec.name in {other.name for other in specs}:

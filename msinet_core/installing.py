@@ -33,6 +33,18 @@ def installable(text: str) -> str:
     return _OWN.sub(lambda match: _requirement(origin, match[1]), text)
 
 
+def editable_folder(distribution: str) -> str | None:
+    """Give the folder that an editable distribution is worked on in; None if it is not editable.
+
+    Args:
+        distribution: Its name.
+    """
+    origin = _origin(distribution)
+    info = origin.get("dir_info")
+    editable = isinstance(info, dict) and info.get("editable")
+    return unquote(urlparse(str(origin["url"])).path) if editable else None
+
+
 def _requirement(origin: Mapping[str, Any], extra: str) -> str:
     """Write what follows ``pip install``.
 
@@ -49,10 +61,10 @@ def _requirement(origin: Mapping[str, Any], extra: str) -> str:
 
 
 @cache
-def _origin() -> Mapping[str, Any]:
-    """Read where pip or another installer took msinet from; empty for a package index."""
+def _origin(distribution: str = "msinet") -> Mapping[str, Any]:
+    """Read where pip or another installer took a distribution from; empty for a package index."""
     try:
-        text = importlib.metadata.distribution("msinet").read_text("direct_url.json")
+        text = importlib.metadata.distribution(distribution).read_text("direct_url.json")
         origin = json.loads(text or "{}")
     except (importlib.metadata.PackageNotFoundError, OSError, ValueError):
         return {}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import pluggy
 
-from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.asking import ask_probe
+from msinet_core.device import DeviceSpec, Probe
 from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
-from msinet_core.installing import installable
+from msinet_core.mending import TRACEBACK_COMMAND, silent_distributions, where_devices_come_from
 from msinet_core.wording import did_you_mean
 
 __all__ = [
@@ -103,11 +105,16 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = sorted({registration.spec.name for registration in self.registrations})
-        message = f"There is no device '{name}'.{did_you_mean(name, self._by_name)}"
-        message += f" Devices: {', '.join(known) or 'none'}."
+        near = did_you_mean(name, self._by_name)
+        message = f"There is no device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
+        if not near or silent_distributions():
+            message += f" {where_devices_come_from()}"
         if self.problems:
             broken = [f"{loaded.plugin}: {loaded.problem}" for loaded in self.problems]
-            message += f" These plugins could not be loaded:\n{bullet_list(broken)}"
+            message += (
+                f" These plugins could not be loaded ({TRACEBACK_COMMAND} shows where they "
+                f"failed):\n{bullet_list(broken)}"
+            )
         return message
 
     def select(
@@ -173,10 +180,33 @@ class Registry:
                 )
                 return spec
             passed_over.append(f"{spec.name}: {probe.reason} {cure_sentence(probe.cure)}".strip())
+        passed_over += [conflict_message(*conflict) for conflict in self.conflicts.items()]
+        asked = self._ready_when_asked_for(training)
+        ready, told = "on this machine", ""
+        if asked:
+            ready = "that would be chosen without being named"
+            told = f"\nReady when asked for: --device {' or '.join(asked)}."
         raise DeviceUnavailableError(
-            "No device is ready on this machine.\n"
-            + bullet_list(passed_over or ["no plugin registered a device"])
+            f"No device is ready {ready}.\n"
+            + bullet_list(passed_over or ["no plugin registered one"])
+            + told
         )
+
+    def _ready_when_asked_for(self, training: bool) -> list[str]:
+        return [
+            spec.name
+            for spec in (registration.spec for registration in self.registrations)
+            if spec.priority < 0 and spec.name not in self.conflicts
+            if (spec.capabilities.training or not training) and run_probe(spec).ready
+        ]
+
+    def plugin_of(self, spec: DeviceSpec) -> Plugin:
+        """Return the plugin that brought a device.
+
+        Args:
+            spec: One of this registry's.
+        """
+        return next(item.plugin for item in self.registrations if item.spec is spec)
 
 
 def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
@@ -191,22 +221,12 @@ def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
 def run_probe(spec: DeviceSpec) -> Probe:
     """Ask a device's probe, and make an answer of its failure if it breaks its promise.
 
+    With ``MSINET_DEBUG`` the traceback of a probe that fails goes to stderr.
+
     Args:
         spec: The device.
     """
-    try:
-        probe = spec.probe()
-    except Exception as error:
-        return Probe(
-            Availability.NOT_HERE,
-            reason=f"Its probe raised {type(error).__name__}: {error}, a fault of its plugin.",
-        )
-    if not isinstance(probe, Probe):
-        return Probe(
-            Availability.NOT_HERE,
-            reason=f"Its probe returned {probe!r} and no Probe, a fault of its plugin.",
-        )
-    return replace(probe, cure=installable(probe.cure))
+    return ask_probe(spec).probe
 
 
 def unavailable_message(spec: DeviceSpec, probe: Probe) -> str:
@@ -225,9 +245,10 @@ def cure_sentence(cure: str) -> str:
     """Write a probe's cure as the end of a message.
 
     Args:
-        cure: A command, or other words.
+        cure: A command, or words, which begin with a capital or end with a full stop.
     """
-    return f"Run: {cure}" if cure.startswith(("pip ", "sudo ", "export ")) else cure
+    command = re.fullmatch(r"(?:[a-z][\w+-]*(?:\.\d+)?|[./~][\w./+-]*)(?: .+)?", cure)
+    return f"Run: {cure}" if command and not cure.endswith(".") else cure
 
 
 def conflict_message(name: str, claims: Sequence[Registration]) -> str:
@@ -240,6 +261,6 @@ def conflict_message(name: str, claims: Sequence[Registration]) -> str:
     return (
         f"Device '{name}' comes from more than one plugin: "
         + " and ".join(str(claim.plugin) for claim in claims)
-        + ". Uninstall one of them, or switch one off: "
-        + f"{DISABLE_VARIABLE}={claims[-1].plugin.module}"
+        + ". Uninstall one of them; if one is yours, give its device another name. "
+        + f"{DISABLE_VARIABLE}={claims[-1].plugin.module} leaves one out."
     )

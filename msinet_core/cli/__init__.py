@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from msinet_core import __version__
-from msinet_core.cli.options import CommandGroup, device_option
+from msinet_core.cli.options import CommandGroup, chosen_device, device_option
 from msinet_core.errors import InterruptedRunError, MsinetError
 from msinet_core.wording import DEBUG_VARIABLE
 
@@ -95,11 +95,19 @@ class MsinetGroup(CommandGroup):
             raise Failure(installable(str(error)), error.exit_code) from error
         except Exception as error:
             _show_traceback(error)
-            raise Failure(
-                f"{type(error).__name__}: {error}. This was not foreseen; please report it with "
-                f"what {DEBUG_VARIABLE}=1 shows.",
-                MsinetError.exit_code,
-            ) from error
+            raise Failure(_unforeseen(error, ctx), MsinetError.exit_code) from error
+
+
+def _unforeseen(error: Exception, ctx: click.Context) -> str:
+    from msinet_core.failures import error_words, failure_message
+
+    chosen = chosen_device(ctx)
+    if chosen is not None:
+        return failure_message(error, *chosen)
+    return (
+        f"{error_words(error)} This was not foreseen; please report it with what "
+        f"{DEBUG_VARIABLE}=1 shows."
+    )
 
 
 def _show_traceback(error: BaseException) -> None:

@@ -70,10 +70,16 @@ def _check_all(entries: list[DeviceEntry]) -> list[DeviceEntry]:
 
 
 def _document(entries: list[DeviceEntry], registry: Registry) -> dict[str, object]:
+    from msinet_core.mending import plugin_cure
+
     return {
         "devices": [entry.to_dict() for entry in entries],
         "problems": [
-            {"plugin": str(loaded.plugin), "problem": loaded.problem}
+            {
+                "plugin": str(loaded.plugin),
+                "problem": loaded.problem,
+                "cure": plugin_cure(loaded),
+            }
             for loaded in registry.problems
         ],
     }
@@ -105,8 +111,13 @@ def _print_table(entries: list[DeviceEntry]) -> None:
 
 
 def _print_problems(registry: Registry) -> None:
+    from msinet_core.mending import plugin_cure
+
     for loaded in registry.problems:
         click.echo(f"{loaded.plugin} is not used: {loaded.problem}", err=True)
+        click.echo(f"-> {plugin_cure(loaded)}", err=True)
+    for name in registry.conflicts:
+        click.echo(f"'{name}' cannot be used: more than one plugin brings it.", err=True)
 
 
 def _hardware(item: Hardware) -> str:

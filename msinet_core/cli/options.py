@@ -14,11 +14,13 @@ from msinet_core.wording import did_you_mean
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
+    from msinet_core.discovery import Plugin
     from msinet_core.ops import Size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEVICE_KEY = "msinet.device"
+CHOSEN_KEY = "msinet.chosen"
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -253,9 +255,37 @@ def select_device(default: str | None = None, *, training: bool = False) -> Devi
     from msinet_core.registry import DEVICE_VARIABLE, load_registry
 
     name = device_name() or (None if os.environ.get(DEVICE_VARIABLE) else default)
-    return load_registry().select(
-        name, training=training, message=lambda text: click.echo(text, err=True)
-    )
+    registry = load_registry()
+    spec = registry.select(name, training=training, message=lambda text: click.echo(text, err=True))
+    click.get_current_context().meta[CHOSEN_KEY] = spec, registry.plugin_of(spec)
+    return spec
+
+
+def chosen_device(ctx: click.Context) -> tuple[DeviceSpec, Plugin] | None:
+    """Return the device that a command chose, and who brought it; None before it chose.
+
+    Args:
+        ctx: The context of the command, or of a group that it is in.
+    """
+    chosen: tuple[DeviceSpec, Plugin] | None = ctx.meta.get(CHOSEN_KEY)
+    return chosen
+
+
+def naming(spec: DeviceSpec) -> str:
+    """Write ``--device NAME``, with a space before it, unless a command would choose it itself.
+
+    Args:
+        spec: The device.
+    """
+    from msinet_core.errors import MsinetError
+    from msinet_core.registry import load_registry
+
+    try:
+        if load_registry().select().name == spec.name:
+            return ""
+    except MsinetError:  # none would be chosen
+        pass
+    return f" --device {spec.name}"
 
 
 def open_device(precision: str, device_options: dict[str, str] | None = None) -> Device:

@@ -151,13 +151,16 @@ def _crashes_told() -> Iterator[None]:
 
 
 @plugins.command("list")
-@click.option("--traceback", is_flag=True, help="Show where a broken plugin failed.")
+@click.option("--traceback", is_flag=True, help="Show where a broken plugin, or a probe, failed.")
 @json_option
 def list_plugins(traceback: bool, as_json: bool) -> None:
     """List every plugin with its distribution, devices, status and load time.
 
     MSINET_PLUGINS=a,b loads modules as plugins beside the installed ones;
     MSINET_DISABLE_PLUGINS=a,b leaves plugins out, by module, entry point or distribution.
+
+    Exits with 0 also when a plugin is broken, since the others work; --json tells the status of
+    each.
     """
     from msinet_core.cli.tables import print_table
     from msinet_core.registry import load_registry
@@ -190,6 +193,8 @@ def _document(registry: Registry) -> Mapping[str, Any]:
 
 
 def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
+    from msinet_core.mending import plugin_cure
+
     status = "broken" if loaded.problem else "disabled" if loaded.disabled else "loaded"
     return {
         "plugin": loaded.plugin.module,
@@ -199,24 +204,9 @@ def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
         "devices": [spec.name for spec in loaded.specs],
         "status": status,
         "problem": loaded.problem,
-        "cure": _cure(loaded),
+        "cure": plugin_cure(loaded),
         "seconds": round(loaded.seconds, 4),
     }
-
-
-def _cure(loaded: LoadedPlugin) -> str:
-    """Say what its user can do about a broken plugin; its author reads the traceback."""
-    if not loaded.problem:
-        return ""
-    from msinet_core.discovery import DISABLE_VARIABLE, PLUGINS_VARIABLE
-
-    plugin = loaded.plugin
-    if plugin.distribution is None:
-        leave_out = f"take it out of {PLUGINS_VARIABLE}"
-    else:
-        leave_out = f"leave it out with {DISABLE_VARIABLE}={plugin.name}"
-    upgrade = f"pip install --upgrade {plugin.distribution}, or " if plugin.distribution else ""
-    return f"{upgrade}{leave_out}. Its author needs: msinet-run plugins list --traceback"
 
 
 def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
@@ -231,12 +221,20 @@ def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
 
 
 def _explain(registry: Registry, traceback: bool) -> None:
+    from msinet_core.asking import ask_probe
+    from msinet_core.mending import plugin_cure
     from msinet_core.registry import conflict_message
 
     for loaded in registry.problems:
         click.echo(f"\n{loaded.plugin} is not used: {loaded.problem}", err=True)
-        click.echo(f"-> {_cure(loaded)}", err=True)
+        click.echo(f"-> {plugin_cure(loaded)}", err=True)
         if traceback and loaded.trace:
             click.echo(loaded.trace, err=True)
     for name, claims in registry.conflicts.items():
         click.echo(f"\n{conflict_message(name, claims)}", err=True)
+    for registration in registry.registrations if traceback else ():
+        answer = ask_probe(registration.spec)
+        if answer.trace:
+            name = registration.spec.name
+            click.echo(f"\nDevice '{name}', {registration.plugin}: {answer.probe.reason}", err=True)
+            click.echo(answer.trace, err=True)

@@ -14,6 +14,7 @@ from msinet_core.cli.options import (
     device_name,
     device_option,
     device_options_option,
+    naming,
     precision_option,
     select_device,
     workers_option,
@@ -140,7 +141,7 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
     start(config, run, spec, resume=resume, progress=progress)
     progress.message(
         f"Done. Weights: {run.best}; learning curve: {run.curve}. Predict with: "
-        f"msinet-run predict IMAGES --weights {run.best}"
+        f"msinet-run{naming(spec)} predict IMAGES --weights {run.best}"
     )
 
 

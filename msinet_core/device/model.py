@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, SupportsFloat
 
-from msinet_core.errors import UsageError
+from msinet_core.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,11 @@ class Model(abc.ABC):
         self._graph = graph
         self._loss = loss
         self._optimizer = optimizer
+
+    @property
+    def device_name(self) -> str:
+        """The device's name, for messages."""
+        return self._device.spec.name
 
     @abc.abstractmethod
     def forward(self, images: NDArray[np.float32]) -> ArrayLike:
@@ -103,10 +108,20 @@ class Model(abc.ABC):
 
         Raises:
             GraphError: The graph does not take images of that shape.
+            PluginError: The device does not give a loss for each image.
             UsageError: There is no loss, or the maps do not have the size of the output.
         """
         self._check_batch(batch)
-        return self.losses(batch)
+        losses = self.losses(batch)
+        # A lazy result may not know its shape yet; one that does is told without being read.
+        shape = getattr(losses, "shape", () if isinstance(losses, int | float) else None)
+        if shape is not None and tuple(shape) != (len(batch.images),):
+            raise PluginError(
+                f"Device '{self.device_name}' gave losses of shape {tuple(shape)} for "
+                f"{len(batch.images)} images, where each image has a loss of its own: (N,). "
+                f"msinet-run plugins check {self.device_name} shows more."
+            )
+        return losses
 
     def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         """Make one optimizer step with the gradient of the mean loss over all the images.

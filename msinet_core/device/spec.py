@@ -52,7 +52,8 @@ class Probe:
     Args:
         availability: `NOT_HERE`, or `INSTALLED` when nothing speaks against opening the device.
         reason: Why it is not here, or a remark about how it would run; a sentence.
-        cure: The exact command, or the place to go, that would make it available.
+        cure: The exact command, or the place to go, that would make it available. Words that are
+            no command are a sentence: they begin with a capital or end with a full stop.
         framework_version: Of the installed framework; None if it is not installed.
         hardware: What the device would compute on.
     """

@@ -15,6 +15,7 @@ import numpy as np
 from msinet_core.data import fit, restore_map
 from msinet_core.data.images import IMAGE_PADDING
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
+from msinet_core.failures import advice, error_words
 from msinet_core.network import check_image_size
 from msinet_core.ops import Size
 
@@ -79,7 +80,7 @@ class Failed(Generic[Item]):
     @property
     def reason(self) -> str:
         """The reason in words."""
-        return _words(self.error)
+        return error_words(self.error)
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,8 @@ class Predictor:
         """Word a failure of the device; raise it where every batch would meet the same."""
         height, width = batch[0].image.shape[:2]
         failure = MsinetError(
-            f"The device failed on {len(batch)} image(s) of {height}x{width}: {_words(error)} "
-            f"If its memory was too small, use a smaller --batch-size or --image-size."
+            f"The device failed on {len(batch)} image(s) of {height}x{width}: {error_words(error)} "
+            f"{advice(error, self.model.device_name)}"
         )
         failure.__cause__ = error
         if self.image_size is not None:
@@ -326,11 +327,6 @@ def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
         raise CheckpointError(
             f"The checkpoint gives its image size as {size!r}, which is none. Use --image-size."
         ) from error
-
-
-def _words(error: Exception) -> str:
-    text = str(error) if isinstance(error, MsinetError) else f"{type(error).__name__}: {error}"
-    return text if text.endswith(".") else f"{text}."
 
 
 def _outcome(item: Item, future: Future[Result]) -> Done[Item, Result] | Failed[Item]:

@@ -78,6 +78,8 @@ def test_lists_work_and_name_the_culprits(
     for culprit in CULPRITS:
         assert culprit in done.stderr
     assert "Did you mean 'msinet_register_devices'?" in done.stderr
+    assert "-> take it out of MSINET_PLUGINS" in done.stderr
+    assert "msinet-run plugins list --traceback" in done.stderr
     assert "Traceback" not in done.stderr
 
 

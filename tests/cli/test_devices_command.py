@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from msinet_core import asking
+
 if TYPE_CHECKING:
     from tests.conftest import Run
 
@@ -24,6 +26,28 @@ def msinet_register_devices(register):
         options=(DeviceOption("fuse", "Fuse layers.", "on", ("on", "off")),),
     ))
 """
+
+
+FAULTY = """
+import time
+from msinet_core.device import DeviceSpec
+from msinet_core.hookspecs import hookimpl
+
+def look():
+    raise OSError("the bus is gone")
+
+@hookimpl
+def msinet_register_devices(register):
+    for name, probe in (("faulty", look), ("stuck", lambda: time.sleep(3600))):
+        register(DeviceSpec(name, "x", "x", "x.y:Z", probe, 1))
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faulty_plugin.py").write_text(FAULTY)
+    monkeypatch.setenv("MSINET_PLUGINS", "faulty_plugin")
+    monkeypatch.setattr(asking, "PROBE_LIMIT", 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +69,24 @@ def test_json_lists_the_options_with_their_values(run: Run) -> None:
     assert device["options"] == [
         {"name": "fuse", "summary": "Fuse layers.", "default": "on", "choices": ["on", "off"]}
     ]
+
+
+@pytest.mark.usefixtures("faulty")
+def test_probes_that_raise_or_hang_are_told_with_the_way_to_more(run: Run) -> None:
+    told = run("devices").stdout
+    assert "in faulty_plugin, raised OSError: the bus is gone, a fault of its plugin." in told
+    assert "in faulty_plugin, took longer than 0.1 s, a fault of its plugin." in told
+    assert told.count("-> msinet-run plugins list --traceback shows where") == 2
+
+
+@pytest.mark.usefixtures("faulty")
+def test_the_traceback_of_a_probe_is_there_on_demand(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = run("plugins", "list", "--traceback").stderr
+    assert "Device 'faulty', plugin 'faulty_plugin'" in listed
+    assert 'faulty_plugin.py", line 7, in look' in listed
+    assert "time.sleep(3600)" in listed
+    assert "Traceback" not in run("plugins", "list").stderr
+    monkeypatch.setenv("MSINET_DEBUG", "1")
+    assert 'faulty_plugin.py", line 7, in look' in run("devices").stderr

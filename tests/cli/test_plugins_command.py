@@ -13,7 +13,6 @@ import pytest
 
 from msinet_core.conformance import DOOR, SCENARIOS, runner
 from msinet_core.device import DeviceSpec
-from msinet_core.discovery import Plugin
 from msinet_core.registry import Registry
 
 FEW = (*(row for row in DOOR if row.id == "device/opens"), *SCENARIOS[:3])
@@ -177,14 +176,3 @@ def test_broken_plugins_and_conflicts_come_with_the_cure(listed) -> None:
     assert "plugins list --traceback" in listed.stderr
     assert "'npu' comes from more than one plugin" in listed.stderr
     assert "MSINET_DISABLE_PLUGINS=" in listed.stderr
-
-
-def test_the_cure_of_an_installed_plugin_names_its_distribution() -> None:
-    from msinet_core.cli.plugins import _cure
-    from msinet_core.discovery import LoadedPlugin
-
-    plugin = Plugin("npu", "msinet_npu", "msinet-device-npu", "1.0")
-    cure = _cure(LoadedPlugin(plugin, problem="ImportError: no"))
-    assert cure.startswith("pip install --upgrade msinet-device-npu, or leave it out with ")
-    assert "MSINET_DISABLE_PLUGINS=npu" in cure
-    assert _cure(LoadedPlugin(plugin)) == ""

@@ -81,7 +81,7 @@ def test_a_good_plugin_brings_its_devices(write_plugin: WritePlugin) -> None:
         (
             "wants_more",
             "@hookimpl\ndef msinet_register_devices(register, cli):\n    register(spec())\n",
-            "PluginValidationError",
+            "Call the argument of msinet_register_devices 'register'",
         ),
         (
             "registers_text",
@@ -145,6 +145,27 @@ def test_a_broken_plugin_is_described_and_brings_nothing(
     assert module in broken.trace or "Traceback" in broken.trace
     assert not manager.has_plugin(module)
     assert [spec.name for spec in good.specs] == ["toy", "toy2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "mismatched"),
+    [
+        ("from msinet_core.device import Telepathy\n", True),
+        (
+            "@hookimpl\ndef msinet_register_devices(register):\n"
+            "    register(spec(api_version=2))\n",
+            True,
+        ),
+        ("import no_such_module_at_all", False),
+        ("@hookimpl\ndef msinet_register_devices(register):\n    register(42)\n", False),
+    ],
+    ids=["imports", "api version", "no module", "no spec"],
+)
+def test_a_plugin_of_another_time_is_told_from_a_broken_one(
+    write_plugin: WritePlugin, body: str, mismatched: bool
+) -> None:
+    write_plugin("is_of_some_time", body)
+    assert load_one("is_of_some_time").mismatched is mismatched
 
 
 def test_the_author_sees_the_fault_in_their_own_frame(write_plugin: WritePlugin) -> None:

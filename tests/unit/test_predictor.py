@@ -27,9 +27,14 @@ GRAPH = msinet(0.01)
 class RedChannel(Model):
     """Says that what is red is salient, at once or lazily, and remembers what happened when."""
 
-    def __init__(self, too_large: int | None = None) -> None:
+    device_name = "red"
+
+    def __init__(
+        self, too_large: int | None = None, error: str = "out of memory on the device"
+    ) -> None:
         self.events: list[tuple[str, tuple[int, ...]]] = []
         self.too_large = too_large
+        self.error = error
 
     def predict(self, images):
         return self.forward(images)  # of any size: there is no graph
@@ -49,7 +54,7 @@ class Lazy:
     def __array__(self, dtype=None, copy=None):
         self.model.events.append(("fetch", self.images.shape))
         if self.model.too_large is not None and self.images.shape[1] >= self.model.too_large:
-            raise MemoryError("out of memory on the device")
+            raise RuntimeError(self.model.error)
         return (self.images[..., :1] / 255).astype(dtype or np.float32)
 
 
@@ -208,8 +213,17 @@ def test_a_disk_that_refuses_stops_everything():
 
 def test_a_device_that_fails_stops_everything_and_says_what_to_try():
     predictor = Predictor(RedChannel(too_large=1), GRAPH, (24, 32))
-    with pytest.raises(MsinetError, match=r"24x32: MemoryError: out of memory.*--batch-size"):
+    with pytest.raises(MsinetError, match=r"24x32: RuntimeError: out of memory.*--batch-size"):
         list(predictor.stream(range(5), lambda _: image(), mean))
+
+
+def test_a_failure_that_is_not_about_memory_does_not_speak_of_it():
+    predictor = Predictor(RedChannel(1, "no such kernel"), GRAPH, (24, 32))
+    with pytest.raises(
+        MsinetError, match=r"no such kernel\. msinet-run plugins check red"
+    ) as caught:
+        list(predictor.stream(range(5), lambda _: image(), mean))
+    assert "memory" not in str(caught.value)
 
 
 def test_an_image_too_large_for_the_device_fails_alone_when_sizes_are_their_own():

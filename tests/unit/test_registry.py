@@ -5,10 +5,10 @@ from __future__ import annotations
 import pluggy
 import pytest
 
-from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.discovery import LoadedPlugin, Plugin
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError
-from msinet_core.registry import Registry, run_probe, unavailable_message
+from msinet_core.registry import Registry, cure_sentence, run_probe, unavailable_message
 
 HERE = Probe(Availability.INSTALLED)
 GONE = Probe(Availability.NOT_HERE, reason="Its chip is not in this machine.", cure="pip install x")
@@ -51,6 +51,7 @@ def test_an_unknown_device_gets_a_suggestion_the_list_and_the_broken_plugins() -
     assert "Devices: cpu, metal." in message
     assert "bad-dist 2.0" in message
     assert "no libfoo" in message
+    assert "msinet-run plugins list --traceback" in message
 
 
 def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_cure() -> None:
@@ -60,6 +61,7 @@ def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_cure() -
     message = str(caught.value)
     assert "module0" in message
     assert "module1" in message
+    assert "give its device another name" in message
     assert "MSINET_DISABLE_PLUGINS=module1" in message
     assert devices.select("cpu").name == "cpu"
 
@@ -104,13 +106,69 @@ def test_a_negative_priority_is_never_chosen_automatically() -> None:
     devices = registry([device("reference", priority=-1), device("cpu", GONE)])
     with pytest.raises(DeviceUnavailableError, match="No device is ready") as caught:
         devices.select(environment={})
-    assert "cpu: Its chip is not in this machine. Run: pip install x" in str(caught.value)
+    message = str(caught.value)
+    assert "cpu: Its chip is not in this machine. Run: pip install x" in message
+    assert message.endswith("Ready when asked for: --device reference.")
     assert devices.select("reference").name == "reference"
 
 
 def test_a_conflict_is_never_chosen_automatically() -> None:
     devices = registry([device("npu", priority=9)], [device("npu", priority=9), device("cpu")])
     assert devices.select(environment={}).name == "cpu"
+
+
+def test_a_conflict_that_leaves_no_device_is_told() -> None:
+    devices = registry([device("npu", priority=9)], [device("npu"), device("gone", GONE, -1)])
+    with pytest.raises(DeviceUnavailableError, match="No device is ready on this") as caught:
+        devices.select(environment={})
+    assert "'npu' comes from more than one plugin" in str(caught.value)
+    assert "when asked for" not in str(caught.value)
+
+
+def test_what_only_predicts_is_not_offered_for_training() -> None:
+    predicts = Capabilities(training=False)
+    devices = registry([device("predicts", priority=-1, capabilities=predicts)])
+    with pytest.raises(DeviceUnavailableError, match="--device predicts"):
+        devices.select(environment={})
+    with pytest.raises(DeviceUnavailableError) as caught:
+        devices.select(environment={}, training=True)
+    assert "--device" not in str(caught.value)
+
+
+def test_a_device_that_nothing_brings_is_told_where_devices_come_from() -> None:
+    with pytest.raises(UsageError, match=r"entry point in the group msinet\.devices;"):
+        registry([device("cpu")]).spec("mychip")
+
+
+@pytest.mark.parametrize(
+    "cure",
+    [
+        "pip install x",
+        "sudo apt install x",
+        "modprobe mychip",
+        "python3.11 -m pip install x",
+        "./install",
+        "msinet-run doctor",
+        'pip install "a-chip>=1"',
+    ],
+)
+def test_a_command_is_told_as_one(cure: str) -> None:
+    assert cure_sentence(cure) == f"Run: {cure}"
+
+
+@pytest.mark.parametrize(
+    "cure",
+    [
+        "",
+        "On a Mac: pip install x",
+        "Run: unset X",
+        "https://example.org/driver",
+        "example.org names the driver",
+        "put the card in, and restart.",
+    ],
+)
+def test_words_are_left_as_they_are(cure: str) -> None:
+    assert cure_sentence(cure) == cure
 
 
 def test_a_probe_that_raises_means_not_here() -> None:
