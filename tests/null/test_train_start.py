@@ -246,9 +246,8 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again(
     assert kept.exit_code == 1, kept.output
     assert "is not there. Put it back" in kept.output
     header = Path("r/history.csv").read_text().splitlines()[0]
-    Path("r/history.csv").write_text(
-        f"{header}\n"
-    )  # as if the disk had been full after the best weights
+    # As if the disk had been full after the best weights.
+    Path("r/history.csv").write_text(f"{header}\n")
     again = run("train", "--resume", "--run", "r")
     assert again.exit_code == 0, again.output
     assert Path("r/checkpoints/latest.msinet.h5").exists()
