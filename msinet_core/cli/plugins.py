@@ -15,9 +15,11 @@ import click
 
 from msinet_core.cli.options import device_options_option, json_option
 from msinet_core.cli.plugins_new import new_plugin
-from msinet_core.errors import DeviceUnavailableError
+from msinet_core.errors import DeviceUnavailableError, InterruptedRunError
+from msinet_core.wording import DEBUG_VARIABLE
 
 if TYPE_CHECKING:
+    from msinet_core.conformance import Report
     from msinet_core.discovery import LoadedPlugin
     from msinet_core.registry import Registry
 
@@ -78,12 +80,12 @@ def check_device(
     """Prove DEVICE against the reference, row by row.
 
     Exits with 0 when every row that applies passes, 1 when one fails or one that should fail
-    passes, 3 when the device is not available. docs/reference/conformance.md explains the rows.
+    passes, 3 when the device is not available, 130 when Ctrl-C ends it; what was found until then
+    is reported. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
     """
     from msinet_core.cli.progress import make_progress
-    from msinet_core.cli.tables import print_table
     from msinet_core.conformance import ALL_SCENARIOS, read_expected, run
-    from msinet_core.conformance.show import check_report_name, to_cells, write_report
+    from msinet_core.conformance.show import check_report_name, write_report
     from msinet_core.registry import load_registry
 
     spec = load_registry().spec(device)
@@ -109,13 +111,40 @@ def check_device(
     if as_json:
         click.echo(report.to_json())
     else:
-        cells, reasons = to_cells(report)
-        print_table(("row", "status", "difference"), cells, notes=reasons, styles=STYLES)
-        click.echo(f"\n{report.verdict}")
+        _print_report(report)
+    _show_tracebacks(report)
+    if not report.complete:
+        raise click.exceptions.Exit(InterruptedRunError.exit_code)
     if not report.available:
         raise click.exceptions.Exit(DeviceUnavailableError.exit_code)
     if not report.passed:
         raise click.exceptions.Exit(1)
+
+
+def _print_report(report: Report) -> None:
+    from msinet_core.cli.tables import print_table
+    from msinet_core.conformance.show import shared_reasons, to_cells
+
+    cells, reasons = to_cells(report)
+    print_table(("row", "status", "difference"), cells, notes=reasons, styles=STYLES)
+    click.echo("")
+    for told in [*shared_reasons(report), report.likeness, report.verdict]:
+        if told:
+            click.echo(told)
+
+
+def _show_tracebacks(report: Report) -> None:
+    """Show where each failed row raised, once for rows with the same reason."""
+    if not os.environ.get(DEBUG_VARIABLE):
+        return
+    import traceback
+
+    shown = set()
+    for row in report.rows:
+        if row.error is not None and row.reason not in shown:
+            shown.add(row.reason)
+            click.echo(f"\n{row.id}:", err=True)
+            click.echo("".join(traceback.format_exception(row.error)), err=True)
 
 
 @contextmanager

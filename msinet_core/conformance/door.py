@@ -24,7 +24,7 @@ from msinet_core.conformance.scenario import (
     compare,
 )
 from msinet_core.conformance.tolerances import TOLERANCES
-from msinet_core.device import PRECISIONS, Device, DeviceSpec
+from msinet_core.device import PRECISIONS, Device, DeviceSpec, Probe
 from msinet_core.discovery import spec_problems
 from msinet_core.errors import DeviceUnavailableError, MsinetError
 from msinet_core.registry import load_registry
@@ -112,9 +112,20 @@ def _required_packages(spec: DeviceSpec) -> set[str]:
     return found | {name.replace("-", "_") for name in wanted}
 
 
-def _no_framework(subject: Subject, imported: Sequence[str]) -> Outcome:
-    heavy = sorted(set(imported) & (set(FRAMEWORKS) | _required_packages(subject.spec)))
-    return Outcome(len(heavy), 0.0, f"These are imported: {', '.join(heavy)}.")
+def _heavy(subject: Subject, key: str) -> list[str]:
+    """List the frameworks among the packages that a look found imported."""
+    return sorted(set(_seen(key)(subject)) & (set(FRAMEWORKS) | _required_packages(subject.spec)))
+
+
+def _no_framework(subject: Subject, heavy: Sequence[str], cure: str) -> Outcome:
+    """Count imported frameworks, and say which module imports each of them first."""
+    if not heavy:
+        return Outcome(0.0, 0.0)
+    importers = _seen("importers")(subject)
+    told = [(importers[name], name) for name in heavy if name in importers]
+    own = [(by, name) for by, name in told if by["package"] not in heavy] or told
+    lines = [f"{by['place']}, imports {name}" for by, name in own]
+    return Outcome(len(heavy), 0.0, f"{'; '.join(lines) or ', '.join(heavy)}. {cure}")
 
 
 def _seen(key: str) -> Callable[[Subject], Any]:
@@ -133,11 +144,25 @@ def _seen(key: str) -> Callable[[Subject], Any]:
 
 
 def _light_module(subject: Subject) -> Outcome:
-    return _no_framework(subject, _seen("imported")(subject))
+    return _no_framework(
+        subject,
+        _heavy(subject, "imported"),
+        "Every command imports the light module. Import it in the function that needs it, or in "
+        "the module of the factory, which is imported when the device opens.",
+    )
 
 
 def _probe_imports(subject: Subject) -> Outcome:
-    return _no_framework(subject, _seen("probed")(subject))
+    before = _heavy(subject, "imported")
+    heavy = [name for name in _heavy(subject, "probed") if name not in before]
+    if before and not heavy:
+        raise NotApplicable("the light module imports a framework already; see light/imports")
+    return _no_framework(
+        subject,
+        heavy,
+        "Look for it with importlib.util.find_spec, and read its version with "
+        "importlib.metadata.version.",
+    )
 
 
 def _probe_is_quick(subject: Subject) -> Outcome:
@@ -159,6 +184,8 @@ def _opens(subject: Subject) -> Outcome:
 
 
 def _keeps_to_the_probe(subject: Subject) -> Outcome:
+    if not _answers(subject.spec):
+        raise NotApplicable("the probe does not answer; see light/probe-answers")
     if subject.probe.ready:
         raise NotApplicable("the device is here")
     if subject.opened is not None:
@@ -166,9 +193,22 @@ def _keeps_to_the_probe(subject: Subject) -> Outcome:
     return _refused(type(subject.failure).__name__)
 
 
+def _answers(spec: DeviceSpec) -> bool:
+    try:
+        return isinstance(spec.probe(), Probe)
+    except Exception:
+        return False
+
+
 def _needs_its_framework(subject: Subject) -> Outcome:
     if not _required_packages(subject.spec):
         raise NotApplicable("the device requires no framework")
+    early = set(_heavy(subject, "probed")) & _required_packages(subject.spec)
+    if early:
+        raise NotApplicable(
+            f"{', '.join(sorted(early))} cannot be hidden, since it is imported before the device "
+            "opens; see light/imports and light/probe-imports"
+        )
     found = str(_seen("without_framework")(subject))
     if not found:
         return Outcome(1.0, 0.0, "It opened, with everything hidden that it requires.")
@@ -200,7 +240,15 @@ def _computes_in(precision: str) -> Check:
         case = narrow_network()
         actual = device.compile(case.graph, case.state).predict(case.images)
         expected = np.asarray(subject.oracle.compile(case.graph, case.state).predict(case.images))
-        return compare(actual, expected, TOLERANCES[precision].network)
+        outcome = compare(actual, expected, TOLERANCES[precision].network)
+        if precision == "float32" or not outcome.difference <= TOLERANCES["float32"].network:
+            return outcome
+        reason = (
+            f"Opened in {precision}, the map is only {outcome.difference:.1e} from the exact one. "
+            f"So near comes float32, which {precision} does not: its roundings alone make more. "
+            "The device computes in float32 whatever is asked for."
+        )
+        return Outcome(np.inf, TOLERANCES[precision].network, reason)
 
     return check
 

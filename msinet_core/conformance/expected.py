@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -59,15 +60,28 @@ def _parse(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}. Name another file.") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no TOML: {error}. Mend it there.") from error
+        hint = _unquoted(path.read_text(encoding="utf-8", errors="replace"))
+        raise UsageError(f"{path} is no TOML: {error}. {hint or 'Mend it there.'}") from error
     return entries
+
+
+def _unquoted(text: str) -> str:
+    """Show how a row's id without quotes is written; empty where that is not what is wrong."""
+    found = re.search(r"^\s*\[\s*([\w-]+/[\w-]+)\s*\]", text, re.MULTILINE)
+    return f'Put the id in quotes: ["{found[1]}"]' if found else ""
+
+
+def _meant(name: str, rows: Collection[str]) -> str:
+    """Find the row that was meant: one that goes on as the name does, else the most alike."""
+    longer = [row for row in rows if row.startswith(name)]
+    group = [row for row in rows if row.partition("/")[0] == name.partition("/")[0]]
+    close = longer[:1] or difflib.get_close_matches(name, group or rows, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _problems(name: str, entry: Any, rows: Collection[str]) -> list[str]:
     if name not in rows:
-        close = difflib.get_close_matches(name, rows, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        return [f"There is no row '{name}'.{hint}"]
+        return [f"There is no row '{name}'.{_meant(name, rows)}"]
     if not isinstance(entry, dict):
         return [f"'{name}' must be a table: [\"{name}\"], then reason and link."]
     found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,6 +22,7 @@ from msinet_core.conformance.scenario import (
 )
 from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
 from msinet_core.graph import Graph, GraphBuilder
+from msinet_core.layout import CANONICAL_DATA_FORMAT
 from msinet_core.network import IMAGE_MEAN, msinet
 from msinet_core.ops import (
     Conv2D,
@@ -44,9 +46,39 @@ def _op_alone(setting: Setting) -> Check:
 
 
 def _same_prediction(subject: Subject, case: Case, images: Float32, tolerance: float) -> Outcome:
-    actual = subject.device.compile(case.graph, case.state).predict(images)
-    expected = np.asarray(subject.oracle.compile(case.graph, case.state).predict(images))
-    return compare(actual, expected, tolerance)
+    actual, expected = (
+        np.asarray(device.compile(case.graph, case.state).predict(images))
+        for device in (subject.device, subject.oracle)
+    )
+    outcome = compare(actual, expected, tolerance)
+    told = shape_on_the_device(subject, actual.shape, expected.shape)
+    return replace(outcome, reason=f"{outcome.reason} {told}") if told else outcome
+
+
+def shape_on_the_device(
+    subject: Subject, actual: tuple[int, ...], expected: tuple[int, ...]
+) -> str:
+    """Say a wrong shape in the device's own order of axes, which is the one that builders see.
+
+    Args:
+        subject: The device.
+        actual: Of a map, ``(N, H, W, C)`` as the host reads it.
+        expected: What it should be.
+
+    Returns:
+        An empty string where the shape is right, or the device's order is the host's.
+    """
+    order = subject.spec.data_format
+    if actual == expected or len(actual) != len(expected) or order == CANONICAL_DATA_FORMAT:
+        return ""
+    made, wanted = (
+        tuple(shape[CANONICAL_DATA_FORMAT.index(axis)] for axis in order)
+        for shape in (actual, expected)
+    )
+    told = f"On the device, in {order}, that is {made} in place of {wanted}."
+    if made == expected:
+        told += f" Those are the sizes of {CANONICAL_DATA_FORMAT}: a builder must return {order}."
+    return told
 
 
 def _small_network() -> Graph:

@@ -13,8 +13,10 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.conformance.place import told
 from msinet_core.device import Probe
 
 if TYPE_CHECKING:
@@ -47,6 +49,34 @@ class Missing:
         return None
 
 
+class Importers:
+    """An import hook that only notes which module imports each package first."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, str]] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Note who imports a package.
+
+        Args:
+            name: The module's full name.
+            path: Not used.
+            target: Not used.
+        """
+        if "." in name or name in self.found:
+            return None
+        frame: FrameType | None = sys._getframe(1)
+        while frame and frame.f_code.co_filename.startswith("<frozen importlib"):
+            frame = frame.f_back
+        if frame is not None:
+            importer = str(frame.f_globals.get("__name__", ""))
+            self.found[name] = {
+                "package": importer.partition(".")[0],
+                "place": f"{importer}, line {frame.f_lineno}",
+            }
+        return None
+
+
 def look(request: dict[str, Any]) -> dict[str, Any]:
     """Import the light modules, call the probe, and open the device without its framework.
 
@@ -56,7 +86,9 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     """
     sys.path[:] = request["path"]
     before = set(sys.modules)
-    found: dict[str, Any] = {}
+    importers = Importers()
+    sys.meta_path.insert(0, importers)
+    found: dict[str, Any] = {"importers": importers.found}
     for module in request["modules"]:
         importlib.import_module(module)
     found["imported"] = _new_packages(before)
@@ -85,7 +117,7 @@ def _answer(spec: DeviceSpec) -> str:
     try:
         probe = spec.probe()
     except Exception as error:
-        return f"it raised {type(error).__name__}: {error}"
+        return f"it raised: {told(error, spec)}"
     if not isinstance(probe, Probe):
         return f"it returned {probe!r} and no Probe"
     if not probe.ready and not (probe.reason and probe.cure):

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal[
@@ -35,6 +35,7 @@ class Result:
         tolerance: The largest difference that passes.
         reason: Why it failed, does not apply or may fail; empty when it passed.
         seconds: How long it took.
+        error: What the device raised, if it raised; not in JSON.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Result:
     tolerance: float | None = None
     reason: str = ""
     seconds: float = 0.0
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
     @property
     def passed(self) -> bool | None:
@@ -54,7 +56,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON has it, with null for a difference that is no number."""
-        row = asdict(self) | {"passed": self.passed, "seconds": round(self.seconds, 4)}
+        row = {name: value for name, value in vars(self).items() if name != "error"}
+        row |= {"passed": self.passed, "seconds": round(self.seconds, 4)}
         if self.difference is not None and not math.isfinite(self.difference):
             row["difference"] = None
         return row
@@ -72,6 +75,9 @@ class Report:
         versions: Of what the device computes with, by distribution.
         options: What the device was opened with.
         available: Whether the device opened.
+        complete: Whether every row was checked; not when somebody interrupted.
+        likeness: What the failures look like, in a sentence; empty when nothing is known.
+        facts: What a page tells beside: date, hardware, plugin.
     """
 
     device: str
@@ -81,12 +87,15 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     available: bool = True
+    complete: bool = True
+    likeness: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        """Whether something was checked and nothing failed."""
+        """Whether everything was checked, something applied, and nothing failed."""
         verdicts = [row.passed for row in self.rows]
-        return True in verdicts and False not in verdicts
+        return self.complete and True in verdicts and False not in verdicts
 
     @property
     def failed(self) -> tuple[Result, ...]:
@@ -102,7 +111,9 @@ class Report:
     def verdict(self) -> str:
         """The report in one sentence."""
         told = ", ".join(f"{count} {status}" for status, count in self.counts.items())
-        if not self.available:
+        if not self.complete:
+            said = "was not checked to the end"
+        elif not self.available:
             said = "did not open"
         else:
             said = f"{'agrees' if self.passed else 'does NOT agree'} with the reference"
@@ -115,10 +126,13 @@ class Report:
             "precision": self.precision,
             "options": dict(self.options),
             "available": self.available,
+            "complete": self.complete,
             "passed": self.passed,
             "counts": dict(self.counts),
+            "likeness": self.likeness,
             "seconds": round(self.seconds, 3),
             "rows": [row.to_dict() for row in self.rows],
             "versions": dict(self.versions),
+            "facts": dict(self.facts),
         }
         return json.dumps(document, indent=2)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from msinet_core.conformance import door, forward, gradients, training, weights
+from msinet_core.conformance import door, forward, gradients, place, training, weights
 from msinet_core.conformance.expected import ExpectedFailure
+from msinet_core.conformance.facts import facts
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.conformance.scenario import NotApplicable, Scenario, Subject
 from msinet_core.device import Device, DeviceSpec
@@ -81,9 +82,9 @@ class Checker:
         except NotApplicable as error:
             return Result(*told, "not applicable", reason=str(error))
         except Exception as error:  # whatever a foreign device raises is a finding, not our end
-            ours = isinstance(error, MsinetError) and not error.__cause__
-            kind = "" if ours else f"{type(error).__name__}: "
-            return Result(*told, "failed", reason=f"{kind}{error}")
+            reason = place.told(error, self.subject.spec)
+            place.forget_locals(error)
+            return Result(*told, "failed", reason=reason, error=error)
         numbers = (outcome.difference, outcome.tolerance)
         if outcome.passed:
             return Result(*told, "passed", *numbers)
@@ -129,13 +130,19 @@ def run(
         quick: Whether to leave out the slow rows.
 
     Returns:
-        A report; of a device that does not open it has the rows of the door only.
+        A report; of a device that does not open it has the rows of the door only. After Ctrl-C it
+        has the rows so far and is not `complete`.
     """
     started = time.monotonic()
     subject = open_subject(spec, precision, options)
     scenarios = DOOR if subject.opened is None else ALL_SCENARIOS
     report = _report(Checker(subject, expected, quick), progress, scenarios, precision or "auto")
-    return replace(report, seconds=time.monotonic() - started)
+    report = replace(report, seconds=time.monotonic() - started)
+    if report.complete and report.failed:
+        from msinet_core.conformance.likeness import likeness  # its faults are made of our rows
+
+        report = replace(report, likeness=likeness(report.rows))
+    return report
 
 
 def prove(
@@ -149,6 +156,9 @@ def prove(
         device: The device.
         progress: Told of each scenario.
         scenarios: Which ones.
+
+    Returns:
+        A report; after Ctrl-C it has the rows so far and is not `complete`.
     """
     subject = Subject(device.spec, device, options=device.options)
     return _report(Checker(subject), progress, scenarios, device.precision)
@@ -161,15 +171,18 @@ def _report(
     asked: str,
 ) -> Report:
     started = time.monotonic()
-    subject, rows = checker.subject, []
+    subject, rows, complete = checker.subject, list[Result](), False
     name, shown = subject.spec.name, progress or Progress()
-    with shown.task(f"checking {name}", len(scenarios), "rows") as task:
-        for scenario in scenarios:
-            row = checker.result(scenario)
-            if row.status in FAILURES:
-                shown.message(f"{row.id} {row.status}: {row.reason}")
-            rows.append(row)
-            task.advance(row=row.id)
+    try:
+        with shown.task(f"checking {name}", len(scenarios), "rows") as task:
+            for scenario in scenarios:
+                row = checker.result(scenario)
+                rows.append(row)
+                _tell(shown, rows)
+                task.advance(row=row.id)
+        complete = True
+    except KeyboardInterrupt:  # what was found so far took minutes, and may be what was sought
+        shown.message(f"Interrupted after {len(rows)} of {len(scenarios)} rows.")
     opened = subject.opened
     return Report(
         name,
@@ -179,4 +192,13 @@ def _report(
         opened.versions() if opened else {},
         subject.options,
         available=opened is not None,
+        complete=complete,
+        facts=facts(subject),
     )
+
+
+def _tell(shown: Progress, rows: Sequence[Result]) -> None:
+    """Tell that the last row failed, unless one failed before it for the same reason."""
+    *before, row = rows
+    if row.status in FAILURES and all(row.reason != other.reason for other in before):
+        shown.message(f"{row.id} {row.status}")

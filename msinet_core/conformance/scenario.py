@@ -19,6 +19,12 @@ from msinet_core.registry import run_probe
 
 Array = NDArray[Any]
 
+IMAGE_AXES: Mapping[int, str] = {4: "(N, H, W, C)", 1: "(N,)"}
+"""The axes of maps and of losses on the host, by their number."""
+
+WEIGHT_AXES: Mapping[int, str] = {4: "(H, W, in, out)", 1: "(out,)"}
+"""The axes of kernels and biases on the host, by their number."""
+
 ORACLE = ReferenceDevice(REFERENCE, dtype=np.float64)
 """The reference with rounding that does not count."""
 
@@ -163,15 +169,17 @@ def compare_all(pairs: Mapping[str, tuple[ArrayLike, Array]], tolerance: float) 
     worst = Outcome(0.0, tolerance)
     for name, (given, expected) in pairs.items():
         actual = np.asarray(given)
-        unusable = _unusable(actual, expected)
+        unusable = _unusable(actual, expected, IMAGE_AXES)
         if unusable:
             return Outcome(np.inf, tolerance, f"{name or 'The result'} {unusable}")
         apart = np.abs(actual - expected)
         place = np.unravel_index(int(apart.argmax()), apart.shape)
         difference = float(apart[place]) / (float(np.abs(expected).max()) or 1.0)
         if difference > worst.difference:
+            axes = IMAGE_AXES.get(actual.ndim)
+            at = f"{tuple(map(int, place))}{f' of {axes}' if axes else ''}"
             reason = (
-                f"{name or 'The result'} is {actual[place]:.6g} at {tuple(map(int, place))}, "
+                f"{name or 'The result'} is {actual[place]:.6g} at {at}, "
                 f"should be {expected[place]:.6g}."
             )
             worst = Outcome(difference, tolerance, reason)
@@ -195,7 +203,7 @@ def compare_norms(
     worst = Outcome(0.0, tolerance)
     for name, (given, expected) in pairs.items():
         actual = np.asarray(given)
-        unusable = _unusable(actual, expected)
+        unusable = _unusable(actual, expected, WEIGHT_AXES)
         if unusable:
             return Outcome(np.inf, tolerance, f"{name} {unusable}")
         apart = float(np.linalg.norm(actual - np.asarray(expected, np.float64)))
@@ -206,9 +214,11 @@ def compare_norms(
     return worst
 
 
-def _unusable(actual: Array, expected: Array) -> str:
+def _unusable(actual: Array, expected: Array, axes: Mapping[int, str]) -> str:
     if actual.shape != expected.shape:
-        return f"has shape {actual.shape}, should have {expected.shape}."
+        order = axes.get(expected.ndim)
+        wanted = f"{expected.shape}{f', that is {order}' if order else ''}"
+        return f"has shape {actual.shape}, should have {wanted}."
     if actual.dtype != np.float32:
         return f"is {actual.dtype}, should be float32."
     if not np.isfinite(actual).all():

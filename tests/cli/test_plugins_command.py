@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.conformance import DOOR, SCENARIOS, runner
+from msinet_core.conformance import DOOR, SCENARIOS, Outcome, runner
 from msinet_core.device import DeviceSpec
 from msinet_core.registry import Registry
 
@@ -69,8 +69,50 @@ def test_a_failing_row_and_an_unexpected_pass_end_with_1(run, tmp_path: Path) ->
     done = run("plugins", "check", "reference", "--expected-failures", "known.toml")
     assert done.exit_code == 1
     assert "passed unexpectedly" in done.stdout
-    assert f"{row} passed unexpectedly: Expected to fail: R. (L)" in done.stderr
+    assert f"{row} passed unexpectedly\n" in done.stderr
+    assert "Expected to fail: R. (L)" in done.stdout
     assert "does NOT agree" in done.stdout
+
+
+@pytest.fixture
+def second_row(monkeypatch: pytest.MonkeyPatch):
+    """Let the second row raise."""
+
+    def raising(error: BaseException) -> None:
+        def check(subject: object) -> Outcome:
+            raise error
+
+        changed = dataclasses.replace(FEW[1], check=check)
+        monkeypatch.setattr(runner, "ALL_SCENARIOS", (FEW[0], changed, *FEW[2:]))
+
+    return raising
+
+
+def test_interrupted_it_reports_what_is_done_and_ends_with_130(
+    run, second_row, tmp_path: Path
+) -> None:
+    second_row(KeyboardInterrupt())
+    done = run("plugins", "check", "reference", "--report", "a.json")
+    assert done.exit_code == 130
+    assert "Interrupted after 1 of 4 rows." in done.stderr
+    assert "was not checked to the end" in done.stdout
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert (document["complete"], document["passed"]) == (False, False)
+    assert [row["id"] for row in document["rows"]] == [FEW[0].id]
+
+
+def test_tracebacks_are_shown_when_asked_for(
+    run, second_row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_row(ValueError("out of range"))
+    done = run("plugins", "check", "reference")
+    assert done.exit_code == 1
+    assert "test_plugins_command.py, line " in done.stdout
+    assert "check: ValueError: out of range" in done.stdout
+    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("MSINET_DEBUG", "1")
+    done = run("plugins", "check", "reference")
+    assert f"{FEW[1].id}:\nTraceback (most recent call last):" in done.stderr
 
 
 @pytest.mark.usefixtures("absent")

@@ -24,7 +24,10 @@ from msinet_core.conformance import (
     read_expected,
     run,
 )
+from msinet_core.conformance.faults import FAULTS
+from msinet_core.conformance.forward import shape_on_the_device
 from msinet_core.conformance.gradients import through
+from msinet_core.conformance.likeness import likeness
 from msinet_core.conformance.runner import CLOSED, Checker
 from msinet_core.conformance.scenario import (
     MISSING_CAPABILITY,
@@ -35,7 +38,13 @@ from msinet_core.conformance.scenario import (
     compare_norms,
 )
 from msinet_core.conformance.settings import SETTINGS
-from msinet_core.conformance.show import check_report_name, to_cells, to_html, write_report
+from msinet_core.conformance.show import (
+    check_report_name,
+    shared_reasons,
+    to_cells,
+    to_html,
+    write_report,
+)
 from msinet_core.conformance.tolerances import REASONS, Tolerances
 from msinet_core.device import PRECISIONS, Capabilities, Device, Model
 from msinet_core.errors import UsageError
@@ -248,7 +257,9 @@ def status_of(scenario, **options):
 
 def test_what_a_row_raises_is_its_reason():
     told = status_of(raising(RuntimeError("out of memory")))
-    assert told == ("failed", "RuntimeError: out of memory")
+    assert re.fullmatch(
+        r"test_conformance\.py, line \d+, check: RuntimeError: out of memory", told[1]
+    )
     assert status_of(raising(UsageError("No such resize."))) == ("failed", "No such resize.")
 
 
@@ -281,6 +292,7 @@ def test_a_quick_check_leaves_slow_rows_out():
         ('["forward/concat"]\nreason = "R."\nlink = "L"\nuntil = 3', "says 'until'; it takes"),
         ('"forward/concat" = "R."', "must be a table"),
         ("reason =", "is no TOML"),
+        ('[forward/concat]\nreason = "R."', 'Put the id in quotes: ["forward/concat"]'),
     ],
 )
 def test_a_list_of_expected_failures_that_says_too_little_is_refused(tmp_path, text, problem):
@@ -288,6 +300,13 @@ def test_a_list_of_expected_failures_that_says_too_little_is_refused(tmp_path, t
     path.write_text(text)
     with pytest.raises(UsageError, match=re.escape(problem)):
         read_expected(path, ["forward/concat"])
+
+
+def test_a_row_that_goes_on_as_the_name_does_is_suggested(tmp_path):
+    path = tmp_path / "known.toml"
+    path.write_text('["gradient/pool-3x3"]\nreason = "R."\nlink = "L"')
+    with pytest.raises(UsageError, match=r"Did you mean 'gradient/pool-3x3-strides-2-same'\?"):
+        read_expected(path, [row.id for row in ALL_SCENARIOS])
 
 
 def test_a_list_of_expected_failures(tmp_path):
@@ -309,8 +328,9 @@ def test_progress_is_told_of_every_row_and_of_failures():
             told.append(text)
 
     told = []
-    prove(SPEC.open(), Counting(), [always(0.0), always(1.0)])
-    assert told == [("checking reference", 2, "rows"), "some/row failed: Far."]
+    rows = [always(0.0), always(1.0), dataclasses.replace(always(2.0), id="some/other")]
+    prove(SPEC.open(), Counting(), rows)
+    assert told == [("checking reference", 3, "rows"), "some/row failed"]  # the reason is the same
 
 
 def test_ids_are_unique_and_descriptions_are_sentences():
@@ -353,7 +373,8 @@ ROWS = (
     Result("e/f", "Is known.", "expected failure", 3.0, 0.0, "R. (https://example.org)"),
     Result("e/g", "Was known.", "passed unexpectedly", 0.0, 0.0, "Take it out."),
 )
-REPORT = Report("some", "float32", 1.23456, ROWS, {"numpy": "2"}, {"xla": "on"})
+FACTS = {"date": "today"}
+REPORT = Report("some", "float32", 1.23456, ROWS, {"numpy": "2"}, {"xla": "on"}, facts=FACTS)
 
 
 def test_the_report_as_json():
@@ -368,6 +389,9 @@ def test_the_report_as_json():
         "counts": dict.fromkeys((row.status for row in ROWS), 1),
         "seconds": 1.235,
         "versions": {"numpy": "2"},
+        "complete": True,
+        "likeness": "",
+        "facts": FACTS,
     }
     assert [row["passed"] for row in rows] == [True, False, None, None, False]
     assert rows[0] == {
@@ -418,6 +442,8 @@ def test_the_report_as_a_page_is_escaped_and_needs_nothing_else():
     text = " ".join(page.text)
     for shown in ("Holds <too>.", "<b>'s size & is not finite.", "option xla", "3 differ", "numpy"):
         assert shown in text
+    assert "today" in text
+    assert text.index("Expected failures") < text.index("a/b")
     assert text.count("a/c") == 2  # among those that failed, and in its group
 
 
@@ -451,6 +477,60 @@ def test_comparisons_refuse_what_is_no_result():
         outcome = compare(wrong, expected, 1e-6)
         assert not outcome.passed
         assert reason in outcome.reason
+
+
+def test_shapes_and_positions_say_the_order_of_their_axes():
+    expected = np.ones((2, 7, 10, 5))
+    good = expected.astype(np.float32)
+    turned = compare(good.transpose(0, 3, 1, 2), expected, 1e-6)
+    assert "should have (2, 7, 10, 5), that is (N, H, W, C)." in turned.reason
+    good[1, 2, 3, 4] = 3
+    assert (
+        "is 3 at (1, 2, 3, 4) of (N, H, W, C), should be 1" in compare(good, expected, 1e-6).reason
+    )
+    kernels = {"kernel": (good[:1], expected)}
+    assert "that is (H, W, in, out)" in compare_norms(kernels, 1e-6).reason
+
+
+def test_a_wrong_shape_is_told_in_the_order_of_the_device():
+    spec = dataclasses.replace(SPEC, data_format="NCHW")
+    told = shape_on_the_device(Subject(spec, None), (2, 10, 5, 7), (2, 7, 10, 5))
+    assert told.startswith("On the device, in NCHW, that is (2, 7, 10, 5) in place of (2, 5, 7, 10")
+    assert "Those are the sizes of NHWC: a builder must return NCHW." in told
+    assert shape_on_the_device(Subject(spec, None), (2, 7), (2, 7)) == ""
+    assert shape_on_the_device(Subject(SPEC, None), (2, 10, 5, 7), (2, 7, 10, 5)) == ""
+
+
+def test_an_interrupted_check_reports_what_it_found():
+    report = prove(SPEC.open(), scenarios=[always(0.0), raising(KeyboardInterrupt()), always(0.0)])
+    assert [row.status for row in report.rows] == ["passed"]
+    assert not report.complete
+    assert not report.passed
+    assert "was not checked to the end" in report.verdict
+
+
+def test_rows_with_the_same_reason_are_told_once():
+    rows = [*(Result(f"a/{n}", "S.", "failed", reason="Not written.") for n in range(3)), ROWS[2]]
+    report = Report("some", "float32", 1.0, tuple(rows))
+    assert shared_reasons(report) == ["3 rows failed (3 of a/): Not written."]
+    assert to_cells(report)[1] == [(), (), (), ("the device does not train",)]
+
+
+@pytest.mark.parametrize("name", ["Bias dropped", "RGB means reversed"])
+def test_failures_that_a_known_fault_explains_are_named(name):
+    fault = next(fault for fault in FAULTS if fault.name == name)
+    groups = ("forward", "weights")
+    asked = [row for row in QUICK if row.group in groups]
+    rows = prove(fault.make(), scenarios=asked).rows
+    told = likeness(rows)
+    assert told.startswith(f"This looks like: '{name}'. See 'Wrong devices' in docs/reference/")
+
+
+def test_failures_that_no_known_fault_explains_are_not_named():
+    ids = ("forward/concat", "loss/random", "weights/come-back", "forward/batch-1")
+    assert likeness([Result(name, "S.", "failed", 1.0, 0.1) for name in ids]) == ""
+    raised = Result("forward/concat", "S.", "failed", reason="R.", error=ValueError("x"))
+    assert likeness([raised]) == ""
 
 
 def test_norms_are_measured_by_a_share_of_the_largest():

@@ -10,6 +10,7 @@ import pytest
 
 from msinet_core.conformance import DOOR, run
 from msinet_core.conformance.door import _required_packages
+from msinet_core.conformance.faults.door import heavy_light_module, heavy_probe, one_precision
 from msinet_core.conformance.look import Missing
 from msinet_core.conformance.runner import Checker, open_subject
 from msinet_core.device import Availability, DeviceSpec, Probe
@@ -106,3 +107,44 @@ def test_options_reach_the_device_and_the_report() -> None:
     assert not report.available
     assert report.options == {"no": "such"}
     assert "has no option 'no'" in report.failed[0].reason
+
+
+def raising_probe() -> None:
+    raise OSError("no such bus")
+
+
+def test_a_probe_that_raises_is_one_failure_with_its_place() -> None:
+    spec = dataclasses.replace(SPEC, probe=raising_probe)
+    answers = rows(spec, "light")["light/probe-answers"]
+    assert answers.status == "failed"
+    assert "test_conformance_door.py, line " in answers.reason
+    assert "raising_probe: OSError: no such bus" in answers.reason
+    here = rows(spec, "device")["device/not-here"]
+    told = (here.status, here.reason)
+    assert told == ("not applicable", "the probe does not answer; see light/probe-answers")
+
+
+def test_who_imports_a_framework_is_named_and_its_consequences_are_told_as_such() -> None:
+    spec = dataclasses.replace(heavy_light_module(), requires=("h5py>=3",))
+    light, device = rows(spec, "light"), rows(spec, "device")
+    reason = light["light/imports"].reason
+    assert "msinet_core.conformance.faults.heavy, line 5, imports h5py" in reason
+    assert "Import it in the function that needs it" in reason
+    for row in (light["light/probe-imports"], device["device/no-fallback"]):
+        assert row.status == "not applicable"
+        assert "see light/imports" in row.reason
+
+
+def test_a_probe_that_imports_a_framework_is_told_what_to_do() -> None:
+    reason = rows(heavy_probe(), "light")["light/probe-imports"].reason
+    assert "faults.heavy, line 5, imports h5py" in reason
+    assert "importlib.util.find_spec" in reason
+
+
+def test_a_device_that_only_says_that_it_computes_in_16_bits_is_found_out() -> None:
+    found = rows(one_precision(), "device")
+    assert found["device/float32"].status == "passed"
+    for precision in ("bfloat16", "float16"):
+        row = found[f"device/{precision}"]
+        assert row.status == "failed"
+        assert "The device computes in float32 whatever is asked for." in row.reason

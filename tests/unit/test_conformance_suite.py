@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from msinet_core.conformance import ALL_SCENARIOS
 TESTS = """
 import dataclasses
 
+from msinet_core.conformance.faults.fault import on
+from msinet_core.ops import Concat
 from msinet_core.conformance import DeviceConformance
 from msinet_core.conformance.faults.door import opens_though_not_here
 from msinet_core.reference import SPEC
@@ -25,6 +28,20 @@ class TestByName(DeviceConformance):
 class TestKnown(DeviceConformance):
     device = dataclasses.replace(SPEC, kernel_layout="HWIX", factory="nowhere:Nothing")
     expected_failures = {expected!r}
+
+
+def raise_it(build, op, inputs, roles):
+    return None.detach
+
+
+class Broken(type(on(Concat, raise_it))):
+    def __init__(self, spec, precision, options=None):
+        super().__init__(on(Concat, raise_it).layer_builders)
+
+
+class TestBroken(DeviceConformance):
+    device = dataclasses.replace(SPEC, factory=f"{{__name__}}:Broken")
+    quick = True
 
 
 class TestAbsent(DeviceConformance):
@@ -46,9 +63,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("suite")
     (folder / "known.toml").write_text(EXPECTED)
     module = folder / "test_mine.py"
-    module.write_text(TESTS.format(expected=str(folder / "known.toml")))
+    module.write_text(TESTS.format(expected="known.toml"))
     command = [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:cacheprovider", str(module)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=elsewhere)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout
 
@@ -83,3 +101,31 @@ def test_a_device_that_is_not_here_is_skipped_with_the_reason(output: str) -> No
     assert outcome(output, "TestAbsent::test_row[device/opens]") == "SKIPPED"
     assert outcome(output, "TestAbsent::test_row[forward/concat]") == "SKIPPED"
     assert "the device is not here: There is no such card." in output
+
+
+def test_what_a_device_raises_comes_with_its_place_and_its_traceback(output: str) -> None:
+    assert outcome(output, "TestBroken::test_row[forward/concat]") == "FAILED"
+    assert re.search(r"test_mine\.py, line \d+, raise_it: AttributeError: 'NoneType'", output)
+    assert "return None.detach" in output
+    assert "The above exception was the direct cause" in output
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('device = "refrence"', "TestIt: There is no device 'refrence'. Did you mean 'reference'?"),
+        ('device = "reference"\n    precision = "float16"', "does not compute in float16"),
+        ('device = "reference"\n    expected_failures = "a.toml"', "a.toml cannot be read"),
+        ("quick = True", 'TestIt names no device. Write in it: device = "NAME"'),
+    ],
+)
+def test_what_no_row_could_be_checked_with_is_one_error(tmp_path, lines: str, told: str) -> None:
+    module = tmp_path / "test_it.py"
+    start = "from msinet_core.conformance import DeviceConformance\n\nclass TestIt"
+    module.write_text(f"{start}(DeviceConformance):\n    {lines}\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert told in done.stdout
+    assert "1 error in" in done.stdout
+    assert len(done.stdout.splitlines()) < 25

@@ -82,8 +82,11 @@ def computes_elsewhere() -> DeviceSpec:
     return _wrong(requires=("h5py>=3",))
 
 
-class OnePrecision(ReferenceDevice):
-    """Computes in float32, whatever it is asked for."""
+THREE_PRECISIONS = Capabilities(precisions=("float32", "bfloat16", "float16"))
+
+
+class OtherPrecision(ReferenceDevice):
+    """Opens in float32, whatever it is asked for, and says so."""
 
     def __init__(
         self, spec: DeviceSpec, precision: str, options: Mapping[str, str] | None = None
@@ -91,12 +94,14 @@ class OnePrecision(ReferenceDevice):
         super().__init__(spec, "float32", options)
 
 
+def other_precision() -> DeviceSpec:
+    """Offer three precisions and open in one."""
+    return _wrong(factory=f"{__name__}:OtherPrecision", capabilities=THREE_PRECISIONS)
+
+
 def one_precision() -> DeviceSpec:
-    """Offer three precisions and compute in one."""
-    return _wrong(
-        factory=f"{__name__}:OnePrecision",
-        capabilities=Capabilities(precisions=("float32", "bfloat16", "float16")),
-    )
+    """Offer three precisions, say that it computes in the one asked for, and compute in float32."""
+    return _wrong(capabilities=THREE_PRECISIONS)
 
 
 class SummedOverDevices(FaultyDevice):

@@ -46,6 +46,11 @@ _DOOR = (
         ("device/no-fallback",),
     ),
     Fault(
+        "Opens in float32 whatever is asked for",
+        door.other_precision,
+        ("device/bfloat16", "device/float16"),
+    ),
+    Fault(
         "Computes in float32 whatever is asked for",
         door.one_precision,
         ("device/bfloat16", "device/float16"),
