@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import traceback
@@ -11,9 +10,8 @@ from dataclasses import dataclass, replace
 
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.installing import installable
-from msinet_core.wording import DEBUG_VARIABLE
 
-PROBE_LIMIT = 10.0
+PROBE_LIMIT = 5.0
 """Seconds that a probe may take. Probes answer in hundredths; a network disk or a busy machine may
 need seconds, and a device that is passed over for that would be worse than the wait."""
 
@@ -56,8 +54,6 @@ _hanging: dict[Callable[[], object], _Call] = {}
 def ask_probe(spec: DeviceSpec, limit: float | None = None) -> Answer:
     """Ask a device's probe, for a limited time.
 
-    With ``MSINET_DEBUG`` the traceback of a probe that fails goes to stderr.
-
     Args:
         spec: The device.
         limit: Seconds until it counts as hanging; None for `PROBE_LIMIT`.
@@ -70,13 +66,9 @@ def ask_probe(spec: DeviceSpec, limit: float | None = None) -> Answer:
         call.join(limit)
     if call.is_alive():
         _hanging[spec.probe] = call
-        answer = _failed(spec, f"took longer than {limit:g} s", _stack(call))
-    else:
-        _hanging.pop(spec.probe, None)
-        answer = _judge(spec, call)
-    if answer.trace and os.environ.get(DEBUG_VARIABLE):
-        print(f"The probe of device '{spec.name}':\n{answer.trace}", file=sys.stderr)
-    return answer
+        return _failed(spec, f"took longer than {limit:g} s", _stack(call))
+    _hanging.pop(spec.probe, None)
+    return _judge(spec, call)
 
 
 def _judge(spec: DeviceSpec, call: _Call) -> Answer:

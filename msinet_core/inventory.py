@@ -64,13 +64,18 @@ class DeviceEntry:
         }
 
 
-def take_inventory(registry: Registry) -> list[DeviceEntry]:
+def take_inventory(registry: Registry, only: DeviceSpec | None = None) -> list[DeviceEntry]:
     """Probe every device, highest priority first; import no framework.
 
     Args:
         registry: The devices.
+        only: One of them, to leave the others alone.
     """
-    return [_look_at(registration, registry) for registration in registry.registrations]
+    return [
+        _look_at(registration, registry)
+        for registration in registry.registrations
+        if only is None or registration.spec is only
+    ]
 
 
 def _look_at(registration: Registration, registry: Registry) -> DeviceEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from msinet_core.device import DeviceSpec, Probe
 from msinet_core.discovery import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError, bullet_list
 from msinet_core.mending import TRACEBACK_COMMAND, silent_distributions, where_devices_come_from
-from msinet_core.wording import did_you_mean
+from msinet_core.wording import DEBUG_VARIABLE, did_you_mean
 
 __all__ = [
     "AUTO",
@@ -226,7 +227,10 @@ def run_probe(spec: DeviceSpec) -> Probe:
     Args:
         spec: The device.
     """
-    return ask_probe(spec).probe
+    answer = ask_probe(spec)
+    if answer.trace and os.environ.get(DEBUG_VARIABLE):
+        print(f"The probe of device '{spec.name}':\n{answer.trace}", file=sys.stderr)
+    return answer.probe
 
 
 def unavailable_message(spec: DeviceSpec, probe: Probe) -> str:

@@ -40,10 +40,7 @@ def devices(check: bool, as_json: bool) -> None:
 
     registry = load_registry()
     wanted = device_name()
-    entries = take_inventory(registry)
-    if wanted is not None:
-        spec = registry.spec(wanted)
-        entries = [entry for entry in entries if entry.spec is spec]
+    entries = take_inventory(registry, None if wanted is None else registry.spec(wanted))
     if check:
         entries = _check_all(entries)
     if as_json:

@@ -205,7 +205,7 @@ def list_plugins(traceback: bool, as_json: bool) -> None:
         right=("load time",),
         styles=STYLES,
     )
-    _explain(registry, traceback)
+    _explain(registry, traceback or bool(os.environ.get(DEBUG_VARIABLE)))
 
 
 def _document(registry: Registry) -> Mapping[str, Any]:

@@ -90,3 +90,10 @@ def test_the_traceback_of_a_probe_is_there_on_demand(
     assert "Traceback" not in run("plugins", "list").stderr
     monkeypatch.setenv("MSINET_DEBUG", "1")
     assert 'faulty_plugin.py", line 7, in look' in run("devices").stderr
+    assert run("plugins", "list").stderr.count('faulty_plugin.py", line 7, in look') == 1
+
+
+@pytest.mark.usefixtures("faulty")
+def test_one_device_is_looked_at_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSINET_DEBUG", "1")
+    assert run("--device", "reference", "devices").stderr == ""

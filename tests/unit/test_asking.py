@@ -11,6 +11,7 @@ import pytest
 
 from msinet_core.asking import ask_probe
 from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.registry import run_probe
 
 
 def device(probe: Callable[[], Probe]) -> DeviceSpec:
@@ -79,8 +80,8 @@ def test_with_debug_the_traceback_goes_to_stderr(
         raise KeyError("cores")
 
     monkeypatch.delenv("MSINET_DEBUG", raising=False)
-    ask_probe(device(explode))
+    run_probe(device(explode))
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("MSINET_DEBUG", "1")
-    ask_probe(device(explode))
+    run_probe(device(explode))
     assert "in explode" in capsys.readouterr().err
