@@ -25,6 +25,10 @@ MOST_LISTED = 60
 FEW = 6
 """As many mismatches are a list; more are another network, of which three show enough."""
 
+_WEIGHT = "weight "
+_MOMENTS = ("first moment ", "second moment ")
+"""How the lines of `State.mismatches` begin."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -135,11 +139,19 @@ class Archive:
     def mismatches(self, graph: Graph) -> list[str]:
         """List every way in which the stored tensors do not fit a graph, from their shapes alone.
 
+        A weight's moments are left out where they differ just as the weight does.
+
         Args:
             graph: The network they are for.
         """
         # State.mismatches looks at names and shapes only, and stored tensors have both.
-        return State.mismatches(cast("State", self), graph)
+        found = State.mismatches(cast("State", self), graph)
+        weights = {line.removeprefix(_WEIGHT) for line in found if line.startswith(_WEIGHT)}
+        return [
+            line
+            for line in found
+            if not line.startswith(_MOMENTS) or line.split(" moment ", 1)[1] not in weights
+        ]
 
     def _way_out(self, graph: Graph) -> str:
         """Say how a file that does not tell its network is read where it is not the usual one."""
@@ -192,13 +204,13 @@ def summarize(mismatches: list[str], graph: Graph) -> str:
         mismatches: What `Archive.mismatches` lists.
         graph: The network that they do not fit.
     """
-    weights = [line for line in mismatches if line.startswith("weight ")]
+    weights = [line for line in mismatches if line.startswith(_WEIGHT)]
     shapes = sum("has shape" in line for line in weights)
     names = len(weights) - shapes
     told = [f"{shapes} of {len(graph.parameters)} weights have other shapes"] if shapes else []
     told += [f"{names} are missing or have no place in it"] if names else []
-    if not told:
-        told = [f"{len(mismatches)} of the optimizer's moments differ"]
+    if moments := len(mismatches) - len(weights):
+        told += [f"{moments} of the optimizer's moments differ"]
     return ", ".join(told) + "."
 
 

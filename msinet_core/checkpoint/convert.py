@@ -103,6 +103,8 @@ def convert(
                 f"{source} is a {found.title}: it holds an encoder and not the whole network. "
                 f"Train from it with --init {source}"
             )
+        if from_layout is not None and archive.mismatches(graph):
+            _suggest_layout(source, from_layout, graph)
         if "optimizer" not in wanted.holds:
             state = archive.weights_only().read_state(graph)
         else:
@@ -225,6 +227,16 @@ def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archi
     with safetensors.open_archive(source, safetensors.LAYOUTS[from_layout]) as archive:
         titled = replace(found, title=f"safetensors file, {from_layout} layout as said")
         yield titled, archive
+
+
+def _suggest_layout(source: Path, from_layout: str, graph: Graph) -> None:
+    """Refuse a layout in which a file does not fit where it fits in another."""
+    for other in safetensors.fitting_layouts(source, graph):
+        raise CheckpointError(
+            f"The kernels in {source} do not fit the network in the layout '{from_layout}' "
+            f"({safetensors.LAYOUTS[from_layout]}); in '{other}' "
+            f"({safetensors.LAYOUTS[other]}) all of them do. Use --from-layout {other}"
+        )
 
 
 def _check_paths(source: Path, target: Path, wanted: Format, force: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msinet_core.checkpoint import safetensors
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def describe(path: Path) -> Mapping[str, Any]:
     """Read a checkpoint of any format through and tell what is in it; JSON-able.
 
-    Damaged tensors do not stop the reading: they are marked, and listed under ``damage``.
+    Damaged tensors do not stop the reading: they are marked, and listed under ``damage``. Where
+    safetensors do not tell their kernels' layout, names and shapes are those in the file.
 
     Args:
         path: A file, or the prefix of a TensorFlow checkpoint.
@@ -39,7 +41,9 @@ def describe(path: Path) -> Mapping[str, Any]:
     """
     path = Path(path)
     found = find_format(path)
-    with found.open(path) as archive:
+    is_raw = found.name == safetensors.UNTOLD
+    opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
+    with opened as archive:
         damage = [] if archive.graph is None else archive.mismatches(archive.graph)
         graph = archive.graph or msinet()
         tensors = [
@@ -53,7 +57,7 @@ def describe(path: Path) -> Mapping[str, Any]:
             "title": found.title,
             "bytes": archive.size,
             "graph": None if archive.graph is None else _describe_graph(archive.graph),
-            "published": _is_published(archive),
+            "published": _is_published_as_stored(path) if is_raw else _is_published(archive),
             "metadata": dict(archive.metadata),
             "optimizer_step": None if archive.optimizer is None else archive.optimizer.step,
             "training": _training_keys(archive, damage),
@@ -75,6 +79,13 @@ def _is_published(archive: Archive) -> bool:
     if archive.graph is not None:
         return archive.graph == msinet()
     return not archive.weights_only().mismatches(msinet())
+
+
+def _is_published_as_stored(path: Path) -> bool:
+    try:
+        return bool(safetensors.fitting_layouts(path, msinet()))
+    except CheckpointError:  # two models under the same names: shown all the same
+        return False
 
 
 def _training_keys(archive: Archive, damage: list[str]) -> list[str] | None:

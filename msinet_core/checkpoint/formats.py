@@ -178,7 +178,7 @@ FORMATS: tuple[Format, ...] = (
         holds=_NETWORK,
     ),
     Format(
-        "safetensors",
+        safetensors.UNTOLD,
         "safetensors that do not tell their kernels' layout (*.safetensors)",
         safetensors.matches,
         safetensors.open_archive,

@@ -29,9 +29,14 @@ from msinet_core.wording import os_reason
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.graph import Graph
+
 SUFFIX = ".safetensors"
 LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}
 """The order of a kernel's axes by the format's name."""
+
+UNTOLD = "safetensors"
+"""The name of the format of files that do not tell their kernels' layout."""
 
 _LARGEST_HEADER = 2**24
 _ALIGNMENT = 8
@@ -118,6 +123,46 @@ def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archi
         for name, key in places.items()
     }
     yield Archive(path, weights, graph=graph, metadata=metadata)
+
+
+@contextmanager
+def open_as_stored(path: Path) -> Iterator[Archive]:
+    """Open a file that does not tell its layout to look at it: names and axes as they are in it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    header = read_header(path)
+    yield Archive(
+        path,
+        {
+            key: stored(path, entry, CANONICAL_KERNEL_LAYOUT, _stored_checksum(header, key))
+            for key, entry in header.entries.items()
+        },
+    )
+
+
+def fitting_layouts(path: Path, graph: Graph) -> list[str]:
+    """List the layouts, by name, in which a file that does not tell its own fits a network.
+
+    Args:
+        path: The file.
+        graph: The network.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    if "kernel_layout" in read_header(path).texts:
+        return []
+    fitting = []
+    for name, layout in LAYOUTS.items():
+        with open_archive(path, layout) as archive:
+            if not archive.mismatches(graph):
+                fitting.append(name)
+    return fitting
 
 
 def write(path: Path, checkpoint: Checkpoint, name: str) -> None:

@@ -48,12 +48,19 @@ def _show(description: Mapping[str, Any]) -> None:
 
 
 def _facts(description: Mapping[str, Any]) -> Mapping[str, str]:
+    from msinet_core.checkpoint import safetensors
+
     rows = {
         "file": f"{description['file']}  ({description['bytes']:,} bytes)",
         "format": description["title"],
         "network": _network(description),
         **{key.replace("_", " "): _plain(value) for key, value in _origin(description).items()},
     }
+    if description["format"] == safetensors.UNTOLD:
+        rows["kernels"] = (
+            "as stored; the file does not say how their axes are ordered, and convert takes "
+            "--from-layout torch (OIHW) or mlx (OHWI)"
+        )
     if description["optimizer_step"] is not None:
         rows["optimizer"] = f"Adam, after {description['optimizer_step']:,} steps"
     if description["training"] is not None:

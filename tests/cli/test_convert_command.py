@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,17 +104,55 @@ def test_a_file_that_does_not_fit_leaves_nothing(run: Run, source: Path) -> None
     assert result.exit_code == 1
     assert "45 of 46 weights have other shapes" in result.stderr
     assert result.stderr.count("should be") == 3
+    assert "42 more" in result.stderr
     assert "--network CHECKPOINT" in result.stderr
     assert not Path("b.msinet.h5").exists()
     assert run("convert", "a.ckpt", "b.msinet.h5", "--network", source).exit_code == 0
 
 
-def test_the_layout_must_be_said_where_the_file_does_not(run: Run, source: Path) -> None:
-    run("convert", source, "a.safetensors", "--to", "mlx")
+def write_without_layout(run: Run, source: Path, layout: str) -> None:
+    run("convert", source, "a.safetensors", "--to", layout)
     text = Path("a.safetensors").read_bytes()
     for key, other in ((b"kernel_layout", b"kernel_nobody"), (b"msinet_format", b"msinet_nobody")):
         text = text.replace(key, other, 1)
     Path("a.safetensors").write_bytes(text)
+
+
+@pytest.mark.parametrize(("true", "said"), [("torch", "mlx"), ("mlx", "torch")])
+def test_the_other_layout_is_suggested_where_it_fits(
+    run: Run, source: Path, true: str, said: str
+) -> None:
+    write_without_layout(run, source, true)
+    options = ["--network", source, "--from-layout"]
+    result = run("convert", "a.safetensors", "b.msinet.h5", *options, said)
+    assert result.exit_code == 1
+    assert f"Use --from-layout {true}" in result.stderr
+    assert run("convert", "a.safetensors", "b.msinet.h5", *options, true).exit_code == 0
+
+
+def test_no_layout_is_suggested_where_none_fits(run: Run, source: Path) -> None:
+    write_without_layout(run, source, "torch")
+    result = run("convert", "a.safetensors", "b.msinet.h5", "--from-layout", "mlx")
+    assert result.exit_code == 1
+    assert "does not fit the network" in result.stderr
+    assert "Use --from-layout" not in result.stderr
+
+
+def test_what_does_not_tell_its_layout_can_be_inspected(run: Run, source: Path) -> None:
+    write_without_layout(run, source, "torch")
+    result = run("inspect", "a.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "--from-layout torch" in result.stdout
+    document = json.loads(run("inspect", "a.safetensors", "--json").stdout)
+    shapes = {tensor["name"]: tensor["shape"] for tensor in document["tensors"]}
+    filters = GRAPH.channels["conv1/conv1_1"]
+    assert shapes["conv1.conv1_1.weight"] == [filters, 3, 3, 3]
+    assert document["published"] is False
+    assert document["damage"] == []
+
+
+def test_the_layout_must_be_said_where_the_file_does_not(run: Run, source: Path) -> None:
+    write_without_layout(run, source, "mlx")
     result = run("convert", "a.safetensors", "b.msinet.h5", "--network", source)
     assert result.exit_code == 1
     assert "Shapes do not tell, so nothing is guessed" in result.stderr
