@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msinet_core.errors import UsageError
 from msinet_core.files import atomic_path
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ SHEET_LIMIT = 24
 """The most images on one contact sheet: what can be told apart on a screen."""
 
 _OPACITY = 0.85
+_STRIP = 2**18
+_PLOT_FORMATS = ("png", "svg", "pdf")
 _BACKGROUND_COLOR, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
 _MARGIN, _GAP, _LINE = 24, 4, 24
 _LAYOUTS = ((3, 1, 400), (8, 2, 300), (SHEET_LIMIT, 3, 210))
@@ -57,13 +60,14 @@ def overlay(image: NDArray[np.float32], saliency: NDArray[np.float32]) -> NDArra
     Returns:
         ``(H, W, 3)``, RGB.
     """
-    heat = np.clip(saliency, 0, 1)[..., None].astype(np.float32)
-    luma = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    gray = np.repeat(0.75 * luma[..., None] + 20, 3, axis=2)
-    colors = _colors()[np.rint(255 * heat[..., 0]).astype(np.uint8)]
-    opacity = _OPACITY * heat**0.75  # below 1, so that weak places still show a tint
-    mixed = (1 - opacity) * gray + opacity * colors
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    tints, keeps = _blending()
+    luma_weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    shown = np.empty(image.shape, dtype=np.uint8)
+    for rows in _strips(image):
+        heat = np.rint(255 * np.clip(saliency[rows], 0, 1)).astype(np.uint8)
+        gray = keeps[heat] * (0.75 * (image[rows] @ luma_weights) + 20)
+        shown[rows] = _to_bytes(gray[..., None] + tints[heat])
+    return shown
 
 
 def write_overlay(path: Path, image: NDArray[np.float32], saliency: NDArray[np.float32]) -> None:
@@ -97,7 +101,10 @@ def make_panel(
     """
     from PIL import Image
 
-    small = Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
+    whole = np.empty(image.shape, dtype=np.uint8)
+    for rows in _strips(image):
+        whole[rows] = _to_bytes(image[rows])
+    small = Image.fromarray(whole)
     scale = min(1.0, width / max(small.size))
     size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
     heat = Image.fromarray(saliency.astype(np.float32)).resize(size, Image.Resampling.BOX)
@@ -160,18 +167,39 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
         figure.savefig(temporary, format="png")
 
 
+def plot_format(path: Path) -> str:
+    """Give the format that a plot's name asks for.
+
+    Args:
+        path: The file to make: ``*.png``, ``*.svg`` or ``*.pdf``.
+
+    Raises:
+        UsageError: It ends otherwise.
+    """
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in _PLOT_FORMATS:
+        endings = ", ".join(f"*.{known}" for known in _PLOT_FORMATS)
+        raise UsageError(
+            f"A plot cannot be written as '{path.name}': its name must say the format. "
+            f"Use one of: {endings}"
+        )
+    return ending
+
+
 def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a PNG of the rates of devices: the bare step, and the whole work around it.
+    """Draw the rates of devices: the bare step, and the whole work around it.
 
     Args:
         results: One for each device, as `msinet_core.benchmark.benchmark` returns them.
-        path: The file to make or replace.
+        path: The file to make or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:
+        UsageError: It ends otherwise.
         MsinetError: The disk refuses.
     """
     from matplotlib.figure import Figure
 
+    format = plot_format(path)
     figure = Figure(figsize=(7, 1.6 + 1.3 * len(results)), dpi=150, layout="constrained")
     names = [f"{result['device']}\n{result['precision']}" for result in results]
     panels = figure.subplots(1, 2, sharey=True)
@@ -186,7 +214,9 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             rates = [results[place][work][key] for place in measured]
             places = [place + offset for place in measured]
             bars = axes.barh(places, rates, height=0.38, color=color, label=label)
-            axes.bar_label(bars, fmt="{:.3g}", padding=3, fontsize=9)
+            axes.bar_label(bars, map(_rate, rates), padding=3, fontsize=9)
+        for place in set(range(len(results))) - set(measured):
+            axes.text(0, place, " predicts only", va="center", color="gray", fontsize=9)
         axes.margins(x=0.2)
         axes.set_xlabel("images/s")
         axes.set_title(title, loc="left", fontsize=11)
@@ -196,7 +226,11 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format=format)
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
@@ -218,11 +252,26 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
     )
 
 
+def _strips(image: NDArray[np.float32]) -> Iterator[slice]:
+    """Cut an image into rows of about `_STRIP` pixels: what is computed on the way stays small."""
+    height, width = image.shape[:2]
+    rows = max(1, _STRIP // max(1, width))
+    return (slice(top, top + rows) for top in range(0, height, rows))
+
+
+def _to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
 @lru_cache(maxsize=1)
-def _colors() -> NDArray[np.float32]:
+def _blending() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give for each of 256 steps of heat the color that is added, and the share of gray kept."""
     from matplotlib import colormaps
 
-    return np.asarray(255 * colormaps[COLORMAP](np.arange(256))[:, :3], dtype=np.float32)
+    heat = np.arange(256) / 255
+    opacity = _OPACITY * heat**0.75  # below 1, so that weak places still show a tint
+    colors = 255 * colormaps[COLORMAP](np.arange(256))[:, :3]
+    return (opacity[:, None] * colors).astype(np.float32), (1 - opacity).astype(np.float32)
 
 
 def _draw_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
@@ -285,7 +334,8 @@ def _write(
     width: int,
 ) -> None:
     """Write a line of text, without its beginning when it is too long: names end differently."""
-    shown = text
+    glyphs = _glyphs()
+    shown = "".join(letter if ord(letter) in glyphs else "?" for letter in text)
     while len(shown) > 2 and draw.textlength(shown, font=font) > width:
         shown = "\N{HORIZONTAL ELLIPSIS}" + shown[2:]
     draw.text(corner, shown, font=font, fill=color)
@@ -293,8 +343,21 @@ def _write(
 
 @lru_cache(maxsize=2)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
     from PIL import ImageFont
 
+    return ImageFont.truetype(_font_file(), size)
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    """Return the characters that the font can show; it would draw an empty box for others."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(_font_file()).get_charmap())
+
+
+def _font_file() -> str:
+    import matplotlib
+
     # Matplotlib brings a font with many scripts; Pillow's own has Latin letters only.
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     "plot_file",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the rates as a PNG.",
+    help="Draw the rates: *.png, *.svg or *.pdf.",
 )
 def bench(
     names: tuple[str, ...], json_file: Path | None, plot_file: Path | None, **options: Any
@@ -87,6 +87,10 @@ def bench(
     from msinet_core.benchmark import Settings, benchmark
     from msinet_core.cli.progress import make_progress
 
+    if plot_file is not None:
+        from msinet_core.pictures import draw_rates, plot_format
+
+        plot_format(plot_file)  # known before minutes of measuring
     settings = Settings(**options)
     results = []
     for spec in _chosen(names):
@@ -96,8 +100,6 @@ def bench(
     if json_file is not None:
         _write_json(results, json_file)
     if plot_file is not None:
-        from msinet_core.pictures import draw_rates
-
         draw_rates(results, plot_file)
 
 
@@ -107,9 +109,9 @@ def _chosen(names: tuple[str, ...]) -> list[DeviceSpec]:
 
     registry = load_registry()
     before_command = click.get_current_context().meta.get(DEVICE_KEY)
-    wanted = names or ((before_command,) if before_command else ())
+    wanted = (before_command, *names) if before_command else names
     if wanted:
-        return [registry.select(name) for name in wanted]
+        return [registry.select(name) for name in dict.fromkeys(wanted)]
     ready = [
         registration.spec
         for registration in registry.registrations

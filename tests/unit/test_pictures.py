@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from msinet_core import pictures
-from msinet_core.errors import MsinetError
+from msinet_core.errors import MsinetError, UsageError
 
 
 def ramp(height=30, width=40):
@@ -31,6 +33,28 @@ def test_overlay_takes_every_value_of_a_map():
     shown = pictures.overlay(np.full((30, 40, 3), 255, dtype=np.float32), ramp() * 1.2 - 0.1)
     assert shown.min() >= 0
     assert len(np.unique(shown[..., 1])) > 20
+
+
+def test_overlay_is_the_same_in_strips(monkeypatch):
+    image = np.random.default_rng(0).uniform(0, 255, (30, 40, 3)).astype(np.float32)
+    whole = pictures.overlay(image, ramp())
+    panel = pictures.make_panel("a", image, ramp())
+    monkeypatch.setattr(pictures, "_STRIP", 7 * 40)
+    np.testing.assert_array_equal(pictures.overlay(image, ramp()), whole)
+    np.testing.assert_array_equal(pictures.make_panel("a", image, ramp()).image, panel.image)
+
+
+def test_overlay_of_a_big_photo_takes_little_more_memory_than_its_result():
+    image = np.zeros((1500, 1000, 3), dtype=np.float32)
+    saliency = ramp(1500, 1000)
+    pictures.overlay(image[:2], saliency[:2])  # imports the color map
+    tracemalloc.start()
+    try:
+        shown = pictures.overlay(image, saliency)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < shown.nbytes + 50 * pictures._STRIP
 
 
 def test_write_overlay_makes_a_jpeg_of_the_images_size(tmp_path):
@@ -152,6 +176,53 @@ def test_rates_are_drawn_for_devices_that_train_and_that_do_not(tmp_path, trains
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.size == (1050, 150 * (16 + 13 * len(trains)) // 10)
+
+
+def test_rates_are_plain_numbers_and_an_empty_row_is_explained(monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
+    monkeypatch.setattr("msinet_core.files.move_into_place", lambda finished, path: None)
+    rates = {"bare_images_per_s": 1181.4, "whole_images_per_s": 2.468}
+    results = [
+        {"device": "a", "precision": "float32", "predict": rates, "train": rates},
+        {"device": "b", "precision": "float32", "predict": rates},
+    ]
+    pictures.draw_rates(results, tmp_path / "rates.png")
+    predict, train = ([text.get_text() for text in axes.texts] for axes in figures[0].axes)
+    assert predict == ["1,181", "1,181", "2.47", "2.47"]
+    assert train == ["1,181", "2.47", " predicts only"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
+)
+def test_rates_are_drawn_in_the_format_that_the_name_says(tmp_path, name, begin):
+    rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4}
+    result = {"device": "a", "precision": "float32", "predict": rates}
+    pictures.draw_rates([result], tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+@pytest.mark.parametrize("name", ["bench.xyz", "bench", "bench.jpg"])
+def test_a_plot_of_another_ending_is_refused(name):
+    with pytest.raises(UsageError, match=r"Use one of: \*\.png, \*\.svg, \*\.pdf"):
+        pictures.plot_format(Path(name))
+
+
+def test_letters_that_the_font_lacks_are_question_marks():
+    from PIL import ImageDraw
+
+    font = pictures._font(14)
+
+    def drawn(text):
+        picture = Image.new("RGB", (100, 20))
+        pictures._write(ImageDraw.Draw(picture), (0, 0), text, font, (255, 255, 255), 100)
+        return np.asarray(picture)
+
+    np.testing.assert_array_equal(drawn("n\u6f22\u5b57.png"), drawn("n??.png"))
+    assert (drawn("n\u00e4\u03b1.png") != drawn("n??.png")).any()
 
 
 def test_a_picture_that_cannot_be_written_names_the_file(tmp_path):
