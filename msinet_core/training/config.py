@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from msinet_core import __version__
 from msinet_core.errors import MsinetError, UsageError, bullet_list
@@ -152,10 +153,16 @@ class TrainConfig:
             import tomli as tomllib
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
+            known = {item.name for item in fields(cls)}
+            values = {name: value for name, value in values.items() if name in known}
+            if wrong := _wrong_types(values):
+                raise MsinetError(
+                    f"{path} does not hold the settings of a training run:\n{bullet_list(wrong)}\n"
+                    f"Mend the file, or start a new run without --resume."
+                )
             for name in {"image_size", "log"} & values.keys():
                 values[name] = tuple(values[name])
-            known = {item.name for item in fields(cls)}
-            return cls(**{name: value for name, value in values.items() if name in known})
+            return cls(**values)
         except FileNotFoundError as error:
             what = "is no run folder" if path.parent.is_dir() else "is not there"
             raise UsageError(
@@ -203,6 +210,62 @@ _COUNTS = {
     "workers": ("the number of threads that read images", "2"),
 }
 """For each setting that counts something: what, and an example."""
+
+
+_FLAGS = ("shuffle",)
+_NUMBERS = ("learning_rate", "width")
+_SIZES = ("image_size",)
+_LISTS = ("log",)
+_TABLES = ("device_options",)
+
+
+def _wrong_types(values: Mapping[str, Any]) -> list[str]:
+    """List the settings in a file whose values are of no use, and what each should be."""
+    wrong = []
+    for name, value in values.items():
+        what, is_right = _kind(name)
+        if not is_right(value):
+            wrong.append(f"{name} = {json.dumps(value, default=str)}: it should be {what}")
+    return wrong
+
+
+def _kind(name: str) -> tuple[str, Callable[[Any], bool]]:
+    """Say what a setting is in TOML, and how that is told."""
+    if name in _COUNTS or name == "seed":
+        return "a whole number, such as 10", _is_whole
+    if name in _NUMBERS:
+        return "a number, such as 0.25", lambda value: _is_whole(value) or isinstance(value, float)
+    if name in _FLAGS:
+        return "true or false", lambda value: isinstance(value, bool)
+    if name in _SIZES:
+        return (
+            "height and width, such as [240, 320]",
+            lambda value: (
+                isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))
+            ),
+        )
+    if name in _LISTS:
+        return (
+            'a list of texts, such as ["csv"]',
+            lambda value: isinstance(value, list) and all(map(_is_text, value)),
+        )
+    if name in _TABLES:
+        return (
+            'a table of texts, such as {name = "value"}',
+            lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+        )
+    if name == "resize":
+        known = get_args(Coordinates)
+        return f"one of {', '.join(known)}", lambda value: value in known
+    return "a text in quotes", _is_text
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _refusal(name: str, value: object, what: str, example: str) -> UsageError:
