@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 OTHER_IMAGES = 10
 """The images whose fixations are AUC-shuffled's negatives, as many as in the benchmark's code."""
+
+FEWEST_OTHER_IMAGES = 3
+"""AUC-shuffled is not defined with fewer: two or three points tell next to nothing apart."""
 
 NETWORK, CENTER = "network", "center"
 
@@ -94,7 +98,7 @@ class ImageScores:
     """One image's scores by the keys of `METRICS`.
 
     Args:
-        name: The sample's name.
+        name: The image's file under ``stimuli/``, with its ending.
         network: Of the network's map.
         center: Of the centered Gaussian.
     """
@@ -177,9 +181,10 @@ def evaluate(
         with progress.task("evaluate", len(samples)) as task, closing(stream) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
-                    name = samples[outcome.item].name
+                    name = _file_name(samples[outcome.item])
                     failures.append((name, outcome.reason))
-                    progress.message(f"Skipped {name}: {outcome.reason}")
+                    about = "" if name in outcome.reason else f" {name}"
+                    progress.message(f"Skipped{about}: {outcome.reason}")
                 task.advance()
                 flag.raise_if_set("Interrupted; nothing was written.")
     images = tuple(scored[index] for index in sorted(scored))
@@ -205,17 +210,17 @@ class _Fixations:
         return None if found is None else found[0]
 
     def of_others(self, index: int, size: Size) -> NDArray[np.int64]:
-        """Return fixations on other images, moved to an image's size."""
+        """Return fixations on other images, moved to an image's size; none where too few have."""
         moved = [np.empty((0, 2), np.int64)]
         for step in range(1, min(OTHER_IMAGES, len(self._ring) - 1) + 1):
             try:
                 found = self._get(self._ring[(self._place[index] + step) % len(self._ring)])
             except DataError:  # reported when that image's own turn comes
                 continue
-            if found is not None:
+            if found is not None and len(found[0]):
                 points, own_size = found
                 moved.append(((points + 0.5) * np.array(size) / own_size).astype(np.int64))
-        return np.concatenate(moved)
+        return np.concatenate(moved if len(moved) > FEWEST_OTHER_IMAGES else moved[:1])
 
     def _get(self, index: int) -> tuple[NDArray[np.int64], Size] | None:
         if index not in self._read:  # two threads may both read it, to the same end
@@ -262,10 +267,14 @@ def _score(
         return {metric.key: values.get(metric.key, math.nan) for metric in METRICS}
 
     return ImageScores(
-        sample.name,
+        _file_name(sample),
         network=scores(prediction.output, prediction.restored()),
         center=scores(small_baseline, baseline),
     )
+
+
+def _file_name(sample: Sample) -> str:
+    return (PurePosixPath(sample.name).parent / sample.stimulus.name).as_posix()
 
 
 @lru_cache(maxsize=16)

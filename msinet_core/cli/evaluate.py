@@ -107,6 +107,7 @@ def evaluate(
     from msinet_core.data import open_dataset
     from msinet_core.downloads.weights import resolve_weights
     from msinet_core.errors import DataError, MsinetError
+    from msinet_core.evaluator import FEWEST_OTHER_IMAGES, NETWORK
     from msinet_core.evaluator import evaluate as run
     from msinet_core.files import write_text
     from msinet_core.network import check_image_size
@@ -129,6 +130,12 @@ def evaluate(
         progress.message(
             f"Fixations are known for {evaluation.with_fixations} of {len(evaluation.images)} "
             f"images; NSS, AUC and IG are about these alone."
+        )
+    scored = {key: sources[NETWORK].n for key, sources in evaluation.summary().items()}
+    if scored["auc_shuffled"] == 0 < scored["auc_judd"]:
+        progress.message(
+            f"AUC-shuffled is left out: it compares an image with at least {FEWEST_OTHER_IMAGES} "
+            f"others whose fixations are known."
         )
     if out is not None:
         write_text(out, evaluation.to_csv())

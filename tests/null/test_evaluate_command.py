@@ -43,11 +43,11 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def looked_at(tiny_data: Path) -> Path:
-    """The tiny set with three fixations in the bright square of each validation image."""
-    for path in (tiny_data / "saliency" / "val").iterdir():
+    """The tiny set with three fixations in the bright square of each image."""
+    for path in (tiny_data / "saliency").glob("*/*.png"):
         rows, columns = np.nonzero(np.asarray(Image.open(path)))
         points = [f"{columns[place]},{rows[place]}" for place in (0, 20, 40)]
-        target = tiny_data / "fixations" / "val" / f"{path.stem}.csv"
+        target = tiny_data / "fixations" / path.parent.name / f"{path.stem}.csv"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("\n".join(["x,y", *points]))
     return tiny_data
@@ -65,17 +65,18 @@ def open_predictor(weights: Path) -> Predictor:
 
 
 def test_the_json_document_has_every_metric(run: Run, weights, looked_at):
-    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    arguments = ("--data", looked_at, "--weights", weights, "--split", "train", "--json")
+    result = run(*REFERENCE, "evaluate", *arguments)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert (document["split"], document["images"], document["device"]) == ("valid", 3, "reference")
+    assert (document["split"], document["images"], document["device"]) == ("train", 5, "reference")
     assert document["image_size"] == list(SIZE)
-    assert document["images_with_fixations"] == 3
+    assert document["images_with_fixations"] == 5
     assert document["failures"] == []
     assert list(document["metrics"]) == [metric.key for metric in METRICS]
     for sources in document["metrics"].values():
         for source in ("network", "center"):
-            assert sources[source]["n"] == 3
+            assert sources[source]["n"] == 5
             assert math.isfinite(sources[source]["mean"])
             assert sources[source]["standard_error"] >= 0
     assert document["metrics"]["ig"]["center"]["mean"] == pytest.approx(0, abs=1e-6)
@@ -96,7 +97,7 @@ def test_metrics_are_those_of_the_map_at_the_images_size(weights, looked_at):
     samples = open_dataset(str(looked_at)).valid
     evaluation = evaluate(predictor, samples)
     for sample, scores in zip(samples, evaluation.images, strict=True):
-        assert scores.name == sample.name
+        assert scores.name == sample.stimulus.name
         saliency = predictor.predict(read_image(sample.stimulus))
         truth = sample.read_map()[..., 0]
         (points,) = sample.read_fixations()
@@ -108,18 +109,18 @@ def test_metrics_are_those_of_the_map_at_the_images_size(weights, looked_at):
 
 
 def test_the_order_and_the_number_of_threads_do_not_matter(weights, looked_at):
-    samples = open_dataset(str(looked_at)).valid
+    samples = open_dataset(str(looked_at)).train
     predictor = open_predictor(weights)
     first = evaluate(predictor, samples)
     predictor.workers, predictor.batch_size = 7, 1
     again = evaluate(predictor, samples)
-    assert [image.name for image in again.images] == [sample.name for sample in samples]
+    assert [image.name for image in again.images] == [sample.stimulus.name for sample in samples]
     for one, other in zip(first.images, again.images, strict=True):
         assert one.network == pytest.approx(other.network, rel=1e-5)
 
 
 def test_shuffled_negatives_are_the_other_images_fixations(weights, looked_at):
-    samples = open_dataset(str(looked_at)).valid
+    samples = open_dataset(str(looked_at)).train
     evaluation = evaluate(open_predictor(weights), samples)
     points = [sample.read_fixations()[0] for sample in samples]
     for index, scores in enumerate(evaluation.images):
@@ -128,13 +129,25 @@ def test_shuffled_negatives_are_the_other_images_fixations(weights, looked_at):
         assert scores.center["auc_shuffled"] == pytest.approx(expected)
 
 
+def test_shuffled_negatives_of_too_few_images_are_none(run: Run, weights, looked_at):
+    arguments = (*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "AUC-shuffled is left out: it compares an image with at least 3 others" in result.stderr
+    values = json.loads(result.stdout)["metrics"]
+    assert values["auc_shuffled"]["network"] == {"mean": None, "standard_error": None, "n": 0}
+    assert values["auc_judd"]["network"]["n"] == 3
+    assert "AUC-shuffled" not in run(*arguments, "--split", "train").stderr
+
+
 def test_the_table_compares_with_the_center(run: Run, weights, looked_at):
-    result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights)
+    arguments = ("--data", looked_at, "--weights", weights, "--split", "train")
+    result = run(*REFERENCE, "evaluate", *arguments)
     assert result.exit_code == 0, result.output
     for metric in METRICS:
         assert metric.title in result.stdout
     assert "centered Gaussian" in result.stdout
-    assert "evaluate  3/3 images" in result.stderr
+    assert "evaluate  5/5 images" in result.stderr
 
 
 def test_without_fixations_only_maps_are_compared_aloud(run: Run, weights, tiny_data):
@@ -170,7 +183,7 @@ def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
     assert result.exit_code == 0, result.output
     with Path("scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["image"] for row in rows] == ["val00", "val01", "val02"]
+    assert [row["image"] for row in rows] == ["val00.png", "val01.png", "val02.png"]
     assert rows[1]["nss"] == ""
     document = json.loads(result.stdout)
     for key in ("loss", "cc"):
@@ -197,7 +210,10 @@ def test_bad_images_are_listed_and_do_not_stop_the_rest(run: Run, weights, looke
     assert result.stderr.count("val00.png") == 1
     document = json.loads(result.stdout)
     assert document["images"] == 1
-    assert sorted(failure["image"] for failure in document["failures"]) == ["val00", "val02"]
+    assert sorted(failure["image"] for failure in document["failures"]) == [
+        "val00.png",
+        "val02.png",
+    ]
 
 
 def test_nothing_but_bad_images_is_still_one_document(run: Run, weights, tiny_data):
