@@ -195,7 +195,7 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
     from msinet_core.cli.tables import print_table
     from msinet_core.data.dataset import DEMO
 
-    headings = ("name", "images", "train/valid", "observers", "here")
+    headings = ("name", "network input", "train/valid", "observers", "here")
     cells = [
         (
             row["name"],
@@ -237,7 +237,8 @@ def _summary(dataset: Dataset, report: Report) -> str:
     height, width = dataset.image_size
     text = (
         f"Data set {dataset.name} is sound: {len(dataset.train)} training and "
-        f"{len(dataset.valid)} validation images for {height}x{width}."
+        f"{len(dataset.valid)} validation images. The network sees them at {height}x{width}, "
+        f"{'as published' if dataset.has_own_size else 'the default'}; --image-size changes it."
     )
     if report.fixations is not None:
         text += f" {report.fixations:,} fixations on the images, {report.outside:,} outside."

@@ -77,7 +77,7 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
         return Path(name)
     dataset = text.removeprefix(PREFIX)
     if dataset not in MODELS:
-        hint = did_you_mean(text, [PREFIX + known for known in MODELS])
+        hint = did_you_mean(dataset, MODELS).replace("'", f"'{PREFIX}", 1)
         raise UsageError(
             f"No weights were published as '{text}'.{hint} There are "
             f"{', '.join(PREFIX + known for known in MODELS)}."

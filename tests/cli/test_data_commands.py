@@ -18,6 +18,7 @@ def test_list_shows_every_named_set_and_where_it_comes_from(run):
     assert [word for word in first_words if word in names] == names
     assert "10000/5000" in result.stdout
     assert "http://saliency.mit.edu/trainSet.zip" in result.stdout
+    assert "network input" in result.stdout.splitlines()[0]
 
 
 def test_list_as_json_says_which_are_here(run, tmp_path):
@@ -36,6 +37,7 @@ def test_a_sound_set_is_called_sound(run, tiny_data):
     result = run("data", "check", tiny_data)
     assert result.exit_code == 0, result.output
     assert "Data set tiny is sound: 5 training and 3 validation images" in result.stdout
+    assert "The network sees them at 240x320, the default; --image-size" in result.stdout
     assert "check tiny  8/8 images" in result.stderr
 
 
@@ -79,6 +81,16 @@ def test_the_problems_are_in_the_json_document_too(run, broken_data):
     assert (document["train"], document["valid"], document["images"]) == (4, 3, 7)
     for fault in FAULTS:
         assert any(fault in problem for problem in document["problems"])
+
+
+def test_the_problems_of_a_set_that_is_not_split_are_in_the_order_of_names(run, tmp_path):
+    for part in ("stimuli", "saliency"):
+        (tmp_path / "flat" / part).mkdir(parents=True)
+        for number in range(20):
+            (tmp_path / "flat" / part / f"{number:02d}.png").write_text("no picture")
+    document = json.loads(run("data", "check", tmp_path / "flat", "--json").stdout)
+    names = [Path(problem.split()[1]).name for problem in document["problems"]]
+    assert names == [f"{number:02d}.png" for number in range(20) for _ in range(2)]
 
 
 def test_a_name_that_is_nothing_is_wrong_usage(run):

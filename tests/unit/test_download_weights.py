@@ -107,6 +107,12 @@ def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
     assert asked == []
 
 
+def test_a_name_that_is_near_none_gets_no_suggestion() -> None:
+    with pytest.raises(UsageError, match="There are published:salicon") as error:
+        resolve_weights("published:foo")
+    assert "Did you mean" not in str(error.value)
+
+
 def test_there_are_weights_for_every_published_data_set() -> None:
     assert list(MODELS) == list(PUBLISHED)
 
