@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-import traceback
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from msinet_core.errors import MsinetError
+from msinet_core.place import place
 from msinet_core.wording import DEBUG_VARIABLE
 
 if TYPE_CHECKING:
@@ -53,40 +51,17 @@ def failure_message(error: BaseException, spec: DeviceSpec, plugin: Plugin) -> s
         spec: The device.
         plugin: Who brought it.
     """
-    place = _last_place(error, _packages(spec))
+    where = place(error, spec, outside=False)
     report = f"with what {DEBUG_VARIABLE}=1 shows."
-    if not place:
+    if not where:
         return (
             f"{error_words(error)} This was not foreseen; please report it {report} The device was "
             f"'{spec.name}', of {plugin}."
         )
-    what = f"Device '{spec.name}' failed: {error_words(error)} It happened in {place}."
+    what = f"Device '{spec.name}' failed: {error_words(error)} It happened in {where}."
     if plugin.distribution == OWN_DISTRIBUTION:
         return f"{what} {advice(error, spec.name)} If that does not help, please report it {report}"
     return (
         f"{what} {advice(error, spec.name)} The device comes from {plugin}; report it to its "
         f"author {report}"
     )
-
-
-def _packages(spec: DeviceSpec) -> set[str]:
-    """Name the packages that the device's class is built of; the core is none of them."""
-    module_name, _, class_name = spec.factory.partition(":")
-    factory = getattr(sys.modules.get(module_name), class_name, None)
-    classes = factory.__mro__ if isinstance(factory, type) else ()
-    modules = {module_name, *(base.__module__ for base in classes)} - {"abc", "builtins"}
-    # The reference device lives in a package of the core.
-    packages = {
-        ".".join(name.split(".")[: 1 + name.startswith("msinet_core.")]) for name in modules
-    }
-    return packages - {"msinet_core.device"}
-
-
-def _last_place(error: BaseException, packages: set[str]) -> str:
-    """Give the last line within some packages that an exception came through."""
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        module = str(frame.f_globals.get("__name__", ""))
-        if any(module == package or module.startswith(f"{package}.") for package in packages):
-            code = frame.f_code
-            return f"{PurePath(code.co_filename).name}, line {line}, {code.co_name}"
-    return ""

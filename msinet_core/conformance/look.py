@@ -16,8 +16,8 @@ from importlib.machinery import ModuleSpec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.conformance.place import told
 from msinet_core.device import Probe
+from msinet_core.place import told
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from msinet_core.conformance.place import forget_locals, place, told
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
+from msinet_core.place import forget_locals, place, told
 from msinet_core.reference import SPEC
 
 LAYERS = """
@@ -32,6 +33,10 @@ def convolution(op):
         concat(op)
     except ValueError as error:
         raise UsageError("It did not work.") from error
+
+
+class Base:
+    pass
 """
 
 
@@ -70,6 +75,16 @@ def test_our_own_errors_need_no_type(spec: DeviceSpec) -> None:
 def test_the_cause_is_what_is_looked_for(spec: DeviceSpec) -> None:
     text = told(raised("convolution"), spec)
     assert text == "layers.py, line 8, concat: UsageError: It did not work."
+
+
+def test_a_device_is_made_of_its_base_classes_too(
+    spec: DeviceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = sys.modules["conformance_placed.layers"].Base
+    heir = SimpleNamespace(Device=type("Device", (base,), {"__module__": "heir_of_placed"}))
+    monkeypatch.setitem(sys.modules, "heir_of_placed", heir)  # type: ignore[arg-type]
+    spec = dataclasses.replace(spec, factory="heir_of_placed:Device")
+    assert place(raised("pool"), spec, outside=False) == "layers.py, line 12, pool"
 
 
 def test_without_a_line_of_the_plugin_a_library_is_named_and_the_core_is_not(

@@ -7,10 +7,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from msinet_core.device import DeviceSpec
+from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import MsinetError
 
-_CORE = str(Path(__file__).parents[1]) + os.sep
+_CORE = str(Path(__file__).parent) + os.sep
 
 
 def told(error: BaseException, spec: DeviceSpec) -> str:
@@ -67,8 +67,12 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _roots(spec: DeviceSpec) -> tuple[str, ...]:
-    """Find the folders of the packages that the factory and the probe are in."""
-    names = {spec.factory.partition(":")[0], getattr(spec.probe, "__module__", None) or ""}
+    """Find the folders of the packages that the device's class and its probe are made of."""
+    module, _, name = spec.factory.partition(":")
+    factory = getattr(sys.modules.get(module), name, None)
+    bases = factory.__mro__ if isinstance(factory, type) else ()
+    names = {module, getattr(spec.probe, "__module__", None) or ""}
+    names |= {base.__module__ for base in bases if base not in Device.__mro__}
     return tuple(sorted({root for name in names if (root := _root(name))}))
 
 
