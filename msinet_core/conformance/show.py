@@ -157,7 +157,7 @@ def to_html(report: Report) -> str:
 
 
 def _rows(rows: tuple[Result, ...]) -> Iterator[str]:
-    heads = "".join(f"<th>{head}</th>" for head in ("row", "status", "difference", "seconds"))
+    heads = "".join(f"<th>{head}</th>" for head in ("row", "status", "difference", "time"))
     yield f'<table class="rows"><tr>{heads}</tr>'
     for row in rows:
         kind = "failed" if row.status in FAILURES else row.status.split()[0]
@@ -167,6 +167,6 @@ def _rows(rows: tuple[Result, ...]) -> Iterator[str]:
             f"<tr><td><code>{escape(row.id)}</code><br>{told}</td>"
             f'<td class="{look}">{escape(row.status)}</td>'
             f'<td class="number">{escape(_numbers(row))}</td>'
-            f'<td class="number">{row.seconds:.2f}</td></tr>'
+            f'<td class="number">{row.seconds:.2f} s</td></tr>'
         )
     yield "</table>"
