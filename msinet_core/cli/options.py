@@ -134,6 +134,7 @@ def device_option(command: Command) -> Command:
         "--device",
         "-d",
         metavar="NAME",
+        multiple=True,  # click would take the last one without a word
         expose_value=False,
         callback=_remember_device,
         help="Device to compute on; msinet-run devices lists them. Default: chosen by priority.",
@@ -233,12 +234,14 @@ def device_name() -> str | None:
     return name
 
 
-def _remember_device(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is None:
-        return
-    before = ctx.meta.setdefault(DEVICE_KEY, value)
-    if before != value:
-        raise click.UsageError(f"Two devices are named, '{before}' and '{value}'. Name one.")
+def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> None:
+    for value in values:
+        before = ctx.meta.setdefault(DEVICE_KEY, value)
+        if before != value:
+            raise click.UsageError(
+                f"Two devices are named, '{before}' and '{value}'. Name one; bench measures "
+                f"several: msinet-run bench --device {before} --device {value}"
+            )
 
 
 def select_device(default: str | None = None, *, training: bool = False) -> DeviceSpec:
