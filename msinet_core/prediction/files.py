@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msinet_core.data import read_image, write_map
+import numpy as np
+
+from msinet_core.data import read_image, read_map, write_map
 from msinet_core.interrupt import InterruptFlag
 from msinet_core.pictures import (
     SHEET_LIMIT,
@@ -22,7 +25,6 @@ from msinet_core.prediction.predictor import Failed, Prediction, Predictor
 from msinet_core.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -65,7 +67,7 @@ def predict_files(
     """
     progress = progress or Progress()
     begin = time.monotonic()
-    sampled = _sample(plan)
+    sampled = {job.source for job in _sample(plan.jobs)}
     written: dict[Path, Path] = {}
     panels: dict[Path, Panel] = {}
     failures: list[tuple[Path, str]] = []
@@ -99,9 +101,11 @@ def predict_files(
                 f"each of them whole."
             )
         in_order = tuple(written[job.source] for job in plan.jobs if job.source in written)
-        overview = _draw_overview(
-            plan, [panels[job.source] for job in plan.jobs if job.source in panels]
-        )
+        overview = None
+        if plan.overlay:
+            overview = _draw_overview(
+                plan, [job for job in plan.jobs if job.source in written], panels
+            )
     return Report(in_order, tuple(failures), overview, time.monotonic() - begin)
 
 
@@ -113,23 +117,31 @@ def _read(job: Job) -> NDArray[np.float32]:
     return read_image(job.source)
 
 
-def _sample(plan: Plan) -> frozenset[Path]:
-    """Choose the images of the contact sheet, evenly over the plan."""
-    last, count = len(plan.jobs) - 1, min(SHEET_LIMIT, len(plan.jobs))
+def _sample(jobs: Sequence[Job]) -> list[Job]:
+    """Choose the images of the contact sheet, evenly."""
+    last, count = len(jobs) - 1, min(SHEET_LIMIT, len(jobs))
     steps = max(1, count - 1)
-    return frozenset(plan.jobs[round(last * index / steps)].source for index in range(count))
+    return [jobs[round(last * index / steps)] for index in range(count)]
 
 
 def _name(job: Job, plan: Plan) -> str:
     return (job.map.parent.relative_to(plan.out) / job.source.name).as_posix()
 
 
-def _draw_overview(plan: Plan, panels: list[Panel]) -> Path | None:
-    if not panels:
+def _draw_overview(plan: Plan, done: Sequence[Job], panels: Mapping[Path, Panel]) -> Path | None:
+    """Draw images that succeeded; where others failed, some of them were not foreseen."""
+    if not done:
         return None
+    chosen = _sample(done)
     total = len(plan.jobs)
     title = f"{total} image{'s' * (total > 1)}"
-    if len(panels) < total:
-        title = f"{len(panels)} of {title}" + ", evenly sampled" * (total > SHEET_LIMIT)
-    write_contact_sheet(plan.out / OVERVIEW, panels, title)
+    if len(chosen) < total:
+        title = f"{len(chosen)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
+    shown = [panels.get(job.source) or _read_panel(job, plan) for job in chosen]
+    write_contact_sheet(plan.out / OVERVIEW, shown, title)
     return plan.out / OVERVIEW
+
+
+def _read_panel(job: Job, plan: Plan) -> Panel:
+    saliency = np.load(job.map) if plan.format == "npy" else read_map(job.map)[..., 0]
+    return make_panel(_name(job, plan), read_image(job.source), saliency)

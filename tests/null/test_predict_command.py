@@ -126,6 +126,34 @@ def test_the_contact_sheet_samples_many_images_evenly(run: Run, tmp_path, weight
     assert title == "24 of 30 images, evenly sampled"
 
 
+@pytest.mark.parametrize("format", ["jpeg", "npy"])
+def test_the_contact_sheet_is_filled_with_images_that_succeeded(
+    run: Run, tmp_path, weights, monkeypatch, format
+):
+    from msinet_core.prediction import files as prediction
+
+    for number in range(30):
+        write_image(tmp_path / "many" / f"{number:02d}.jpg", 8, 8, number)
+        if number % 7 == 0:
+            (tmp_path / "many" / f"{number:02d}.jpg").write_text("no picture")
+    sheets = []
+    monkeypatch.setattr(
+        prediction,
+        "write_contact_sheet",
+        lambda path, panels, title: sheets.append((panels, title)),
+    )
+    arguments = ("predict", tmp_path / "many", "--weights", weights, "--overlay")
+    result = run(*REFERENCE, *arguments, "--image-size", "8x8", "--format", format)
+    assert result.exit_code == 1
+    ((panels, title),) = sheets
+    names = [panel.name for panel in panels]
+    assert len(set(names)) == 24
+    assert names == sorted(names)
+    assert (names[0], names[-1]) == ("01.jpg", "29.jpg")
+    assert title == "24 of 30 images, evenly sampled"
+    assert all(panel.saliency.shape == panel.image.shape[:2] for panel in panels)
+
+
 def test_bad_files_are_listed_and_do_not_stop_the_rest(run: Run, weights, photos):
     (photos / "cut.jpg").write_bytes((photos / "0.jpg").read_bytes()[:700])
     (photos / "text.png").write_text("no picture")
