@@ -14,6 +14,7 @@ from msinet_core.loss import KLDivergence
 from msinet_core.nvidia import nvidia_gpus
 from msinet_core.optimizer import Adam
 from msinet_core.probing import distribution_version
+from msinet_core.registry import unavailable_message
 from msinet_core.state import State
 from msinet_core.workers import Workers
 from msinet_torch.distribution import Distribution, join, local_rank, wanted
@@ -243,7 +244,7 @@ class CudaDevice(TorchDevice):
 def _why_no_gpu(spec: DeviceSpec) -> str:
     probe = spec.probe()
     if not probe.ready:
-        return f"Device '{spec.name}' is not available: {probe.reason} {probe.cure}"
+        return unavailable_message(spec, probe)
     names = ", ".join(gpu.name for gpu in nvidia_gpus())
     return (
         f"Device '{spec.name}' is not available: the driver offers {names or 'a GPU'}, but torch "
