@@ -107,7 +107,9 @@ def make_panel(
     small = Image.fromarray(whole)
     scale = min(1.0, width / max(small.size))
     size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-    heat = Image.fromarray(saliency.astype(np.float32, copy=False)).resize(size, Image.Resampling.BOX)
+    heat = Image.fromarray(saliency.astype(np.float32, copy=False)).resize(
+        size, Image.Resampling.BOX
+    )
     small = small.resize(size, Image.Resampling.BOX)
     return Panel(name, np.asarray(small), np.clip(np.asarray(heat), 0, 1))
 
