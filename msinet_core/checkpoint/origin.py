@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from msinet_core.checkpoint.archive import Checkpoint
 
 FORMAT = "msinet weights 1"
-MOST_BYTES = 2**24
-"""A longer text is no description."""
+_LONGEST = 2**24
+"""Characters; a longer text is no description, and would be parsed for minutes."""
 
 
 def origin_texts(checkpoint: Checkpoint, kernel_layout: str) -> dict[str, str]:
@@ -60,6 +60,8 @@ def read_origin(texts: Mapping[str, Any], path: Path) -> tuple[Graph | None, Map
             f"'{texts['msinet_format']}', and this one reads '{FORMAT}'. Upgrade msinet."
         )
     try:
+        if max(len(texts["graph"]), len(texts["metadata"])) > _LONGEST:
+            raise ValueError(f"they are longer than {_LONGEST:,} characters")
         if texts["msinet_sha256"] != _texts_checksum(texts):
             raise ValueError("they do not have the checksum stored with them")
         graph = Graph.from_json(texts["graph"])
