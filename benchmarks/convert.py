@@ -29,8 +29,8 @@ import numpy as np
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
-from msinet_core.network import msinet
-from msinet_core.state import State
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
 
 TARGETS = {
     "msinet": "weights.msinet.h5",

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from msinet_core.checkpoint.archive import Checkpoint
 from msinet_core.checkpoint.frozen_save import write_graph
 from msinet_core.device import Model
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 from msinet_openvino import SPEC
 
 Images = NDArray[np.float32]

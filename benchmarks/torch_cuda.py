@@ -26,13 +26,13 @@ import torch
 from msinet_core.conformance import run
 from msinet_core.device import Device
 from msinet_core.errors import MsinetError
-from msinet_core.files import atomic_path
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
-from msinet_core.registry import load_registry
-from msinet_core.state import Batch
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch
+from msinet_core.registry.registry import load_registry
+from msinet_core.system.files import atomic_path
+from msinet_core.training.initial_weights import random_state
 
 RATE = 1e-6
 TRAINING_FACTOR = 3

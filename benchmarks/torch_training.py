@@ -33,12 +33,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  -- the name that every PyTorch program uses
 
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import IMAGE_MEAN, msinet
-from msinet_core.optimizer import Adam
-from msinet_core.registry import load_registry
-from msinet_core.state import Batch
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import IMAGE_MEAN, msinet
+from msinet_core.network.state import Batch
+from msinet_core.registry.registry import load_registry
+from msinet_core.training.initial_weights import random_state
 
 RATE = 1e-6
 

@@ -1,18 +1,21 @@
-"""What the program says when it cannot go on: the value, the reason and the next step.
+"""Every exception, and the phrases that messages share.
 
-One rule gives the exit code of every command. 2, wrong usage: what an argument or option says
-cannot be used as it stands, which includes naming a file, folder, data set, device or format that
-is not there. 1: what it names is there, and fails. 3: the device is known, but not on this machine.
-130: interrupted, with the state saved.
+One rule gives the exit code of every command:
+
+* 2, wrong usage: an argument or option cannot be used as given, which includes naming a file,
+  folder, data set, device or format that does not exist.
+* 1: what it names exists, and fails.
+* 3: the device is known, but not available on this machine.
+* 130: interrupted, with the state saved.
 """
 
 from __future__ import annotations
 
 import os
-
-from msinet_core.wording import DEBUG_VARIABLE
+from collections.abc import Iterable
 
 __all__ = [
+    "DEBUG_VARIABLE",
     "CheckpointError",
     "DataError",
     "DeviceUnavailableError",
@@ -23,14 +26,20 @@ __all__ = [
     "PluginError",
     "UsageError",
     "bullet_list",
+    "describe_error",
+    "did_you_mean",
+    "os_reason",
 ]
+
+DEBUG_VARIABLE = "MSINET_DEBUG"
+"""Show tracebacks with messages, and lists in full."""
 
 
 class MsinetError(Exception):
-    """Report a failure that its user can act on.
+    """Report a failure that the user can act on.
 
-    The command line prints the message as it is and exits with `exit_code`; a traceback is shown
-    only when the environment variable ``MSINET_DEBUG`` is set.
+    The command line prints the message and exits with `exit_code`; it shows a traceback only when
+    the environment variable ``MSINET_DEBUG`` is set.
 
     Args:
         message: What failed with its value, why, and what to do next, in whole sentences.
@@ -46,7 +55,7 @@ class UsageError(MsinetError):
 
 
 class DeviceUnavailableError(MsinetError):
-    """Report that the device asked for cannot be used on this machine; no other takes its place."""
+    """Report that the requested device cannot be used on this machine; no other replaces it."""
 
     exit_code = 3
 
@@ -58,7 +67,7 @@ class InterruptedRunError(MsinetError):
 
 
 class GraphError(MsinetError, ValueError):
-    """Report a graph, or an op in it, that cannot be."""
+    """Report an invalid graph or op."""
 
 
 class DataError(MsinetError):
@@ -74,21 +83,57 @@ class PluginError(MsinetError):
 
 
 class DivergenceError(MsinetError):
-    """Report a training run whose loss is no longer a number."""
+    """Report a training run whose loss or weights are no longer finite."""
 
 
 def bullet_list(lines: list[str], limit: int = 20) -> str:
-    """Join lines under one another, at most `limit` of them, and say how many were left out.
+    """Format lines as a bulleted list of at most `limit` entries, and say how many are left out.
 
-    With ``MSINET_DEBUG`` none is left out.
+    With ``MSINET_DEBUG`` the list is complete.
 
     Args:
-        lines: What to list.
-        limit: The most lines to show.
+        lines: The entries.
+        limit: The maximum number of entries to show.
     """
     if os.environ.get(DEBUG_VARIABLE):
         limit = len(lines)
     shown = [f"  - {line}" for line in lines[:limit]]
     if len(lines) > limit:
-        shown.append(f"  - ... and {len(lines) - limit} more; {DEBUG_VARIABLE}=1 lists all")
+        shown.append(f"  - ... and {len(lines) - limit} more ({DEBUG_VARIABLE}=1 lists all)")
     return "\n".join(shown)
+
+
+def describe_error(error: BaseException) -> str:
+    """Format an exception as a sentence, with its type unless it is one of ours.
+
+    Args:
+        error: The exception.
+    """
+    text = str(error) if isinstance(error, MsinetError) else f"{type(error).__name__}: {error}"
+    return text if text.endswith(".") else f"{text}."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest known name.
+
+    Args:
+        word: What was typed.
+        known: The valid names.
+
+    Returns:
+        An empty string if no name is close.
+    """
+    import difflib
+
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f" Did you mean '{names[close[0]]}'?" if close else ""
+
+
+def os_reason(error: OSError) -> str:
+    """Return the operating system's own text for an error, for example "Permission denied".
+
+    Args:
+        error: The exception.
+    """
+    return error.strerror or str(error) or type(error).__name__

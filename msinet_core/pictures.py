@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.errors import UsageError
-from msinet_core.files import atomic_path
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,7 +192,7 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the rates of devices: the bare step, and the whole work around it.
 
     Args:
-        results: One for each device, as `msinet_core.benchmark.benchmark` returns them.
+        results: One for each device, as `msinet_core.benchmark.measure.benchmark` returns them.
         path: The file to make or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:

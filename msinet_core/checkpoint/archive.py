@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
-from msinet_core.network import msinet
-from msinet_core.state import OptimizerState, State
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import OptimizerState, State
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from msinet_core.graph import Graph
-    from msinet_core.state import Tensors
+    from msinet_core.network.graph import Graph
+    from msinet_core.network.state import Tensors
 
 MOST_LISTED = 60
 """How many tensors a message lists: every one of MSI-Net's 46 weights."""

@@ -11,7 +11,7 @@ from msinet_core.errors import CheckpointError, bullet_list
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.archive import Archive
-    from msinet_core.graph import Graph, Node
+    from msinet_core.network.graph import Graph, Node
 
 _SHOWN_NODES = 3
 

@@ -14,14 +14,13 @@ from msinet_core.checkpoint import safetensors, tf1
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.formats import FORMATS, Format, find_format, own_graph, read_weights
-from msinet_core.errors import CheckpointError, UsageError
-from msinet_core.network import msinet
-from msinet_core.state import State
-from msinet_core.wording import did_you_mean
+from msinet_core.errors import CheckpointError, UsageError, did_you_mean
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
 
 if TYPE_CHECKING:
-    from msinet_core.graph import Graph
-    from msinet_core.ops import Size
+    from msinet_core.network.graph import Graph
+    from msinet_core.network.ops import Size
 
 WRITERS: tuple[Format, ...] = tuple(entry for entry in FORMATS if entry.write is not None)
 

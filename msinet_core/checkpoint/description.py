@@ -12,10 +12,10 @@ from msinet_core.checkpoint import safetensors
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
 
 if TYPE_CHECKING:
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 
 def describe(path: Path) -> Mapping[str, Any]:

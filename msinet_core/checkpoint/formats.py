@@ -26,10 +26,9 @@ from msinet_core.checkpoint import (
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.native_save import save_checkpoint
-from msinet_core.errors import CheckpointError, UsageError, bullet_list
-from msinet_core.graph import Graph
-from msinet_core.network import msinet
-from msinet_core.wording import did_you_mean, os_reason
+from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean, os_reason
+from msinet_core.network.graph import Graph
+from msinet_core.network.msinet import msinet
 
 
 @dataclass(frozen=True)

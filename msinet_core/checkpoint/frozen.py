@@ -30,7 +30,7 @@ from msinet_core.errors import CheckpointError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 SUFFIX = ".pb"
 SAVED_MODEL = "saved_model.pb"

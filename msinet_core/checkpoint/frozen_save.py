@@ -19,9 +19,8 @@ from msinet_core.checkpoint.frozen import CHECKSUM, FLOAT, ORIGIN, SAVED_MODEL, 
 from msinet_core.checkpoint.protobuf import Buffer, integer, message, text, varint
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
-from msinet_core.ops import (
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.ops import (
     Concat,
     Conv2D,
     GlobalMean,
@@ -32,11 +31,12 @@ from msinet_core.ops import (
     ResizeLike,
     SubtractMean,
 )
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 _INT = 3
 _TYPES = {"float32": FLOAT, "int32": _INT}

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import h5py
 
-from msinet_core.errors import CheckpointError, MsinetError
-from msinet_core.wording import os_reason
+from msinet_core.errors import CheckpointError, MsinetError, os_reason
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -15,7 +15,7 @@ from typing import IO
 from msinet_core.checkpoint import keras_weights
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path
+from msinet_core.system.files import atomic_path
 
 SUFFIX = ".keras"
 _WEIGHTS = "model.weights.h5"

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import names
 from msinet_core.errors import CheckpointError
-from msinet_core.installing import installable
-from msinet_core.native_output import native_messages_held_back
-from msinet_core.ops import (
+from msinet_core.network.ops import (
     Concat,
     Conv2D,
     GlobalMean,
@@ -24,9 +22,11 @@ from msinet_core.ops import (
     ResizeLike,
     SubtractMean,
 )
+from msinet_core.system.install_hints import installable
+from msinet_core.system.native_output import suppress_native_stderr
 
 if TYPE_CHECKING:
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 
 def describe_model(graph: Graph) -> tuple[Mapping[str, Any], Mapping[str, str], list[str]]:
@@ -38,7 +38,7 @@ def describe_model(graph: Graph) -> tuple[Mapping[str, Any], Mapping[str, str], 
     Raises:
         CheckpointError: Keras is not installed, or an op has no counterpart in it.
     """
-    with native_messages_held_back():
+    with suppress_native_stderr():
         keras = _import_keras()
         model = build_model(keras, graph)
     flat = {name: node for node, name in names.flat_names(_convolutions(graph), "_").items()}
@@ -55,10 +55,10 @@ def _import_keras() -> Any:
         # Keras ships no types: what it gives is Any.
         return importlib.import_module("keras")
     except ImportError as error:
-        cure = installable('pip install "msinet[cpu]"')
+        fix = installable('pip install "msinet[cpu]"')
         raise CheckpointError(
             f"A *.keras file describes its network in Keras' own words, and Keras is not here "
-            f"({error}). Run: {cure}. Or write *.weights.h5, which needs none."
+            f"({error}). Run: {fix}. Or write *.weights.h5, which needs none."
         ) from error
 
 

@@ -24,14 +24,14 @@ from msinet_core.checkpoint import hdf5, heap, names, origin
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.native_save import FileLayout
 from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
-from msinet_core.ops import Conv2D
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.ops import Conv2D
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 _ORIGIN = "msinet"
 _LIBVER = ("earliest", "v108")

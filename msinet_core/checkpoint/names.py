@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msinet_core.errors import CheckpointError, bullet_list
 
 if TYPE_CHECKING:
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 _LAYER = re.compile(r"(?:^|[/.])(conv[1-5]|aspp|decoder)[/._](conv\d(?:_\d)?)$")
 """A layer of MSI-Net at the end of a name, whatever scopes are before it."""

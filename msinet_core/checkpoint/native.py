@@ -22,8 +22,8 @@ from msinet_core.checkpoint.archive import (
     StoredTensors,
 )
 from msinet_core.errors import CheckpointError, GraphError
-from msinet_core.graph import Graph
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.graph import Graph
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -32,8 +32,8 @@ from msinet_core.checkpoint.native import (
 from msinet_core.checkpoint.paged import PAGE, PagedMemory
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
-from msinet_core.files import atomic_path
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

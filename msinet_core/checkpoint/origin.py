@@ -14,7 +14,7 @@ import numpy as np
 
 from msinet_core.checkpoint.native import tensor_checksum, text_checksum
 from msinet_core.errors import CheckpointError, GraphError
-from msinet_core.graph import Graph
+from msinet_core.network.graph import Graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

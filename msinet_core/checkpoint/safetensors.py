@@ -21,15 +21,14 @@ import numpy as np
 from msinet_core.checkpoint import names, origin
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.threads import each
-from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
-from msinet_core.wording import os_reason
+from msinet_core.errors import CheckpointError, os_reason
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 SUFFIX = ".safetensors"
 LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}

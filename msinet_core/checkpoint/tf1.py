@@ -31,9 +31,8 @@ from msinet_core.checkpoint.archive import (
 )
 from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.checkpoint.protobuf import fields, read_varint
-from msinet_core.errors import CheckpointError
-from msinet_core.optimizer import Adam
-from msinet_core.wording import os_reason
+from msinet_core.errors import CheckpointError, os_reason
+from msinet_core.network.adam import Adam
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,8 +18,8 @@ from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.checkpoint.tf1 import MAGIC, prefix_of
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path, write_bytes
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.system.files import atomic_path, write_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

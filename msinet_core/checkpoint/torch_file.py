@@ -22,8 +22,8 @@ from msinet_core.checkpoint import names, origin
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.safetensors import LAYOUTS, written_tensors
 from msinet_core.errors import CheckpointError
-from msinet_core.files import atomic_path
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

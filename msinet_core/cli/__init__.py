@@ -11,8 +11,7 @@ import click
 
 from msinet_core import __version__
 from msinet_core.cli.options import CommandGroup, chosen_device, device_option
-from msinet_core.errors import InterruptedRunError, MsinetError
-from msinet_core.wording import DEBUG_VARIABLE
+from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
 
 COMMANDS = (
     "devices",
@@ -68,8 +67,8 @@ class MsinetGroup(CommandGroup):
         if self._asked_plugins:
             return
         self._asked_plugins = True
-        from msinet_core.discovery import call_hook
-        from msinet_core.registry import load_registry
+        from msinet_core.registry.loader import call_hook
+        from msinet_core.registry.registry import load_registry
 
         manager = load_registry().manager
         for plugin in manager.get_plugins():
@@ -90,7 +89,7 @@ class MsinetGroup(CommandGroup):
             raise Failure(str(error), error.exit_code, label="") from error
         except MsinetError as error:
             _show_traceback(error)
-            from msinet_core.installing import installable
+            from msinet_core.system.install_hints import installable
 
             raise Failure(installable(str(error)), error.exit_code) from error
         except Exception as error:
@@ -99,14 +98,14 @@ class MsinetGroup(CommandGroup):
 
 
 def _unforeseen(error: Exception, ctx: click.Context) -> str:
-    from msinet_core.failures import error_words, failure_message
+    from msinet_core.registry.diagnosis import failure_message
 
     chosen = chosen_device(ctx)
     if chosen is not None:
         return failure_message(error, *chosen)
     return (
-        f"{error_words(error)} This was not foreseen; please report it with what "
-        f"{DEBUG_VARIABLE}=1 shows."
+        f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
+        f"traceback."
     )
 
 

@@ -84,7 +84,7 @@ def bench(
     on JPEG files and the prediction of a folder (decoding, resizing, writing). The share says how
     much of the bare rate is left; it is taken round by round, since machines are noisy.
     """
-    from msinet_core.benchmark import Settings, benchmark
+    from msinet_core.benchmark.measure import Settings, benchmark
     from msinet_core.cli.progress import make_progress
 
     if plot_file is not None:
@@ -105,7 +105,7 @@ def bench(
 
 def _chosen(names: tuple[str, ...]) -> list[DeviceSpec]:
     from msinet_core.errors import DeviceUnavailableError
-    from msinet_core.registry import load_registry, run_probe
+    from msinet_core.registry.registry import load_registry, run_probe
 
     registry = load_registry()
     before_command = click.get_current_context().meta.get(DEVICE_KEY)
@@ -149,7 +149,7 @@ def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
 
 
 def _write_json(results: list[dict[str, Any]], path: Path) -> None:
-    from msinet_core.files import write_text
+    from msinet_core.system.files import write_text
 
     text = json.dumps({"results": results}, indent=2)
     if str(path) == "-":

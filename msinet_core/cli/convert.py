@@ -69,8 +69,8 @@ def convert(
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint.convert import convert as convert_file
     from msinet_core.checkpoint.convert import verify
+    from msinet_core.checkpoint.published import resolve_weights
     from msinet_core.cli.progress import make_progress
-    from msinet_core.downloads.weights import resolve_weights
 
     done = convert_file(
         resolve_weights(source, make_progress()),
@@ -93,9 +93,8 @@ def convert(
 def _format_name(to: str | None) -> str | None:
     """Give the format for what ``--to`` says: a format's name, or a device's."""
     from msinet_core.checkpoint.convert import WRITERS
-    from msinet_core.errors import UsageError
-    from msinet_core.registry import load_registry
-    from msinet_core.wording import did_you_mean
+    from msinet_core.errors import UsageError, did_you_mean
+    from msinet_core.registry.registry import load_registry
 
     names = list(dict.fromkeys(entry.name for entry in WRITERS))
     if to is None or to in names:

@@ -13,7 +13,7 @@ from msinet_core.cli.options import CommandGroup, CountType, SizeType, data_root
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
     from msinet_core.data.dataset import Dataset
-    from msinet_core.ops import Size
+    from msinet_core.network.ops import Size
 
 
 @click.group(cls=CommandGroup)

@@ -11,8 +11,8 @@ from msinet_core.cli.options import device_name, device_option, json_option
 
 if TYPE_CHECKING:
     from msinet_core.device import Hardware
-    from msinet_core.inventory import DeviceEntry
-    from msinet_core.registry import Registry
+    from msinet_core.registry.inventory import DeviceEntry
+    from msinet_core.registry.registry import Registry
 
 STYLES: dict[str, dict[str, str | bool]] = {
     "not here": {"dim": True},
@@ -29,14 +29,14 @@ STYLES: dict[str, dict[str, str | bool]] = {
 @json_option
 @device_option
 def devices(check: bool, as_json: bool) -> None:
-    """Show every device, whether it is here, and what would cure it if it is not.
+    """Show every device, whether it is here, and what would fix it if it is not.
 
     "installed" rests on package metadata and a look at the hardware, without importing a framework;
     "verified" means that --check opened the device in a process of its own, ran every operation
     forward and backward, and found the reference's numbers.
     """
-    from msinet_core.inventory import take_inventory
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.inventory import take_inventory
+    from msinet_core.registry.registry import load_registry
 
     registry = load_registry()
     wanted = device_name()
@@ -54,7 +54,7 @@ def devices(check: bool, as_json: bool) -> None:
 
 def _check_all(entries: list[DeviceEntry]) -> list[DeviceEntry]:
     from msinet_core.cli.progress import make_progress
-    from msinet_core.inventory import check_device
+    from msinet_core.registry.inventory import check_device
 
     ready = sum(entry.probe.ready for entry in entries)
     checked = []
@@ -67,7 +67,7 @@ def _check_all(entries: list[DeviceEntry]) -> list[DeviceEntry]:
 
 
 def _document(entries: list[DeviceEntry], registry: Registry) -> dict[str, object]:
-    from msinet_core.mending import plugin_cure
+    from msinet_core.registry.diagnosis import plugin_fix
 
     return {
         "devices": [entry.to_dict() for entry in entries],
@@ -75,7 +75,7 @@ def _document(entries: list[DeviceEntry], registry: Registry) -> dict[str, objec
             {
                 "plugin": str(loaded.plugin),
                 "problem": loaded.problem,
-                "cure": plugin_cure(loaded),
+                "fix": plugin_fix(loaded),
             }
             for loaded in registry.problems
         ],
@@ -101,18 +101,18 @@ def _print_table(entries: list[DeviceEntry]) -> None:
         )
         told = [_hardware(item) for item in probe.hardware]
         told += [probe.reason] if probe.reason else []
-        told += [f"-> {probe.cure}"] if probe.cure else []
+        told += [f"-> {probe.fix}"] if probe.fix else []
         notes.append(told)
     headings = ("device", "status", "framework", "format", "kernels", "precisions", "trains")
     print_table(headings, rows, notes=notes, styles=STYLES)
 
 
 def _print_problems(registry: Registry) -> None:
-    from msinet_core.mending import plugin_cure
+    from msinet_core.registry.diagnosis import plugin_fix
 
     for loaded in registry.problems:
         click.echo(f"{loaded.plugin} is not used: {loaded.problem}", err=True)
-        click.echo(f"-> {plugin_cure(loaded)}", err=True)
+        click.echo(f"-> {plugin_fix(loaded)}", err=True)
     for name in registry.conflicts:
         click.echo(f"'{name}' cannot be used: more than one plugin brings it.", err=True)
 

@@ -20,9 +20,9 @@ from msinet_core.cli.options import (
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
-    from msinet_core.doctor import Finding
-    from msinet_core.ops import Size
-    from msinet_core.registry import Registry
+    from msinet_core.network.ops import Size
+    from msinet_core.registry.doctor import Finding
+    from msinet_core.registry.registry import Registry
 
 COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -66,9 +66,9 @@ def doctor(
     msinet-run --device metal doctor
     msinet-run --device tpu doctor --topology v5e:1x1 --batch-size 8
     """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.doctor import examine
     from msinet_core.errors import UsageError
-    from msinet_core.registry import DEVICE_VARIABLE, load_registry
+    from msinet_core.registry.doctor import examine
+    from msinet_core.registry.registry import DEVICE_VARIABLE, load_registry
 
     registry = load_registry()
     name = device_name() or os.environ.get(DEVICE_VARIABLE)
@@ -127,4 +127,4 @@ def _print(finding: Finding) -> None:
     mark = click.style(finding.status, fg=COLORS[finding.status])
     click.echo(f"{mark} {click.style(finding.title, bold=True)}")
     print_indented(finding.detail)
-    print_indented(f"-> {finding.cure}" if finding.cure else "")
+    print_indented(f"-> {finding.fix}" if finding.fix else "")

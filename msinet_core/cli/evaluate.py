@@ -24,8 +24,8 @@ from msinet_core.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from msinet_core.evaluator import Evaluation, Summary
-    from msinet_core.ops import Size
+    from msinet_core.evaluation.evaluator import Evaluation, Summary
+    from msinet_core.network.ops import Size
 
 
 @click.command()
@@ -103,15 +103,15 @@ def evaluate(
     msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
+    from msinet_core.checkpoint.published import resolve_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import open_dataset
-    from msinet_core.downloads.weights import resolve_weights
     from msinet_core.errors import DataError, MsinetError
-    from msinet_core.evaluator import FEWEST_OTHER_IMAGES, NETWORK
-    from msinet_core.evaluator import evaluate as run
-    from msinet_core.files import write_text
-    from msinet_core.network import check_image_size
+    from msinet_core.evaluation.evaluator import FEWEST_OTHER_IMAGES, NETWORK
+    from msinet_core.evaluation.evaluator import evaluate as run
+    from msinet_core.network.msinet import check_image_size
     from msinet_core.prediction.predictor import Predictor, trained_image_size
+    from msinet_core.system.files import write_text
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     dataset = open_dataset(data, data_root, seed=seed)
@@ -186,7 +186,7 @@ def _number(value: float) -> float | None:
 
 def _print_table(evaluation: Evaluation, facts: dict[str, Any]) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.evaluator import CENTER, METRICS, NETWORK
+    from msinet_core.evaluation.evaluator import CENTER, METRICS, NETWORK
 
     height, width = facts["image_size"]
     click.echo(f"{facts['data']}, {facts['split']}: {facts['images']} images at {height}x{width}")

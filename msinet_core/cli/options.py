@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from msinet_core.wording import did_you_mean
+from msinet_core.errors import did_you_mean
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
-    from msinet_core.discovery import Plugin
-    from msinet_core.ops import Size
+    from msinet_core.network.ops import Size
+    from msinet_core.registry.loader import Plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -255,7 +255,7 @@ def select_device(default: str | None = None, *, training: bool = False) -> Devi
         DeviceUnavailableError: The device is not here, or none is.
         UsageError: There is no such device, or it does not train and should.
     """
-    from msinet_core.registry import DEVICE_VARIABLE, load_registry
+    from msinet_core.registry.registry import DEVICE_VARIABLE, load_registry
 
     name = device_name() or (None if os.environ.get(DEVICE_VARIABLE) else default)
     registry = load_registry()
@@ -281,7 +281,7 @@ def naming(spec: DeviceSpec) -> str:
         spec: The device.
     """
     from msinet_core.errors import MsinetError
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.registry import load_registry
 
     try:
         if load_registry().select().name == spec.name:

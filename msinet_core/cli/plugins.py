@@ -15,13 +15,12 @@ import click
 
 from msinet_core.cli.options import device_options_option, json_option
 from msinet_core.cli.plugins_new import new_plugin
-from msinet_core.errors import DeviceUnavailableError, InterruptedRunError
-from msinet_core.wording import DEBUG_VARIABLE
+from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
 
 if TYPE_CHECKING:
     from msinet_core.conformance import Report
-    from msinet_core.discovery import LoadedPlugin
-    from msinet_core.registry import Registry
+    from msinet_core.registry.loader import LoadedPlugin
+    from msinet_core.registry.registry import Registry
 
 
 STYLES: Mapping[str, Mapping[str, str | bool]] = {
@@ -86,7 +85,7 @@ def check_device(
     from msinet_core.cli.progress import make_progress
     from msinet_core.conformance import ALL_SCENARIOS, read_expected, run
     from msinet_core.conformance.show import check_report_name, write_report
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.registry import load_registry
 
     spec = load_registry().spec(device)
     if precision is not None:
@@ -192,7 +191,7 @@ def list_plugins(traceback: bool, as_json: bool) -> None:
     each.
     """
     from msinet_core.cli.tables import print_table
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.registry import load_registry
 
     registry = load_registry()
     if as_json:
@@ -209,7 +208,7 @@ def list_plugins(traceback: bool, as_json: bool) -> None:
 
 
 def _document(registry: Registry) -> Mapping[str, Any]:
-    from msinet_core.registry import conflict_message
+    from msinet_core.registry.registry import conflict_message
 
     return {
         "plugins": [_row(loaded) for loaded in registry.plugins],
@@ -222,7 +221,7 @@ def _document(registry: Registry) -> Mapping[str, Any]:
 
 
 def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
-    from msinet_core.mending import plugin_cure
+    from msinet_core.registry.diagnosis import plugin_fix
 
     status = "broken" if loaded.problem else "disabled" if loaded.disabled else "loaded"
     return {
@@ -233,7 +232,7 @@ def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
         "devices": [spec.name for spec in loaded.specs],
         "status": status,
         "problem": loaded.problem,
-        "cure": plugin_cure(loaded),
+        "fix": plugin_fix(loaded),
         "seconds": round(loaded.seconds, 4),
     }
 
@@ -250,19 +249,19 @@ def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
 
 
 def _explain(registry: Registry, traceback: bool) -> None:
-    from msinet_core.asking import ask_probe
-    from msinet_core.mending import plugin_cure
-    from msinet_core.registry import conflict_message
+    from msinet_core.registry.diagnosis import plugin_fix
+    from msinet_core.registry.probe_runner import call_probe
+    from msinet_core.registry.registry import conflict_message
 
     for loaded in registry.problems:
         click.echo(f"\n{loaded.plugin} is not used: {loaded.problem}", err=True)
-        click.echo(f"-> {plugin_cure(loaded)}", err=True)
+        click.echo(f"-> {plugin_fix(loaded)}", err=True)
         if traceback and loaded.trace:
             click.echo(loaded.trace, err=True)
     for name, claims in registry.conflicts.items():
         click.echo(f"\n{conflict_message(name, claims)}", err=True)
     for registration in registry.registrations if traceback else ():
-        answer = ask_probe(registration.spec)
+        answer = call_probe(registration.spec)
         if answer.trace:
             name = registration.spec.name
             click.echo(f"\nDevice '{name}', {registration.plugin}: {answer.probe.reason}", err=True)

@@ -47,7 +47,7 @@ def new_plugin(name: str, data_format: str, kernel_layout: str, framework: str, 
     msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.errors import UsageError
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.registry import load_registry
     from msinet_core.scaffold import write_plugin
 
     for registration in load_registry().registrations:

@@ -20,7 +20,7 @@ from msinet_core.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from msinet_core.ops import Size
+    from msinet_core.network.ops import Size
 
 ORIGINAL = "original"
 
@@ -103,11 +103,11 @@ def predict(
     msinet-run --device cpu predict photos/ --weights best.msinet.h5 --out maps --overlay
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
+    from msinet_core.checkpoint.published import resolve_weights
     from msinet_core.cli.progress import make_progress
     from msinet_core.data import find_images
-    from msinet_core.downloads.weights import resolve_weights
     from msinet_core.errors import MsinetError
-    from msinet_core.network import check_image_size
+    from msinet_core.network.msinet import check_image_size
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import DEFAULT_BATCH_SIZE, Predictor, trained_image_size

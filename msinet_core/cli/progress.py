@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from msinet_core.progress import Progress, Task
+from msinet_core.system.progress import Progress, Task
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines of one task."""

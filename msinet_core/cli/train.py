@@ -19,7 +19,7 @@ from msinet_core.cli.options import (
     select_device,
     workers_option,
 )
-from msinet_core.workers import DISTRIBUTIONS
+from msinet_core.device.processes import DISTRIBUTIONS
 
 
 def _read_loggers(

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core.graph import Graph
-from msinet_core.network import msinet
-from msinet_core.ops import Coordinates
-from msinet_core.state import Batch, State
+from msinet_core.network.graph import Graph
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Coordinates
+from msinet_core.network.state import Batch, State
 
 Float32 = NDArray[np.float32]
 

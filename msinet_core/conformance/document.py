@@ -19,7 +19,7 @@ from msinet_core.conformance.runner import ALL_SCENARIOS
 from msinet_core.conformance.scenario import MISSING_CAPABILITY, Scenario
 from msinet_core.conformance.tolerances import REASONS, TOLERANCES, Tolerances
 from msinet_core.device import PRECISIONS
-from msinet_core.files import write_text
+from msinet_core.system.files import write_text
 
 
 def tables() -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from msinet_core.conformance.scenario import Subject
-from msinet_core.registry import load_registry
+from msinet_core.registry.registry import load_registry
 
 
 def facts(subject: Subject) -> Mapping[str, str]:

@@ -21,10 +21,10 @@ from msinet_core.conformance.scenario import (
     compare_bits,
 )
 from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.layout import CANONICAL_DATA_FORMAT
-from msinet_core.network import IMAGE_MEAN, msinet
-from msinet_core.ops import (
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.layout import CANONICAL_DATA_FORMAT
+from msinet_core.network.msinet import IMAGE_MEAN, msinet
+from msinet_core.network.ops import (
     Conv2D,
     Coordinates,
     MaxPool2D,

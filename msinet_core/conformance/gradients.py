@@ -17,11 +17,11 @@ from msinet_core.conformance.scenario import (
 )
 from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
 from msinet_core.device import Device
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D, MinMaxNormalize, SubtractMean
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
+from msinet_core.network.state import Batch
 
 LIFT = 5.0
 """Added to maps of images of -1..1 so that they stay above zero."""

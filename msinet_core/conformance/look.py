@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.device import Probe
-from msinet_core.place import told
+from msinet_core.registry.diagnosis import describe_failure
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
@@ -117,11 +117,11 @@ def _answer(spec: DeviceSpec) -> str:
     try:
         probe = spec.probe()
     except Exception as error:
-        return f"it raised: {told(error, spec)}"
+        return f"it raised: {describe_failure(error, spec)}"
     if not isinstance(probe, Probe):
         return f"it returned {probe!r} and no Probe"
-    if not probe.ready and not (probe.reason and probe.cure):
-        return f"it says 'not here' with the reason {probe.reason!r} and the cure {probe.cure!r}"
+    if not probe.ready and not (probe.reason and probe.fix):
+        return f"it says 'not here' with the reason {probe.reason!r} and the fix {probe.fix!r}"
     return ""
 
 

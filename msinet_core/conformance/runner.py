@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from msinet_core import place
-from msinet_core.conformance import door, forward, gradients, training, weights
+from msinet_core.conformance import contract, forward, gradients, training, weights
 from msinet_core.conformance.expected import ExpectedFailure
 from msinet_core.conformance.facts import facts
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.conformance.scenario import NotApplicable, Scenario, Subject
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import MsinetError
-from msinet_core.progress import Progress
+from msinet_core.registry import diagnosis
+from msinet_core.system.progress import Progress
 
-DOOR: tuple[Scenario, ...] = door.SCENARIOS
+DOOR: tuple[Scenario, ...] = contract.SCENARIOS
 """What is asked of a device's description, its probe and its opening."""
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -84,8 +84,8 @@ class Checker:
         except NotApplicable as error:
             return Result(*told, "not applicable", reason=str(error))
         except Exception as error:  # whatever a foreign device raises is a finding, not our end
-            reason = place.told(error, self.subject.spec)
-            place.forget_locals(error)
+            reason = diagnosis.describe_failure(error, self.subject.spec)
+            diagnosis.clear_locals(error)
             return Result(*told, "failed", reason=reason, error=error)
         numbers = (outcome.difference, outcome.tolerance)
         if outcome.passed:

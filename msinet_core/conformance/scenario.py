@@ -15,7 +15,7 @@ from msinet_core.device import Device, DeviceSpec, Probe
 from msinet_core.errors import MsinetError
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.reference.device import ReferenceDevice
-from msinet_core.registry import run_probe
+from msinet_core.registry.registry import run_probe
 
 Array = NDArray[Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from msinet_core.graph import GraphBuilder
-from msinet_core.network import IMAGE_MEAN
-from msinet_core.ops import (
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.msinet import IMAGE_MEAN
+from msinet_core.network.ops import (
     Concat,
     Conv2D,
     Coordinates,

@@ -12,7 +12,7 @@ from pathlib import Path
 from msinet_core import __version__
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.errors import UsageError
-from msinet_core.files import write_text
+from msinet_core.system.files import write_text
 
 SUFFIXES = (".json", ".html")
 

@@ -16,7 +16,7 @@ from msinet_core.conformance.runner import ALL_SCENARIOS, DOOR, Checker, open_su
 from msinet_core.conformance.scenario import Scenario
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
-from msinet_core.registry import load_registry
+from msinet_core.registry.registry import load_registry
 
 
 class DeviceConformance:

@@ -23,11 +23,11 @@ from msinet_core.conformance.scenario import (
     compare_norms,
 )
 from msinet_core.device import Device
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import Batch, OptimizerState, State
 
 RATE = 1e-3
 """A hundred times the published learning rate, so that four steps change the loss."""
@@ -255,7 +255,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             ),
             (
                 "constants",
-                "Betas and epsilon are honoured, epsilon outside the bias correction.",
+                "Betas and epsilon are supported, epsilon outside the bias correction.",
                 _adam([0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01)),
             ),
             (

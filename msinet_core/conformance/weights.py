@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from msinet_core.conformance.cases import Float32, narrow_network
 from msinet_core.conformance.gradients import TRAINS_DILATED
 from msinet_core.conformance.scenario import Array, Outcome, Scenario, Subject, compare_bits
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D
-from msinet_core.optimizer import Adam
-from msinet_core.state import OptimizerState, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import OptimizerState, State
 
 
 def _graph() -> Graph:

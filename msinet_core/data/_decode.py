@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from msinet_core.errors import DataError
-from msinet_core.ops import Size
-from msinet_core.wording import os_reason
+from msinet_core.errors import DataError, os_reason
+from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from msinet_core.ops import Size
+from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

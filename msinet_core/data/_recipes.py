@@ -14,8 +14,8 @@ from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
 from msinet_core.data.images import image_size, write_map
 from msinet_core.data.osie import FIXATIONS_FILE, saliency_map
 from msinet_core.errors import DataError
-from msinet_core.files import write_text
-from msinet_core.ops import Size
+from msinet_core.network.ops import Size
+from msinet_core.system.files import write_text
 
 OMRON_SIGMA = 16.0
 FIWI_SIGMA = 30.0

@@ -12,7 +12,7 @@ from msinet_core.data.dataset import Dataset
 from msinet_core.data.images import read_image
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
-from msinet_core.progress import Progress
+from msinet_core.system.progress import Progress
 
 Result = TypeVar("Result")
 

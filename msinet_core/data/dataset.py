@@ -10,9 +10,8 @@ from msinet_core.data.folder import LAYOUT, SALIENCY, STIMULI, Scan, scan_folder
 from msinet_core.data.osie import OSIE_LAYOUT, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, UsageError, bullet_list
-from msinet_core.ops import Size
-from msinet_core.wording import did_you_mean
+from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
+from msinet_core.network.ops import Size
 
 DEFAULT_ROOT = Path("data")
 """Where named data sets are looked for when nothing else is said."""

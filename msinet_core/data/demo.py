@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from msinet_core.data.fixations import fixation_table
 from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
 from msinet_core.data.images import to_gray
-from msinet_core.errors import DataError
-from msinet_core.files import atomic_folder, write_bytes, write_text
-from msinet_core.ops import Size
-from msinet_core.progress import Progress
-from msinet_core.wording import os_reason
+from msinet_core.errors import DataError, os_reason
+from msinet_core.network.ops import Size
+from msinet_core.system.files import atomic_folder, write_bytes, write_text
+from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

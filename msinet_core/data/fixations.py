@@ -12,7 +12,7 @@ import numpy as np
 
 from msinet_core.data._decode import SUFFIXES, decode
 from msinet_core.errors import DataError
-from msinet_core.ops import Size
+from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

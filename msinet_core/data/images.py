@@ -11,10 +11,9 @@ import numpy as np
 
 from msinet_core.data._decode import SUFFIXES, decode, image_size
 from msinet_core.data.resize import fit, placement, restore_map
-from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list
-from msinet_core.files import atomic_path
-from msinet_core.ops import Size
-from msinet_core.wording import os_reason
+from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list, os_reason
+from msinet_core.network.ops import Size
+from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,8 +19,7 @@ from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, clashes, index
 from msinet_core.data.images import image_size, read_map, to_gray, write_map
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, MsinetError
-from msinet_core.wording import os_reason
+from msinet_core.errors import DataError, MsinetError, os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

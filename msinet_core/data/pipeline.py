@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from msinet_core.errors import UsageError
-from msinet_core.ops import Size
-from msinet_core.state import Batch
+from msinet_core.network.ops import Size
+from msinet_core.network.state import Batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

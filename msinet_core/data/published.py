@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from msinet_core.ops import Size
+from msinet_core.network.ops import Size
 
 
 @dataclass(frozen=True)

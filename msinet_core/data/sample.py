@@ -17,7 +17,7 @@ from msinet_core.data.images import (
     read_map,
 )
 from msinet_core.errors import DataError
-from msinet_core.ops import Size
+from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,9 @@ import abc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.device.processes import Processes
 from msinet_core.errors import GraphError, UsageError, bullet_list
-from msinet_core.layout import CANONICAL_KERNEL_LAYOUT, transpose
-from msinet_core.workers import Workers
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, transpose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from msinet_core.device.model import Model
     from msinet_core.device.spec import DeviceSpec
-    from msinet_core.graph import Graph, LayerBuilder, Parameter
-    from msinet_core.loss import KLDivergence
-    from msinet_core.optimizer import Adam
-    from msinet_core.state import State
+    from msinet_core.network.adam import Adam
+    from msinet_core.network.graph import Graph, LayerBuilder, Parameter
+    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.state import State
 
 
 class Device(abc.ABC):
@@ -46,9 +46,9 @@ class Device(abc.ABC):
         self.options = spec.check_options(options or {})
 
     @property
-    def workers(self) -> Workers:
+    def processes(self) -> Processes:
         """The processes that train together; one, unless the device was opened to distribute."""
-        return Workers()
+        return Processes()
 
     @property
     @abc.abstractmethod

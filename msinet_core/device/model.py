@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msinet_core.device.device import Device
-    from msinet_core.graph import Graph, Parameter
-    from msinet_core.loss import KLDivergence
-    from msinet_core.optimizer import Adam
-    from msinet_core.state import Batch, State, Tensors
+    from msinet_core.network.adam import Adam
+    from msinet_core.network.graph import Graph, Parameter
+    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.state import Batch, State, Tensors
 
 
 class Model(abc.ABC):
@@ -144,7 +144,7 @@ class Model(abc.ABC):
         filled = [batch for batch in batches if len(batch.images)]
         for batch in filled:
             self._check_batch(batch)
-        if self._device.workers.count > 1:
+        if self._device.processes.count > 1:
             return self.update(batches, learning_rate)
         self.check_count(len(filled))
         return self.update(filled, learning_rate)

@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, bullet_list
-from msinet_core.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
-from msinet_core.wording import did_you_mean
-from msinet_core.workers import CLUSTER_VARIABLE, check_distribution
+from msinet_core.device.processes import CLUSTER_VARIABLE, check_distribution
+from msinet_core.errors import (
+    DeviceUnavailableError,
+    MsinetError,
+    UsageError,
+    bullet_list,
+    did_you_mean,
+)
+from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 
 if TYPE_CHECKING:
     from msinet_core.device.device import Device
@@ -52,7 +57,7 @@ class Probe:
     Args:
         availability: `NOT_HERE`, or `INSTALLED` when nothing speaks against opening the device.
         reason: Why it is not here, or a remark about how it would run; a sentence.
-        cure: The exact command, or the place to go, that would make it available. Words that are
+        fix: The exact command, or the place to go, that would make it available. Words that are
             no command are a sentence: they begin with a capital or end with a full stop.
         framework_version: Of the installed framework; None if it is not installed.
         hardware: What the device would compute on.
@@ -60,7 +65,7 @@ class Probe:
 
     availability: Availability
     reason: str = ""
-    cure: str = ""
+    fix: str = ""
     framework_version: str | None = None
     hardware: tuple[Hardware, ...] = ()
 
@@ -157,7 +162,7 @@ class DeviceSpec:
         options: What users can choose about it.
         doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
             form ``"package.module:function"``; it takes the spec and a mapping of arguments and
-            yields findings (`msinet_core.doctor.Finding`).
+            yields findings (`msinet_core.registry.doctor.Finding`).
         doctor_arguments: The arguments that it understands beside ``precision`` and the device's
             options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
     """
@@ -234,7 +239,7 @@ class DeviceSpec:
         Args:
             precision: One of ``PRECISIONS``, or ``"auto"``.
             options: Values for some of `options`, by name; defaults for the others.
-            distribute: How to train, one of ``msinet_core.workers.DISTRIBUTIONS``.
+            distribute: How to train, one of ``msinet_core.device.processes.DISTRIBUTIONS``.
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.

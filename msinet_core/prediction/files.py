@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msinet_core.data import read_image, read_map, write_map
-from msinet_core.interrupt import InterruptFlag
 from msinet_core.pictures import (
     SHEET_LIMIT,
     Panel,
@@ -22,7 +21,8 @@ from msinet_core.pictures import (
 )
 from msinet_core.prediction.outputs import OVERVIEW, Job, Plan
 from msinet_core.prediction.predictor import Failed, Prediction, Predictor
-from msinet_core.progress import Progress
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,17 +14,17 @@ import numpy as np
 
 from msinet_core.data import fit, restore_map
 from msinet_core.data.images import IMAGE_PADDING
-from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
-from msinet_core.failures import advice, error_words
-from msinet_core.network import check_image_size
-from msinet_core.ops import Size
+from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError, describe_error
+from msinet_core.network.msinet import check_image_size
+from msinet_core.network.ops import Size
+from msinet_core.registry.diagnosis import advice
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msinet_core.checkpoint import Checkpoint
     from msinet_core.device import Model
-    from msinet_core.graph import Graph
+    from msinet_core.network.graph import Graph
 
 DEFAULT_IMAGE_SIZE: Size = (240, 320)
 """The size of the published SALICON model, for weights that do not say theirs."""
@@ -80,7 +80,7 @@ class Failed(Generic[Item]):
     @property
     def reason(self) -> str:
         """The reason in words."""
-        return error_words(self.error)
+        return describe_error(self.error)
 
 
 @dataclass(frozen=True)
@@ -269,8 +269,8 @@ class Predictor:
         """Word a failure of the device; raise it where every batch would meet the same."""
         height, width = batch[0].image.shape[:2]
         failure = MsinetError(
-            f"The device failed on {len(batch)} image(s) of {height}x{width}: {error_words(error)} "
-            f"{advice(error, self.model.device_name)}"
+            f"The device failed on {len(batch)} image(s) of {height}x{width}: "
+            f"{describe_error(error)} {advice(error, self.model.device_name)}"
         )
         failure.__cause__ = error
         if self.image_size is not None:

@@ -6,8 +6,8 @@ This module is light, as every device plugin's first module is: it only describe
 from __future__ import annotations
 
 from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.hookspecs import Register, hookimpl
 from msinet_core.reference.probe import probe
+from msinet_core.registry.hookspecs import Register, hookimpl
 
 SPEC = DeviceSpec(
     name="reference",

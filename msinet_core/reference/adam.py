@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
 from msinet_core.reference.tape import Array
 
 
@@ -42,7 +42,7 @@ def adam_step(
         moments: The memory so far.
         gradients: Of the loss, by parameter name.
 
-    Source: the formulas in `msinet_core.optimizer.Adam`.
+    Source: the formulas in `msinet_core.network.adam.Adam`.
     """
     moments.step += 1
     rate = optimizer.rate(learning_rate, moments.step)

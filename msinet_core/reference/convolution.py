@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from msinet_core.ops import Conv2D, MaxPool2D, same_padding
+from msinet_core.network.ops import Conv2D, MaxPool2D, same_padding
 from msinet_core.reference.tape import Array
 
 Taps = Iterator[tuple[int, int, tuple[slice, slice, slice]]]

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_core.reference.adam import Moments, adam_step
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Array, Tape, Variable
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
 
 if TYPE_CHECKING:
-    from msinet_core.state import Tensors
+    from msinet_core.network.state import Tensors
 
 
 class ReferenceDevice(Device):

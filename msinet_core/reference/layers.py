@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import interpolation
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import interpolation
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import convolution
 from msinet_core.reference.tape import Array, Variable, exact_sum, record
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.device import Availability, Probe
-from msinet_core.probing import cpu_hardware, distribution_version
+from msinet_core.hardware.host import cpu_hardware, distribution_version
 
 
 def probe() -> Probe:

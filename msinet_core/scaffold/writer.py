@@ -10,10 +10,10 @@ from string import Template
 from typing import cast
 
 from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
-from msinet_core.discovery import spec_problems
 from msinet_core.errors import MsinetError, UsageError
-from msinet_core.files import atomic_folder
-from msinet_core.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
+from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
+from msinet_core.registry.loader import spec_problems
+from msinet_core.system.files import atomic_folder
 
 LONGEST_NAME = 30
 """Letters of a device's name, so that no line of what is written grows too long."""
@@ -88,7 +88,7 @@ def _filled(template: str, words: Mapping[str, str]) -> str:
 
 def _words(name: str, data_format: str, kernel_layout: str, framework: str) -> dict[str, str]:
     """Check what was asked for, and give what each placeholder of the templates stands for."""
-    from msinet_core.probing import distribution_version
+    from msinet_core.hardware.host import distribution_version
 
     requirement, framework_name = _requirement(framework)
     _check(name, data_format, kernel_layout)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from msinet_core import __version__
-from msinet_core.errors import MsinetError, UsageError, bullet_list
-from msinet_core.files import write_text
-from msinet_core.graph import Graph
-from msinet_core.initialize import KEYWORDS
-from msinet_core.network import check_image_size, msinet
-from msinet_core.ops import Coordinates, Size
-from msinet_core.wording import os_reason
+from msinet_core.errors import MsinetError, UsageError, bullet_list, os_reason
+from msinet_core.network.graph import Graph
+from msinet_core.network.msinet import check_image_size, msinet
+from msinet_core.network.ops import Coordinates, Size
+from msinet_core.system.files import write_text
+from msinet_core.training.initial_weights import KEYWORDS
 
 FREE_ON_RESUME = frozenset(
     {

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from msinet_core.errors import MsinetError, UsageError
-from msinet_core.files import write_text
-from msinet_core.progress import Progress
-from msinet_core.wording import did_you_mean, os_reason
+from msinet_core.errors import MsinetError, UsageError, did_you_mean, os_reason
+from msinet_core.system.files import write_text
+from msinet_core.system.progress import Progress
 
 CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
 """What follows ``--log``; the tables are always written."""

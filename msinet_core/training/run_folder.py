@@ -11,10 +11,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from msinet_core.errors import MsinetError, UsageError
-from msinet_core.files import write_text
+from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.system.files import write_text
 from msinet_core.training.loggers import Logger
-from msinet_core.wording import os_reason
 
 HISTORY_FIELDS = ("epoch", "step", "train_loss", "valid_loss", "images_per_s", "seconds")
 STEP_FIELDS = ("epoch", "step", "loss", "images_per_s")

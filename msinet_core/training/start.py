@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING, Any
 from msinet_core import __version__
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.checkpoint.formats import read_header
+from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.data import BatchPipeline, Dataset, Sample, open_dataset
-from msinet_core.downloads.weights import PREFIX, resolve_weights
+from msinet_core.device.processes import Processes, check_agreement, check_distribution
 from msinet_core.errors import DataError, UsageError
-from msinet_core.initialize import check_init, initial_state
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.loss import KLDivergence
-from msinet_core.network import check_image_size
-from msinet_core.ops import Size
-from msinet_core.optimizer import Adam
+from msinet_core.hardware.host import cpu_hardware
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import check_image_size
+from msinet_core.network.ops import Size
 from msinet_core.prediction.predictor import image_size_of
-from msinet_core.probing import cpu_hardware
-from msinet_core.progress import Progress
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.system.progress import Progress
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.initial_weights import check_init, initial_state
 from msinet_core.training.loggers import check_loggers, logging_to
 from msinet_core.training.resume import find_checkpoint
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Position, Trainer
-from msinet_core.workers import Workers, check_agreement, check_distribution
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
-    from msinet_core.graph import Graph
-    from msinet_core.state import State
+    from msinet_core.network.graph import Graph
+    from msinet_core.network.state import State
 
 
 def train(
@@ -91,7 +91,7 @@ def train(
             variable = spec.capabilities.cluster_variable
             progress.message(f"Waiting until every worker that {variable} names has started.")
         device = spec.open(config.precision, config.device_options, config.distribute)
-        if not device.workers.chief:
+        if not device.processes.chief:
             run, progress = replace(run, writes=False), Progress()
         if several or not resume:
             held.enter_context(run.locked())
@@ -140,8 +140,8 @@ def _fit(
     interrupt: InterruptFlag,
 ) -> list[dict[str, Any]]:
     settings, dataset = replace(prepared.settings, device=device.spec.name), prepared.dataset
-    graph, position, workers = prepared.graph, prepared.position, device.workers
-    check_agreement(workers, _facts(settings, graph, prepared.digest, position))
+    graph, position, processes = prepared.graph, prepared.position, device.processes
+    check_agreement(processes, _facts(settings, graph, prepared.digest, position))
     model = device.compile(graph, prepared.state, loss=KLDivergence(), optimizer=Adam())
     with interrupt as flag, ExitStack() as open_loggers:
         if run.writes:
@@ -158,15 +158,15 @@ def _fit(
             model,
             graph,
             settings,
-            train=_pipeline(dataset.train, settings, workers, shuffle=settings.shuffle),
-            valid=_pipeline(dataset.valid, settings, workers, shuffle=False),
+            train=_pipeline(dataset.train, settings, processes, shuffle=settings.shuffle),
+            valid=_pipeline(dataset.valid, settings, processes, shuffle=False),
             run=run,
             position=position,
             step=prepared.step,
             metadata=_metadata(settings, device, prepared.digest),
             interrupt=flag,
             progress=progress,
-            workers=workers,
+            processes=processes,
         )
         try:
             return trainer.fit()
@@ -291,7 +291,7 @@ def _facts(
 
 
 def _pipeline(
-    samples: Sequence[Sample], config: TrainConfig, workers: Workers, *, shuffle: bool
+    samples: Sequence[Sample], config: TrainConfig, processes: Processes, *, shuffle: bool
 ) -> BatchPipeline:
     assert config.image_size is not None
     return BatchPipeline(
@@ -301,7 +301,7 @@ def _pipeline(
         seed=config.seed,
         shuffle=shuffle,
         workers=config.workers,
-        shard=(workers.index, workers.count),
+        shard=(processes.index, processes.count),
     )
 
 
@@ -328,7 +328,7 @@ def _announce(
     versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
     for text in (
         f"Device {device.spec.name}, {device.precision} ({versions}).",
-        *_spread(device.workers, config.batch_size),
+        *_spread(device.processes, config.batch_size),
         f"MSI-Net with {prepared.graph.parameter_count:,} parameters. {' '.join(prepared.notes)}",
         f"Data set {dataset.name}: {len(dataset.train)} training and {len(dataset.valid)} "
         f"validation images at {_by(config.image_size or dataset.image_size)}.",
@@ -345,11 +345,11 @@ def _waits(spec: DeviceSpec, distribute: str) -> bool:
     return distribute == "multiworker" or (distribute == "auto" and named)
 
 
-def _spread(workers: Workers, batch_size: int) -> Iterator[str]:
-    if workers.replicas > 1:
-        yield f"Training in {workers.count} processes, on {workers.replicas} devices in all."
-    if workers.replicas > batch_size:
+def _spread(processes: Processes, batch_size: int) -> Iterator[str]:
+    if processes.replicas > 1:
+        yield f"Training in {processes.count} processes, on {processes.replicas} devices in all."
+    if processes.replicas > batch_size:
         yield (
-            f"A batch of {batch_size} leaves {workers.replicas - batch_size} of the devices "
+            f"A batch of {batch_size} leaves {processes.replicas - batch_size} of the devices "
             "without work; give --batch-size a multiple of their number."
         )

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.device.processes import Processes
 from msinet_core.errors import DivergenceError
-from msinet_core.progress import Progress, Task
-from msinet_core.state import Batch, State
-from msinet_core.workers import Workers
+from msinet_core.network.state import Batch, State
+from msinet_core.system.progress import Progress, Task
 
 if TYPE_CHECKING:
     from msinet_core.data import BatchPipeline
     from msinet_core.device import Model
-    from msinet_core.graph import Graph
-    from msinet_core.interrupt import InterruptFlag
+    from msinet_core.network.graph import Graph
+    from msinet_core.system.interrupt import InterruptFlag
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
 
@@ -87,7 +87,7 @@ class Trainer:
         metadata: What checkpoints say about their origin.
         interrupt: Set when the user wants to stop.
         progress: Shows what happens.
-        workers: The processes that train together, each with a trainer of its own, all of which
+        processes: The processes that train together, each with a trainer of its own, all of which
             stop at the same step; None for this one alone.
     """
 
@@ -105,7 +105,7 @@ class Trainer:
         metadata: Mapping[str, Any],
         interrupt: InterruptFlag,
         progress: Progress,
-        workers: Workers | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._model = model
         self._graph = graph
@@ -118,7 +118,7 @@ class Trainer:
         self._metadata = metadata
         self._interrupt = interrupt
         self._progress = progress
-        self._workers = workers or Workers()
+        self._processes = processes or Processes()
         self._saved = self._mark = time.monotonic()
         # Losses of steps that ran as one program arrive together; only over all of these is the
         # time that reading them took the time that they took.
@@ -208,11 +208,11 @@ class Trainer:
                     self._save()
                     self._interrupt.raise_if_set(self._resume_hint())
         own = sum(float(np.asarray(loss).sum(dtype=np.float64)) for loss in losses)
-        return float(self._workers.sum(np.array([own]))[0] / self._valid.image_count)
+        return float(self._processes.sum(np.array([own]))[0] / self._valid.image_count)
 
     def _interrupted(self) -> bool:
         """Tell whether this worker or another is asked to stop."""
-        asked = self._workers.sum(np.array([self._interrupt.is_set()], np.float64))
+        asked = self._processes.sum(np.array([self._interrupt.is_set()], np.float64))
         if asked[0]:
             self._interrupt.set()
         return self._interrupt.is_set()

@@ -10,7 +10,7 @@ from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_cpu.layers import CpuLayers
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.layers import tf
-from msinet_tensorflow.loading import native_messages_held_back
+from msinet_tensorflow.loading import suppress_native_stderr
 
 
 class CpuDevice(TensorFlowDevice):
@@ -50,7 +50,7 @@ class CpuDevice(TensorFlowDevice):
 def _hide_gpus() -> None:
     """Keep TensorFlow off GPUs, also a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
     try:
-        with native_messages_held_back():  # the search for a GPU complains where there is none
+        with suppress_native_stderr():  # the search for a GPU complains where there is none
             tf.config.set_visible_devices([], "GPU")
     except RuntimeError as error:
         if tf.config.get_visible_devices("GPU"):

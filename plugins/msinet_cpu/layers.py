@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msinet_core import ops
+from msinet_core.network import ops
 from msinet_tensorflow.layers import Layers, Tensor, tf
 
 

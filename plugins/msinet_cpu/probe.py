@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.device import Probe
-from msinet_core.probing import cpu_hardware
+from msinet_core.hardware.host import cpu_hardware
 from msinet_tensorflow.probe import tensorflow_probe
 from msinet_tensorflow.versions import installed_wheels
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from msinet_core.device import DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.layout import permutation
-from msinet_core.nvidia import nvidia_gpus
-from msinet_core.registry import unavailable_message
+from msinet_core.hardware.nvidia import nvidia_gpus
+from msinet_core.network.layout import permutation
+from msinet_core.registry.registry import unavailable_message
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf
-from msinet_tensorflow.loading import native_messages_held_back
+from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tensorflow.versions import installed_wheels
 
 GPU = "/GPU:0"
@@ -135,7 +135,7 @@ def _moved(images: Tensor, source: str, target: str) -> Tensor:
 
 
 def _visible_gpus(spec: DeviceSpec) -> list[Any]:
-    with native_messages_held_back():  # the search complains at length where there is none
+    with suppress_native_stderr():  # the search complains at length where there is none
         physical = tf.config.list_physical_devices("GPU")
         visible = tf.config.get_visible_devices("GPU")
     if visible:
@@ -155,18 +155,18 @@ def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
     if not tf.test.is_built_with_cuda():
         wheels = " ".join(installed_wheels())
         reason = f"this TensorFlow {version} was built without CUDA."
-        cure = f"Run: pip uninstall --yes {wheels} && {INSTALL}"
+        fix = f"Run: pip uninstall --yes {wheels} && {INSTALL}"
     else:
         names = ", ".join(gpu.name for gpu in nvidia_gpus())
         reason = (
             f"the driver offers {names}, but TensorFlow {version} does not see it; mostly CUDA's "
             "libraries are missing, or the driver is older than they need."
         )
-        cure = (
+        fix = (
             f'Run: pip install "tensorflow[and-cuda]=={version}"; if that does not help, '
             "TF_CPP_MIN_LOG_LEVEL=0 shows which library TensorFlow misses."
         )
-    return f"Device '{spec.name}' is not available: {reason} {cure}"
+    return f"Device '{spec.name}' is not available: {reason} {fix}"
 
 
 def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:

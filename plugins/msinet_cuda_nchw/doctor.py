@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.nvidia import ask_driver, nvidia_gpus
-from msinet_core.optimizer import Adam
-from msinet_core.state import State
+from msinet_core.hardware.nvidia import ask_driver, nvidia_gpus
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
+from msinet_core.registry.doctor import Finding
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.audit import audit, walk
@@ -100,7 +100,7 @@ def _driver() -> Finding:
 def _why_nothing_can_be_traced() -> Finding | None:
     title, needs = "graphs", "It needs TensorFlow, of any kind, to trace the steps: "
     if trouble := import_trouble():
-        return Finding(title, "problem", needs + trouble.reason, trouble.cure)
+        return Finding(title, "problem", needs + trouble.reason, trouble.fix)
     if installed_wheels():
         return None
     return Finding(title, "note", f"{needs}none is installed.", INSTALL)
@@ -111,8 +111,8 @@ def _build() -> Finding:
 
     wheels = " and ".join(" ".join(wheel) for wheel in installed_wheels().items())
     if not tf.test.is_built_with_cuda():
-        cure = f"pip uninstall --yes {' '.join(installed_wheels())} && {INSTALL}"
-        return Finding("TensorFlow", "note", f"{wheels} was built without CUDA.", cure)
+        fix = f"pip uninstall --yes {' '.join(installed_wheels())} && {INSTALL}"
+        return Finding("TensorFlow", "note", f"{wheels} was built without CUDA.", fix)
     built = tf.sysconfig.get_build_info()
     detail = (
         f"{wheels} was built for CUDA {built.get('cuda_version', 'unknown')} and cuDNN "
@@ -142,8 +142,8 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
             "The TensorFlow that is installed has no kernels for GPUs to audit the steps against; "
             "the one for CUDA has, also where there is no GPU."
         )
-        cure = f"In a virtual environment of its own: {INSTALL}"
-        yield Finding("kernel audit", "note", detail, cure)
+        fix = f"In a virtual environment of its own: {INSTALL}"
+        yield Finding("kernel audit", "note", detail, fix)
         return
     for precision, functions in steps.items():
         report = audit(functions, table)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import ops
-from msinet_core.layers import interpolation
+from msinet_core.network import ops
+from msinet_core.network.interpolation import interpolation
 from msinet_tensorflow.layers import PADDINGS, Inputs, Layers, Parameters, Tensor, attribute, tf
 
 DATA_FORMAT = "NCHW"

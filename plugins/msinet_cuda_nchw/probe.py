@@ -6,7 +6,7 @@ import platform
 import sys
 
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.nvidia import (
+from msinet_core.hardware.nvidia import (
     VISIBLE_VARIABLE,
     hidden_gpus,
     nvidia_cards,
@@ -48,10 +48,10 @@ def probe() -> Probe:
 def _no_gpu() -> Probe:
     reason = why_no_gpu()
     if nvidia_cards():
-        cure = "Install NVIDIA's driver for Linux; nvidia-smi must list the GPU. Then: "
+        fix = "Install NVIDIA's driver for Linux; nvidia-smi must list the GPU. Then: "
     else:
-        cure = "On a Linux machine with an NVIDIA GPU: "
-    return hardware_missing(reason, cure + INSTALL)
+        fix = "On a Linux machine with an NVIDIA GPU: "
+    return hardware_missing(reason, fix + INSTALL)
 
 
 def _packages(hardware: tuple[Hardware, ...]) -> Probe:

@@ -6,7 +6,7 @@ This module is light: it only describes the device.
 from __future__ import annotations
 
 from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.hookspecs import Register, hookimpl
+from msinet_core.registry.hookspecs import Register, hookimpl
 from msinet_metal_nhwc.probe import REQUIRES, probe
 
 SPEC = DeviceSpec(

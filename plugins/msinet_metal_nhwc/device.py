@@ -8,11 +8,11 @@ from typing import Any
 
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.registry import unavailable_message
-from msinet_core.state import State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
+from msinet_core.registry.registry import unavailable_message
 from msinet_metal_nhwc.layers import MetalLayers
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.layers import tf

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core.apple import apple_gpu
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
-from msinet_core.state import State
+from msinet_core.hardware.apple import apple_gpu
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
+from msinet_core.registry.doctor import Finding
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import AuditReport, audit
 from msinet_tensorflow.versions import METAL_TENSORFLOW, import_trouble, installed_wheels
@@ -76,7 +76,7 @@ def _hardware() -> Finding:
 def _why_nothing_can_be_traced() -> Finding | None:
     title, detail = "kernel audit", "It needs TensorFlow, of any kind, to trace the steps: "
     if trouble := import_trouble():
-        return Finding(title, "problem", detail + trouble.reason, trouble.cure)
+        return Finding(title, "problem", detail + trouble.reason, trouble.fix)
     if installed_wheels():
         return None
     return Finding(title, "note", f"{detail}none is installed.", 'pip install "msinet[cpu]"')

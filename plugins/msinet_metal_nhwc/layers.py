@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from msinet_core import ops
-from msinet_core.layers import interpolation
+from msinet_core.network import ops
+from msinet_core.network.interpolation import interpolation
 from msinet_tensorflow.layers import Layers, Tensor, attribute, tf
 
 SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}

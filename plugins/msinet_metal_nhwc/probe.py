@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 
-from msinet_core.apple import apple_gpu, why_no_apple_gpu
 from msinet_core.device import Availability, Probe
+from msinet_core.hardware.apple import apple_gpu, why_no_apple_gpu
 from msinet_tensorflow.probe import framework_version, hardware_missing, tensorflow_probe
 from msinet_tensorflow.versions import METAL, METAL_TENSORFLOW, import_trouble
 
@@ -25,11 +25,11 @@ def probe() -> Probe:
     if elsewhere:
         return hardware_missing(*elsewhere)
     trouble = import_trouble()
-    if trouble:  # breaks every TensorFlow device: said first, its cure helps in any case
+    if trouble:  # breaks every TensorFlow device: said first, its fix helps in any case
         return Probe(
             Availability.NOT_HERE,
             trouble.reason,
-            trouble.cure,
+            trouble.fix,
             framework_version(),
             (apple_gpu(),),
         )

@@ -6,7 +6,7 @@ This module is light: it only describes the device.
 from __future__ import annotations
 
 from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.hookspecs import Register, hookimpl
+from msinet_core.registry.hookspecs import Register, hookimpl
 from msinet_mlx.probe import REQUIRES, is_apple_silicon, probe
 
 ON_A_MAC, ELSEWHERE = 220, -1

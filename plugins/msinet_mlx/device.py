@@ -9,11 +9,11 @@ from typing import Any
 
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.probing import distribution_version
-from msinet_core.state import State
+from msinet_core.hardware.host import distribution_version
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
 from msinet_mlx.probe import CPU_BACKEND, backend
 
 TF32_VARIABLE = "MLX_ENABLE_TF32"

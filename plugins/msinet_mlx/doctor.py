@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.registry.doctor import Finding
 from msinet_mlx.probe import CPU_BACKEND, CUDA_BACKENDS, INSTALL, METAL_BACKEND, backend
 
 if TYPE_CHECKING:

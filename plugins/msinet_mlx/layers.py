@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import honoured, interpolation
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.loss import KLDivergence
 
 mx: Any = importlib.import_module("mlx.core")
 """MLX, without the types of its stubs: checks must not depend on whether it is installed."""
@@ -70,7 +70,7 @@ class Layers:
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
-        activation = honoured(op, "activation", ACTIVATIONS, "MLX")
+        activation = supported(op, "activation", ACTIVATIONS, "MLX")
         dtype = mx.float32 if op.activation == "linear" else self.dtype
         images = inputs[0].astype(dtype)
         pads = [padding(op, size, op.extent) for size in _size(images)]
@@ -156,7 +156,7 @@ def padding(op: ops.Conv2D | ops.MaxPool2D, size: int, extent: int) -> tuple[int
         extent: The pixels that the window spans.
     """
     choices = {"SAME": ops.same_padding(size, extent, op.strides), "VALID": (0, 0)}
-    pads: tuple[int, int] = honoured(op, "padding", choices, "MLX")
+    pads: tuple[int, int] = supported(op, "padding", choices, "MLX")
     return pads
 
 
@@ -202,7 +202,7 @@ def _max_pool(op: ops.MaxPool2D, features: Tensor, axis: int) -> Tensor:
 def _resize_bilinear(op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size) -> Tensor:
     """Resize columns before rows, which is the order of TensorFlow's kernel."""
     coordinates = op.coordinates
-    honoured(op, "coordinates", OFFSETS, "MLX")
+    supported(op, "coordinates", OFFSETS, "MLX")
     wider = _resize_axis(images, WIDTH, size[1], coordinates)
     return _resize_axis(wider, HEIGHT, size[0], coordinates)
 

@@ -9,9 +9,9 @@ from math import prod
 from typing import Any
 
 from msinet_core.errors import MsinetError, UsageError
-from msinet_core.graph import Graph
-from msinet_core.ops import Conv2D
-from msinet_core.probing import cpu_hardware
+from msinet_core.hardware.host import cpu_hardware
+from msinet_core.network.graph import Graph
+from msinet_core.network.ops import Conv2D
 from msinet_mlx.layers import mx
 
 FLOAT32_BYTES = 4

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 import numpy as np
 
 from msinet_core.device import Model
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.loss_scale import LossScale, new_loss_scale, next_loss_scale
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_mlx.layers import Tensor, mx
 from msinet_mlx.memory import check_fits, exhaustion_explained
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    from msinet_core.state import Tensors
+    from msinet_core.network.state import Tensors
     from msinet_mlx.device import MlxDevice
 
 Arrays = Mapping[str, Tensor]
@@ -60,7 +60,7 @@ class MlxModel(Model):
     whatever else changes from step to step (learning rate, bias correction, each image's weight) is
     an array. Each is handed to MLX at once, and no more than two are under way: what a step reads
     was handed over before, so that no graph grows over several steps. In float16 the loss is scaled
-    (`msinet_core.loss_scale`); the scale begins anew when a run is resumed.
+    (`msinet_core.network.loss_scale`); the scale begins anew when a run is resumed.
 
     Args:
         device: Brings builders, precision and place.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 
-from msinet_core.apple import apple_gpu, why_no_apple_gpu
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.probing import (
+from msinet_core.hardware.apple import apple_gpu, why_no_apple_gpu
+from msinet_core.hardware.host import (
     cpu_hardware,
     distribution_version,
     missing_requirements,
@@ -73,5 +73,5 @@ def _installed(hardware: tuple[Hardware, ...], remark: str) -> Probe:
     return Probe(Availability.INSTALLED, remark, "", distribution_version("mlx"), hardware)
 
 
-def _not_here(reason: str, cure: str, hardware: tuple[Hardware, ...] = ()) -> Probe:
-    return Probe(Availability.NOT_HERE, reason, cure, distribution_version("mlx"), hardware)
+def _not_here(reason: str, fix: str, hardware: tuple[Hardware, ...] = ()) -> Probe:
+    return Probe(Availability.NOT_HERE, reason, fix, distribution_version("mlx"), hardware)

@@ -9,10 +9,10 @@ import openvino as ov
 
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
 from msinet_openvino.layers import LAYER_BUILDERS
 from msinet_openvino.model import OpenVINOModel
 

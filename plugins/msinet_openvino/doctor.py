@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
+from msinet_core.registry.doctor import Finding
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:

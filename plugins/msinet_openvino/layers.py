@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import honoured
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import supported
 
 opset = ov.opset13
 
@@ -40,7 +40,7 @@ def subtract_mean(op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) 
 
 def conv2d(op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Node:
     """Convolve, add the bias, apply the activation; OpenVINO makes one kernel of the three."""
-    activation = honoured(op, "activation", ACTIVATIONS, "OpenVINO")
+    activation = supported(op, "activation", ACTIVATIONS, "OpenVINO")
     features = opset.convolution(
         inputs[0],
         opset.constant(parameters["kernel"], shared_memory=True),
@@ -48,7 +48,7 @@ def conv2d(op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Node:
         pads_begin=[0, 0],
         pads_end=[0, 0],
         dilations=[op.dilation] * 2,
-        auto_pad=honoured(op, "padding", PADDINGS, "OpenVINO"),
+        auto_pad=supported(op, "padding", PADDINGS, "OpenVINO"),
     )
     if op.use_bias:
         features = opset.add(features, _per_channel(parameters["bias"]))
@@ -64,7 +64,7 @@ def max_pool2d(op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Nod
         pads_begin=[0, 0],
         pads_end=[0, 0],
         kernel_shape=[op.pool_size] * 2,
-        auto_pad=honoured(op, "padding", PADDINGS, "OpenVINO"),
+        auto_pad=supported(op, "padding", PADDINGS, "OpenVINO"),
     )
     return pooled.output(0)  # the second are the maxima's places
 
@@ -117,7 +117,7 @@ def _interpolate(op: ops.Resize | ops.ResizeLike, images: Node, size: ops.Size) 
         np.asarray(size, np.int64),
         mode="linear_onnx",
         shape_calculation_mode="sizes",
-        coordinate_transformation_mode=honoured(op, "coordinates", COORDINATES, "OpenVINO"),
+        coordinate_transformation_mode=supported(op, "coordinates", COORDINATES, "OpenVINO"),
         axes=np.asarray(PIXELS, np.int64),
     )
 

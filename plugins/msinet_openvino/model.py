@@ -11,10 +11,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from msinet_core.device import Model
-from msinet_core.graph import Graph
-from msinet_core.layout import permutation
-from msinet_core.ops import Size
-from msinet_core.state import State
+from msinet_core.network.graph import Graph
+from msinet_core.network.layout import permutation
+from msinet_core.network.ops import Size
+from msinet_core.network.state import State
 from msinet_openvino.in_flight import Maps, Requests
 from msinet_openvino.layers import opset
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.device import Availability, Probe
-from msinet_core.probing import cpu_hardware, distribution_version, missing_requirements
+from msinet_core.hardware.host import cpu_hardware, distribution_version, missing_requirements
 
 REQUIRES = ("openvino>=2025.0",)
 """What ``pip install "msinet[openvino]"`` brings."""
@@ -17,7 +17,7 @@ def probe() -> Probe:
     return Probe(
         availability=Availability.NOT_HERE if missing else Availability.INSTALLED,
         reason=" ".join(missing),
-        cure=INSTALL if missing else "",
+        fix=INSTALL if missing else "",
         framework_version=distribution_version("openvino"),
         hardware=(cpu_hardware(),),
     )

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msinet_core.device import Device, DeviceSpec
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import State
-from msinet_core.workers import Workers
+from msinet_core.device.processes import Processes
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
 from msinet_tensorflow.distribution import Distribution, open_distribution
 from msinet_tensorflow.layers import Layers, Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
@@ -51,8 +51,8 @@ class TensorFlowDevice(Device):
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
 
     @property
-    def workers(self) -> Workers:
-        return self.distribution.workers
+    def processes(self) -> Processes:
+        return self.distribution.processes
 
     def make_distribution(self, distribute: str) -> Distribution:
         """Return where steps run; called before anything is computed.

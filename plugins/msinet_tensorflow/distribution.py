@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.device import DeviceSpec
+from msinet_core.device.processes import CLUSTER_VARIABLE, Processes
 from msinet_core.errors import MsinetError, UsageError
-from msinet_core.workers import CLUSTER_VARIABLE, Workers
 from msinet_tensorflow.layers import tf
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Distribution:
     """Where a model's steps run; this one runs them on one device, as they are.
 
     Attributes:
-        workers: The processes that train together.
+        processes: The processes that train together.
         replicas: On how many devices this process computes.
     """
 
-    workers = Workers()
+    processes = Processes()
     replicas = 1
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -92,9 +92,9 @@ class Distribution:
         Args:
             counts: This worker's number of images in each batch.
         """
-        table = np.zeros((self.workers.count, len(counts)))
-        table[self.workers.index] = counts
-        table = self.workers.sum(table)
+        table = np.zeros((self.processes.count, len(counts)))
+        table[self.processes.index] = counts
+        table = self.processes.sum(table)
         return int(table.sum()), [self.size(int(most)) for most in table.max(axis=0)]
 
 
@@ -103,13 +103,13 @@ class StrategyDistribution(Distribution):
 
     Args:
         strategy: Mirrored, multi-worker or TPU.
-        workers: The processes that train together; None for this one alone.
+        processes: The processes that train together; None for this one alone.
     """
 
-    def __init__(self, strategy: Any, workers: Workers | None = None) -> None:
+    def __init__(self, strategy: Any, processes: Processes | None = None) -> None:
         self.strategy = strategy
-        self.workers = workers or Workers(replicas=strategy.num_replicas_in_sync)
-        self.replicas = strategy.num_replicas_in_sync // self.workers.count
+        self.processes = processes or Processes(replicas=strategy.num_replicas_in_sync)
+        self.replicas = strategy.num_replicas_in_sync // self.processes.count
 
     def scope(self) -> AbstractContextManager[Any]:
         scope: AbstractContextManager[Any] = self.strategy.scope()
@@ -142,7 +142,7 @@ class StrategyDistribution(Distribution):
         )
 
 
-class ClusterWorkers(Workers):
+class ClusterWorkers(Processes):
     """The processes of a `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Args:
@@ -153,7 +153,7 @@ class ClusterWorkers(Workers):
 
     def __init__(self, strategy: Any, index: int, count: int) -> None:
         super().__init__(index, count, strategy.num_replicas_in_sync)
-        distribution = StrategyDistribution(strategy, Workers(index, count))
+        distribution = StrategyDistribution(strategy, Processes(index, count))
         self._distribution = distribution
         # An argument of a compiled function is on no device; the sum of a tensor needs one.
         self._total = distribution.compiled(

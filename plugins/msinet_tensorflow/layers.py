@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import honoured
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import supported
+from msinet_core.network.loss import KLDivergence
 from msinet_tensorflow.loading import load_tensorflow
 
 tf = load_tensorflow()
@@ -178,4 +178,4 @@ def attribute(op: ops.Op, name: str, values: Mapping[str, Any]) -> Any:
         name: The attribute's name.
         values: What each value means to TensorFlow.
     """
-    return honoured(op, name, values, "TensorFlow")
+    return supported(op, name, values, "TensorFlow")

@@ -8,7 +8,7 @@ import os
 import sys
 from types import ModuleType
 
-from msinet_core.native_output import native_messages_held_back as native_messages_held_back
+from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_tensorflow.versions import check_versions
 
 LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
@@ -27,7 +27,7 @@ def load_tensorflow() -> ModuleType:
     if LOG_VARIABLE in os.environ:
         return importlib.import_module("tensorflow")
     os.environ[LOG_VARIABLE] = "2"  # errors only
-    with native_messages_held_back():
+    with suppress_native_stderr():
         tensorflow = importlib.import_module("tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from msinet_core.loss_scale import LossScale, new_loss_scale, next_loss_scale
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
 from msinet_tensorflow.layers import Tensor, tf
 
 
@@ -27,7 +27,7 @@ class AdamStep(NamedTuple):
 
 
 class ScaledSteps:
-    """The loss scale (`msinet_core.loss_scale`) in variables, which only the device reads.
+    """The loss scale (`msinet_core.network.loss_scale`) in variables, which only the device reads.
 
     Every value is a float32 variable and every decision a selection, without control flow: such ops
     have kernels on every device.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 import numpy as np
 
 from msinet_core.device import Model
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_tensorflow.distribution import peers_watched
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
@@ -20,7 +20,7 @@ from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.state import Tensors
+    from msinet_core.network.state import Tensors
     from msinet_tensorflow.device import TensorFlowDevice
 
 Variables = Mapping[str, Any]
@@ -227,7 +227,7 @@ class TensorFlowModel(Model):
     @property
     def _synchronous(self) -> bool:
         """Whether a step waits for its loss; several workers do, to know that none was lost."""
-        return self._device.synchronous or self._distribution.workers.count > 1
+        return self._device.synchronous or self._distribution.processes.count > 1
 
     def _place(self, images: NDArray[np.float32], size: int) -> Any:
         return self._distribution.place(np.asarray(images, np.float32), size)

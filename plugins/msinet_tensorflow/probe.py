@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.probing import missing_requirements
+from msinet_core.hardware.host import missing_requirements
 from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
 
 
@@ -24,21 +24,21 @@ def tensorflow_probe(
         install: The command that installs them.
         hardware: What the device would compute on.
     """
-    availability, reason, cure = Availability.INSTALLED, "", ""
+    availability, reason, fix = Availability.INSTALLED, "", ""
     if trouble := import_trouble():
-        availability, reason, cure = Availability.NOT_HERE, trouble.reason, trouble.cure
+        availability, reason, fix = Availability.NOT_HERE, trouble.reason, trouble.fix
     elif missing := missing_requirements(requirements):
-        availability, reason, cure = Availability.NOT_HERE, " ".join(missing), install
+        availability, reason, fix = Availability.NOT_HERE, " ".join(missing), install
     elif remark := overlap(install):
-        reason, cure = remark.reason, remark.cure
-    return Probe(availability, reason, cure, framework_version(), hardware)
+        reason, fix = remark.reason, remark.fix
+    return Probe(availability, reason, fix, framework_version(), hardware)
 
 
-def hardware_missing(reason: str, cure: str) -> Probe:
+def hardware_missing(reason: str, fix: str) -> Probe:
     """Answer for a device whose hardware or platform is not here.
 
     Args:
         reason: A sentence.
-        cure: Where to go, with the command to run there.
+        fix: Where to go, with the command to run there.
     """
-    return Probe(Availability.NOT_HERE, reason, cure, framework_version())
+    return Probe(Availability.NOT_HERE, reason, fix, framework_version())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.probing import distribution_version, fits
+from msinet_core.hardware.host import distribution_version, fits
 
 WHEELS = (
     "tensorflow",
@@ -63,11 +63,11 @@ class Trouble:
 
     Args:
         reason: A sentence.
-        cure: A command.
+        fix: A command.
     """
 
     reason: str
-    cure: str
+    fix: str
 
 
 def installed_wheels() -> Mapping[str, str]:
@@ -90,7 +90,7 @@ def check_versions() -> None:
     trouble = import_trouble()
     if trouble:
         raise DeviceUnavailableError(
-            f"TensorFlow cannot be imported: {trouble.reason} Run: {trouble.cure}"
+            f"TensorFlow cannot be imported: {trouble.reason} Run: {trouble.fix}"
         )
 
 

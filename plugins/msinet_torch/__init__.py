@@ -6,7 +6,7 @@ This module is light: it only describes the devices.
 from __future__ import annotations
 
 from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.hookspecs import Register, hookimpl
+from msinet_core.registry.hookspecs import Register, hookimpl
 from msinet_torch.probe import REQUIRES, cpu_probe, cuda_probe, mps_probe
 
 WORLD_VARIABLE = "WORLD_SIZE"

@@ -4,7 +4,7 @@ PyTorch's fused kernel computes, with s the number it is told to be the step::
 
     weight -= rate / (1 - beta_1**s) * m / (sqrt(v) / sqrt(1 - beta_2**s) + eps)
 
-`msinet_core.optimizer.Adam` wants, at step t::
+`msinet_core.network.adam.Adam` wants, at step t::
 
     weight -= learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
 from msinet_torch.loading import load_torch
 
 torch = load_torch()

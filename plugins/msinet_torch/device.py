@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.device import Device, DeviceSpec
+from msinet_core.device.processes import Processes
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.nvidia import nvidia_gpus
-from msinet_core.optimizer import Adam
-from msinet_core.probing import distribution_version
-from msinet_core.registry import unavailable_message
-from msinet_core.state import State
-from msinet_core.workers import Workers
+from msinet_core.hardware.host import distribution_version
+from msinet_core.hardware.nvidia import nvidia_gpus
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
+from msinet_core.registry.registry import unavailable_message
 from msinet_torch.distribution import Distribution, join, local_rank, wanted
 from msinet_torch.layers import Layers, Tensor, torch
 from msinet_torch.loading import check_fallback
@@ -64,8 +64,8 @@ class TorchDevice(Device):
         self._layer_builders = self.layers.builders()
 
     @property
-    def workers(self) -> Workers:
-        return self.distribution.workers
+    def processes(self) -> Processes:
+        return self.distribution.processes
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
@@ -204,7 +204,7 @@ class CudaDevice(TorchDevice):
     ) -> None:
         super().__init__(spec, precision, options, distribute)
         self.records = self.options["cuda-graphs"] == "on"
-        if self.records and self.workers.count > 1:
+        if self.records and self.processes.count > 1:
             raise UsageError(
                 "CUDA graphs record steps of one process only. Leave --device-option "
                 "cuda-graphs=on out, or use --distribute none."

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.device import DeviceSpec
+from msinet_core.device.processes import Processes
 from msinet_core.errors import MsinetError, UsageError
-from msinet_core.workers import Workers
 from msinet_torch.loading import load_torch
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class Distribution:
     """Where a model's steps run; this one runs them in this process alone.
 
     Attributes:
-        workers: The processes that train together.
+        processes: The processes that train together.
     """
 
-    workers = Workers()
+    processes = Processes()
 
     def trained(self, losses: Losses, weights: Sequence[Tensor], unused: bool) -> Losses:
         """Return `losses` so that gradients through it are the mean over all workers.
@@ -78,7 +78,7 @@ class Distribution:
         Args:
             images: This worker's.
         """
-        return int(self.workers.sum(np.array([images], np.float64))[0])
+        return int(self.processes.sum(np.array([images], np.float64))[0])
 
 
 class _Module(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -103,7 +103,7 @@ class ProcessGroup(Distribution):
     def __init__(self, place: Any) -> None:
         self._place = place
         self._parallel: Any = None
-        self.workers = GroupWorkers()
+        self.processes = GroupProcesses()
 
     def trained(self, losses: Losses, weights: Sequence[Tensor], unused: bool) -> Losses:
         with peers_watched():
@@ -129,7 +129,7 @@ class ProcessGroup(Distribution):
         return value
 
 
-class GroupWorkers(Workers):
+class GroupProcesses(Processes):
     """The processes of the group that this one has joined."""
 
     def __init__(self) -> None:

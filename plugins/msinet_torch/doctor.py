@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
-from msinet_core.nvidia import ask_driver
-from msinet_core.probing import cpu_hardware, distribution_version
+from msinet_core.hardware.host import cpu_hardware, distribution_version
+from msinet_core.hardware.nvidia import ask_driver
+from msinet_core.registry.doctor import Finding
 
 GIBIBYTE = 2**30
 

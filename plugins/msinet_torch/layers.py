@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import honoured, interpolation
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.loss import KLDivergence
 from msinet_torch.loading import load_torch
 from msinet_torch.resize import enlarge
 
@@ -82,10 +82,10 @@ class Layers:
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
-        activation = honoured(op, "activation", ACTIVATIONS, "PyTorch")
+        activation = supported(op, "activation", ACTIVATIONS, "PyTorch")
         dtype = self.conv_dtype(op)
         images, padding = inputs[0].to(dtype), (0, 0)
-        if honoured(op, "padding", PADDINGS, "PyTorch"):
+        if supported(op, "padding", PADDINGS, "PyTorch"):
             images, padding = _padded(images, op.extent, op.strides, 0.0)
         features = functional.conv2d(
             images,
@@ -100,7 +100,7 @@ class Layers:
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Take the maximum over windows; what SAME adds counts as minus infinity."""
         images = inputs[0]
-        if honoured(op, "padding", PADDINGS, "PyTorch"):
+        if supported(op, "padding", PADDINGS, "PyTorch"):
             edges = _edges(images, op.pool_size, op.strides)
             if any(edges):
                 images = functional.pad(images, edges, value=float("-inf"))
@@ -108,7 +108,7 @@ class Layers:
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Enlarge by a whole factor, in the dtype of the input."""
-        return enlarge(inputs[0], op.scale, honoured(op, "coordinates", COORDINATES, "PyTorch"))
+        return enlarge(inputs[0], op.scale, supported(op, "coordinates", COORDINATES, "PyTorch"))
 
     def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Resize to the second input's height and width."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msinet_core.loss_scale import LossScale, new_loss_scale, next_loss_scale
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
 from msinet_torch.adam import FusedAdam, Tensor, can_skip, torch
 
 
 class ScaledSteps:
-    """The loss scale (`msinet_core.loss_scale`) in tensors on the device, changed in place.
+    """The loss scale (`msinet_core.network.loss_scale`) in tensors on the device, changed in place.
 
     Args:
         optimizer: Whose steps they are.

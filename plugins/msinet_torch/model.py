@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 import numpy as np
 
 from msinet_core.device import Model
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_torch.adam import FusedAdam
 from msinet_torch.distribution import peers_watched
 from msinet_torch.layers import Tensor, torch
@@ -22,7 +22,7 @@ from msinet_torch.recording import Recordings
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from msinet_core.state import Tensors
+    from msinet_core.network.state import Tensors
     from msinet_torch.device import TorchDevice
 
 Parameters = Mapping[str, Any]
@@ -153,7 +153,7 @@ class TorchModel(Model):
         loss = self._trained(images, maps).sum() * share
         scaled = self._scale.scaled(loss) if self._scale else loss
         # The workers' gradients are averaged; their sum is wanted.
-        (scaled * self._device.workers.count).backward()
+        (scaled * self._device.processes.count).backward()
         return loss.detach()
 
     def _gradients(self) -> list[Tensor]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import platform
 import sys
 
-from msinet_core.apple import apple_gpu, why_no_apple_gpu
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.nvidia import (
+from msinet_core.hardware.apple import apple_gpu, why_no_apple_gpu
+from msinet_core.hardware.host import (
+    cpu_hardware,
+    distribution_version,
+    missing_requirements,
+)
+from msinet_core.hardware.nvidia import (
     VISIBLE_VARIABLE,
     hidden_gpus,
     nvidia_cards,
     nvidia_gpus,
     why_no_gpu,
-)
-from msinet_core.probing import (
-    cpu_hardware,
-    distribution_version,
-    missing_requirements,
 )
 
 REQUIRES = ("torch>=2.6",)
@@ -83,8 +83,8 @@ def _build(gpus: tuple[Hardware, ...]) -> Probe:
     tag = local_tag(version or "")
     if version and tag and not tag.startswith("cu"):
         kind = {"cpu": "the processor only", "xpu": "Intel GPUs"}.get(tag, "other GPUs")
-        cure = REINSTALL if sys.platform == "linux" else CHOOSE_BUILD
-        return _not_here(f"torch {version} is built for {kind}, without CUDA.", cure, gpus)
+        fix = REINSTALL if sys.platform == "linux" else CHOOSE_BUILD
+        return _not_here(f"torch {version} is built for {kind}, without CUDA.", fix, gpus)
     if version and not tag and sys.platform == "win32":
         return _not_here(
             f"torch {version} is PyPI's build for Windows, without CUDA.", CHOOSE_BUILD, gpus
@@ -103,5 +103,5 @@ def _packages(hardware: tuple[Hardware, ...], install: str = INSTALL) -> Probe:
     )
 
 
-def _not_here(reason: str, cure: str, hardware: tuple[Hardware, ...] = ()) -> Probe:
-    return Probe(Availability.NOT_HERE, reason, cure, distribution_version("torch"), hardware)
+def _not_here(reason: str, fix: str, hardware: tuple[Hardware, ...] = ()) -> Probe:
+    return Probe(Availability.NOT_HERE, reason, fix, distribution_version("torch"), hardware)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from msinet_core.ops import Coordinates
+from msinet_core.network.ops import Coordinates
 from msinet_torch.loading import load_torch
 
 torch = load_torch()

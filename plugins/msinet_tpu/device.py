@@ -8,15 +8,15 @@ from typing import Any
 
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.registry import unavailable_message
-from msinet_core.state import State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
+from msinet_core.registry.registry import unavailable_message
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
-from msinet_tensorflow.loading import native_messages_held_back
+from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tpu.distribution import FixedBatch, TpuDistribution
 from msinet_tpu.layers import TpuLayers
 from msinet_tpu.model import TpuModel
@@ -78,7 +78,7 @@ def _connected(spec: DeviceSpec) -> Any:
     """Find the TPU, take it into use and return its strategy."""
     address = os.environ.get(ADDRESS) or "local"
     try:
-        with native_messages_held_back():
+        with suppress_native_stderr():
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)

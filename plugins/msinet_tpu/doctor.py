@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.ops import Size
-from msinet_core.probing import distribution_version, missing_requirements
+from msinet_core.hardware.host import distribution_version, missing_requirements
+from msinet_core.network.ops import Size
+from msinet_core.registry.doctor import Finding
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
 from msinet_tpu.largest_batch import next_batch
@@ -234,8 +234,8 @@ def _told(item: Compiled, asked: bool) -> Finding:
     data = {"batch": item.batch, "fits": item.fits, "hbm_needed": item.needed, **item.facts}
     if not item.fits:
         detail = f"It does not fit: it needs {_gib(item.needed)} of HBM, and there are {there}."
-        cure = "Train with a smaller --batch-size, and --accumulate." if asked else ""
-        return Finding(title, "problem" if asked else "note", detail, cure, data)
+        fix = "Train with a smaller --batch-size, and --accumulate." if asked else ""
+        return Finding(title, "problem" if asked else "note", detail, fix, data)
     facts = item.facts
     detail = (
         f"It fits: {_gib(item.needed)} of HBM needed, {there} there (weights, moments and inputs "

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.ops import Size
-from msinet_core.optimizer import Adam
-from msinet_core.state import State
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Size
+from msinet_core.network.state import State
 
 
 def lower(precision: str, width: float, size: Size, batch: int, steps: int = 1) -> bytes:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 import numpy as np
 
 from msinet_core.errors import MsinetError
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, State
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tpu import STEPS_PER_EXECUTION

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from msinet_core.device import Hardware, Probe
-from msinet_core.probing import pci_devices
+from msinet_core.hardware.host import pci_devices
 from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
 
 REQUIRES = (

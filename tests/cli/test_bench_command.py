@@ -27,7 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "predict": RATES,
         }
 
-    monkeypatch.setattr("msinet_core.benchmark.benchmark", benchmark)
+    monkeypatch.setattr("msinet_core.benchmark.measure.benchmark", benchmark)
     return names
 
 

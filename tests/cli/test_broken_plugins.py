@@ -12,7 +12,7 @@ import pytest
 
 DEVICE = """
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.hookspecs import hookimpl
 
 @hookimpl
 def {hook}(register):
@@ -31,7 +31,7 @@ BROKEN = {
     "broken_twin_one": DEVICE.format(hook="msinet_register_devices", spec=SPEC),
     "broken_twin_two": DEVICE.format(hook="msinet_register_devices", spec=SPEC),
     "broken_commands": (
-        "from msinet_core.hookspecs import hookimpl\n"
+        "from msinet_core.registry.hookspecs import hookimpl\n"
         "@hookimpl\ndef msinet_register_commands(cli):\n    raise RuntimeError('no command')\n"
     ),
 }

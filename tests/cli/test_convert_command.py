@@ -11,9 +11,9 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.formats import find_format
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.state import State, new_optimizer_state
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.training.initial_weights import random_state
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -168,14 +168,14 @@ def test_the_layout_must_be_said_where_the_file_does_not(run: Run, source: Path)
 def test_an_error_names_a_command_that_works_for_a_checkout(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from msinet_core import installing
     from msinet_core.checkpoint import convert
     from msinet_core.errors import CheckpointError
+    from msinet_core.system import install_hints
 
     def fail(*arguments: object, **options: object) -> None:
         raise CheckpointError('It needs TensorFlow. Run: pip install "msinet[cpu]"')
 
-    monkeypatch.setattr(installing, "_origin", lambda: {"url": "file:///code", "dir_info": {}})
+    monkeypatch.setattr(install_hints, "_origin", lambda: {"url": "file:///code", "dir_info": {}})
     monkeypatch.setattr(convert, "convert", fail)
     result = run("convert", "a.msinet.h5", "b.keras")
     assert result.exit_code == 1

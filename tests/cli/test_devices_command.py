@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msinet_core import asking
+from msinet_core.registry import probe_runner
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REASON = "Its chip is not in this machine, " + "and that is said at length, " * 20 + "to the end."
 PLUGIN = f"""
 from msinet_core.device import Availability, DeviceOption, DeviceSpec, Probe
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.hookspecs import hookimpl
 
 @hookimpl
 def msinet_register_devices(register):
@@ -31,7 +31,7 @@ def msinet_register_devices(register):
 FAULTY = """
 import time
 from msinet_core.device import DeviceSpec
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.hookspecs import hookimpl
 
 def look():
     raise OSError("the bus is gone")
@@ -47,7 +47,7 @@ def msinet_register_devices(register):
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faulty_plugin.py").write_text(FAULTY)
     monkeypatch.setenv("MSINET_PLUGINS", "faulty_plugin")
-    monkeypatch.setattr(asking, "PROBE_LIMIT", 0.1)
+    monkeypatch.setattr(probe_runner, "PROBE_TIMEOUT", 0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PLUGIN = """
 from msinet_core.device import Availability, DeviceOption, DeviceSpec, Probe
-from msinet_core.doctor import Finding
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.doctor import Finding
+from msinet_core.registry.hookspecs import hookimpl
 
 @hookimpl
 def msinet_register_devices(register):
@@ -47,7 +47,7 @@ def test_a_device_that_is_not_here_is_examined_too(run: Run) -> None:
     findings = {item["title"]: item for item in json.loads(result.stdout)["findings"]}
     assert result.exit_code == 1
     assert findings["availability"]["status"] == "problem"
-    assert "pip install" in findings["availability"]["cure"]
+    assert "pip install" in findings["availability"]["fix"]
 
 
 def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_fetch_keeps_the_archive_when_asked_and_leaves_a_set_alone(run, archive)
 
 
 def test_a_failed_download_ends_with_1_and_the_way_by_hand(run, archive, monkeypatch):
-    monkeypatch.setattr("msinet_core.downloads.transfer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("msinet_core.data.download.transfer.time.sleep", lambda seconds: None)
     archive.unlink()
     result = run("data", "fetch", "fiwi")
     assert result.exit_code == 1

@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.state import State, new_optimizer_state
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.training.initial_weights import random_state
 
 Run = Callable[..., Result]
 

@@ -13,7 +13,7 @@ import pytest
 
 from msinet_core.conformance import DOOR, SCENARIOS, Outcome, runner
 from msinet_core.device import DeviceSpec
-from msinet_core.registry import Registry
+from msinet_core.registry.registry import Registry
 
 FEW = (*(row for row in DOOR if row.id == "device/opens"), *SCENARIOS[:3])
 
@@ -172,7 +172,7 @@ def test_the_list_has_every_column_and_cuts_nothing(run) -> None:
 
 PLUGIN = """
 from msinet_core.device import DeviceSpec, Probe, Availability
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.hookspecs import hookimpl
 
 def probe():
     return Probe(Availability.INSTALLED)

@@ -38,7 +38,7 @@ def check(folder: Path, code: str) -> list[list[str]]:
         folder,
         "-c",
         "import json\nfrom msinet_core.conformance import SCENARIOS, prove\n"
-        "from msinet_core.registry import load_registry\n"
+        "from msinet_core.registry.registry import load_registry\n"
         "device = load_registry().spec('npu').open()\n"
         f"chosen = [one for one in SCENARIOS if {code}]\n"
         "rows = prove(device, scenarios=chosen).rows\n"
@@ -207,10 +207,10 @@ def test_the_tutorial_fills_in_everything_and_the_result_is_right(tmp_path: Path
 
 META = """
 import numpy as np, torch
-from msinet_core.graph import GraphBuilder
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.training.initial_weights import random_state
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
 from msinet_device_npu import layers, tensors
 graph = msinet(0.02)
 weights = {name: tensors.to_device(array) for name, array in random_state(graph, 1).weights.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from msinet_core import ops
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Tape, Variable
 

@@ -11,10 +11,10 @@ from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.reference import SPEC
-from msinet_core.state import OptimizerState, State
+from msinet_core.training.initial_weights import random_state
 
 tf = pytest.importorskip("tensorflow")
 

@@ -15,9 +15,9 @@ from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.state import State
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
+from msinet_core.training.initial_weights import random_state
 
 torch = pytest.importorskip("torch")
 

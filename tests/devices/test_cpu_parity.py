@@ -13,12 +13,12 @@ import pytest
 
 from msinet_core.conformance.cases import Case
 from msinet_core.device import Device
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import State
 from msinet_cpu import SPEC
 
 pytest.importorskip("tensorflow")

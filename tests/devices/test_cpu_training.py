@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msinet_core import ops
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Device, Model
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, State
+from msinet_core.network import ops
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch, State
 from msinet_cpu import SPEC
 
 tf = pytest.importorskip("tensorflow")
@@ -294,8 +294,8 @@ def test_a_gpu_that_can_no_longer_be_hidden_is_refused(monkeypatch: pytest.Monke
 PREDICT = """
 import numpy as np
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.adam import Adam
 from msinet_cpu import SPEC
 case = narrow_network()
 model = SPEC.open().compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
@@ -327,8 +327,8 @@ def test_whoever_asks_for_tensorflows_messages_gets_them() -> None:
 
 def test_messages_are_shown_when_the_import_fails() -> None:
     code = (
-        "import os\nfrom msinet_tensorflow.loading import native_messages_held_back\n"
-        "with native_messages_held_back():\n"
+        "import os\nfrom msinet_tensorflow.loading import suppress_native_stderr\n"
+        "with suppress_native_stderr():\n"
         "    os.write(2, b'from native code'); raise SystemExit(0)"
     )
     assert run_python(code).stderr == "from native code"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from msinet_core import nvidia
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.doctor import Finding
 from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.hardware import nvidia
+from msinet_core.registry.doctor import Finding
 from msinet_cuda_nchw import SPEC
 from msinet_tensorflow.audit import Kernel, audit
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msinet_core import ops
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Device
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
+from msinet_core.network import ops
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import State
 from msinet_cpu import SPEC as CPU
 from msinet_cuda_nchw import SPEC
 

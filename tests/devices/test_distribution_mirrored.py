@@ -24,9 +24,9 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
 
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.errors import UsageError
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.adam import Adam
+from msinet_core.network.state import Batch
 from msinet_cpu import SPEC
 
 case = narrow_network(count=4)
@@ -47,7 +47,7 @@ def train(distribute, half=False):
         losses.append(float(model.train_step(batches, 1e-3)))
     state = model.state()
     return {
-        "replicas": device.workers.replicas,
+        "replicas": device.processes.replicas,
         "losses": losses,
         "evaluated": np.asarray(model.eval_step(case.batch)).tolist(),
         "predicted": np.asarray(model.predict(case.images[:3])).tolist(),
@@ -179,4 +179,4 @@ def test_a_chief_comes_before_the_workers(
 def test_a_cluster_of_one_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     document = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(document))
-    assert SPEC.open(distribute="auto").workers.count == 1
+    assert SPEC.open(distribute="auto").processes.count == 1

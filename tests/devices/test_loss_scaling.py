@@ -13,10 +13,10 @@ import pytest
 from msinet_core.checkpoint import load_checkpoint, save_checkpoint
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Capabilities
-from msinet_core.loss import KLDivergence
-from msinet_core.loss_scale import SMALLEST, new_loss_scale, next_loss_scale
-from msinet_core.optimizer import Adam
-from msinet_core.state import OptimizerState, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss_scale import SMALLEST, new_loss_scale, next_loss_scale
+from msinet_core.network.state import OptimizerState, State
 from msinet_cpu import SPEC
 
 if TYPE_CHECKING:

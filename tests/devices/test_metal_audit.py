@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from msinet_core import ops
-from msinet_core.graph import Graph
-from msinet_core.network import msinet
+from msinet_core.network import ops
+from msinet_core.network.graph import Graph
+from msinet_core.network.msinet import msinet
 from msinet_metal_nhwc import SPEC
 from msinet_metal_nhwc.doctor import audit_steps, examine
 from msinet_metal_nhwc.kernels import metal_kernels

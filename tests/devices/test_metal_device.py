@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import msinet_metal_nhwc.doctor
-from msinet_core import ops
 from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network import ops
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_metal_nhwc import SPEC
 from msinet_tensorflow.versions import check_versions
@@ -249,21 +249,21 @@ def test_a_pair_that_does_not_load_is_refused_before_the_import(
         check_versions()
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
     assert [(item.title, item.status) for item in findings][1:] == [("kernel audit", "problem")]
-    assert findings[-1].cure == 'pip install "tensorflow>=2.18,<2.20"'
+    assert findings[-1].fix == 'pip install "tensorflow>=2.18,<2.20"'
 
 
 def test_doctor_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("msinet_tensorflow.versions.distribution_version", lambda name: None)
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
     assert (findings[-1].title, findings[-1].status) == ("kernel audit", "note")
-    assert findings[-1].cure == 'pip install "msinet[cpu]"'
+    assert findings[-1].fix == 'pip install "msinet[cpu]"'
 
 
 def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr(
-        "msinet_core.apple.command_output",
+        "msinet_core.hardware.apple.command_output",
         lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
     )
     finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))

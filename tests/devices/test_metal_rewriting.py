@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
 from msinet_metal_nhwc import SPEC
 from msinet_metal_nhwc.kernels import metal_kernels
 from msinet_tensorflow.audit import audit_graphs

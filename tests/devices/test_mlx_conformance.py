@@ -9,7 +9,7 @@ import pytest
 
 from msinet_core.conformance import SCENARIOS, DeviceConformance, prove
 from msinet_core.conformance.cases import Case
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_mlx import SPEC
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from msinet_core import ops
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.device import Device
-from msinet_core.doctor import examine
 from msinet_core.errors import DeviceUnavailableError, GraphError, MsinetError, UsageError
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch
+from msinet_core.network import ops
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch
+from msinet_core.registry.doctor import examine
 from msinet_mlx import SPEC
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def test_doctor_without_a_backend_says_how_to_get_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr("msinet_mlx.doctor.backend", lambda: None)
     last = list(examine(SPEC, {}))[-1]
     assert last.title == "backend"
-    assert last.cure.endswith('[mlx]"')
+    assert last.fix.endswith('[mlx]"')
 
 
 def losses(run_folder: str) -> list[float]:

@@ -13,9 +13,9 @@ import pytest
 
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Device
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_mlx import SPEC
 
 mx = pytest.importorskip("mlx.core")

@@ -19,12 +19,12 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.device import Device
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import Batch, State
+from msinet_core.training.initial_weights import random_state
 from msinet_cpu import SPEC as CPU
 from msinet_cuda_nchw import SPEC as CUDA
 from msinet_metal_nhwc import SPEC as METAL

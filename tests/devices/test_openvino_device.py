@@ -14,13 +14,13 @@ from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.conformance.cases import Case
 from msinet_core.device import Device
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.ops import Concat, Conv2D, MaxPool2D, Resize, ResizeLike
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Concat, Conv2D, MaxPool2D, Resize, ResizeLike
+from msinet_core.network.state import State
 from msinet_core.prediction.predictor import Done, Predictor
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import State
 from msinet_openvino import SPEC
 
 ov = pytest.importorskip("openvino")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 
 
 def test_a_keras_model_is_written_without_chatter(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from msinet_core.checkpoint import describe, read_weights
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 
 tf = pytest.importorskip("tensorflow")
 

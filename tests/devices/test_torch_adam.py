@@ -13,12 +13,12 @@ import pytest
 import msinet_torch
 from msinet_core.conformance.cases import Case
 from msinet_core.device import Capabilities
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.loss_scale import new_loss_scale, next_loss_scale
-from msinet_core.ops import Conv2D, MinMaxNormalize
-from msinet_core.optimizer import Adam
-from msinet_core.state import OptimizerState, State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss_scale import new_loss_scale, next_loss_scale
+from msinet_core.network.ops import Conv2D, MinMaxNormalize
+from msinet_core.network.state import OptimizerState, State
 
 torch = pytest.importorskip("torch")
 adam = importlib.import_module("msinet_torch.adam")

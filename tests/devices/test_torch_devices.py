@@ -15,11 +15,11 @@ from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.conformance.runner import SCENARIOS, prove
 from msinet_core.device import Probe
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
-from msinet_core.graph import GraphBuilder
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.ops import (
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import (
     Concat,
     Conv2D,
     GlobalMean,
@@ -29,8 +29,8 @@ from msinet_core.ops import (
     ResizeLike,
     SubtractMean,
 )
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, State
+from msinet_core.network.state import Batch, State
+from msinet_core.training.initial_weights import random_state
 
 torch = pytest.importorskip("torch")
 device_module = importlib.import_module("msinet_torch.device")

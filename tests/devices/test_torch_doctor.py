@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 import msinet_torch
-from msinet_core import nvidia
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
+from msinet_core.hardware import nvidia
+from msinet_core.registry.doctor import Finding
 
 torch = pytest.importorskip("torch")
 doctor = importlib.import_module("msinet_torch.doctor")
@@ -32,7 +32,7 @@ def test_a_processor_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     found = findings(msinet_torch.CPU)
     assert found["processor"].status == "note"
-    assert found["bfloat16"].cure == "--precision float32"
+    assert found["bfloat16"].fix == "--precision float32"
 
 
 def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_a_group_that_cannot_be_is_refused(
 
 def test_a_group_of_one_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert msinet_torch.CPU.open(distribute="auto").workers.count == 1
+    assert msinet_torch.CPU.open(distribute="auto").processes.count == 1
 
 
 def test_an_error_that_is_not_of_the_network_is_left_alone() -> None:

@@ -18,11 +18,11 @@ from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.conformance.scenario import compare_norms
 from msinet_core.device import Model
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.probing import missing_requirements
+from msinet_core.hardware.host import missing_requirements
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import Batch
 from msinet_tpu import SPEC
 from msinet_tpu.doctor import CHECK_REQUIRES, Compiled, Subject, compile_batch
 
@@ -117,9 +117,9 @@ tf.config.set_visible_devices([], "GPU")
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.adam import Adam
+from msinet_core.network.state import Batch
 from msinet_tpu import SPEC
 from msinet_tpu.device import TpuDevice
 from msinet_tpu.distribution import TpuDistribution

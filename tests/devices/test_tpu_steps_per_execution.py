@@ -14,14 +14,14 @@ import pytest
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
-from msinet_core.graph import GraphBuilder
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D, MinMaxNormalize
-from msinet_core.optimizer import Adam
-from msinet_core.probing import missing_requirements
+from msinet_core.hardware.host import missing_requirements
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D, MinMaxNormalize
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.state import Batch, State
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import train

@@ -13,11 +13,12 @@ import click
 import numpy as np
 import pytest
 
-from msinet_core import errors, hookspecs
+from msinet_core import errors
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.cli import COMMANDS, cli
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.registry import hookspecs
+from msinet_core.training.initial_weights import random_state
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core import metrics
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import open_dataset, read_image
 from msinet_core.errors import InterruptedRunError
-from msinet_core.evaluator import METRICS, Summary, evaluate
-from msinet_core.initialize import random_state
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
+from msinet_core.evaluation import metrics
+from msinet_core.evaluation.evaluator import METRICS, Summary, evaluate
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Predictor
-from msinet_core.registry import load_registry
-from msinet_core.state import Batch
+from msinet_core.registry.registry import load_registry
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.training.initial_weights import random_state
 
 if TYPE_CHECKING:
     from tests.conftest import Run

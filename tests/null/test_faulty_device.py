@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 PLUGIN = """
 from dataclasses import replace
 
-from msinet_core.hookspecs import hookimpl
-from msinet_core.ops import Concat
+from msinet_core.registry.hookspecs import hookimpl
+from msinet_core.network.ops import Concat
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
 

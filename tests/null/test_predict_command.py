@@ -15,14 +15,14 @@ from PIL import Image
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import find_images, read_image
 from msinet_core.errors import InterruptedRunError
-from msinet_core.initialize import random_state
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
 from msinet_core.prediction.files import predict_files
 from msinet_core.prediction.outputs import plan_outputs
 from msinet_core.prediction.predictor import Predictor
-from msinet_core.progress import Progress
-from msinet_core.registry import load_registry
+from msinet_core.registry.registry import load_registry
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.system.progress import Progress
+from msinet_core.training.initial_weights import random_state
 
 if TYPE_CHECKING:
     from tests.conftest import Run

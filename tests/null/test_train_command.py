@@ -19,9 +19,9 @@ import pytest
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.device import Model
 from msinet_core.errors import DivergenceError, InterruptedRunError
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.registry import load_registry
-from msinet_core.state import State
+from msinet_core.network.state import State
+from msinet_core.registry.registry import load_registry
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import train

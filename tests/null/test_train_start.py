@@ -14,10 +14,10 @@ from PIL import Image
 
 from msinet_core.data import open_dataset
 from msinet_core.errors import InterruptedRunError, UsageError
-from msinet_core.interrupt import InterruptFlag
-from msinet_core.progress import Progress, Task
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.system.progress import Progress, Task
 from msinet_core.training import start
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder

@@ -42,7 +42,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_its_light_modules_import_without_jax() -> None:
     done = run(
         "import sys; sys.modules['jax'] = sys.modules['jaxlib'] = None\n"
-        "from msinet_core.registry import load_registry, run_probe\n"
+        "from msinet_core.registry.registry import load_registry, run_probe\n"
         "spec = load_registry().spec('jax'); print(spec.framework, run_probe(spec).availability)"
     )
     assert done.returncode == 0, done.stderr

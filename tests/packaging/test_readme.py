@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from msinet_core.cli import COMMANDS
-from msinet_core.registry import load_registry
+from msinet_core.registry.registry import load_registry
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from msinet_core.cli import cli
-from msinet_core.registry import load_registry
+from msinet_core.registry.registry import load_registry
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,9 +11,9 @@ from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.checkpoint.archive import summarize
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.state import OptimizerState, State, new_optimizer_state
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import OptimizerState, State, new_optimizer_state
+from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet(0.02)
 WIDER = msinet(0.04)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from msinet_core.asking import ask_probe
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.registry import run_probe
+from msinet_core.registry.probe_runner import call_probe
+from msinet_core.registry.registry import run_probe
 
 
 def device(probe: Callable[[], Probe]) -> DeviceSpec:
@@ -20,7 +20,7 @@ def device(probe: Callable[[], Probe]) -> DeviceSpec:
 
 def test_a_probe_that_answers_is_taken_at_its_word() -> None:
     probe = Probe(Availability.INSTALLED, reason="Slow today.")
-    answer = ask_probe(device(lambda: probe))
+    answer = call_probe(device(lambda: probe))
     assert answer.probe == probe
     assert answer.trace == ""
 
@@ -30,10 +30,10 @@ def test_a_probe_that_raises_tells_where(error: BaseException) -> None:
     def explode() -> Probe:
         raise error
 
-    answer = ask_probe(device(explode))
+    answer = call_probe(device(explode))
     assert not answer.probe.ready
     assert f"test_asking, raised {type(error).__name__}: {error}" in answer.probe.reason
-    assert "plugins list --traceback" in answer.probe.cure
+    assert "plugins list --traceback" in answer.probe.fix
     assert "in explode" in answer.trace
 
 
@@ -48,7 +48,7 @@ def test_a_probe_that_hangs_is_left_alone_and_waited_for_once() -> None:
 
     spec = device(wait_long)
     for _ in range(2):
-        answer = ask_probe(spec, 0.05)
+        answer = call_probe(spec, 0.05)
         assert "took longer than 0.05 s, a fault of its plugin" in answer.probe.reason
         assert "in wait_long" in answer.trace
     assert len(calls) == 1
@@ -56,16 +56,16 @@ def test_a_probe_that_hangs_is_left_alone_and_waited_for_once() -> None:
     for thread in threading.enumerate():
         if thread.name == "msinet-probe":
             thread.join(60)
-    assert ask_probe(spec).probe.ready
+    assert call_probe(spec).probe.ready
 
 
 def test_the_program_ends_while_a_probe_hangs() -> None:
     program = (
         "import time\n"
-        "from msinet_core.asking import ask_probe\n"
+        "from msinet_core.registry.probe_runner import call_probe\n"
         "from msinet_core.device import DeviceSpec\n"
         "spec = DeviceSpec('npu', 'x', 'x', 'x.y:Z', lambda: time.sleep(3600), 1)\n"
-        "print(ask_probe(spec, 0.1).probe.reason)"
+        "print(call_probe(spec, 0.1).probe.reason)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from msinet_core.checkpoint.compare import graph_differences
-from msinet_core.graph import Graph, GraphBuilder, Node
-from msinet_core.network import msinet
-from msinet_core.ops import Conv2D, GlobalMean, MaxPool2D, MinMaxNormalize
+from msinet_core.network.graph import Graph, GraphBuilder, Node
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Conv2D, GlobalMean, MaxPool2D, MinMaxNormalize
 
 
 def changed(graph: Graph, name: str, node: Node) -> Graph:

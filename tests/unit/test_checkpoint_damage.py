@@ -20,11 +20,11 @@ from msinet_core.checkpoint import (
 from msinet_core.checkpoint.hdf5 import write_text
 from msinet_core.checkpoint.native import text_checksum
 from msinet_core.errors import CheckpointError, UsageError
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.ops import Conv2D
-from msinet_core.state import State, new_optimizer_state
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.training.initial_weights import random_state
 
 
 def tiny_graph() -> Graph:

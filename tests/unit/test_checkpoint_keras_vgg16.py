@@ -10,8 +10,8 @@ import pytest
 
 from msinet_core.checkpoint import describe, keras_vgg16, load_checkpoint, read_weights
 from msinet_core.errors import CheckpointError
-from msinet_core.graph import Graph
-from msinet_core.network import msinet
+from msinet_core.network.graph import Graph
+from msinet_core.network.msinet import msinet
 
 ENCODER = msinet(0.02).between("input", "pool5")
 

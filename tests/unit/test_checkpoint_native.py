@@ -22,11 +22,11 @@ from msinet_core.checkpoint import (
     save_checkpoint,
 )
 from msinet_core.errors import CheckpointError
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
-from msinet_core.ops import Conv2D
-from msinet_core.state import OptimizerState, State
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import OptimizerState, State
+from msinet_core.training.initial_weights import random_state
 
 WIDTH = 0.02
 

@@ -9,8 +9,8 @@ import pytest
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 
 
 def test_network_and_provenance_come_back() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.errors import MsinetError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet(0.02)
 
@@ -90,8 +90,8 @@ SAVE_FOREVER = """
 import sys
 from pathlib import Path
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.training.initial_weights import random_state
+from msinet_core.network.msinet import msinet
 
 graph = msinet(0.02)
 states = [random_state(graph, step) for step in range(4)]

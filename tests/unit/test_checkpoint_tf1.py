@@ -13,7 +13,7 @@ import pytest
 from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
 from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.errors import CheckpointError, UsageError
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
 
 GRAPH = msinet(0.01)
 SOURCE = Path(__file__).parent / "data" / "checkpoints"

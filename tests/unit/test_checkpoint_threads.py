@@ -14,8 +14,8 @@ from msinet_core.checkpoint import heap, threads
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
-from msinet_core.graph import GraphBuilder
-from msinet_core.ops import Conv2D
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.ops import Conv2D
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pytest
 
-from msinet_core import ops
 from msinet_core.conformance import (
     ALL_SCENARIOS,
     SCENARIOS,
@@ -48,12 +47,13 @@ from msinet_core.conformance.show import (
 from msinet_core.conformance.tolerances import REASONS, Tolerances
 from msinet_core.device import PRECISIONS, Capabilities, Device, Model
 from msinet_core.errors import UsageError
-from msinet_core.loss import KLDivergence
-from msinet_core.progress import Progress
+from msinet_core.network import ops
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice, forward
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import record
+from msinet_core.system.progress import Progress
 
 QUICK = [scenario for scenario in SCENARIOS if not scenario.slow]
 

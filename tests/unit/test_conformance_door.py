@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from msinet_core.conformance import DOOR, run
-from msinet_core.conformance.door import _required_packages
-from msinet_core.conformance.faults.door import heavy_light_module, heavy_probe, one_precision
+from msinet_core.conformance.contract import _required_packages
+from msinet_core.conformance.faults.contract import heavy_light_module, heavy_probe, one_precision
 from msinet_core.conformance.look import Missing
 from msinet_core.conformance.runner import Checker, open_subject
 from msinet_core.device import Availability, DeviceSpec, Probe
@@ -18,8 +18,8 @@ from msinet_core.errors import UsageError
 from msinet_core.reference import SPEC
 
 
-def absent(reason: str, cure: str) -> Probe:
-    return Probe(Availability.NOT_HERE, reason=reason, cure=cure)
+def absent(reason: str, fix: str) -> Probe:
+    return Probe(Availability.NOT_HERE, reason=reason, fix=fix)
 
 
 def silent_probe() -> Probe:
@@ -46,7 +46,7 @@ def test_a_probe_that_is_no_function_of_a_module_is_not_asked_elsewhere() -> Non
 @pytest.mark.parametrize(
     ("probe", "told"),
     [
-        (silent_probe, "it says 'not here' with the reason '' and the cure ''"),
+        (silent_probe, "it says 'not here' with the reason '' and the fix ''"),
         (wrong_probe, "it returned None and no Probe"),
     ],
 )

@@ -14,9 +14,9 @@ TESTS = """
 import dataclasses
 
 from msinet_core.conformance.faults.fault import on
-from msinet_core.ops import Concat
+from msinet_core.network.ops import Concat
 from msinet_core.conformance import DeviceConformance
-from msinet_core.conformance.faults.door import opens_though_not_here
+from msinet_core.conformance.faults.contract import opens_though_not_here
 from msinet_core.reference import SPEC
 
 

@@ -18,8 +18,8 @@ from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import random_state
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet(0.01)
 WEIGHTS = random_state(GRAPH, 1).weights

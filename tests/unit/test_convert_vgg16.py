@@ -14,9 +14,9 @@ from msinet_core.checkpoint import tf1_save as tf1
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.initialize import initial_state, random_state
-from msinet_core.network import msinet
-from msinet_core.state import State
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
+from msinet_core.training.initial_weights import initial_state, random_state
 
 INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 

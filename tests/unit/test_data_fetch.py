@@ -22,10 +22,10 @@ from scipy.io import savemat
 from msinet_core.data import fetch
 from msinet_core.data.check import check_dataset
 from msinet_core.data.dataset import survey
+from msinet_core.data.download import Patience, unzip
 from msinet_core.data.fetch import fetch_dataset
 from msinet_core.data.osie import saliency_map
 from msinet_core.data.published import PUBLISHED, Source
-from msinet_core.downloads import Patience, unzip
 from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
 
 SIZE = (24, 32)
@@ -349,7 +349,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_unpacking(
         free = 100
 
     monkeypatch.setattr(unzip.shutil, "disk_usage", lambda path: Usage)
-    monkeypatch.setattr("msinet_core.downloads.transfer.shutil.disk_usage", lambda path: Usage)
+    monkeypatch.setattr("msinet_core.data.download.transfer.shutil.disk_usage", lambda path: Usage)
     archive = tmp_path / "cache" / "msinet" / "downloads" / "osie"
     archive.mkdir(parents=True)
     file = PUBLISHED["osie"].sources[0].file

@@ -8,11 +8,11 @@ import pytest
 
 from msinet_core.device import Capabilities, DeviceOption
 from msinet_core.errors import UsageError
-from msinet_core.initialize import random_state
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
 from msinet_core.reference import SPEC
+from msinet_core.training.initial_weights import random_state
 
 OPTIONS = (
     DeviceOption("xla", "Compile with XLA.", "off", ("on", "off")),

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from msinet_core.device import Availability, Capabilities, DeviceOption, DeviceSpec, Probe
-from msinet_core.discovery import LoadedPlugin, load_plugins, spec_problems
+from msinet_core.registry.loader import LoadedPlugin, load_plugins, spec_problems
 
 WritePlugin = Callable[[str, str], None]
 
 HEAD = """
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.hookspecs import hookimpl
+from msinet_core.registry.hookspecs import hookimpl
 
 def spec(name="toy", **changes):
     return DeviceSpec(

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from msinet_core.downloads import Patience, download, part, transfer, web
-from msinet_core.downloads.page import read_page
+from msinet_core.data.download import Patience, download, part, transfer, web
+from msinet_core.data.download.page import read_page
 from msinet_core.errors import InterruptedRunError, MsinetError
-from msinet_core.progress import Progress, Task
+from msinet_core.system.progress import Progress, Task
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msinet_core.downloads.unzip import open_zip
+from msinet_core.data.download.unzip import open_zip
 from msinet_core.errors import DataError
 
 CONTENT = {"a/one.jpg": bytes(3000), "a/two.jpg": b"two" * 100, "a/three.jpg": b""}

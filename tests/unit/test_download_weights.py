@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from msinet_core.checkpoint import keras_vgg16
+from msinet_core.checkpoint import keras_vgg16, published
 from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
 from msinet_core.data import PUBLISHED
-from msinet_core.downloads import weights
-from msinet_core.downloads.weights import MODELS, fetch_vgg16, resolve_weights
 from msinet_core.errors import CheckpointError, DataError, UsageError
 
 TINY = Path(__file__).parent / "data" / "checkpoints"
@@ -37,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 archive.writestr(name, content)
         return target
 
-    monkeypatch.setattr(weights, "download", download)
+    monkeypatch.setattr(published, "download", download)
     return asked
 
 
@@ -124,7 +123,7 @@ def test_vgg16_is_what_keras_publishes(cache: Path, monkeypatch: pytest.MonkeyPa
         given.update(options, url=url)
         return target
 
-    monkeypatch.setattr(weights, "download", download)
+    monkeypatch.setattr(published, "download", download)
     assert fetch_vgg16() == cache / keras_vgg16.FILE_NAME
     assert given == {
         "url": keras_vgg16.ADDRESS,

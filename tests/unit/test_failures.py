@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from msinet_core.device import DeviceSpec
-from msinet_core.discovery import Plugin
-from msinet_core.failures import advice, failure_message
+from msinet_core.registry.diagnosis import advice, failure_message
+from msinet_core.registry.loader import Plugin
 
 LAYERS = """
 class Npu:

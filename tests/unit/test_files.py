@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from msinet_core.errors import MsinetError
-from msinet_core.files import atomic_folder, atomic_path, move_into_place, write_bytes, write_text
+from msinet_core.system.files import (
+    atomic_folder,
+    atomic_path,
+    move_into_place,
+    write_bytes,
+    write_text,
+)
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:

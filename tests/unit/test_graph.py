@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
-from msinet_core.graph import Graph, GraphBuilder, Node
-from msinet_core.network import msinet
-from msinet_core.ops import (
+from msinet_core.network.graph import Graph, GraphBuilder, Node
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import (
     OPS,
     Concat,
     Conv2D,

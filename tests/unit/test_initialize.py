@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.initialize import check_init, initial_state, random_state
-from msinet_core.network import msinet
-from msinet_core.ops import Conv2D
-from msinet_core.state import new_optimizer_state
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import new_optimizer_state
+from msinet_core.training.initial_weights import check_init, initial_state, random_state
 
 GRAPH = msinet(0.02)
 
@@ -126,7 +126,7 @@ def test_vgg16_is_downloaded_into_the_cache_only_when_asked_for(
         write_vgg16(target)
         return target
 
-    monkeypatch.setattr("msinet_core.downloads.weights.download", download)
+    monkeypatch.setattr("msinet_core.checkpoint.published.download", download)
     _, sentence = initial_state(msinet(), "auto", 5)
     assert "--init vgg16 downloads it" in sentence
     assert asked == []

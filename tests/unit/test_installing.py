@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from msinet_core import installing
-from msinet_core.installing import installable
+from msinet_core.system import install_hints
+from msinet_core.system.install_hints import installable
 
 CURE = 'pip uninstall --yes tensorflow && pip install "msinet[cpu]"'
 
@@ -24,10 +24,10 @@ def installed_from(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], 
                 return origin if origin is None or isinstance(origin, str) else json.dumps(origin)
 
         monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Distribution())
-        installing._origin.cache_clear()
+        install_hints._origin.cache_clear()
 
     yield pretend
-    installing._origin.cache_clear()
+    install_hints._origin.cache_clear()
 
 
 @pytest.mark.parametrize("origin", [None, "", "no JSON", "[]"])

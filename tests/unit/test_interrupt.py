@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from msinet_core.errors import InterruptedRunError
-from msinet_core.interrupt import SIGNALS, InterruptFlag
+from msinet_core.system.interrupt import SIGNALS, InterruptFlag
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
-from msinet_core.layers import honoured, interpolation
-from msinet_core.ops import Conv2D
+from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.ops import Conv2D
 
 
 def test_a_value_that_is_known_is_translated() -> None:
-    assert honoured(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
+    assert supported(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
 
 
 def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
@@ -21,7 +21,7 @@ def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
         GraphError,
         match=r"^Device 'npu' does not compute Conv2D with padding 'SAME', only with VALID\.$",
     ):
-        honoured(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
+        supported(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
 
 
 def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:

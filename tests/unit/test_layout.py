@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.layout import is_axis_order, permutation, transpose
+from msinet_core.network.layout import is_axis_order, permutation, transpose
 
 kernel_orders = st.permutations("HWIO").map("".join)
 image_orders = st.permutations("NHWC").map("".join)

@@ -13,7 +13,7 @@ import pytest
 from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.checkpoint.protobuf import fields
 from msinet_core.errors import UsageError
-from msinet_core.progress import Progress
+from msinet_core.system.progress import Progress
 from msinet_core.training.loggers import EventFiles, check_loggers, logging_to, parse_loggers
 
 STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500"}

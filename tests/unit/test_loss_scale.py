@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.loss_scale import (
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss_scale import (
     GROWTH_INTERVAL,
     INITIAL,
     LARGEST,
@@ -16,7 +17,6 @@ from msinet_core.loss_scale import (
     new_loss_scale,
     next_loss_scale,
 )
-from msinet_core.optimizer import Adam
 
 
 def step(scale: LossScale, finite: bool) -> tuple[LossScale, bool]:

@@ -1,4 +1,4 @@
-"""The cure of a plugin fits how it was installed and what is wrong with it."""
+"""The fix of a plugin fits how it was installed and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core import installing
-from msinet_core.discovery import LoadedPlugin, Plugin
-from msinet_core.mending import plugin_cure, silent_distributions
+from msinet_core.registry.diagnosis import distributions_without_entry_point, plugin_fix
+from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.system import install_hints
 
 Install = Callable[..., None]
 PLUGIN = Plugin("npu", "msinet_device_npu", "msinet-device-npu", "1.0")
@@ -20,7 +20,7 @@ PLUGIN = Plugin("npu", "msinet_device_npu", "msinet-device-npu", "1.0")
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Put a distribution's metadata on the path."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(installing, "_origin", installing._origin.__wrapped__)
+    monkeypatch.setattr(install_hints, "_origin", install_hints._origin.__wrapped__)
 
     def write(entry_points: str, origin: object = None) -> None:
         folder = tmp_path / "msinet_device_npu-1.0.dist-info"
@@ -35,7 +35,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def test_a_released_plugin_is_upgraded_or_left_out(install: Install) -> None:
     install("")
-    assert plugin_cure(LoadedPlugin(PLUGIN, problem="ImportError: no")) == (
+    assert plugin_fix(LoadedPlugin(PLUGIN, problem="ImportError: no")) == (
         "pip install --upgrade msinet-device-npu, or leave it out with "
         "MSINET_DISABLE_PLUGINS=npu. Its author needs: msinet-run plugins list --traceback"
     )
@@ -43,31 +43,31 @@ def test_a_released_plugin_is_upgraded_or_left_out(install: Install) -> None:
 
 def test_a_plugin_that_is_worked_on_is_mended_in_its_folder(install: Install) -> None:
     install("", {"url": "file:///home/my%20npu", "dir_info": {"editable": True}})
-    cure = plugin_cure(LoadedPlugin(PLUGIN, problem="ImportError: no"))
-    assert cure.startswith("mend it in /home/my npu, or leave it out with ")
+    fix = plugin_fix(LoadedPlugin(PLUGIN, problem="ImportError: no"))
+    assert fix.startswith("mend it in /home/my npu, or leave it out with ")
 
 
 def test_a_plugin_of_another_time_has_its_cure_in_the_problem(install: Install) -> None:
     install("")
-    cure = plugin_cure(LoadedPlugin(PLUGIN, problem="install a newer msinet", mismatched=True))
-    assert cure.startswith("leave it out with MSINET_DISABLE_PLUGINS=npu.")
+    fix = plugin_fix(LoadedPlugin(PLUGIN, problem="install a newer msinet", mismatched=True))
+    assert fix.startswith("leave it out with MSINET_DISABLE_PLUGINS=npu.")
 
 
 def test_a_plugin_that_a_variable_names_is_taken_out_of_it() -> None:
     plugin = LoadedPlugin(Plugin("npu", "npu"), problem="ImportError: no")
-    assert plugin_cure(plugin).startswith("take it out of MSINET_PLUGINS.")
+    assert plugin_fix(plugin).startswith("take it out of MSINET_PLUGINS.")
 
 
 def test_a_plugin_that_works_needs_no_cure() -> None:
-    assert plugin_cure(LoadedPlugin(PLUGIN)) == ""
+    assert plugin_fix(LoadedPlugin(PLUGIN)) == ""
 
 
 def test_a_package_whose_entry_point_is_gone_or_misspelt_is_named(install: Install) -> None:
     install("[msinet.device]\nnpu = msinet_device_npu\n")
-    (told,) = (line for line in silent_distributions() if "npu" in line)
+    (told,) = (line for line in distributions_without_entry_point() if "npu" in line)
     assert told == ("msinet-device-npu 1.0 is installed and has none; it has one in msinet.device.")
 
 
 def test_a_package_that_brings_devices_is_not_named(install: Install) -> None:
     install("[msinet.devices]\nnpu = msinet_device_npu\n")
-    assert not [line for line in silent_distributions() if "npu" in line]
+    assert not [line for line in distributions_without_entry_point() if "npu" in line]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core import metrics
 from msinet_core.errors import DataError
+from msinet_core.evaluation import metrics
 
 SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
 OSIE = SHARED / "data" / "osie"

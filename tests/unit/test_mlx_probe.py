@@ -11,9 +11,9 @@ import pytest
 from packaging.markers import Marker
 
 import msinet_mlx
-from msinet_core import probing
 from msinet_core.device import Availability
-from msinet_core.registry import load_registry
+from msinet_core.hardware import host
+from msinet_core.registry.registry import load_registry
 
 mlx_probe = importlib.import_module("msinet_mlx.probe")
 
@@ -25,7 +25,7 @@ ON_A_MAC = {"mlx": "0.32.4", "mlx-metal": "0.32.4"}
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The distributions of a made-up environment, by name."""
     installed: dict[str, str] = {}
-    for module in (probing, mlx_probe):
+    for module in (host, mlx_probe):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     return installed
 
@@ -39,7 +39,7 @@ def pretend(
     monkeypatch.setattr(platform, "system", lambda: names[system])
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(platform, "mac_ver", lambda: (release, ("", "", ""), machine))
-    for module in ("msinet_core.probing", "msinet_core.apple"):
+    for module in ("msinet_core.hardware.host", "msinet_core.hardware.apple"):
         monkeypatch.setattr(
             f"{module}.command_output",
             lambda *command: prints.get(command[-1].rpartition(".")[2], ""),
@@ -67,7 +67,7 @@ def test_linux_says_that_it_is_slow(
     probe = mlx_probe.probe()
     assert probe.availability is Availability.INSTALLED
     assert probe.reason.startswith("Installed: CPU backend, slow.")
-    assert probe.hardware == (probing.cpu_hardware(),)
+    assert probe.hardware == (host.cpu_hardware(),)
 
 
 @pytest.mark.parametrize("backend", ["mlx-cuda-12", "mlx-cuda-13"])
@@ -99,7 +99,7 @@ def test_what_is_missing_is_said_with_the_cure(
     probe = mlx_probe.probe()
     assert not probe.ready
     assert reason in probe.reason
-    assert probe.cure == 'pip install "msinet[mlx]"'
+    assert probe.fix == 'pip install "msinet[mlx]"'
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_machines_that_mlx_is_not_for(
     probe = mlx_probe.probe()
     assert not probe.ready
     assert reason in probe.reason
-    assert "msinet[mlx]" in probe.cure
+    assert "msinet[mlx]" in probe.fix
 
 
 def test_only_a_mac_gets_it_unasked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from msinet_core.device import Model
 from msinet_core.errors import PluginError
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import MinMaxNormalize
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import MinMaxNormalize
+from msinet_core.network.state import Batch
 from msinet_core.reference import SPEC
-from msinet_core.state import Batch
 
 
 class Lazy:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from msinet_core.errors import UsageError
-from msinet_core.graph import Graph, GraphBuilder
-from msinet_core.network import IMAGE_MEAN, check_image_size, msinet
-from msinet_core.ops import (
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.msinet import IMAGE_MEAN, check_image_size, msinet
+from msinet_core.network.ops import (
     Concat,
     Conv2D,
     GlobalMean,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from msinet_core import nvidia as nvml
+from msinet_core.hardware import nvidia as nvml
 
 UNSUPPORTED = 3
 

@@ -13,18 +13,18 @@ import pluggy
 import pytest
 
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.discovery import LoadedPlugin, Plugin
-from msinet_core.doctor import Finding
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.registry import Registry
+from msinet_core.registry.doctor import Finding
+from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.registry import Registry
 from msinet_openvino import SPEC
 from msinet_openvino.doctor import examine
 
 openvino_probe = importlib.import_module("msinet_openvino.probe")
 
 HERE = replace(SPEC, probe=lambda: Probe(Availability.INSTALLED))
-ABSENT = Probe(Availability.NOT_HERE, reason="It is absent.", cure="pip install it")
+ABSENT = Probe(Availability.NOT_HERE, reason="It is absent.", fix="pip install it")
 
 
 def registry(*specs: DeviceSpec) -> Registry:
@@ -34,7 +34,7 @@ def registry(*specs: DeviceSpec) -> Registry:
 
 def install(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
     """Pretend that OpenVINO is installed in a version, or not at all."""
-    monkeypatch.setattr("msinet_core.probing.distribution_version", lambda name: version)
+    monkeypatch.setattr("msinet_core.hardware.host.distribution_version", lambda name: version)
     monkeypatch.setattr(openvino_probe, "distribution_version", lambda name: version)
 
 
@@ -59,7 +59,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch, version: str | None, rea
     probe = openvino_probe.probe()
     assert not probe.ready
     assert probe.reason == reason
-    assert probe.cure == 'pip install "msinet[openvino]"'
+    assert probe.fix == 'pip install "msinet[openvino]"'
 
 
 def test_the_extra_brings_what_the_spec_requires() -> None:
@@ -102,7 +102,7 @@ def test_automatic_selection_passes_it_over_for_training_alone() -> None:
 
 
 def test_whatever_trains_has_a_higher_priority() -> None:
-    from msinet_core.registry import load_registry
+    from msinet_core.registry.registry import load_registry
 
     ranks = [
         (spec.priority, spec.name)

@@ -153,7 +153,7 @@ def test_the_curves_epochs_are_whole_numbers(monkeypatch, tmp_path, epochs):
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
-    monkeypatch.setattr("msinet_core.files.move_into_place", lambda finished, path: None)
+    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
     rows = [{"epoch": n + 1, "train_loss": 0.5, "valid_loss": 0.6} for n in range(epochs)]
     pictures.draw_curve(rows, tmp_path / "curve.png", "my run")
     (axes,) = figures[0].axes
@@ -183,7 +183,7 @@ def test_rates_are_plain_numbers_and_an_empty_row_is_explained(monkeypatch, tmp_
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
-    monkeypatch.setattr("msinet_core.files.move_into_place", lambda finished, path: None)
+    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
     rates = {"bare_images_per_s": 1181.4, "whole_images_per_s": 2.468}
     results = [
         {"device": "a", "precision": "float32", "predict": rates, "train": rates},

@@ -11,8 +11,8 @@ import pytest
 
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
-from msinet_core.place import forget_locals, place, told
 from msinet_core.reference import SPEC
+from msinet_core.registry.diagnosis import clear_locals, describe_failure, failing_line
 
 LAYERS = """
 import json
@@ -64,16 +64,16 @@ def raised(name: str) -> Exception:
 
 
 def test_the_last_line_in_the_package_is_named_not_that_of_a_library(spec: DeviceSpec) -> None:
-    text = told(raised("concat"), spec)
+    text = describe_failure(raised("concat"), spec)
     assert text.startswith("layers.py, line 8, concat: JSONDecodeError: Expecting value")
 
 
 def test_our_own_errors_need_no_type(spec: DeviceSpec) -> None:
-    assert told(raised("pool"), spec) == "layers.py, line 12, pool: No such pool."
+    assert describe_failure(raised("pool"), spec) == "layers.py, line 12, pool: No such pool."
 
 
 def test_the_cause_is_what_is_looked_for(spec: DeviceSpec) -> None:
-    text = told(raised("convolution"), spec)
+    text = describe_failure(raised("convolution"), spec)
     assert text == "layers.py, line 8, concat: UsageError: It did not work."
 
 
@@ -84,22 +84,22 @@ def test_a_device_is_made_of_its_base_classes_too(
     heir = SimpleNamespace(Device=type("Device", (base,), {"__module__": "heir_of_placed"}))
     monkeypatch.setitem(sys.modules, "heir_of_placed", heir)  # type: ignore[arg-type]
     spec = dataclasses.replace(spec, factory="heir_of_placed:Device")
-    assert place(raised("pool"), spec, outside=False) == "layers.py, line 12, pool"
+    assert failing_line(raised("pool"), spec, outside=False) == "layers.py, line 12, pool"
 
 
 def test_without_a_line_of_the_plugin_a_library_is_named_and_the_core_is_not(
     spec: DeviceSpec,
 ) -> None:
     error = raised("concat")
-    assert place(error, SPEC).startswith("decoder.py, line ")
-    assert place(error, SPEC, outside=False) == ""
-    assert told(UsageError("Wrong."), spec) == "Wrong."
+    assert failing_line(error, SPEC).startswith("decoder.py, line ")
+    assert failing_line(error, SPEC, outside=False) == ""
+    assert describe_failure(UsageError("Wrong."), spec) == "Wrong."
 
 
 def test_frames_let_go_of_what_they_hold(spec: DeviceSpec) -> None:
     error = raised("concat")
     assert error.__traceback__ is not None
-    forget_locals(error)
+    clear_locals(error)
     last = error.__traceback__.tb_next
     assert last is not None
     assert last.tb_frame.f_locals == {}

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.device import Model
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import State
 from msinet_core.prediction.predictor import (
     DEFAULT_IMAGE_SIZE,
     Done,
@@ -19,7 +20,6 @@ from msinet_core.prediction.predictor import (
     Predictor,
     trained_image_size,
 )
-from msinet_core.state import State
 
 GRAPH = msinet(0.01)
 

@@ -15,10 +15,10 @@ import msinet_cpu
 import msinet_cuda_nchw
 import msinet_metal_nhwc
 import msinet_tpu
-from msinet_core import apple, nvidia, probing
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.registry import unavailable_message
+from msinet_core.hardware import apple, host, nvidia
+from msinet_core.registry.registry import unavailable_message
 from msinet_tensorflow import versions
 
 # A package's attribute `probe` is its function, which hides the module of that name.
@@ -42,7 +42,7 @@ LIGHT_MODULES = [
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The distributions of a made-up environment, by name; a TensorFlow has its files."""
     installed: dict[str, str] = {}
-    for module in (probing, versions):
+    for module in (host, versions):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     found = importlib.machinery.ModuleSpec("tensorflow", None, origin="tensorflow/__init__.py")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
@@ -79,7 +79,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         line = " ".join(command)
         return next((text for start, text in prints.items() if line.startswith(start)), "")
 
-    for module in (probing, apple, nvidia):
+    for module in (host, apple, nvidia):
         monkeypatch.setattr(module, "command_output", command_output)
     return prints
 
@@ -91,8 +91,8 @@ def test_cpu_with_tensorflow(packages: dict[str, str]) -> None:
     packages["tensorflow-cpu"] = "2.21.0"
     probe = cpu_probe.probe()
     assert probe.availability is Availability.INSTALLED
-    assert (probe.reason, probe.cure, probe.framework_version) == ("", "", "2.21.0")
-    assert probe.hardware == (probing.cpu_hardware(),)
+    assert (probe.reason, probe.fix, probe.framework_version) == ("", "", "2.21.0")
+    assert probe.hardware == (host.cpu_hardware(),)
 
 
 @pytest.mark.parametrize("wheel", versions.WHEELS)
@@ -106,7 +106,7 @@ def test_cpu_without_tensorflow(packages: dict[str, str], monkeypatch: pytest.Mo
     probe = cpu_probe.probe()
     assert not probe.ready
     assert probe.reason == "tensorflow-cpu is not installed (needs >=2.16)."
-    assert probe.cure == 'pip install "msinet[cpu]"'
+    assert probe.fix == 'pip install "msinet[cpu]"'
     assert probe.framework_version is None
 
 
@@ -116,7 +116,7 @@ def test_cpu_with_an_old_tensorflow_upgrades_the_same_distribution(
     packages["tensorflow"] = "2.12.1"
     probe = cpu_probe.probe()
     assert probe.reason == "tensorflow 2.12.1 is installed, which does not fit (needs >=2.16)."
-    assert probe.cure == 'pip install --upgrade "tensorflow>=2.16"'
+    assert probe.fix == 'pip install --upgrade "tensorflow>=2.16"'
 
 
 def test_cpu_says_when_two_distributions_lie_over_each_other(packages: dict[str, str]) -> None:
@@ -127,7 +127,7 @@ def test_cpu_says_when_two_distributions_lie_over_each_other(packages: dict[str,
         "tensorflow 2.20.0 and tensorflow-cpu 2.21.0 are installed over each other's files; which "
         "one is imported is luck."
     )
-    assert probe.cure == (
+    assert probe.fix == (
         'pip uninstall --yes tensorflow tensorflow-cpu && pip install --upgrade "tensorflow>=2.16"'
     )
 
@@ -145,7 +145,7 @@ def test_cpu_says_when_the_files_of_tensorflow_are_gone(
     assert (
         probe.reason == "tensorflow 2.21.0 is recorded as installed, but its files are not there."
     )
-    assert probe.cure == 'pip install --force-reinstall --no-deps "tensorflow==2.21.0"'
+    assert probe.fix == 'pip install --force-reinstall --no-deps "tensorflow==2.21.0"'
 
 
 # --- the table of tensorflow-metal ---------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_where_no_fitting_tensorflow_was_built_the_metal_plugin_goes(
 ) -> None:
     pretend(monkeypatch, "darwin", "arm64", python=(3, 13))
     packages |= {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
-    assert cpu_probe.probe().cure == "pip uninstall --yes tensorflow-metal"
+    assert cpu_probe.probe().fix == "pip uninstall --yes tensorflow-metal"
 
 
 def test_check_versions_lets_good_ones_pass(packages: dict[str, str]) -> None:
@@ -288,7 +288,7 @@ def test_metal_on_a_mac_without_packages(mac: dict[str, str]) -> None:
         "tensorflow is not installed (needs <2.20,>=2.18). "
         "tensorflow-metal is not installed (needs ==1.2.*)."
     )
-    assert probe.cure == 'pip install "msinet[metal]"'
+    assert probe.fix == 'pip install "msinet[metal]"'
     assert probe.framework_version is None
 
 
@@ -329,7 +329,7 @@ def test_metal_on_linux(packages: dict[str, str], monkeypatch: pytest.MonkeyPatc
     pretend(monkeypatch, "linux", "x86_64")
     probe = metal_probe.probe()
     assert probe.reason == "Metal is Apple's, and this is Linux."
-    assert probe.cure == 'On a Mac with Apple silicon: pip install "msinet[metal]"'
+    assert probe.fix == 'On a Mac with Apple silicon: pip install "msinet[metal]"'
 
 
 # --- cuda ----------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_cuda_with_gpus_and_the_wrong_tensorflow(cuda_machine: dict[str, str]) -
     cuda_machine["tensorflow-cpu"] = "2.21.0"
     probe = cuda_probe.probe()
     assert probe.reason == "tensorflow-cpu 2.21.0 has no kernels for NVIDIA GPUs."
-    assert probe.cure == 'pip uninstall --yes tensorflow-cpu && pip install "msinet[cuda]"'
+    assert probe.fix == 'pip uninstall --yes tensorflow-cpu && pip install "msinet[cuda]"'
     assert not probe.ready
 
 
@@ -419,15 +419,15 @@ def test_cuda_without_a_driver(
     cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(nvidia, "_DRIVER", tmp_path / "absent")
-    audio = probing.PciDevice("0x22ba", "0x040300")
+    audio = host.PciDevice("0x22ba", "0x040300")
     monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [audio])
     probe = cuda_probe.probe()
     assert probe.reason == (
         "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
     )
-    assert probe.cure == 'On a Linux machine with an NVIDIA GPU: pip install "msinet[cuda]"'
+    assert probe.fix == 'On a Linux machine with an NVIDIA GPU: pip install "msinet[cuda]"'
 
-    card = probing.PciDevice("0x2330", "0x030200")
+    card = host.PciDevice("0x2330", "0x030200")
     monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [card])
     assert cuda_probe.probe().reason == (
         "There is an NVIDIA GPU in this machine, but its driver is not loaded."
@@ -457,8 +457,8 @@ def tpu_vm(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
     pretend(monkeypatch, "linux", "x86_64")
     for variable in tpu_probe.ENVIRONMENT:
         monkeypatch.delenv(variable, raising=False)
-    cards = [probing.PciDevice("0x0063", "0x088000")] * 4
-    cards.append(probing.PciDevice("0x0042", "0x020000"))
+    cards = [host.PciDevice("0x0063", "0x088000")] * 4
+    cards.append(host.PciDevice("0x0042", "0x020000"))
     monkeypatch.setattr(tpu_probe, "pci_devices", lambda vendor: cards)
     return packages
 
@@ -480,7 +480,7 @@ def test_tpu_on_a_tpu_vm_without_packages(tpu_vm: dict[str, str]) -> None:
         "tensorflow-tpu is not installed (needs >=2.18). "
         "libtpu is not installed (needs <0.0.31,>=0.0.17)."
     )
-    assert probe.cure == 'pip install "msinet[tpu]"'
+    assert probe.fix == 'pip install "msinet[tpu]"'
 
 
 def test_tpu_with_a_libtpu_that_tensorflow_does_not_start_with(tpu_vm: dict[str, str]) -> None:
@@ -503,11 +503,11 @@ def test_tpu_named_in_the_environment(
 def test_a_network_card_of_google_is_no_tpu(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = probing.PciDevice("0x0042", "0x020000")
+    card = host.PciDevice("0x0042", "0x020000")
     monkeypatch.setattr(tpu_probe, "pci_devices", lambda vendor: [card])
     probe = tpu_probe.probe()
     assert probe.reason.startswith("There is no TPU on this machine")
-    assert probe.cure == 'On a Google Cloud TPU VM: pip install "msinet[tpu]"'
+    assert probe.fix == 'On a Google Cloud TPU VM: pip install "msinet[tpu]"'
 
 
 def test_tpu_elsewhere(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,7 +524,7 @@ def test_tpu_elsewhere(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
 def test_probes_answer_on_this_machine_in_whole_sentences(spec: DeviceSpec) -> None:
     probe = spec.probe()
     assert not probe.reason or probe.reason.endswith(".")
-    assert probe.ready or (probe.reason and probe.cure)
+    assert probe.ready or (probe.reason and probe.fix)
 
 
 @pytest.fixture(scope="module")

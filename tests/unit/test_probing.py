@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core import probing
+from msinet_core.hardware import host
 
 
 def install(folder: Path, name: str, number: str) -> None:
@@ -28,73 +28,73 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_version_of_an_installed_distribution() -> None:
-    assert probing.distribution_version("numpy") == version("numpy")
+    assert host.distribution_version("numpy") == version("numpy")
 
 
 @pytest.mark.parametrize("name", ["made-up-name", "Made_Up.Name", "made_up_name"])
 def test_names_are_normalized(site: Path, name: str) -> None:
     install(site, "made-up-name", "1.2.3")
-    assert probing.distribution_version(name) == "1.2.3"
+    assert host.distribution_version(name) == "1.2.3"
 
 
 def test_no_version_of_what_is_not_installed() -> None:
-    assert probing.distribution_version("there-is-no-such-thing") is None
+    assert host.distribution_version("there-is-no-such-thing") is None
 
 
 def test_no_version_of_a_half_removed_distribution(site: Path) -> None:
     site.joinpath("half_removed-1.0.dist-info").mkdir()
-    assert probing.distribution_version("half-removed") is None
+    assert host.distribution_version("half-removed") is None
 
 
 @given(st.text(max_size=20))
 def test_any_name_is_answered(name: str) -> None:
-    found = probing.distribution_version(name)
+    found = host.distribution_version(name)
     assert found is None or isinstance(found, str)
 
 
 @given(st.lists(st.text(max_size=30), max_size=3))
 def test_any_requirement_is_answered(requirements: list[str]) -> None:
-    assert all(sentence.endswith(".") for sentence in probing.missing_requirements(requirements))
+    assert all(sentence.endswith(".") for sentence in host.missing_requirements(requirements))
 
 
 def test_requirements_that_are_met(site: Path) -> None:
     install(site, "fits", "2.18.1")
-    assert probing.missing_requirements(["fits>=2.18,<2.20", "fits", "fits[extra]==2.*"]) == []
+    assert host.missing_requirements(["fits>=2.18,<2.20", "fits", "fits[extra]==2.*"]) == []
 
 
 def test_a_development_version_counts(site: Path) -> None:
     install(site, "nightly", "2.22.0.dev20260101")
-    assert probing.missing_requirements(["nightly>=2.16"]) == []
+    assert host.missing_requirements(["nightly>=2.16"]) == []
 
 
 def test_a_version_that_cannot_be_read_does_not_fit(site: Path) -> None:
     install(site, "odd", "no-version")
-    assert probing.missing_requirements(["odd"]) == []
-    assert probing.missing_requirements(["odd>=1"]) == [
+    assert host.missing_requirements(["odd"]) == []
+    assert host.missing_requirements(["odd>=1"]) == [
         "odd no-version is installed, which does not fit (needs >=1)."
     ]
 
 
 def test_missing_and_unfit_requirements_get_a_sentence_each(site: Path) -> None:
     install(site, "old", "1.0")
-    assert probing.missing_requirements(["old>=2", "absent>=3,<4", "bare"]) == [
+    assert host.missing_requirements(["old>=2", "absent>=3,<4", "bare"]) == [
         "old 1.0 is installed, which does not fit (needs >=2).",
         "absent is not installed (needs <4,>=3).",
         "bare is not installed.",
     ]
-    [unreadable] = probing.missing_requirements(["fits best"])
+    [unreadable] = host.missing_requirements(["fits best"])
     assert unreadable.startswith("The requirement 'fits best' cannot be read: Expected ")
 
 
 def test_markers_are_evaluated() -> None:
     elsewhere = "there-is-no-such-thing; sys_platform == 'plan9'"
     here = f"there-is-no-such-thing; sys_platform == '{sys.platform}'"
-    assert probing.missing_requirements([elsewhere]) == []
-    assert len(probing.missing_requirements([here])) == 1
+    assert host.missing_requirements([elsewhere]) == []
+    assert len(host.missing_requirements([here])) == 1
 
 
 def test_output_of_a_command() -> None:
-    assert probing.command_output(sys.executable, "-c", "print(' three ')") == "three"
+    assert host.command_output(sys.executable, "-c", "print(' three ')") == "three"
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_output_of_a_command() -> None:
     ids=["missing", "failing", "hanging", "impossible"],
 )
 def test_a_command_that_does_not_answer_gives_nothing(command: tuple[str, ...]) -> None:
-    assert probing.command_output(*command, timeout=0.5) == ""
+    assert host.command_output(*command, timeout=0.5) == ""
 
 
 def test_this_machine_has_a_processor() -> None:
-    hardware = probing.cpu_hardware()
+    hardware = host.cpu_hardware()
     assert hardware.name
     assert hardware.cores is not None and hardware.cores >= 1
     assert hardware.memory is None or hardware.memory > 2**20
@@ -122,19 +122,19 @@ def test_this_machine_has_a_processor() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Files that the probe reads instead of this machine's."""
     files: dict[str, str] = {}
-    monkeypatch.setattr(probing, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
+    monkeypatch.setattr(host, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
     return files
 
 
 def test_name_from_cpuinfo(machine: dict[str, str]) -> None:
     machine["/proc/cpuinfo"] = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: fma avx2\n"
-    assert probing.cpu_hardware().name == "Some CPU @ 2 GHz"
+    assert host.cpu_hardware().name == "Some CPU @ 2 GHz"
 
 
 def test_name_on_a_mac(machine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(probing, "command_output", lambda *command: "Apple M3 Ultra")
-    assert probing.cpu_hardware().name == "Apple M3 Ultra"
+    monkeypatch.setattr(host, "command_output", lambda *command: "Apple M3 Ultra")
+    assert host.cpu_hardware().name == "Apple M3 Ultra"
 
 
 def test_limits_of_a_container(machine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_limits_of_a_container(machine: dict[str, str], monkeypatch: pytest.Monk
     machine["/sys/fs/cgroup/slice/cpu.max"] = "250000 100000\n"
     machine["/sys/fs/cgroup/slice/job/memory.max"] = "1048576\n"
     machine["/sys/fs/cgroup/slice/memory.max"] = "max\n"
-    hardware = probing.cpu_hardware()
+    hardware = host.cpu_hardware()
     assert hardware.cores == 3
     assert hardware.memory == 1048576
 
@@ -156,20 +156,20 @@ def test_limits_of_an_older_container(
     machine["/sys/fs/cgroup/cpu/cpu.cfs_quota_us"] = "200000\n"
     machine["/sys/fs/cgroup/cpu/cpu.cfs_period_us"] = "100000\n"
     machine["/sys/fs/cgroup/memory/memory.limit_in_bytes"] = "2097152\n"
-    hardware = probing.cpu_hardware()
+    hardware = host.cpu_hardware()
     assert hardware.cores == 2
     assert hardware.memory == 2097152
 
 
 def test_files_that_cannot_be_read_are_empty(tmp_path: Path) -> None:
     tmp_path.joinpath("bytes").write_bytes(b"a\xff")
-    assert probing.file_text(tmp_path) == ""
-    assert probing.file_text(tmp_path / "absent") == ""
-    assert probing.file_text(tmp_path / "bytes") == "a\N{REPLACEMENT CHARACTER}"
+    assert host.file_text(tmp_path) == ""
+    assert host.file_text(tmp_path / "absent") == ""
+    assert host.file_text(tmp_path / "bytes") == "a\N{REPLACEMENT CHARACTER}"
 
 
 def test_cards_of_a_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "_PCI_DEVICES", tmp_path)
+    monkeypatch.setattr(host, "_PCI_DEVICES", tmp_path)
     for slot, vendor in [("0000:00:05.0", "0x1ae0"), ("0000:00:04.0", "0x10de"), ("bad", None)]:
         folder = tmp_path / slot
         folder.mkdir()
@@ -177,18 +177,18 @@ def test_cards_of_a_maker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             folder.joinpath("vendor").write_text(f"{vendor}\n")
             folder.joinpath("device").write_text("0x0063\n")
             folder.joinpath("class").write_text("0x088000\n")
-    assert probing.pci_devices("0x1ae0") == [probing.PciDevice("0x0063", "0x088000")]
-    assert probing.pci_devices("0xffff") == []
+    assert host.pci_devices("0x1ae0") == [host.PciDevice("0x0063", "0x088000")]
+    assert host.pci_devices("0xffff") == []
 
 
 def test_no_cards_where_none_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "_PCI_DEVICES", tmp_path / "absent")
-    assert probing.pci_devices("0x10de") == []
+    monkeypatch.setattr(host, "_PCI_DEVICES", tmp_path / "absent")
+    assert host.pci_devices("0x10de") == []
 
 
 def test_probing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from msinet_core import probing; probing.cpu_hardware();"
+        "import sys; from msinet_core import probing; host.cpu_hardware();"
         "probing.missing_requirements(['numpy>=1']);"
         "print(sorted({'numpy', 'scipy', 'tensorflow', 'rich'} & set(sys.modules)))"
     )

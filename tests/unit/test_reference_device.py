@@ -11,14 +11,14 @@ import pytest
 
 from msinet_core.device import Availability
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.ops import Conv2D, MaxPool2D, MinMaxNormalize
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC, msinet_register_devices
 from msinet_core.reference.adam import Moments, adam_step
-from msinet_core.state import Batch, State
 
 
 def small_graph():

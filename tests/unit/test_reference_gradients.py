@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msinet_core import ops
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.network import msinet
-from msinet_core.optimizer import Adam
+from msinet_core.network import ops
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import msinet
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Tape, Variable
-from msinet_core.state import Batch, State
 
 STEP = 1e-6
 quick = settings(deadline=None, max_examples=25)

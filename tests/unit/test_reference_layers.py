@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msinet_core import ops
-from msinet_core.graph import GraphBuilder
-from msinet_core.layers import interpolation
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.interpolation import interpolation
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference.device import forward
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable, exact_sum, record

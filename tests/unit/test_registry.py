@@ -6,12 +6,12 @@ import pluggy
 import pytest
 
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
-from msinet_core.discovery import LoadedPlugin, Plugin
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError
-from msinet_core.registry import Registry, cure_sentence, run_probe, unavailable_message
+from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.registry import Registry, fix_sentence, run_probe, unavailable_message
 
 HERE = Probe(Availability.INSTALLED)
-GONE = Probe(Availability.NOT_HERE, reason="Its chip is not in this machine.", cure="pip install x")
+GONE = Probe(Availability.NOT_HERE, reason="Its chip is not in this machine.", fix="pip install x")
 
 
 def device(name: str, probe: Probe = HERE, priority: int = 0, **changes: object) -> DeviceSpec:
@@ -141,7 +141,7 @@ def test_a_device_that_nothing_brings_is_told_where_devices_come_from() -> None:
 
 
 @pytest.mark.parametrize(
-    "cure",
+    "fix",
     [
         "pip install x",
         "sudo apt install x",
@@ -152,12 +152,12 @@ def test_a_device_that_nothing_brings_is_told_where_devices_come_from() -> None:
         'pip install "a-chip>=1"',
     ],
 )
-def test_a_command_is_told_as_one(cure: str) -> None:
-    assert cure_sentence(cure) == f"Run: {cure}"
+def test_a_command_is_told_as_one(fix: str) -> None:
+    assert fix_sentence(fix) == f"Run: {fix}"
 
 
 @pytest.mark.parametrize(
-    "cure",
+    "fix",
     [
         "",
         "On a Mac: pip install x",
@@ -167,8 +167,8 @@ def test_a_command_is_told_as_one(cure: str) -> None:
         "put the card in, and restart.",
     ],
 )
-def test_words_are_left_as_they_are(cure: str) -> None:
-    assert cure_sentence(cure) == cure
+def test_words_are_left_as_they_are(fix: str) -> None:
+    assert fix_sentence(fix) == fix
 
 
 def test_a_probe_that_raises_means_not_here() -> None:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from msinet_core.data import BatchPipeline
 from msinet_core.device import Capabilities
+from msinet_core.device.processes import Processes, check_agreement
 from msinet_core.errors import UsageError
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
-from msinet_core.workers import Workers, check_agreement
 
 SIZE = (8, 8)
 
@@ -82,7 +82,7 @@ def test_a_shard_that_is_not_there_is_refused(shard: tuple[int, int]) -> None:
         BatchPipeline([], SIZE, 1, shard=shard)
 
 
-class OneOfTwo(Workers):
+class OneOfTwo(Processes):
     """The first of two workers; the other one answers what it is told here."""
 
     def __init__(self, other: NDArray[np.float64]) -> None:
@@ -101,7 +101,7 @@ class Recorder(OneOfTwo):
 
 def test_workers_of_one_run_agree() -> None:
     facts = {"settings": (1, 2), "images": {"train": 5}}
-    check_agreement(Workers(), facts)
+    check_agreement(Processes(), facts)
     check_agreement(Recorder(np.zeros(0)), facts)
 
 
@@ -131,7 +131,7 @@ def test_a_resumed_run_may_be_distributed_otherwise() -> None:
 
 @pytest.mark.parametrize("distribute", ["auto", "none"])
 def test_a_device_that_does_not_distribute_is_not_asked_to(distribute: str) -> None:
-    assert SPEC.open(distribute=distribute).workers.count == 1
+    assert SPEC.open(distribute=distribute).processes.count == 1
 
 
 def test_a_distribution_that_is_not_offered_is_refused() -> None:

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import msinet_torch
-from msinet_core import apple, nvidia, probing
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
+from msinet_core.hardware import apple, host, nvidia
 
 torch_probe = importlib.import_module("msinet_torch.probe")
 
@@ -23,7 +23,7 @@ SPECS = (msinet_torch.MPS, msinet_torch.CUDA, msinet_torch.CPU)
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The distributions of a made-up environment, by name."""
     installed: dict[str, str] = {}
-    for module in (probing, torch_probe):
+    for module in (host, torch_probe):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     return installed
 
@@ -51,14 +51,14 @@ def test_torch_cpu_takes_any_build(packages: dict[str, str]) -> None:
         packages["torch"] = version
         probe = torch_probe.cpu_probe()
         assert (probe.availability, probe.framework_version) == (Availability.INSTALLED, version)
-        assert probe.hardware == (probing.cpu_hardware(),)
+        assert probe.hardware == (host.cpu_hardware(),)
 
 
 def test_torch_cpu_without_or_with_an_old_torch(packages: dict[str, str]) -> None:
     probe = torch_probe.cpu_probe()
     assert not probe.ready
     assert probe.reason == "torch is not installed (needs >=2.6)."
-    assert probe.cure == torch_probe.CPU_BUILD
+    assert probe.fix == torch_probe.CPU_BUILD
     packages["torch"] = "2.5.1+cpu"
     assert torch_probe.cpu_probe().reason == (
         "torch 2.5.1+cpu is installed, which does not fit (needs >=2.6)."
@@ -88,7 +88,7 @@ def test_cuda_says_when_the_build_has_no_cuda(
     probe = torch_probe.cuda_probe()
     assert not probe.ready
     assert probe.reason == f"torch {version} is built for {kind}, without CUDA."
-    assert probe.cure == 'pip uninstall --yes torch && pip install "msinet[torch]"'
+    assert probe.fix == 'pip uninstall --yes torch && pip install "msinet[torch]"'
     assert probe.hardware == H200
 
 
@@ -99,7 +99,7 @@ def test_cuda_on_windows_needs_another_build(
     packages["torch"] = "2.13.0"
     probe = torch_probe.cuda_probe()
     assert probe.reason == "torch 2.13.0 is PyPI's build for Windows, without CUDA."
-    assert "https://pytorch.org/get-started/locally/" in probe.cure
+    assert "https://pytorch.org/get-started/locally/" in probe.fix
     packages["torch"] = "2.13.0+cu126"
     assert torch_probe.cuda_probe().ready
 
@@ -109,7 +109,7 @@ def test_cuda_with_hidden_gpus(packages: dict[str, str], machine: pytest.MonkeyP
     machine.setenv("CUDA_VISIBLE_DEVICES", "")
     probe = torch_probe.cuda_probe()
     assert probe.reason == "CUDA_VISIBLE_DEVICES is set to '', which hides every GPU."
-    assert probe.cure == "Run: unset CUDA_VISIBLE_DEVICES"
+    assert probe.fix == "Run: unset CUDA_VISIBLE_DEVICES"
 
 
 def test_cuda_without_a_gpu_or_its_driver(
@@ -117,14 +117,14 @@ def test_cuda_without_a_gpu_or_its_driver(
 ) -> None:
     machine.setattr(torch_probe, "nvidia_gpus", lambda: ())
     machine.setattr(nvidia, "pci_devices", lambda vendor: [])
-    assert torch_probe.cuda_probe().cure == (
+    assert torch_probe.cuda_probe().fix == (
         'On a machine with an NVIDIA GPU: pip install "msinet[torch]"'
     )
-    card = probing.PciDevice("0x2330", "0x030200")
+    card = host.PciDevice("0x2330", "0x030200")
     machine.setattr(nvidia, "pci_devices", lambda vendor: [card])
     probe = torch_probe.cuda_probe()
     assert probe.reason == "There is an NVIDIA GPU in this machine, but its driver is not loaded."
-    assert probe.cure.startswith("Install NVIDIA's driver")
+    assert probe.fix.startswith("Install NVIDIA's driver")
 
 
 def test_cuda_elsewhere(packages: dict[str, str], machine: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_mps_elsewhere(packages: dict[str, str], machine: pytest.MonkeyPatch) ->
     probe = torch_probe.mps_probe()
     assert not probe.ready
     assert probe.reason == "MPS, Metal Performance Shaders, is Apple's, and this is Linux."
-    assert probe.cure == 'On a Mac with Apple silicon: pip install "msinet[torch]"'
+    assert probe.fix == 'On a Mac with Apple silicon: pip install "msinet[torch]"'
     be(machine, "darwin", "x86_64")
     assert "a processor of type x86_64" in torch_probe.mps_probe().reason
     machine.setattr(apple, "command_output", lambda *command: "1")

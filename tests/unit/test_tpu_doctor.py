@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core import doctor as core
-from msinet_core import probing
-from msinet_core.doctor import Finding
 from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.registry import doctor as core
+from msinet_core.registry.doctor import Finding
 from msinet_tensorflow import versions
 from msinet_tpu import SPEC, doctor
 from msinet_tpu.ahead_of_time import shortage
@@ -30,7 +29,7 @@ V5E = {"topology": "v5e:1x1"}
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed: everything that the check needs, on a machine where that exists."""
     installed = {"jax": "0.10.2", "libtpu": "0.0.51", "tensorflow-cpu": "2.21.0"}
-    for module in (probing, versions, doctor):
+    for module in (host, versions, doctor):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))
@@ -96,7 +95,7 @@ def test_without_jax_and_libtpu_it_says_how_to_get_them(packages: dict[str, str]
         "jax is not installed (needs >=0.10.2). libtpu is not installed (needs >=0.0.51). "
         "TensorFlow is not installed."
     )
-    assert last.cure == 'pip install "msinet[tpu-check]"'
+    assert last.fix == 'pip install "msinet[tpu-check]"'
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_the_asked_batch_not_fitting_is_a_problem_and_a_smaller_one_is_sought(
     findings = examine()
     assert findings[2].status == "problem"
     assert "needs 24.30 GiB of HBM, and there are 15.75 GiB" in findings[2].detail
-    assert findings[2].cure == "Train with a smaller --batch-size, and --accumulate."
+    assert findings[2].fix == "Train with a smaller --batch-size, and --accumulate."
     assert findings[-1].data == {"largest_fitting": 5, "smallest_failing": 6}
 
 
@@ -198,7 +197,7 @@ def test_an_unknown_topology_is_told_with_those_that_work(
     answers(monkeypatch, lambda batch: {"unknown_topology": "Invalid TPU external name: TPU v9"})
     last = examine(topology="v9:1x1")[-1]
     assert last.detail == ("libtpu knows no topology 'v9:1x1': Invalid TPU external name: TPU v9")
-    assert "v5e:1x1, v5e:2x2" in last.cure
+    assert "v5e:1x1, v5e:2x2" in last.fix
 
 
 def test_what_libtpu_refuses_is_told(

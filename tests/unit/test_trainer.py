@@ -11,10 +11,10 @@ import pytest
 
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.errors import DivergenceError, InterruptedRunError
-from msinet_core.interrupt import InterruptFlag
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
-from msinet_core.state import Batch, State
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training import trainer
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder

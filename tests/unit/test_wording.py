@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.errors import MsinetError, bullet_list
-from msinet_core.files import write_text
-from msinet_core.wording import did_you_mean, os_reason
+from msinet_core.errors import MsinetError, bullet_list, did_you_mean, os_reason
+from msinet_core.system.files import write_text
 
 
 def test_the_nearest_name_is_suggested_whatever_its_case() -> None:

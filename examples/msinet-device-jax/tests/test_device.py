@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from msinet_core.device import Availability, Probe
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.graph import GraphBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.ops import Conv2D
-from msinet_core.optimizer import Adam
-from msinet_core.probing import missing_requirements
-from msinet_core.state import Batch, State
+from msinet_core.hardware.host import missing_requirements
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import Batch, State
 
 from msinet_device_jax import SPEC
 from msinet_device_jax.doctor import CHECK_REQUIRES, examine

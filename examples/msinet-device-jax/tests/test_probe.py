@@ -40,7 +40,7 @@ def test_without_jax_it_is_not_here_and_says_how_to_get_it(packages, monkeypatch
     answer = probe.probe()
     assert answer.availability is Availability.NOT_HERE
     assert answer.reason == "jax is not installed."
-    assert answer.cure.startswith("pip install")
+    assert answer.fix.startswith("pip install")
 
 
 def test_a_gpu_with_its_package_is_taken(packages, monkeypatch):
@@ -55,7 +55,7 @@ def test_a_gpu_without_its_package_is_named_with_the_cure(packages, monkeypatch)
     hardware(monkeypatch, gpu=(GPU,))
     answer = probe.probe()
     assert "Computes on the CPU. There is a GPU too" in answer.reason
-    assert answer.cure == 'pip install "jax[cuda12]"'
+    assert answer.fix == 'pip install "jax[cuda12]"'
 
 
 def test_a_package_without_its_hardware_is_not_taken(packages, monkeypatch):

@@ -11,14 +11,14 @@ from typing import Any
 from msinet_core.conformance.runner import ALL_SCENARIOS, open_subject
 from msinet_core.conformance.scenario import Scenario, Subject
 from msinet_core.device import DeviceSpec
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable
-from msinet_core.state import State
 
 Builders = Mapping[type, LayerBuilder[Any]]
 Change = Callable[

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core.conformance.faults.fault import FaultyDevice
-from msinet_core.graph import Parameter
+from msinet_core.network.graph import Parameter
 
 Kernel: TypeAlias = NDArray[np.float32]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
 
 Images = NDArray[np.float32]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import ops
 from msinet_core.conformance.faults.fault import FaultyDevice, on
 from msinet_core.errors import UsageError
-from msinet_core.graph import LayerBuilder
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference.tape import Array, Variable, record
 
 Build = LayerBuilder[Variable]

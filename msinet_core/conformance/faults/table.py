@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from msinet_core import ops
-from msinet_core.conformance.faults import door, layouts, models
+from msinet_core.conformance.faults import contract, layouts, models
 from msinet_core.conformance.faults import ops as wrong_ops
 from msinet_core.conformance.faults.fault import Fault, FaultyDevice, ignoring
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.loss import KLDivergence
 from msinet_core.reference.device import ReferenceModel
 
 _NOTHING = 1e-300
@@ -29,35 +29,37 @@ def _gradient(kind: type[ops.Op]) -> Callable[[], FaultyDevice]:
 
 
 _DOOR = (
-    Fault("Kernel layout HWIX", door.layout_of_no_kernel, ("light/description",)),
-    Fault("Light module imports a heavy library", door.heavy_light_module, ("light/imports",)),
-    Fault("Probe imports a heavy library", door.heavy_probe, ("light/probe-imports",)),
+    Fault("Kernel layout HWIX", contract.layout_of_no_kernel, ("light/description",)),
+    Fault("Light module imports a heavy library", contract.heavy_light_module, ("light/imports",)),
+    Fault("Probe imports a heavy library", contract.heavy_probe, ("light/probe-imports",)),
     Fault(
         "Probe raises where a command is missing",
-        door.probe_raises_without_commands,
+        contract.probe_raises_without_commands,
         ("light/probe-answers",),
     ),
-    Fault("Probe takes two seconds", door.slow_probe, ("light/probe-quick",)),
-    Fault("Factory names no class", door.no_factory, ("device/opens",)),
-    Fault("Opens though its probe says not here", door.opens_though_not_here, ("device/not-here",)),
+    Fault("Probe takes two seconds", contract.slow_probe, ("light/probe-quick",)),
+    Fault("Factory names no class", contract.no_factory, ("device/opens",)),
+    Fault(
+        "Opens though its probe says not here", contract.opens_though_not_here, ("device/not-here",)
+    ),
     Fault(
         "Computes with something else when its framework is missing",
-        door.computes_elsewhere,
+        contract.computes_elsewhere,
         ("device/no-fallback",),
     ),
     Fault(
         "Opens in float32 whatever is asked for",
-        door.other_precision,
+        contract.other_precision,
         ("device/bfloat16", "device/float16"),
     ),
     Fault(
         "Computes in float32 whatever is asked for",
-        door.one_precision,
+        contract.one_precision,
         ("device/bfloat16", "device/float16"),
     ),
     Fault(
         "Gradients of several devices not averaged",
-        door.gradients_summed_over_devices,
+        contract.gradients_summed_over_devices,
         ("device/distribute",),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.hookspecs import Register, hookimpl
+from msinet_core.registry.hookspecs import Register, hookimpl
 
 from msinet_device_jax.probe import PLATFORMS, REQUIRES, probe
 

@@ -37,10 +37,10 @@ def compile_step(
     import jax
     import numpy as np
     from jax.experimental.topologies import get_topology_desc
-    from msinet_core.loss import KLDivergence
-    from msinet_core.network import msinet
-    from msinet_core.optimizer import Adam
-    from msinet_core.state import Batch, State
+    from msinet_core.network.adam import Adam
+    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.msinet import msinet
+    from msinet_core.network.state import Batch, State
 
     from msinet_device_jax import SPEC
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.graph import Graph, LayerBuilder
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.registry import run_probe, unavailable_message
-from msinet_core.state import State
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, LayerBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
+from msinet_core.registry.registry import run_probe, unavailable_message
 
 from msinet_device_jax.layers import Layers
 from msinet_device_jax.model import JaxModel
@@ -55,8 +55,8 @@ def first_device(platform: str) -> Any:
         return jax.local_devices(backend=platform)[0]
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        cure = f'Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""
+        fix = f'Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""
         raise DeviceUnavailableError(
             f"Device 'jax' is not available on the {platform.upper()}: {reason}. In this process "
-            f"JAX may use {jax.config.jax_platforms} only. {cure}".strip()
+            f"JAX may use {jax.config.jax_platforms} only. {fix}".strip()
         ) from error

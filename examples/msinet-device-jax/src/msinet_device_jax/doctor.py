@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from msinet_core.device import DeviceSpec
-from msinet_core.doctor import Finding
 from msinet_core.errors import UsageError
-from msinet_core.probing import missing_requirements
+from msinet_core.hardware.host import missing_requirements
+from msinet_core.registry.doctor import Finding
 
 from msinet_device_jax.probe import HARDWARE, PACKAGES, PLATFORMS, automatic_platform
 
@@ -38,8 +38,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         return
     missing = missing_requirements(CHECK_REQUIRES)
     if missing:
-        cure = 'pip install "msinet-device-jax[tpu-check]"'
-        yield Finding("ahead-of-time compilation", "problem", " ".join(missing), cure)
+        fix = 'pip install "msinet-device-jax[tpu-check]"'
+        yield Finding("ahead-of-time compilation", "problem", " ".join(missing), fix)
         return
     yield _compiled(spec, topology, arguments)
 

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from msinet_core import ops
-from msinet_core.graph import LayerBuilder
-from msinet_core.layers import honoured, interpolation
-from msinet_core.loss import KLDivergence
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.loss import KLDivergence
 
 Array = jax.Array
 Inputs = Sequence[Array]
@@ -48,7 +48,7 @@ class Layers:
         return inputs[0] - jnp.asarray(op.mean, inputs[0].dtype)
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Array:
-        activation = honoured(op, "activation", ACTIVATIONS, "JAX")
+        activation = supported(op, "activation", ACTIVATIONS, "JAX")
         dtype = jnp.dtype("float32") if op.activation == "linear" else self._dtype
         features = lax.conv_general_dilated(
             inputs[0].astype(dtype),

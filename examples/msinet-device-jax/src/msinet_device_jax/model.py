@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from msinet_core.device import Model
-from msinet_core.graph import Graph
-from msinet_core.loss import KLDivergence
-from msinet_core.optimizer import Adam
-from msinet_core.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
 
 if TYPE_CHECKING:
     from msinet_device_jax.device import JaxDevice

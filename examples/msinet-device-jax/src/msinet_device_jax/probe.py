@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.probing import (
+from msinet_core.hardware.host import (
     cpu_hardware,
     distribution_version,
     file_text,
@@ -65,7 +65,7 @@ def probe() -> Probe:
     return Probe(
         Availability.INSTALLED,
         reason=" ".join(remarks),
-        cure=f'pip install "{EXTRAS[idle[0]]}"' if idle else "",
+        fix=f'pip install "{EXTRAS[idle[0]]}"' if idle else "",
         framework_version=version,
         hardware=HARDWARE[platform](),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from msinet_core.network import msinet
+from msinet_core.network.msinet import msinet
 
 
 def main() -> None:

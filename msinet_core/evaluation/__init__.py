@@ -1,0 +1,1 @@
+"""Score saliency maps against fixations and ground-truth maps."""

@@ -1,0 +1,65 @@
+"""The GPU of a Mac with Apple silicon, found without a framework."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+
+from msinet_core.device import Hardware
+from msinet_core.hardware.host import command_output
+
+__all__ = [
+    "apple_gpu",
+    "why_no_apple_gpu",
+]
+
+
+def apple_gpu() -> Hardware:
+    """Describe the GPU of a Mac with Apple silicon; its memory is the Mac's."""
+    name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
+    memory = command_output("sysctl", "-n", "hw.memsize")
+    # The registry answers in hundredths of a second, system_profiler in half a second or more.
+    registry = command_output("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
+    cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
+    return Hardware(
+        name=f"{name or 'Apple silicon'} GPU",
+        cores=int(cores[1]) if cores else None,
+        memory=int(memory) if memory.isdigit() else None,
+    )
+
+
+def why_no_apple_gpu(
+    elsewhere: str, needs: str, oldest_macos: int, install: str
+) -> tuple[str, str] | None:
+    """Say why the GPU of a Mac cannot be used here, and the fix; None if nothing speaks against.
+
+    Args:
+        elsewhere: Whose it is, to be told on other systems, for example ``"Metal is Apple's"``.
+        needs: What needs the macOS.
+        oldest_macos: The first version of macOS that will do.
+        install: The command that installs what is needed.
+    """
+    if sys.platform != "darwin":
+        return (
+            f"{elsewhere}, and this is {platform.system() or sys.platform}.",
+            f"On a Mac with Apple silicon: {install}",
+        )
+    if platform.machine() != "arm64":
+        if command_output("sysctl", "-n", "sysctl.proc_translated") == "1":
+            return (
+                "This Python is built for Intel Macs and runs translated by Rosetta.",
+                f"Install a Python for Apple silicon (arm64), and there: {install}",
+            )
+        return (
+            f"This Mac has a processor of type {platform.machine()}, not Apple silicon.",
+            f"On a Mac with Apple silicon: {install}",
+        )
+    release = platform.mac_ver()[0]
+    major = release.partition(".")[0]
+    if major.isdigit() and int(major) < oldest_macos:
+        return (
+            f"{needs} needs macOS {oldest_macos} or later, and this is macOS {release}.",
+            f"Update macOS, then: {install}",
+        )
+    return None

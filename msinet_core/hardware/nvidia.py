@@ -1,0 +1,182 @@
+"""What NVIDIA's driver tells of itself and its GPUs, through its own library; light."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msinet_core.device import Hardware
+from msinet_core.hardware.host import command_output, file_text, pci_devices
+
+__all__ = [
+    "VISIBLE_VARIABLE",
+    "Driver",
+    "Gpu",
+    "ask_driver",
+    "hidden_gpus",
+    "nvidia_cards",
+    "nvidia_gpus",
+    "why_no_gpu",
+]
+
+_LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+"""The NVIDIA Management Library, which is installed with the driver.
+
+Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
+"""
+
+_SUCCESS = 0
+_NAME_SIZE = 96
+"""``NVML_DEVICE_NAME_V2_BUFFER_SIZE``; a driver's version is shorter."""
+
+_NVIDIA = "0x10de"
+_DISPLAY_CONTROLLER = "0x03"
+_DRIVER = Path("/proc/driver/nvidia")
+_WSL = Path("/dev/dxg")
+_MEBIBYTE = 2**20
+VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Args:
+        name: As NVIDIA calls it.
+        memory: Bytes; None where it shares the host's.
+        cores: CUDA cores; None if the driver does not tell.
+        capability: Its compute capability, for example ``(9, 0)``; None if not told.
+    """
+
+    name: str
+    memory: int | None = None
+    cores: int | None = None
+    capability: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The driver and what it offers.
+
+    Args:
+        version: For example ``"570.86.15"``.
+        gpus: In the driver's order.
+    """
+
+    version: str
+    gpus: tuple[Gpu, ...]
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+def ask_driver() -> Driver | None:
+    """Ask the driver's library; None without driver, or when it does not answer."""
+    try:
+        with _library() as nvml:
+            version = _text(nvml.nvmlSystemGetDriverVersion)
+            count = ctypes.c_uint()
+            _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
+            return Driver(version, tuple(_gpu(nvml, index) for index in range(count.value)))
+    except (OSError, AttributeError, _RefusedError):  # no library, an old one, or no driver to it
+        return None
+
+
+def nvidia_gpus() -> tuple[Hardware, ...]:
+    """Describe the GPUs that NVIDIA's driver offers; none without a driver."""
+    if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
+        return ()
+    told = ask_driver()
+    if told is not None and told.gpus:
+        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in told.gpus)
+    listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    gpus = tuple(_from_csv(line) for line in listed.splitlines() if line.strip())
+    return gpus or _from_driver()
+
+
+def nvidia_cards() -> bool:
+    """Tell whether Linux lists a display controller of NVIDIA's, with or without a driver."""
+    return any(card.kind.startswith(_DISPLAY_CONTROLLER) for card in pci_devices(_NVIDIA))
+
+
+def why_no_gpu() -> str:
+    """Say why the driver offers no GPU; a sentence."""
+    if nvidia_cards():
+        return "There is an NVIDIA GPU in this machine, but its driver is not loaded."
+    if sys.platform == "win32":
+        return "There is no NVIDIA GPU with a driver on this machine."
+    return "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
+
+
+def hidden_gpus() -> str:
+    """Say that the environment hides every GPU; empty if it does not."""
+    visible = os.environ.get(VISIBLE_VARIABLE)
+    if visible is None or visible.strip() not in ("", "-1"):
+        return ""
+    return f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU."
+
+
+class _RefusedError(Exception):
+    """A call of the library that failed."""
+
+
+@contextmanager
+def _library() -> Iterator[Any]:
+    nvml = ctypes.CDLL(_LIBRARY)
+    _check(nvml.nvmlInit_v2())
+    try:
+        yield nvml
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, index: int) -> Gpu:
+    handle = ctypes.c_void_p()
+    _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
+    memory, cores, major, minor = _Memory(), ctypes.c_uint(), ctypes.c_int(), ctypes.c_int()
+    told = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
+    counted = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS
+    capable = nvml.nvmlDeviceGetCudaComputeCapability(
+        handle, ctypes.byref(major), ctypes.byref(minor)
+    )
+    return Gpu(
+        _text(nvml.nvmlDeviceGetName, handle),
+        memory.total if told else None,
+        cores.value if counted else None,
+        (major.value, minor.value) if capable == _SUCCESS else None,
+    )
+
+
+def _text(function: Any, *arguments: Any) -> str:
+    buffer = ctypes.create_string_buffer(_NAME_SIZE)
+    _check(function(*arguments, buffer, ctypes.c_uint(_NAME_SIZE)))
+    return buffer.value.decode("utf-8", "replace")
+
+
+def _check(answer: int) -> None:
+    if answer != _SUCCESS:
+        raise _RefusedError(answer)
+
+
+def _from_csv(line: str) -> Hardware:
+    name, _, size = (part.strip() for part in line.rpartition(","))
+    amount = size.partition(" ")[0]  # "81559 MiB"; "[N/A]" where the GPU shares the host's memory
+    return Hardware(name, memory=int(amount) * _MEBIBYTE if amount.isdigit() else None)
+
+
+def _from_driver() -> tuple[Hardware, ...]:
+    found = []
+    with suppress(OSError):
+        for folder in sorted(_DRIVER.joinpath("gpus").iterdir()):
+            for line in file_text(folder / "information").splitlines():
+                key, _, value = line.partition(":")
+                if key.strip() == "Model":
+                    found.append(Hardware(value.strip()))
+    return tuple(found)

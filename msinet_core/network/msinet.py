@@ -1,0 +1,103 @@
+"""MSI-Net itself: a VGG16 encoder, an ASPP module and a decoder."""
+
+from __future__ import annotations
+
+from msinet_core.errors import UsageError
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.ops import (
+    Concat,
+    Conv2D,
+    Coordinates,
+    GlobalMean,
+    MaxPool2D,
+    MinMaxNormalize,
+    Resize,
+    ResizeLike,
+    Size,
+    SubtractMean,
+)
+
+__all__ = [
+    "IMAGE_MEAN",
+    "check_image_size",
+    "msinet",
+]
+
+IMAGE_MEAN = (103.939, 116.779, 123.68)
+"""ImageNet's channel means in BGR order, yet subtracted from RGB images: the published weights were
+trained so."""
+
+
+def msinet(width: float = 1.0, resize: Coordinates = "asymmetric") -> Graph:
+    """Build MSI-Net: RGB images in 0..255 in, saliency maps in 0..1 out.
+
+    Args:
+        width: Scales every number of channels but the output's; 1 is the published network.
+        resize: ``"asymmetric"`` as the published weights need it, or ``"half_pixel"``.
+
+    Raises:
+        UsageError: `width` is not above 0.
+
+    Source: Kroner, Senden, Driessens, Goebel: Contextual encoder-decoder network for visual
+        saliency prediction, Neural Networks 129, 2020, section 3.1 and figure 2.
+    """
+    if not width > 0:
+        raise UsageError(f"width must be above 0. Received: {width}")
+
+    def channels(published: int) -> int:
+        return max(1, round(published * width))
+
+    net = GraphBuilder(channels=3)
+    x = net.add("subtract_mean", SubtractMean(IMAGE_MEAN), net.input)
+
+    # Encoder: VGG16; the last two pools keep the resolution, and conv5 is dilated instead.
+    pooled = []
+    for block, (layers, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1):
+        for layer in range(1, layers + 1):
+            conv = Conv2D(channels(filters), dilation=2 if block == 5 else 1)
+            x = net.add(f"conv{block}/conv{block}_{layer}", conv, x)
+        pool = MaxPool2D() if block <= 3 else MaxPool2D(strides=1, padding="SAME")
+        x = net.add(f"pool{block}", pool, x)
+        pooled.append(x)
+    features = net.add("encoder/concat", Concat(), *pooled[2:])
+
+    # ASPP: the same features at four dilations, and their global mean.
+    branches = [net.add("aspp/conv1_1", Conv2D(channels(256), kernel_size=1), features)]
+    for layer, dilation in enumerate((4, 8, 12), 2):
+        conv = Conv2D(channels(256), dilation=dilation)
+        branches.append(net.add(f"aspp/conv1_{layer}", conv, features))
+    x = net.add("aspp/mean", GlobalMean(), features)
+    x = net.add("aspp/conv1_5", Conv2D(channels(256), kernel_size=1, padding="VALID"), x)
+    branches.append(net.add("aspp/resize", ResizeLike(resize), x, features))
+    x = net.add("aspp/concat", Concat(), *branches)
+    x = net.add("aspp/conv2", Conv2D(channels(256), kernel_size=1), x)
+
+    # Decoder: three times twice the size, half the channels.
+    for layer, filters in enumerate((128, 64, 32), 1):
+        x = net.add(f"decoder/resize{layer}", Resize(2, resize), x)
+        x = net.add(f"decoder/conv{layer}", Conv2D(channels(filters)), x)
+    x = net.add("decoder/conv4", Conv2D(1, activation="linear"), x)
+    net.add("output", MinMaxNormalize(), x)
+    return net.build()
+
+
+def check_image_size(graph: Graph, size: Size) -> None:
+    """Refuse an image size that the network would not give back.
+
+    Args:
+        graph: The network.
+        size: Height and width in pixels.
+
+    Raises:
+        UsageError: Names the nearest sizes that can be used.
+    """
+    multiple = graph.size_multiple
+    height, width = size
+    if height % multiple or width % multiple or height < multiple or width < multiple:
+        below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
+        above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
+        raise UsageError(
+            f"Image size {height}x{width} cannot be used: height and width must be divisible by "
+            f"{multiple}, since the network shrinks images by that factor and enlarges them again. "
+            f"Try {' or '.join(dict.fromkeys([below, above]))}."
+        )

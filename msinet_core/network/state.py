@@ -1,0 +1,104 @@
+"""What a training run knows, in canonical form: weights and the optimizer's moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from msinet_core.network.graph import Graph
+
+__all__ = [
+    "Batch",
+    "OptimizerState",
+    "State",
+    "Tensors",
+    "new_optimizer_state",
+]
+
+
+Tensors: TypeAlias = "Mapping[str, NDArray[np.float32]]"
+"""Weights, or a moment of each, by the parameter's name."""
+
+
+class Batch(NamedTuple):
+    """Images with their saliency maps.
+
+    Args:
+        images: ``(N, H, W, 3)`` float32, RGB in 0..255.
+        maps: ``(N, H, W, 1)`` float32 in 0..1.
+    """
+
+    images: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """Adam's memory.
+
+    Args:
+        step: The number of steps made.
+        m: First moment of each parameter, canonical, float32.
+        v: Second moment of each parameter, canonical, float32.
+    """
+
+    step: int
+    m: Tensors
+    v: Tensors
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a step changes.
+
+    Args:
+        weights: Each parameter of the graph by name: kernels HWIO, biases ``(filters,)``, float32.
+        optimizer: Adam's memory; None before training and for prediction.
+    """
+
+    weights: Tensors = field(default_factory=dict)
+    optimizer: OptimizerState | None = None
+
+    def mismatches(self, graph: Graph) -> list[str]:
+        """List every way in which the tensors do not fit a graph; none when they do.
+
+        Args:
+            graph: The network they are for.
+        """
+        groups = {"weight": self.weights}
+        if self.optimizer is not None:
+            groups |= {"first moment": self.optimizer.m, "second moment": self.optimizer.v}
+        shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
+        found = []
+        for group, tensors in groups.items():
+            for name, shape in shapes.items():
+                if name not in tensors:
+                    found.append(f"{group} {name}: missing, should have shape {shape}")
+                elif tuple(tensors[name].shape) != shape:
+                    found.append(
+                        f"{group} {name}: has shape {tuple(tensors[name].shape)}, should be {shape}"
+                    )
+            found += [
+                f"{group} {name}: not in the network" for name in sorted(tensors.keys() - shapes)
+            ]
+        return found
+
+
+def new_optimizer_state(state: State) -> OptimizerState:
+    """Make Adam's memory as it is before the first step: zeros.
+
+    Args:
+        state: Its weights give names and shapes.
+    """
+    import numpy as np
+
+    return OptimizerState(
+        step=0,
+        m={name: np.zeros_like(value) for name, value in state.weights.items()},
+        v={name: np.zeros_like(value) for name, value in state.weights.items()},
+    )

@@ -1,0 +1,1 @@
+"""Which devices exist, and what is wrong with the ones that do not work."""

@@ -1,0 +1,126 @@
+"""Examine a device before training on it: versions, hardware, and what its plugin can prove."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from msinet_core import __version__
+from msinet_core.device import DeviceSpec
+from msinet_core.errors import MsinetError
+from msinet_core.hardware.host import distribution_version, missing_requirements
+from msinet_core.registry.registry import run_probe
+from msinet_core.system.install_hints import installable
+
+__all__ = [
+    "Examine",
+    "Finding",
+    "Status",
+    "examine",
+]
+
+Status = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        title: What it is, in a few words.
+        status: ``"ok"``, ``"problem"`` (the device would not work or not be right), or ``"note"``.
+        detail: What was found, in sentences.
+        fix: The command or the words that would mend a problem.
+        data: Figures for ``--json``; anything that JSON can hold.
+    """
+
+    title: str
+    status: Status
+    detail: str
+    fix: str = ""
+    data: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {name: value for name, value in asdict(self).items() if value not in ("", None)}
+
+
+Examine = Callable[[DeviceSpec, Mapping[str, str]], Iterable[Finding]]
+"""What `DeviceSpec.doctor` names."""
+
+
+def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield findings about the program, the device's requirements, and the device itself.
+
+    Args:
+        spec: The device.
+        arguments: What the user asks its plugin for, for example ``{"topology": "v5e:1x1"}``.
+    """
+    yield Finding("program", "ok", _program())
+    for finding in (*_requirements(spec), _availability(spec)):
+        # Who compiles for hardware elsewhere need not have it, nor what drives it.
+        elsewhere = "topology" in arguments and finding.status == "problem"
+        yield replace(finding, status="note") if elsewhere else finding
+    yield _choices(spec)
+    if spec.doctor is not None:
+        for finding in _plugin_findings(spec, spec.doctor, arguments):
+            yield replace(finding, fix=installable(finding.fix))
+
+
+def _program() -> str:
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"msinet {__version__}, Python {python}, {platform.system()} {platform.machine()}."
+
+
+def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(text) for text in spec.requires]
+    names = [item.name for item in wanted if item.marker is None or item.marker.evaluate()]
+    if not wanted:
+        yield Finding("packages", "ok", "It needs no packages beyond msinet's own.")
+        return
+    if not names:
+        yield Finding("packages", "note", "Its packages do not exist for this machine.")
+        return
+    missing = missing_requirements(spec.requires)
+    versions = {name: distribution_version(name) for name in names}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    detail = " ".join([*([f"{found}."] if found else []), *missing])
+    yield Finding("packages", "problem" if missing else "ok", detail)
+
+
+def _availability(spec: DeviceSpec) -> Finding:
+    probe = run_probe(spec)
+    hardware = ", ".join(item.name for item in probe.hardware)
+    detail = " ".join(filter(None, [f"{hardware}." if hardware else "", probe.reason]))
+    status: Status = "ok" if probe.ready else "problem"
+    return Finding("availability", status, detail or "It is ready.", probe.fix)
+
+
+def _choices(spec: DeviceSpec) -> Finding:
+    lines = [f"Precisions: {', '.join(spec.capabilities.precisions)}."]
+    lines += [option.describe() for option in spec.options]
+    return Finding("choices", "ok", "\n".join(lines))
+
+
+def _plugin_findings(
+    spec: DeviceSpec, target: str, arguments: Mapping[str, str]
+) -> Iterator[Finding]:
+    module, _, name = target.partition(":")
+    try:
+        function: Examine = getattr(importlib.import_module(module), name)
+        yield from function(spec, arguments)
+    except MsinetError as error:
+        yield Finding(f"examination of {spec.name}", "problem", str(error))
+    except Exception as error:
+        yield Finding(
+            f"examination of {spec.name}",
+            "problem",
+            f"It ended with {type(error).__name__}: {error}",
+            "Run it with MSINET_DEBUG=1 and report this to the plugin's author.",
+        )

@@ -1,0 +1,1 @@
+"""Operating-system helpers: files, locks, signals, progress."""
