@@ -29,7 +29,7 @@ import numpy as np
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 
 TARGETS = {
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _random_checkpoint(path: Path) -> Path:
-    graph, random = msinet(), np.random.default_rng(0)
+    graph, random = msinet_graph(), np.random.default_rng(0)
     weights = {
         item.name: (random.standard_normal(item.shape) / 20).astype(np.float32)
         for item in graph.parameters

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from msinet_core.checkpoint.archive import Checkpoint
 from msinet_core.checkpoint.frozen_save import write_graph
 from msinet_core.device import Model
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
 from msinet_openvino import SPEC
 
@@ -147,7 +147,7 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> Mapping[str, Round]:
     Returns:
         A round by ``"precision hint who"``.
     """
-    graph = msinet(arguments.width)
+    graph = msinet_graph(arguments.width)
     state = random_state(graph, seed=0)
     frozen = folder / "network.pb"
     write_graph(frozen, Checkpoint(graph, state))

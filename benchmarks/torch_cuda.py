@@ -28,7 +28,7 @@ from msinet_core.device import Device
 from msinet_core.errors import MsinetError
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import atomic_path
@@ -72,7 +72,7 @@ def peak(device: Device, given: float | None) -> float | None:
 
 def steps_of(device: Device, settings: argparse.Namespace, batch_size: int) -> Iterator[Any]:
     """Yield the name of each step, a function that makes it, and its operations per image."""
-    graph, (height, width) = msinet(settings.width), settings.size
+    graph, (height, width) = msinet_graph(settings.width), settings.size
     state = random_state(graph, seed=0)
     random = np.random.default_rng(0)
     shape = (batch_size, height, width)

@@ -35,7 +35,7 @@ import torch.nn.functional as F  # noqa: N812  -- the name that every PyTorch pr
 
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import IMAGE_MEAN, msinet
+from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.registry import load_registry
 from msinet_core.training.initial_weights import random_state
@@ -135,7 +135,7 @@ def divergence(true: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
 def by_hand(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
     """Return a training step of the loop."""
     model = HandWritten(settings.width, settings.resize).to(memory_format=torch.channels_last)
-    weights = iter(random_state(msinet(settings.width), seed=0).weights.values())
+    weights = iter(random_state(msinet_graph(settings.width), seed=0).weights.values())
     with torch.no_grad():  # the graph's order is the modules'
         for module in model.modules():
             if isinstance(module, torch.nn.Conv2d):
@@ -164,7 +164,7 @@ def by_hand(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
 
 def by_msinet(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
     """Return a training step of the device."""
-    graph = msinet(settings.width, settings.resize)
+    graph = msinet_graph(settings.width, settings.resize)
     device = load_registry().spec("torch-cpu").open(settings.precision)
     state = random_state(graph, seed=0)
     model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())

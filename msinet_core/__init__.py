@@ -1,3 +1,94 @@
-"""MSI-Net, trained and run on any device through plugins; this package imports no framework."""
+"""MSI-Net, one saliency network, trained and run on any device through plugins.
 
-__version__ = "0.1.0"
+This is the front door: everything that users and plugin authors import is a name of this package.
+Every other module is private and may change. Names are imported on first use, so that
+``import msinet_core`` takes milliseconds and loads neither NumPy nor a framework.
+
+Example:
+    >>> import msinet_core as msinet
+    >>> model = msinet.load("best.msinet.h5", device="cpu")
+    >>> saliency = model.predict("photo.jpg")
+"""
+
+import importlib
+from typing import Any
+
+from msinet_core.system.version import __version__
+
+_MODULES = {
+    # For users.
+    "benchmark.bench": ("bench",),
+    "checkpoint.convert": ("convert",),
+    "checkpoint.inspect": ("inspect",),
+    "conformance.same_weights": ("verify_conversion",),
+    "evaluation.evaluate": ("evaluate",),
+    "prediction.predictor": ("Predictor", "load"),
+    "registry.inventory": ("devices",),
+    "training.train": ("train",),
+    "errors": (
+        "CheckpointError",
+        "DataError",
+        "DeviceUnavailableError",
+        "DivergenceError",
+        "GraphError",
+        "InterruptedRunError",
+        "MsinetError",
+        "PluginError",
+        "UsageError",
+    ),
+    # For plugin authors.
+    "conformance.suite": ("DeviceConformance",),
+    "device.processes": ("Processes", "report_lost_processes"),
+    "device": (
+        "Availability",
+        "Capabilities",
+        "Deferred",
+        "Device",
+        "DeviceOption",
+        "DeviceSpec",
+        "Hardware",
+        "Layers",
+        "Model",
+        "Probe",
+        "Program",
+    ),
+    "network.adam": ("Adam",),
+    "network.graph": ("Graph", "GraphBuilder", "LayerBuilder", "Parameter"),
+    "network.interpolation": ("interpolation_matrix",),
+    "network.layout": ("permutation", "transpose"),
+    "network.loss": ("KLDivergence",),
+    "network.loss_scale": ("LossScale",),
+    "network.msinet": ("msinet_graph",),
+    "network.state": ("Batch", "OptimizerState", "State", "Tensors"),
+    "registry.doctor": ("Finding",),
+    "registry.hookspecs": ("Register", "hookimpl"),
+    "system.native_output": ("suppress_native_stderr",),
+}
+"""Where each public name is defined."""
+
+_SUBMODULES = {
+    "apple": "hardware.apple",
+    "hardware": "hardware.host",
+    "nvidia": "hardware.nvidia",
+    "ops": "network.ops",
+}
+"""The public names that are modules."""
+
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME), *sorted(_SUBMODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        value: Any = importlib.import_module(f"{__name__}.{_SUBMODULES[name]}")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

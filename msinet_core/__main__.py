@@ -1,10 +1,8 @@
-"""``python -m msinet_core.conformance DEVICE``: ``msinet-run plugins check DEVICE``."""
+"""``python -m msinet_core`` is ``msinet-run``."""
 
 from __future__ import annotations
-
-import sys
 
 from msinet_core.cli import cli
 
 if __name__ == "__main__":
-    cli(["plugins", "check", *sys.argv[1:]], prog_name="msinet-run")
+    cli(prog_name="msinet-run")

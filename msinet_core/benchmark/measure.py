@@ -15,7 +15,7 @@ import numpy as np
 from msinet_core.data import BatchPipeline, open_dataset, read_image, write_map
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import check_image_size, msinet
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Done, Prediction, Predictor
@@ -51,7 +51,7 @@ class Settings:
         rounds: How often the bare step and the whole are measured in turn.
     """
 
-    image_size: Size = (240, 320)
+    image_size: Size = DEFAULT_IMAGE_SIZE
     batch_size: int = 1
     precision: str = "auto"
     width: float = 1.0
@@ -107,8 +107,8 @@ def benchmark(
         MsinetError: The device does not open or fails.
     """
     progress = progress or Progress()
-    graph = msinet(settings.width)
-    check_image_size(graph, settings.image_size)
+    graph = msinet_graph(settings.width)
+    graph.check_image_size(settings.image_size)
     make_pictures(folder / "data", settings.images)
     device = spec.open(settings.precision, settings.device_options)
     state = random_state(graph, seed=0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Archive:
 
     def _way_out(self, graph: Graph) -> str:
         """Say how a file that does not tell its network is read where it is not the usual one."""
-        if self.graph is not None or graph != msinet():
+        if self.graph is not None or graph != msinet_graph():
             return ""
         return (
             f" If it is of another network than the published one (of another width, for example), "

@@ -15,7 +15,7 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.formats import FORMATS, Format, find_format, own_graph, read_weights
 from msinet_core.errors import CheckpointError, UsageError, did_you_mean
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _left_behind(
     if "network" not in wanted.holds:
         if archive.metadata:
             yield f"where the weights come from ({', '.join(sorted(archive.metadata))})"
-        if graph != msinet():
+        if graph != msinet_graph():
             yield (
                 "the network, which is not the published one; to read the file again, name a "
                 "checkpoint that holds it with --network"

@@ -12,7 +12,7 @@ from msinet_core.checkpoint import safetensors
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
@@ -45,7 +45,7 @@ def describe(path: Path) -> Mapping[str, Any]:
     opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
     with opened as archive:
         damage = [] if archive.graph is None else archive.mismatches(archive.graph)
-        graph = archive.graph or msinet()
+        graph = archive.graph or msinet_graph()
         tensors = [
             _describe_tensor(group, name, tensor, damage)
             for group, stored in archive.groups(graph).items()
@@ -77,13 +77,13 @@ def _describe_graph(graph: Graph) -> Mapping[str, Any]:
 
 def _is_published(archive: Archive) -> bool:
     if archive.graph is not None:
-        return archive.graph == msinet()
-    return not archive.weights_only().mismatches(msinet())
+        return archive.graph == msinet_graph()
+    return not archive.weights_only().mismatches(msinet_graph())
 
 
 def _is_published_as_stored(path: Path) -> bool:
     try:
-        return bool(safetensors.fitting_layouts(path, msinet()))
+        return bool(safetensors.fitting_layouts(path, msinet_graph()))
     except CheckpointError:  # two models under the same names: shown all the same
         return False
 

@@ -28,7 +28,7 @@ from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean, os_reason
 from msinet_core.network.graph import Graph
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
 
 @dataclass(frozen=True)
@@ -318,4 +318,4 @@ def own_graph(archive: Archive) -> Graph:
     Args:
         archive: The open file.
     """
-    return msinet() if archive.graph is None else archive.graph
+    return msinet_graph() if archive.graph is None else archive.graph

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from msinet_core import __version__
 from msinet_core.cli.options import CommandGroup, chosen_device, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
+from msinet_core.system.version import __version__
 
 COMMANDS = (
     "devices",

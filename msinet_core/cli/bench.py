@@ -85,7 +85,7 @@ def bench(
     much of the bare rate is left; it is taken round by round, since machines are noisy.
     """
     from msinet_core.benchmark.measure import Settings, benchmark
-    from msinet_core.cli.progress import make_progress
+    from msinet_core.system.progress_bars import progress_bars
 
     if plot_file is not None:
         from msinet_core.pictures import draw_rates, plot_format
@@ -95,7 +95,7 @@ def bench(
     results = []
     for spec in _chosen(names):
         with tempfile.TemporaryDirectory() as folder:
-            results.append(benchmark(spec, settings, Path(folder), make_progress()))
+            results.append(benchmark(spec, settings, Path(folder), progress_bars()))
     _print_table(results, to_stderr=str(json_file) == "-")
     if json_file is not None:
         _write_json(results, json_file)

@@ -70,10 +70,10 @@ def convert(
     from msinet_core.checkpoint.convert import convert as convert_file
     from msinet_core.checkpoint.convert import verify
     from msinet_core.checkpoint.published import resolve_weights
-    from msinet_core.cli.progress import make_progress
+    from msinet_core.system.progress_bars import progress_bars
 
     done = convert_file(
-        resolve_weights(source, make_progress()),
+        resolve_weights(source, progress_bars()),
         target,
         _format_name(to),
         network=network,

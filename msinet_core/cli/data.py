@@ -67,10 +67,10 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
 
     Example: msinet-run data fetch mit1003 --data-root datasets
     """
-    from msinet_core.cli.progress import make_progress
     from msinet_core.data.fetch import fetch_dataset
+    from msinet_core.system.progress_bars import progress_bars
 
-    fetched = fetch_dataset(name, data_root, keep=keep, progress=make_progress())
+    fetched = fetch_dataset(name, data_root, keep=keep, progress=progress_bars())
     root = f" --data-root {data_root}" if data_root else ""
     if fetched.is_new:
         click.echo(f"{name} is in {fetched.folder}: {fetched.images:,} images with maps.")
@@ -95,13 +95,13 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
 
     Example: msinet-run data check osie --data-root datasets
     """
-    from msinet_core.cli.progress import make_progress
     from msinet_core.data.check import check_dataset
     from msinet_core.data.dataset import survey
     from msinet_core.errors import DataError, bullet_list
+    from msinet_core.system.progress_bars import progress_bars
 
     dataset, problems = survey(name, data_root)
-    report = check_dataset(dataset, problems, make_progress())
+    report = check_dataset(dataset, problems, progress_bars())
     if as_json:
         click.echo(json.dumps(_document(dataset, report), indent=2))
         click.get_current_context().exit(1 if report.problems else 0)
@@ -153,10 +153,10 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
 
     Example: msinet-run data demo shapes --train 200 --valid 50
     """
-    from msinet_core.cli.progress import make_progress
     from msinet_core.data.demo import make_demo
+    from msinet_core.system.progress_bars import progress_bars
 
-    make_demo(folder, train, valid, size=image_size, seed=seed, progress=make_progress())
+    make_demo(folder, train, valid, size=image_size, seed=seed, progress=progress_bars())
     click.echo(f"{train} training and {valid} validation images are in {folder}.")
     click.echo(
         f"Train on them with: msinet-run train --data {_as_path(folder)} "

@@ -53,12 +53,12 @@ def devices(check: bool, as_json: bool) -> None:
 
 
 def _check_all(entries: list[DeviceEntry]) -> list[DeviceEntry]:
-    from msinet_core.cli.progress import make_progress
     from msinet_core.registry.inventory import check_device
+    from msinet_core.system.progress_bars import progress_bars
 
     ready = sum(entry.probe.ready for entry in entries)
     checked = []
-    with make_progress().task("checking", ready, "devices") as task:
+    with progress_bars().task("checking", ready, "devices") as task:
         for entry in entries:
             checked.append(check_device(entry))
             if entry.probe.ready:

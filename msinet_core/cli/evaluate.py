@@ -104,24 +104,23 @@ def evaluate(
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
     from msinet_core.checkpoint.published import resolve_weights
-    from msinet_core.cli.progress import make_progress
     from msinet_core.data import open_dataset
     from msinet_core.errors import DataError, MsinetError
     from msinet_core.evaluation.evaluator import FEWEST_OTHER_IMAGES, NETWORK
     from msinet_core.evaluation.evaluator import evaluate as run
-    from msinet_core.network.msinet import check_image_size
     from msinet_core.prediction.predictor import Predictor, trained_image_size
     from msinet_core.system.files import write_text
+    from msinet_core.system.progress_bars import progress_bars
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     dataset = open_dataset(data, data_root, seed=seed)
     samples = (dataset.valid if split == "valid" else dataset.train)[:limit]
     if not samples:
         raise DataError(f"Data set {dataset.name} has no images in the part '{split}'.")
-    progress = make_progress()
+    progress = progress_bars()
     checkpoint = read_weights(resolve_weights(weights, progress))
     size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
-    check_image_size(checkpoint.graph, size)
+    checkpoint.graph.check_image_size(size)
     device = open_device(precision, device_options)
     model = device.compile(checkpoint.graph, checkpoint.state)
     predictor = Predictor(model, checkpoint.graph, size, batch_size, workers)

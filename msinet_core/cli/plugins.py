@@ -82,10 +82,10 @@ def check_device(
     passes, 3 when the device is not available, 130 when Ctrl-C ends it; what was found until then
     is reported. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
     """
-    from msinet_core.cli.progress import make_progress
     from msinet_core.conformance import ALL_SCENARIOS, read_expected, run
     from msinet_core.conformance.show import check_report_name, write_report
     from msinet_core.registry.registry import load_registry
+    from msinet_core.system.progress_bars import progress_bars
 
     spec = load_registry().spec(device)
     if precision is not None:
@@ -99,7 +99,7 @@ def check_device(
     with _stdout_to_stderr(), _crashes_told():
         report = run(
             spec,
-            make_progress(),
+            progress_bars(),
             precision,
             options=device_options,
             expected=expected,

@@ -104,21 +104,20 @@ def predict(
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.checkpoint import read_weights
     from msinet_core.checkpoint.published import resolve_weights
-    from msinet_core.cli.progress import make_progress
     from msinet_core.data import find_images
     from msinet_core.errors import MsinetError
-    from msinet_core.network.msinet import check_image_size
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import DEFAULT_BATCH_SIZE, Predictor, trained_image_size
+    from msinet_core.system.progress_bars import progress_bars
 
     # What can be wrong without the device is found first: its framework takes seconds to import.
     plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)
-    progress = make_progress()
+    progress = progress_bars()
     checkpoint = read_weights(resolve_weights(weights, progress))
     size = None if isinstance(image_size, str) else image_size or trained_image_size(checkpoint)
     if size is not None:
-        check_image_size(checkpoint.graph, size)
+        checkpoint.graph.check_image_size(size)
     for note in plan.notes:
         progress.message(note)
     device = open_device(precision, device_options)

@@ -116,8 +116,8 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
     msinet-run --device cpu train --data osie --data-root datasets
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
     """  # noqa: D301  -- click reads \b as "do not wrap"
-    from msinet_core.cli.progress import make_progress
     from msinet_core.errors import UsageError
+    from msinet_core.system.progress_bars import progress_bars
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
     from msinet_core.training.start import train as start
@@ -137,7 +137,7 @@ def train(run_dir: Path | None, resume: bool, **options: Any) -> None:
         config = TrainConfig(**{**given, "device": spec.name})
         run = RunFolder(run_dir or new_run_path(config.data, config.device))
         run.check_new()
-    progress = make_progress()
+    progress = progress_bars()
     start(config, run, spec, resume=resume, progress=progress)
     progress.message(
         f"Done. Weights: {run.best}; learning curve: {run.curve}. Predict with: "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core.network.graph import Graph
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Coordinates
 from msinet_core.network.state import Batch, State
 
@@ -71,5 +71,5 @@ def narrow_network(coordinates: Coordinates = "asymmetric", count: int = 2) -> C
         coordinates: Of its resizes.
         count: The number of images.
     """
-    graph = msinet(width=1 / 16, resize=coordinates)
+    graph = msinet_graph(width=1 / 16, resize=coordinates)
     return Case(graph, shape=(count, 40, 56), low=0.0, high=255.0)

@@ -23,7 +23,7 @@ from msinet_core.conformance.scenario import (
 from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT
-from msinet_core.network.msinet import IMAGE_MEAN, msinet
+from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
 from msinet_core.network.ops import (
     Conv2D,
     Coordinates,
@@ -163,7 +163,7 @@ def _full_size(subject: Subject) -> Outcome:
 
 def _full_size_case() -> Case:
     """All the weights on few pixels, since the oracle has them to multiply too."""
-    return Case(msinet(), (1, 40, 56), low=0.0, high=255.0)
+    return Case(msinet_graph(), (1, 40, 56), low=0.0, high=255.0)
 
 
 def _narrow(coordinates: Coordinates) -> Check:

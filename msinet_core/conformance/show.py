@@ -9,10 +9,10 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from msinet_core import __version__
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.errors import UsageError
 from msinet_core.system.files import write_text
+from msinet_core.system.version import __version__
 
 SUFFIXES = (".json", ".html")
 

@@ -11,12 +11,12 @@ from msinet_core.data.osie import OSIE_LAYOUT, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 
 DEFAULT_ROOT = Path("data")
 """Where named data sets are looked for when nothing else is said."""
 
-DEFAULT_IMAGE_SIZE: Size = (240, 320)
 DEMO = "demo"
 _PROBLEMS_SHOWN = 200
 

@@ -6,8 +6,12 @@ their parts from here; its heavy module subclasses `Device` and `Model`.
 
 from __future__ import annotations
 
+from msinet_core.device.deferred import Deferred
 from msinet_core.device.device import Device
+from msinet_core.device.layers import Layers
 from msinet_core.device.model import Model
+from msinet_core.device.processes import Processes
+from msinet_core.device.program import Program
 from msinet_core.device.spec import (
     API_VERSION,
     PRECISIONS,
@@ -24,10 +28,14 @@ __all__ = [
     "PRECISIONS",
     "Availability",
     "Capabilities",
+    "Deferred",
     "Device",
     "DeviceOption",
     "DeviceSpec",
     "Hardware",
+    "Layers",
     "Model",
     "Probe",
+    "Processes",
+    "Program",
 ]

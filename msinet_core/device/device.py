@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.device.processes import Processes
+from msinet_core.device.program import Program
 from msinet_core.errors import GraphError, UsageError, bullet_list
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, transpose
 
@@ -58,16 +59,11 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> Model:
-        """Make the model that `compile` returns; called with what fits together.
+    def build(self, program: Program) -> Model:
+        """Make the model that `compile` returns.
 
         Args:
-            graph: The network; every op in it has a builder.
-            state: Canonical weights, and Adam's memory to continue from (None: zeros).
-            loss: None for prediction only.
-            optimizer: None for evaluation or prediction.
+            program: Checked: every op has a builder, and the state fits the graph.
         """
 
     def compile(
@@ -98,7 +94,7 @@ class Device(abc.ABC):
             raise UsageError("Training needs a loss beside the optimizer. Received: loss=None")
         if loss is not None and not self.spec.capabilities.training:
             raise UsageError(f"Device '{self.spec.name}' predicts only, it does not train.")
-        return self.build(graph, state, loss, optimizer)
+        return self.build(Program(graph, state, loss, optimizer))
 
     def versions(self) -> Mapping[str, str]:
         """Give the versions that a checkpoint's provenance names, by distribution."""

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from msinet_core.device.device import Device
-    from msinet_core.network.adam import Adam
-    from msinet_core.network.graph import Graph, Parameter
-    from msinet_core.network.loss import KLDivergence
+    from msinet_core.device.program import Program
+    from msinet_core.network.graph import Parameter
     from msinet_core.network.state import Batch, State, Tensors
 
 
@@ -30,22 +29,19 @@ class Model(abc.ABC):
 
     Args:
         device: Brings builders, layouts and workers.
-        graph: The network.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network, its state, and its loss and optimizer where it has them.
     """
 
     unread_losses = 1
     """How many steps may be asked for before the oldest loss is read: more than one lets a device
     run several steps as one program. Reading a loss, or `state`, ends the waiting."""
 
-    def __init__(
-        self, device: Device, graph: Graph, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> None:
+    def __init__(self, device: Device, program: Program) -> None:
         self._device = device
-        self._graph = graph
-        self._loss = loss
-        self._optimizer = optimizer
+        # Not the program itself: its state would keep a second copy of every tensor alive.
+        self._graph = program.graph
+        self._loss = program.loss
+        self._optimizer = program.optimizer
 
     @property
     def device_name(self) -> str:

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from msinet_core.errors import UsageError
+from msinet_core.errors import MsinetError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
-    "CLUSTER_VARIABLE",
     "DISTRIBUTIONS",
     "Processes",
     "check_agreement",
     "check_distribution",
+    "report_lost_processes",
 ]
 
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 """What follows ``--distribute``: over the devices of one machine, or over several processes."""
 
-CLUSTER_VARIABLE = "TF_CONFIG"
-"""TensorFlow's environment variable that names every worker, and which of them this process is."""
+
+@contextmanager
+def report_lost_processes(
+    errors: tuple[type[Exception], ...], is_lost: Callable[[Exception], bool] = lambda error: True
+) -> Iterator[None]:
+    """Turn what a framework raises when another process is gone into a message.
+
+    Args:
+        errors: The framework's exceptions.
+        is_lost: Tells those that mean a lost process from others of the same type.
+
+    Raises:
+        MsinetError: Another process is gone.
+    """
+    try:
+        yield
+    except errors as error:
+        if not is_lost(error):
+            raise
+        raise MsinetError(
+            f"Lost the connection to another training process ({type(error).__name__}): it has "
+            f"ended or cannot be reached; see its own terminal. The last checkpoint is complete. "
+            f"Start all processes again with --resume."
+        ) from error
 
 
 class Processes:

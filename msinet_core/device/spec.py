@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from msinet_core.device.processes import CLUSTER_VARIABLE, check_distribution
+from msinet_core.device.processes import check_distribution
 from msinet_core.errors import (
     DeviceUnavailableError,
     MsinetError,
@@ -74,6 +75,12 @@ class Probe:
         """Whether the device can be opened, as far as the probe can tell."""
         return self.availability is not Availability.NOT_HERE
 
+    @property
+    def fix_sentence(self) -> str:
+        """The fix as the end of a message: "Run: ..." if it is a command."""
+        command = re.fullmatch(r"(?:[a-z][\w+-]*(?:\.\d+)?|[./~][\w./+-]*)(?: .+)?", self.fix)
+        return f"Run: {self.fix}" if command and not self.fix.endswith(".") else self.fix
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -84,7 +91,8 @@ class Capabilities:
         precisions: Those of ``PRECISIONS`` that it computes in; the first is what "auto" means.
         distribution: How else than on one device it trains: "mirrored", "multiworker". If there is
             any, the factory takes a keyword ``distribute`` and finds out what "auto" means.
-        cluster_variable: The environment variable that tells its framework of the other processes.
+        cluster_variable: The environment variable that tells its framework about the other
+            processes; needed for "multiworker".
         dilated_gradient: Whether it trains through dilated convolutions, which MSI-Net has.
         dynamic_shapes: Whether one compiled model takes batches of any size.
         deterministic: Whether the same input and state give the same bits again.
@@ -93,7 +101,7 @@ class Capabilities:
     training: bool = True
     precisions: tuple[str, ...] = ("float32",)
     distribution: tuple[str, ...] = ()
-    cluster_variable: str = CLUSTER_VARIABLE
+    cluster_variable: str = ""
     dilated_gradient: bool = True
     dynamic_shapes: bool = True
     deterministic: bool = True
@@ -163,6 +171,8 @@ class DeviceSpec:
         doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
             form ``"package.module:function"``; it takes the spec and a mapping of arguments and
             yields findings (`msinet_core.registry.doctor.Finding`).
+        checkpoint_format: The format that users of its framework expect, which ``convert --to
+            DEVICE`` writes.
         doctor_arguments: The arguments that it understands beside ``precision`` and the device's
             options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
     """
@@ -180,6 +190,7 @@ class DeviceSpec:
     priority: int = 0
     capabilities: Capabilities = field(default_factory=Capabilities)
     options: tuple[DeviceOption, ...] = ()
+    checkpoint_format: str = "msinet"
     doctor: str | None = None
     doctor_arguments: tuple[str, ...] = ()
 
@@ -227,6 +238,15 @@ class DeviceSpec:
                     f"It means: {known[name].summary}"
                 )
         return {name: given.get(name, option.default) for name, option in known.items()}
+
+    def unavailable_message(self, probe: Probe) -> str:
+        """Say that the device is not available, why, and what to do.
+
+        Args:
+            probe: What its probe returned.
+        """
+        text = f"Device '{self.name}' is not available: {probe.reason} {probe.fix_sentence}"
+        return text.strip()
 
     def open(
         self,

@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
-from msinet_core.errors import GraphError
+from msinet_core.errors import GraphError, UsageError
 from msinet_core.network.ops import OPS, GlobalMean, Input, Op, Resize, ResizeLike, Size
 
 __all__ = [
@@ -165,6 +165,26 @@ class Graph:
                     factor = Fraction(1, node.op.scale)
                 reduction[node.name] = before * factor
         return int(max(reduction.values()))
+
+    def check_image_size(self, size: Size) -> None:
+        """Refuse an image size that the network would not return unchanged.
+
+        Args:
+            size: Height and width in pixels.
+
+        Raises:
+            UsageError: Names the nearest valid sizes.
+        """
+        multiple = self.size_multiple
+        height, width = size
+        if height % multiple or width % multiple or height < multiple or width < multiple:
+            below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
+            above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
+            raise UsageError(
+                f"Invalid image size {height}x{width}: height and width must be multiples of "
+                f"{multiple}, because the network shrinks images by that factor and enlarges them "
+                f"again. Try {' or '.join(dict.fromkeys([below, above]))}."
+            )
 
     def sizes(self, size: Size) -> Mapping[str, Size]:
         """Give height and width of each node's output.

@@ -12,7 +12,7 @@ from msinet_core.errors import GraphError
 from msinet_core.network.ops import Coordinates, Op
 
 __all__ = [
-    "interpolation",
+    "interpolation_matrix",
     "supported",
 ]
 
@@ -40,7 +40,7 @@ def supported(op: Op, name: str, values: Mapping[Any, _Value], who: str) -> _Val
     return values[value]
 
 
-def interpolation(source: int, target: int, coordinates: Coordinates) -> NDArray[np.float64]:
+def interpolation_matrix(source: int, target: int, coordinates: Coordinates) -> NDArray[np.float64]:
     """Give the matrix that resizes one axis bilinearly.
 
     Args:

@@ -18,8 +18,6 @@ __all__ = [
     "LARGEST",
     "SMALLEST",
     "LossScale",
-    "new_loss_scale",
-    "next_loss_scale",
 ]
 
 INITIAL = 2.0**15
@@ -46,53 +44,51 @@ class LossScale(NamedTuple):
     missing_1: Any
     missing_2: Any
 
+    @classmethod
+    def new(cls, optimizer: Adam, step: int) -> LossScale:
+        """Give the scale as it is when a run begins or is resumed, in plain floats.
 
-def new_loss_scale(optimizer: Adam, step: int) -> LossScale:
-    """Give the scale as it is when a run begins or is resumed, in plain floats.
+        Args:
+            optimizer: Whose steps they are.
+            step: Adam's steps made before.
+        """
+        missing_1, missing_2 = 1 - optimizer.beta_1**step, 1 - optimizer.beta_2**step
+        return cls(INITIAL, 0.0, float(step), missing_1, missing_2)
 
-    Args:
-        optimizer: Whose steps they are.
-        step: Adam's steps made before.
-    """
-    missing_1, missing_2 = 1 - optimizer.beta_1**step, 1 - optimizer.beta_2**step
-    return LossScale(INITIAL, 0.0, float(step), missing_1, missing_2)
+    def next(
+        self, where: Callable[[Any, Any, Any], Any], optimizer: Adam, finite: Any
+    ) -> tuple[LossScale, Any]:
+        """Decide whether a step counts, and give the scale for the next.
 
+        The scale is halved, and the step does not count, when a gradient is not finite; it doubles
+        after ``GROWTH_INTERVAL`` good steps. At scale 1 every step counts: what overflows then has
+        diverged, and has to show.
 
-def next_loss_scale(
-    where: Callable[[Any, Any, Any], Any], optimizer: Adam, scale: LossScale, finite: Any
-) -> tuple[LossScale, Any]:
-    """Decide whether a step counts, and give the scale for the next.
+        Args:
+            where: The framework's selection: ``where(condition, yes, no)``.
+            optimizer: Brings the decays.
+            finite: Whether every gradient is; a boolean scalar.
 
-    The scale is halved, and the step does not count, when a gradient is not finite; it is doubled
-    after ``GROWTH_INTERVAL`` good steps. At scale 1 every step counts: what overflows then has
-    diverged, and has to show.
+        Returns:
+            The next scale, and whether this step counts. If it does, Adam's rate for it is
+            ``learning_rate * sqrt(missing_2) / missing_1`` of the next scale.
 
-    Args:
-        where: The framework's selection: ``where(condition, yes, no)``.
-        optimizer: Brings the decays.
-        scale: By which this step's loss was multiplied.
-        finite: Whether every gradient is; a boolean scalar.
-
-    Returns:
-        The next scale, and whether this step counts. If it does, Adam's rate for it is
-        ``learning_rate * sqrt(missing_2) / missing_1`` of the next scale.
-
-    Source: Micikevicius et al., arXiv 1710.03740, section 3.2; the numbers are those of
-        TensorFlow's DynamicLossScale.
-    """
-    counts = finite | (scale.value <= SMALLEST)
-    good = where(finite, scale.good + 1.0, 0.0)
-    grows = good >= GROWTH_INTERVAL
-    doubled = where(scale.value < LARGEST / 2, scale.value * 2.0, LARGEST)
-    halved = where(scale.value > SMALLEST * 2, scale.value / 2.0, SMALLEST)
-    after = LossScale(
-        value=where(finite, where(grows, doubled, scale.value), halved),
-        good=where(grows, 0.0, good),
-        step=where(counts, scale.step + 1.0, scale.step),
-        missing_1=where(counts, _nearer(scale.missing_1, optimizer.beta_1), scale.missing_1),
-        missing_2=where(counts, _nearer(scale.missing_2, optimizer.beta_2), scale.missing_2),
-    )
-    return after, counts
+        Source: Micikevicius et al., arXiv 1710.03740, section 3.2; the numbers are those of
+            TensorFlow's DynamicLossScale.
+        """
+        counts = finite | (self.value <= SMALLEST)
+        good = where(finite, self.good + 1.0, 0.0)
+        grows = good >= GROWTH_INTERVAL
+        doubled = where(self.value < LARGEST / 2, self.value * 2.0, LARGEST)
+        halved = where(self.value > SMALLEST * 2, self.value / 2.0, SMALLEST)
+        after = LossScale(
+            value=where(finite, where(grows, doubled, self.value), halved),
+            good=where(grows, 0.0, good),
+            step=where(counts, self.step + 1.0, self.step),
+            missing_1=where(counts, _nearer(self.missing_1, optimizer.beta_1), self.missing_1),
+            missing_2=where(counts, _nearer(self.missing_2, optimizer.beta_2), self.missing_2),
+        )
+        return after, counts
 
 
 def _nearer(missing: Any, beta: float) -> Any:

@@ -18,17 +18,20 @@ from msinet_core.network.ops import (
 )
 
 __all__ = [
+    "DEFAULT_IMAGE_SIZE",
     "IMAGE_MEAN",
-    "check_image_size",
-    "msinet",
+    "msinet_graph",
 ]
+
+DEFAULT_IMAGE_SIZE: Size = (240, 320)
+"""Height and width in pixels that the published SALICON model was trained at."""
 
 IMAGE_MEAN = (103.939, 116.779, 123.68)
 """ImageNet's channel means in BGR order, yet subtracted from RGB images: the published weights were
 trained so."""
 
 
-def msinet(width: float = 1.0, resize: Coordinates = "asymmetric") -> Graph:
+def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Graph:
     """Build MSI-Net: RGB images in 0..255 in, saliency maps in 0..1 out.
 
     Args:
@@ -79,25 +82,3 @@ def msinet(width: float = 1.0, resize: Coordinates = "asymmetric") -> Graph:
     x = net.add("decoder/conv4", Conv2D(1, activation="linear"), x)
     net.add("output", MinMaxNormalize(), x)
     return net.build()
-
-
-def check_image_size(graph: Graph, size: Size) -> None:
-    """Refuse an image size that the network would not give back.
-
-    Args:
-        graph: The network.
-        size: Height and width in pixels.
-
-    Raises:
-        UsageError: Names the nearest sizes that can be used.
-    """
-    multiple = graph.size_multiple
-    height, width = size
-    if height % multiple or width % multiple or height < multiple or width < multiple:
-        below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
-        above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
-        raise UsageError(
-            f"Image size {height}x{width} cannot be used: height and width must be divisible by "
-            f"{multiple}, since the network shrinks images by that factor and enlarges them again. "
-            f"Try {' or '.join(dict.fromkeys([below, above]))}."
-        )

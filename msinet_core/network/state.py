@@ -17,7 +17,6 @@ __all__ = [
     "OptimizerState",
     "State",
     "Tensors",
-    "new_optimizer_state",
 ]
 
 
@@ -50,6 +49,21 @@ class OptimizerState:
     step: int
     m: Tensors
     v: Tensors
+
+    @classmethod
+    def zeros(cls, weights: Tensors) -> OptimizerState:
+        """Return Adam's moments before the first step.
+
+        Args:
+            weights: They give names and shapes.
+        """
+        import numpy as np
+
+        return cls(
+            step=0,
+            m={name: np.zeros_like(value) for name, value in weights.items()},
+            v={name: np.zeros_like(value) for name, value in weights.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -87,18 +101,3 @@ class State:
                 f"{group} {name}: not in the network" for name in sorted(tensors.keys() - shapes)
             ]
         return found
-
-
-def new_optimizer_state(state: State) -> OptimizerState:
-    """Make Adam's memory as it is before the first step: zeros.
-
-    Args:
-        state: Its weights give names and shapes.
-    """
-    import numpy as np
-
-    return OptimizerState(
-        step=0,
-        m={name: np.zeros_like(value) for name, value in state.weights.items()},
-        v={name: np.zeros_like(value) for name, value in state.weights.items()},
-    )

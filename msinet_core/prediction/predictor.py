@@ -15,7 +15,7 @@ import numpy as np
 from msinet_core.data import fit, restore_map
 from msinet_core.data.images import IMAGE_PADDING
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError, describe_error
-from msinet_core.network.msinet import check_image_size
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.registry.diagnosis import advice
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from msinet_core.checkpoint import Checkpoint
     from msinet_core.device import Model
     from msinet_core.network.graph import Graph
-
-DEFAULT_IMAGE_SIZE: Size = (240, 320)
-"""The size of the published SALICON model, for weights that do not say theirs."""
 
 DEFAULT_BATCH_SIZE = 8
 
@@ -114,7 +111,7 @@ class Predictor:
         workers: int | None = None,
     ) -> None:
         if image_size is not None:
-            check_image_size(graph, image_size)
+            graph.check_image_size(image_size)
         self.workers = max(2, min(8, os.cpu_count() or 2)) if workers is None else workers
         for name, value in (("batch_size", batch_size), ("workers", self.workers)):
             if value < 1:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from msinet_core.device import Device, DeviceSpec, Model
-from msinet_core.network.adam import Adam
+from msinet_core.device import Device, DeviceSpec, Model, Program
 from msinet_core.network.graph import Graph, LayerBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_core.reference.adam import Moments, adam_step
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Array, Tape, Variable
@@ -45,10 +44,8 @@ class ReferenceDevice(Device):
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return LAYER_BUILDERS
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> ReferenceModel:
-        return ReferenceModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> ReferenceModel:
+        return ReferenceModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"numpy": np.__version__}
@@ -59,25 +56,19 @@ class ReferenceModel(Model):
 
     Args:
         device: Brings the builders and the layout of kernels.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: ReferenceDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, loss, optimizer)
+        super().__init__(device, program)
         self._dtype = device.dtype
         self._builders = device.layer_builders
-        memory = state.optimizer or new_optimizer_state(state)
-        self._weights = self._arrays(state.weights)
+        memory = program.optimizer_state
+        self._weights = self._arrays(program.state.weights)
         self._moments = Moments(memory.step, self._arrays(memory.m), self._arrays(memory.v))
 
     def forward(self, images: NDArray[np.float32]) -> Array:

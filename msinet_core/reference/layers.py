@@ -13,7 +13,7 @@ import numpy as np
 
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import interpolation
+from msinet_core.network.interpolation import interpolation_matrix
 from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import convolution
 from msinet_core.reference.tape import Array, Variable, exact_sum, record
@@ -159,8 +159,8 @@ LAYER_BUILDERS: Mapping[type, LayerBuilder[Any]] = {
 def _resize(variable: Variable, target: ops.Size, coordinates: ops.Coordinates) -> Variable:
     _, height, width, _ = variable.value.shape
     dtype = variable.value.dtype
-    rows = interpolation(height, target[0], coordinates).astype(dtype)
-    columns = interpolation(width, target[1], coordinates).astype(dtype)
+    rows = interpolation_matrix(height, target[0], coordinates).astype(dtype)
+    columns = interpolation_matrix(width, target[1], coordinates).astype(dtype)
 
     return record(
         _apply(rows, columns, variable.value),

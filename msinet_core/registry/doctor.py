@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from msinet_core import __version__
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError
 from msinet_core.hardware.host import distribution_version, missing_requirements
 from msinet_core.registry.registry import run_probe
 from msinet_core.system.install_hints import installable
+from msinet_core.system.version import __version__
 
 __all__ = [
     "Examine",

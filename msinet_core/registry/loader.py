@@ -15,12 +15,12 @@ from importlib import metadata
 
 import pluggy
 
-from msinet_core import __version__
 from msinet_core.device import API_VERSION, PRECISIONS, DeviceSpec
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.errors import PluginError
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, is_axis_order
 from msinet_core.registry import hookspecs
+from msinet_core.system.version import __version__
 
 PLUGINS_VARIABLE = "MSINET_PLUGINS"
 """Modules to load as plugins beside the installed ones, separated by commas."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from functools import cached_property
 
 import pluggy
 
-from msinet_core.device import DeviceSpec, Probe
+from msinet_core.device import Device, DeviceSpec, Probe
 from msinet_core.errors import (
     DEBUG_VARIABLE,
     DeviceUnavailableError,
@@ -34,10 +33,9 @@ __all__ = [
     "Registration",
     "Registry",
     "conflict_message",
-    "fix_sentence",
     "load_registry",
+    "open_device",
     "run_probe",
-    "unavailable_message",
 ]
 
 DEVICE_VARIABLE = "MSINET_DEVICE"
@@ -164,7 +162,7 @@ class Registry:
             raise UsageError(self._predicts_only(spec))
         probe = run_probe(spec)
         if not probe.ready:
-            raise DeviceUnavailableError(unavailable_message(spec, probe))
+            raise DeviceUnavailableError(spec.unavailable_message(probe))
         return spec
 
     def _predicts_only(self, spec: DeviceSpec) -> str:
@@ -190,7 +188,7 @@ class Registry:
                     f"Device '{spec.name}' ({spec.summary}): chosen as the first that is ready."
                 )
                 return spec
-            passed_over.append(f"{spec.name}: {probe.reason} {fix_sentence(probe.fix)}".strip())
+            passed_over.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
         passed_over += [conflict_message(*conflict) for conflict in self.conflicts.items()]
         asked = self._ready_when_asked_for(training)
         ready, told = "on this machine", ""
@@ -229,6 +227,27 @@ def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
     return Registry(*load_plugins(environment))
 
 
+def open_device(
+    name: str | None = None,
+    precision: str = "auto",
+    options: Mapping[str, str] | None = None,
+    message: Callable[[str], None] = lambda text: None,
+) -> Device:
+    """Choose a device, import its framework and open it.
+
+    Args:
+        name: A device's name; None or "auto": ``MSINET_DEVICE``, else the best that is ready.
+        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        options: Values for the device's own options, by name.
+        message: Called with one line if the choice was automatic.
+
+    Raises:
+        DeviceUnavailableError: The device is not available, or does not open.
+        UsageError: There is no such device, or it lacks the precision or an option.
+    """
+    return load_registry().select(name, message=message).open(precision, options)
+
+
 def run_probe(spec: DeviceSpec) -> Probe:
     """Ask a device's probe, and make an answer of its failure if it breaks its promise.
 
@@ -241,28 +260,6 @@ def run_probe(spec: DeviceSpec) -> Probe:
     if answer.trace and os.environ.get(DEBUG_VARIABLE):
         print(f"The probe of device '{spec.name}':\n{answer.trace}", file=sys.stderr)
     return answer.probe
-
-
-def unavailable_message(spec: DeviceSpec, probe: Probe) -> str:
-    """Say that a device is not available, why, and what to do.
-
-    Args:
-        spec: The device.
-        probe: What its probe answered.
-    """
-    return (
-        f"Device '{spec.name}' is not available: {probe.reason} {fix_sentence(probe.fix)}".strip()
-    )
-
-
-def fix_sentence(fix: str) -> str:
-    """Write a probe's fix as the end of a message.
-
-    Args:
-        fix: A command, or words, which begin with a capital or end with a full stop.
-    """
-    command = re.fullmatch(r"(?:[a-z][\w+-]*(?:\.\d+)?|[./~][\w./+-]*)(?: .+)?", fix)
-    return f"Run: {fix}" if command and not fix.endswith(".") else fix
 
 
 def conflict_message(name: str, claims: Sequence[Registration]) -> str:

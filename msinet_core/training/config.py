@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from msinet_core import __version__
 from msinet_core.errors import MsinetError, UsageError, bullet_list, os_reason
 from msinet_core.network.graph import Graph
-from msinet_core.network.msinet import check_image_size, msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.files import write_text
+from msinet_core.system.version import __version__
 from msinet_core.training.initial_weights import KEYWORDS
 
 FREE_ON_RESUME = frozenset(
@@ -106,9 +106,9 @@ class TrainConfig:
             graph = from_file
         else:
             width = 1.0 if self.width is None else self.width
-            graph = msinet(width, self.resize or "asymmetric")
+            graph = msinet_graph(width, self.resize or "asymmetric")
         if self.image_size is not None:
-            check_image_size(graph, self.image_size)
+            graph.check_image_size(self.image_size)
         return graph
 
     def write(self, path: Path) -> None:

@@ -13,7 +13,7 @@ from msinet_core.checkpoint import keras_vgg16, read_weights
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.checkpoint.published import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import State
 from msinet_core.system.progress import Progress
@@ -134,7 +134,7 @@ def _from_cache(
             "since no VGG16 weights are on this machine. A trained encoder learns faster: --init "
             f"vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
         )
-    elif not required and _encoder(graph) != _encoder(msinet()):
+    elif not required and _encoder(graph) != _encoder(msinet_graph()):
         reason = "since VGG16 weights fit only a network with the published encoder, width 1"
     else:
         return _from_vgg16(graph, path, seed)
@@ -157,7 +157,7 @@ def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
 def _check_encoder(graph: Graph, path: Path | str) -> Graph:
     """Return the network's encoder if VGG16 fits it."""
     encoder = _encoder(graph)
-    if encoder is None or encoder != _encoder(msinet()):
+    if encoder is None or encoder != _encoder(msinet_graph()):
         raise CheckpointError(
             f"{path} holds VGG16 weights, which fit only a network with the published encoder, "
             f"width 1. Use --init random, or a checkpoint of this network."

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msinet_core import __version__
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.checkpoint.formats import read_header
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
@@ -20,11 +19,11 @@ from msinet_core.errors import DataError, UsageError
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import check_image_size
 from msinet_core.network.ops import Size
 from msinet_core.prediction.predictor import image_size_of
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
+from msinet_core.system.version import __version__
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.initial_weights import check_init, initial_state
 from msinet_core.training.loggers import check_loggers, logging_to
@@ -118,7 +117,7 @@ def _prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Pro
     found = find_checkpoint(run, config) if resume else None
     graph, state, origin, trained_at = _begin(config, found, progress)
     image_size, note = _image_size(config, dataset, trained_at)
-    check_image_size(graph, image_size)
+    graph.check_image_size(image_size)
     digest = _digest(dataset)
     return _Prepared(
         replace(config, image_size=image_size),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from msinet_core.device import Capabilities, DeviceSpec
 from msinet_core.registry.hookspecs import Register, hookimpl
 from msinet_cpu.probe import REQUIRES, probe
+from msinet_tensorflow import CLUSTER_VARIABLE
 
 SPEC = DeviceSpec(
     name="cpu",
@@ -24,6 +25,7 @@ SPEC = DeviceSpec(
         training=True,
         precisions=("float32", "bfloat16"),
         distribution=("mirrored", "multiworker"),
+        cluster_variable=CLUSTER_VARIABLE,
     ),
 )
 

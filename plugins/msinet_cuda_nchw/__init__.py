@@ -8,6 +8,7 @@ from __future__ import annotations
 from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
 from msinet_core.registry.hookspecs import Register, hookimpl
 from msinet_cuda_nchw.probe import REQUIRES, probe
+from msinet_tensorflow import CLUSTER_VARIABLE
 
 SPEC = DeviceSpec(
     name="cuda",
@@ -24,6 +25,7 @@ SPEC = DeviceSpec(
         training=True,
         precisions=("float32", "bfloat16", "float16"),
         distribution=("mirrored", "multiworker"),
+        cluster_variable=CLUSTER_VARIABLE,
         deterministic=False,  # cuDNN's gradients add up in an order that is chance
     ),
     options=(

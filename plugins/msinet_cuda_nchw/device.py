@@ -10,7 +10,6 @@ from msinet_core.device import DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.hardware.nvidia import nvidia_gpus
 from msinet_core.network.layout import permutation
-from msinet_core.registry.registry import unavailable_message
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.device import TensorFlowDevice
@@ -150,7 +149,7 @@ def _visible_gpus(spec: DeviceSpec) -> list[Any]:
 
 def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
     if not probe.ready:
-        return unavailable_message(spec, probe)
+        return spec.unavailable_message(probe)
     version = tf.__version__
     if not tf.test.is_built_with_cuda():
         wheels = " ".join(installed_wheels())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec
+from msinet_core.device import DeviceSpec, Program
 from msinet_core.hardware.nvidia import ask_driver, nvidia_gpus
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.registry.doctor import Finding
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
@@ -64,11 +64,11 @@ def trace_steps(spec: DeviceSpec, precision: str) -> Mapping[str, Any]:
     from msinet_cuda_nchw.device import NchwDevice
     from msinet_tensorflow.layers import tf
 
-    graph = msinet(NARROW)
+    graph = msinet_graph(NARROW)
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     with tf.device("/CPU:0"):
         device = NchwDevice(spec, spec.check_precision(precision))
-        model = device.build(graph, State(weights), KLDivergence(), Adam())
+        model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
         return model.concrete_steps(IMAGES)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation
+from msinet_core.network.interpolation import interpolation_matrix
 from msinet_tensorflow.layers import PADDINGS, Inputs, Layers, Parameters, Tensor, attribute, tf
 
 DATA_FORMAT = "NCHW"
@@ -68,8 +68,8 @@ class NchwLayers(Layers):
         height, width = self.size(images)
         if (height, width) == (1, 1):  # every output pixel reads the only one there is
             return tf.broadcast_to(images, (*images.shape[:2], *size))
-        rows = interpolation(height, size[0], coordinates)
-        columns = interpolation(width, size[1], coordinates)
+        rows = interpolation_matrix(height, size[0], coordinates)
+        columns = interpolation_matrix(width, size[1], coordinates)
         dtype = images.dtype if _holds(images.dtype, rows, columns) else tf.float32
         wider = tf.matmul(tf.cast(images, dtype), tf.constant(columns, dtype), transpose_b=True)
         return tf.matmul(tf.constant(rows, dtype), wider)

@@ -6,13 +6,8 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec
+from msinet_core.device import DeviceSpec, Program
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
-from msinet_core.registry.registry import unavailable_message
 from msinet_metal_nhwc.layers import MetalLayers
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.layers import tf
@@ -61,10 +56,8 @@ class MetalDevice(TensorFlowDevice):
     def make_layers(self, dtype: Any) -> MetalLayers:
         return MetalLayers(dtype)
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> MetalModel:
-        return MetalModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> MetalModel:
+        return MetalModel(self, program)
 
 
 class MetalModel(TensorFlowModel):
@@ -72,23 +65,17 @@ class MetalModel(TensorFlowModel):
 
     Args:
         device: Says where.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: MetalDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
         self._device_name = device.place
         with tf.device(device.place):  # where variables are, is where they are read
-            super().__init__(device, graph, state, loss, optimizer)
+            super().__init__(device, program)
 
     def _compiled(self, step: Any) -> Any:
         def placed(*arguments: Any) -> Any:
@@ -102,7 +89,7 @@ class MetalModel(TensorFlowModel):
 def _check_mac(spec: DeviceSpec, precision: str) -> None:
     probe = spec.probe()
     if not probe.ready:  # asked again: whoever opens a device need not have asked
-        raise DeviceUnavailableError(unavailable_message(spec, probe))
+        raise DeviceUnavailableError(spec.unavailable_message(probe))
     release = platform.mac_ver()[0]
     major = release.partition(".")[0]
     if precision == "bfloat16" and major.isdigit() and int(major) < FIRST_MACOS_WITH_BFLOAT16:

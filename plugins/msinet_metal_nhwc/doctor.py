@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core.device import DeviceSpec
+from msinet_core.device import DeviceSpec, Program
 from msinet_core.hardware.apple import apple_gpu
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.registry.doctor import Finding
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
@@ -56,10 +56,10 @@ def audit_steps(
 
     from msinet_metal_nhwc.device import PROCESSOR, MetalDevice
 
-    graph = msinet() if graph is None else graph
+    graph = msinet_graph() if graph is None else graph
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     device = MetalDevice(spec, precision, place=PROCESSOR)
-    model = device.build(graph, State(weights), KLDivergence(), Adam())
+    model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
     return audit(model.concrete_steps(images), metal_kernels())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation
+from msinet_core.network.interpolation import interpolation_matrix
 from msinet_tensorflow.layers import Layers, Tensor, attribute, tf
 
 SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}
@@ -58,7 +58,7 @@ def _resize_axis(op: ops.Resize | ops.ResizeLike, images: Tensor, axis: int, tar
         return _repeat(images, axis, target)
     if target % source == 0:
         return _enlarge(images, axis, target // source, SHIFTS[op.coordinates])
-    return _multiply(images, axis, interpolation(source, target, op.coordinates))
+    return _multiply(images, axis, interpolation_matrix(source, target, op.coordinates))
 
 
 def _repeat(images: Tensor, axis: int, target: int) -> Tensor:

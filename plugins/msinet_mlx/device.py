@@ -7,13 +7,10 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import Device, DeviceSpec, Program
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.hardware.host import distribution_version
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
+from msinet_core.network.graph import LayerBuilder
 from msinet_mlx.probe import CPU_BACKEND, backend
 
 TF32_VARIABLE = "MLX_ENABLE_TF32"
@@ -55,12 +52,10 @@ class MlxDevice(Device):
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return self._layer_builders
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> Any:
+    def build(self, program: Program) -> Any:
         from msinet_mlx.model import MlxModel
 
-        return MlxModel(self, graph, state, loss, optimizer)
+        return MlxModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         names = filter(None, ("mlx", backend()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from msinet_core.device import DeviceSpec
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.doctor import Finding
 from msinet_mlx.probe import CPU_BACKEND, CUDA_BACKENDS, INSTALL, METAL_BACKEND, backend
 
@@ -56,7 +56,7 @@ def _memory(device: MlxDevice) -> Finding:
     from msinet_mlx.memory import least_needed
 
     one, two = (
-        least_needed(msinet(), (count, *SIZE, 3), device.dtype.size, training=True)
+        least_needed(msinet_graph(), (count, *SIZE, 3), device.dtype.size, training=True)
         for count in (1, 2)
     )
     limit = device.memory_limit

@@ -10,7 +10,7 @@ import numpy as np
 
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.interpolation import interpolation_matrix, supported
 from msinet_core.network.loss import KLDivergence
 
 mx: Any = importlib.import_module("mlx.core")
@@ -241,6 +241,6 @@ def _enlarge(images: Tensor, axis: int, scale: int, offset: float) -> Tensor:
 
 def _interpolate(images: Tensor, axis: int, target: int, coordinates: ops.Coordinates) -> Tensor:
     """Resize one axis by a factor that is not whole, as a product with a matrix, in float32."""
-    matrix = mx.array(interpolation(images.shape[axis], target, coordinates), mx.float32)
+    matrix = mx.array(interpolation_matrix(images.shape[axis], target, coordinates), mx.float32)
     rows = mx.moveaxis(images.astype(mx.float32), axis, -2)
     return mx.moveaxis(matrix @ rows, -2, axis).astype(images.dtype)

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core.device import Model
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
+from msinet_core.device import Model, Program
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.loss_scale import LossScale
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_mlx.layers import Tensor, mx
 from msinet_mlx.memory import check_fits, exhaustion_explained
 
@@ -64,34 +62,28 @@ class MlxModel(Model):
 
     Args:
         device: Brings builders, precision and place.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: MlxDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, loss, optimizer)
+        super().__init__(device, program)
         self._device: MlxDevice = device
         self._builders = device.layer_builders
         self._programs: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
         self._step = 0
         self._under_way: Tensor | None = None
         with self._placed():
-            training: dict[str, Arrays] = {"weights": self._arrays(state.weights)}
-            if optimizer is not None:
-                memory = state.optimizer or new_optimizer_state(state)
+            training: dict[str, Arrays] = {"weights": self._arrays(program.state.weights)}
+            if program.optimizer is not None:
+                memory = program.optimizer_state
                 self._step = memory.step
                 training |= {"m": self._arrays(memory.m), "v": self._arrays(memory.v)}
                 if device.precision == "float16":
-                    numbers = new_loss_scale(optimizer, memory.step)._asdict()
+                    numbers = LossScale.new(program.optimizer, memory.step)._asdict()
                     training["scale"] = {
                         name: mx.array(value, mx.float32) for name, value in numbers.items()
                     }
@@ -191,7 +183,7 @@ class MlxModel(Model):
         if "scale" in training:
             before = LossScale(**training["scale"])
             finite = mx.stack([mx.isfinite(one).all() for one in gradients.values()]).all()
-            scale, counts = next_loss_scale(mx.where, adam, before, finite)
+            scale, counts = before.next(mx.where, adam, finite)
             after["scale"] = scale._asdict()
             # A step that does not count has decays of 1, rate 0 and gradients 0: nothing changes.
             rate = mx.where(counts, rate * mx.sqrt(scale.missing_2) / scale.missing_1, 0.0)

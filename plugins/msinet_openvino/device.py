@@ -7,12 +7,9 @@ from typing import Any
 
 import openvino as ov
 
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import Device, DeviceSpec, Program
 from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
+from msinet_core.network.graph import LayerBuilder
 from msinet_openvino.layers import LAYER_BUILDERS
 from msinet_openvino.model import OpenVINOModel
 
@@ -48,10 +45,8 @@ class OpenVINODevice(Device):
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return LAYER_BUILDERS
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> OpenVINOModel:
-        return OpenVINOModel(self, graph, state)
+    def build(self, program: Program) -> OpenVINOModel:
+        return OpenVINOModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"openvino": ov.__version__.partition("-")[0]}

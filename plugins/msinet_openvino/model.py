@@ -10,8 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from msinet_core.device import Model
-from msinet_core.network.graph import Graph
+from msinet_core.device import Model, Program
 from msinet_core.network.layout import permutation
 from msinet_core.network.ops import Size
 from msinet_core.network.state import State
@@ -35,16 +34,15 @@ class OpenVINOModel(Model):
 
     Args:
         device: Compiles networks.
-        graph: The network.
-        state: Canonical weights; they are copied.
+        program: The network and its weights, which are copied.
     """
 
-    def __init__(self, device: OpenVINODevice, graph: Graph, state: State) -> None:
-        super().__init__(device, graph, None, None)
+    def __init__(self, device: OpenVINODevice, program: Program) -> None:
+        super().__init__(device, program)
         self._compile = device.compile_network
         self._hint = device.options["hint"]
         self._builders = device.layer_builders
-        self._weights = self.native(state.weights)
+        self._weights = self.native(program.state.weights)
         self._compiled: OrderedDict[tuple[Size, str], Requests] = OrderedDict()
         self._lock = threading.Lock()
 

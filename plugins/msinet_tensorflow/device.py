@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import Device, DeviceSpec, Program
 from msinet_core.device.processes import Processes
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
+from msinet_core.network.graph import LayerBuilder
 from msinet_tensorflow.distribution import Distribution, open_distribution
 from msinet_tensorflow.layers import Layers, Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
@@ -102,10 +99,8 @@ class TensorFlowDevice(Device):
         total = tf.add_n([tf.reduce_sum(tf.abs(tensor)) for tensor in tensors])
         return total <= tf.float32.max
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> TensorFlowModel:
-        return TensorFlowModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> TensorFlowModel:
+        return TensorFlowModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return installed_wheels()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.device import DeviceSpec
-from msinet_core.device.processes import CLUSTER_VARIABLE, Processes
+from msinet_core.device.processes import Processes
 from msinet_core.errors import MsinetError, UsageError
+from msinet_tensorflow import CLUSTER_VARIABLE
 from msinet_tensorflow.layers import tf
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msinet_core.network.adam import Adam
-from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
+from msinet_core.network.loss_scale import LossScale
 from msinet_tensorflow.layers import Tensor, tf
 
 
@@ -39,7 +39,7 @@ class ScaledSteps:
 
     def __init__(self, optimizer: Adam, step: int) -> None:
         self._optimizer = optimizer
-        numbers = new_loss_scale(optimizer, step)._asdict()
+        numbers = LossScale.new(optimizer, step)._asdict()
         self._scale = LossScale(**{name: _scalar(value, name) for name, value in numbers.items()})
 
     @property
@@ -74,7 +74,7 @@ class ScaledSteps:
             learning_rate: Adam's, not corrected.
         """
         before = LossScale(*map(tf.convert_to_tensor, self._scale))
-        after, counts = next_loss_scale(tf.where, self._optimizer, before, finite)
+        after, counts = before.next(tf.where, self._optimizer, finite)
         for variable, value in zip(self._scale, after, strict=True):
             assign(variable, value)
         rate = learning_rate * tf.sqrt(after.missing_2) / after.missing_1

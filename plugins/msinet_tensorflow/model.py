@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core.device import Model
+from msinet_core.device import Model, Program
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_tensorflow.distribution import peers_watched
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
@@ -35,37 +34,31 @@ class TensorFlowModel(Model):
 
     Args:
         device: Brings builders and layouts.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: TensorFlowDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, loss, optimizer)
+        super().__init__(device, program)
         self._device: TensorFlowDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
-        self._weights = self._variables(state.weights)
+        self._weights = self._variables(program.state.weights)
         self._m: Variables = {}
         self._v: Variables = {}
         self._step = 0
         self._scale: ScaledSteps | None = None
-        if optimizer is not None:
-            memory = state.optimizer or new_optimizer_state(state)
+        if program.optimizer is not None:
+            memory = program.optimizer_state
             self._m = self._variables(memory.m)
             self._v = self._variables(memory.v)
             self._step = memory.step
             if device.precision == "float16":
                 with self._distribution.scope():
-                    self._scale = ScaledSteps(optimizer, memory.step)
+                    self._scale = ScaledSteps(program.optimizer, memory.step)
         self._compiled_predict = self._compiled(self._predict)
         self._compiled_losses = self._compiled(self._losses)
         self._compiled_train = self._compiled(self._train)

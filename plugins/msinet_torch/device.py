@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import Device, DeviceSpec, Program
 from msinet_core.device.processes import Processes
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.hardware.host import distribution_version
 from msinet_core.hardware.nvidia import nvidia_gpus
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
-from msinet_core.registry.registry import unavailable_message
+from msinet_core.network.graph import LayerBuilder
 from msinet_torch.distribution import Distribution, join, local_rank, wanted
 from msinet_torch.layers import Layers, Tensor, torch
 from msinet_torch.loading import check_fallback
@@ -132,10 +128,8 @@ class TorchDevice(Device):
         """
         return self.result(value)
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> TorchModel:
-        return TorchModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> TorchModel:
+        return TorchModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"torch": distribution_version("torch") or torch.__version__}
@@ -244,7 +238,7 @@ class CudaDevice(TorchDevice):
 def _why_no_gpu(spec: DeviceSpec) -> str:
     probe = spec.probe()
     if not probe.ready:
-        return unavailable_message(spec, probe)
+        return spec.unavailable_message(probe)
     names = ", ".join(gpu.name for gpu in nvidia_gpus())
     return (
         f"Device '{spec.name}' is not available: the driver offers {names or 'a GPU'}, but torch "

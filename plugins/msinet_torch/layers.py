@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.interpolation import interpolation_matrix, supported
 from msinet_core.network.loss import KLDivergence
 from msinet_torch.loading import load_torch
 from msinet_torch.resize import enlarge
@@ -126,7 +126,7 @@ class Layers:
     def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
         settings = source, target, coordinates
         if settings not in self._matrices:
-            matrix = torch.tensor(interpolation(*settings), dtype=torch.float32)
+            matrix = torch.tensor(interpolation_matrix(*settings), dtype=torch.float32)
             self._matrices[settings] = matrix.to(self._place)
         return self._matrices[settings]
 

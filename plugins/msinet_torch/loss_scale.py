@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msinet_core.network.adam import Adam
-from msinet_core.network.loss_scale import LossScale, new_loss_scale, next_loss_scale
+from msinet_core.network.loss_scale import LossScale
 from msinet_torch.adam import FusedAdam, Tensor, can_skip, torch
 
 
@@ -25,7 +25,7 @@ class ScaledSteps:
         self._scale = LossScale(
             *(
                 torch.full((), value, dtype=torch.float32, device=place)
-                for value in new_loss_scale(optimizer, step)
+                for value in LossScale.new(optimizer, step)
             )
         )
 
@@ -74,7 +74,7 @@ class ScaledSteps:
         Args:
             finite: A boolean scalar: whether every gradient is.
         """
-        after, counts = next_loss_scale(torch.where, self._optimizer, self._scale, finite)
+        after, counts = self._scale.next(torch.where, self._optimizer, finite)
         for kept, value in zip(self._scale, after, strict=True):
             kept.copy_(value)
         return counts

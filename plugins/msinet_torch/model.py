@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core.device import Model
+from msinet_core.device import Model, Program
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_torch.adam import FusedAdam
 from msinet_torch.distribution import peers_watched
 from msinet_torch.layers import Tensor, torch
@@ -35,38 +34,31 @@ class TorchModel(Model):
 
     Args:
         device: Brings builders, layouts, transfers and the other workers.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: TorchDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, loss, optimizer)
+        super().__init__(device, program)
         self._device: TorchDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
         self._weights = {
-            name: torch.nn.Parameter(value, requires_grad=optimizer is not None)
-            for name, value in self._placed(state.weights).items()
+            name: torch.nn.Parameter(value, requires_grad=program.optimizer is not None)
+            for name, value in self._placed(program.state.weights).items()
         }
         self._cast: Parameters | None = None
         self._output = device.compiled(self._apply)
         self._losses_of = device.compiled(self._apply_loss)
         self._step = 0
         self._scale: ScaledSteps | None = None
-        if optimizer is not None:
-            self._prepare_training(optimizer, state)
+        if program.optimizer is not None:
+            self._prepare_training(program.optimizer, program.optimizer_state)
 
-    def _prepare_training(self, optimizer: Adam, state: State) -> None:
-        memory = state.optimizer or new_optimizer_state(state)
+    def _prepare_training(self, optimizer: Adam, memory: OptimizerState) -> None:
         self._m, self._v = self._placed(memory.m), self._placed(memory.v)
         self._step = memory.step
         weights, moments = list(self._weights.values()), [*self._m.values(), *self._v.values()]

@@ -6,13 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec
+from msinet_core.device import DeviceSpec, Program
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
-from msinet_core.registry.registry import unavailable_message
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
@@ -55,10 +50,8 @@ class XlaDevice(TensorFlowDevice):
     def make_distribution(self, distribute: str) -> Distribution:
         return FixedBatch()
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> TpuModel:
-        return TpuModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> TpuModel:
+        return TpuModel(self, program)
 
 
 class TpuDevice(XlaDevice):
@@ -86,7 +79,7 @@ def _connected(spec: DeviceSpec) -> Any:
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
         probe = spec.probe()
         if not probe.ready:
-            raise DeviceUnavailableError(unavailable_message(spec, probe)) from error
+            raise DeviceUnavailableError(spec.unavailable_message(probe)) from error
         reason = str(error).partition("\n")[0]
         raise DeviceUnavailableError(
             f"Device '{spec.name}' is not available: TensorFlow {tf.__version__} cannot use the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation
+from msinet_core.network.interpolation import interpolation_matrix
 from msinet_tensorflow.layers import Layers, Tensor, tf
 
 
@@ -26,7 +26,7 @@ class TpuLayers(Layers):
         """
         _, height, width, _ = images.shape
         rows, columns = (
-            tf.constant(interpolation(source, target, op.coordinates), images.dtype)
+            tf.constant(interpolation_matrix(source, target, op.coordinates), images.dtype)
             for source, target in zip((height, width), size, strict=True)
         )
         enlarged = tf.einsum("oh,nhwc->nowc", rows, images)

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from msinet_core.device import Program
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.network.state import State
 
@@ -34,10 +35,10 @@ def lower(precision: str, width: float, size: Size, batch: int, steps: int = 1) 
     from msinet_tpu import SPEC, STEPS_PER_EXECUTION
     from msinet_tpu.device import XlaDevice
 
-    graph = msinet(width)
+    graph = msinet_graph(width)
     device = XlaDevice(SPEC, precision, {STEPS_PER_EXECUTION: str(steps)})
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    model = device.build(graph, State(weights), KLDivergence(), Adam())
+    model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
     return model.training_program((batch, *size, graph.channels[graph.input.name]))
 
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 
+from msinet_core.device import Program
 from msinet_core.errors import MsinetError
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
-from msinet_core.network.loss import KLDivergence
 from msinet_core.network.state import Batch, State
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
@@ -67,21 +65,15 @@ class TpuModel(TensorFlowModel):
 
     Args:
         device: Brings builders, layouts and the option.
-        graph: The network.
-        state: Canonical weights and moments; they are copied.
-        loss: None for prediction only.
-        optimizer: None for evaluation or prediction.
+        program: The network and its state, which is copied.
     """
 
     def __init__(
         self,
         device: TensorFlowDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, state, loss, optimizer)
+        super().__init__(device, program)
         self._most = int(device.options[STEPS_PER_EXECUTION])
         # While the losses of one execution are read, the next one is already running.
         self.unread_losses = 2 * self._most - 1

@@ -11,14 +11,14 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.formats import find_format
-from msinet_core.network.msinet import msinet
-from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
 if TYPE_CHECKING:
     from tests.conftest import Run
 
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 
 
 @pytest.fixture
@@ -26,7 +26,8 @@ def source(tmp_path: Path) -> Path:
     state = random_state(GRAPH, 1)
     path = tmp_path / "run.msinet.h5"
     save_checkpoint(
-        path, Checkpoint(GRAPH, State(state.weights, new_optimizer_state(state)), {"epoch": 1})
+        path,
+        Checkpoint(GRAPH, State(state.weights, OptimizerState.zeros(state.weights)), {"epoch": 1}),
     )
     return path
 

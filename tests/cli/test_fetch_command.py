@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.cli import progress
 from msinet_core.data.published import PUBLISHED, Source
+from msinet_core.system import progress_bars as progress
 
 
 def png(point: tuple[int, int]) -> bytes:
@@ -95,7 +95,7 @@ def test_bytes_are_shown_as_megabytes(capsys, monkeypatch):
     seconds = iter(range(100))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
     monkeypatch.setattr(progress, "PLAIN_INTERVAL", 2.0)
-    display = progress.make_progress()
+    display = progress.progress_bars()
     with display.task("a.zip", 3_000_000, "bytes") as task:
         for _ in range(3):
             task.advance(1_000_000)

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.network.msinet import msinet
-from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
 Run = Callable[..., Result]
@@ -31,10 +31,10 @@ METADATA = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     state = random_state(graph, 0)
     state.weights["decoder/conv4/bias"][:] = 0.625
-    state = State(state.weights, new_optimizer_state(state))
+    state = State(state.weights, OptimizerState.zeros(state.weights))
     path = tmp_path / "best.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, state, {"history": []}, METADATA))
     return path
@@ -56,7 +56,7 @@ def test_people_see_network_origin_and_every_tensor(run: Run, path: Path) -> Non
         str(path),
         "MSI-Net checkpoint",
         "not MSI-Net as published",
-        msinet(0.02).fingerprint,
+        msinet_graph(0.02).fingerprint,
         "cpu",
         "tensorflow 2.21.0",
         "osie [bold]",
@@ -86,8 +86,8 @@ def test_one_json_document_has_the_same(run: Run, path: Path) -> None:
     document = json.loads(result.stdout)
     assert document["format"] == "msinet"
     assert METADATA.items() <= document["metadata"].items()
-    assert document["graph"]["fingerprint"] == msinet(0.02).fingerprint
-    assert document["graph"]["parameters"] == msinet(0.02).parameter_count
+    assert document["graph"]["fingerprint"] == msinet_graph(0.02).fingerprint
+    assert document["graph"]["parameters"] == msinet_graph(0.02).parameter_count
     assert document["optimizer_step"] == 0
     assert document["training"] == ["history"]
     assert document["damage"] == []
@@ -132,7 +132,7 @@ def test_damage_in_json(run: Run, path: Path) -> None:
 
 
 def test_numbers_that_are_none_are_counted(run: Run, tmp_path: Path) -> None:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     state = random_state(graph, 0)
     state.weights["conv5/conv5_3/bias"][:3] = [np.nan, np.inf, 2]
     path = tmp_path / "nan.msinet.h5"

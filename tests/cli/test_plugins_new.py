@@ -210,9 +210,9 @@ import numpy as np, torch
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.training.initial_weights import random_state
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_device_npu import layers, tensors
-graph = msinet(0.02)
+graph = msinet_graph(0.02)
 weights = {name: tensors.to_device(array) for name, array in random_state(graph, 1).weights.items()}
 weights = {
     name: weight.permute(3, 2, 0, 1) if weight.dim() == 4 else weight

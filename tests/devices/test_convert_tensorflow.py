@@ -11,14 +11,14 @@ from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.reference import SPEC
 from msinet_core.training.initial_weights import random_state
 
 tf = pytest.importorskip("tensorflow")
 
-GRAPH = msinet(0.05)
+GRAPH = msinet_graph(0.05)
 WEIGHTS = {
     name: value if value.ndim == 4 else np.random.default_rng(7).normal(size=value.shape)
     for name, value in random_state(GRAPH, 3).weights.items()
@@ -124,7 +124,7 @@ def test_keras_loads_the_weights_by_its_own_order(
 
 
 def test_half_pixel_resizing_is_written_too(tmp_path: Path) -> None:
-    graph = msinet(0.05, "half_pixel")
+    graph = msinet_graph(0.05, "half_pixel")
     source = tmp_path / "half.msinet.h5"
     save_checkpoint(source, Checkpoint(graph, State(WEIGHTS)))
     expected = np.asarray(SPEC.open().compile(graph, State(WEIGHTS)).predict(IMAGES))

@@ -15,13 +15,13 @@ from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.training.initial_weights import random_state
 
 torch = pytest.importorskip("torch")
 
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 WEIGHTS = {
     parameter.name: np.random.default_rng(3).normal(size=parameter.shape).astype(np.float32)
     for parameter in GRAPH.parameters

@@ -16,7 +16,7 @@ from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_cpu import SPEC
@@ -38,7 +38,7 @@ def reference() -> Device:
 
 
 def network_case(width: float, size: tuple[int, int], count: int = 1) -> Case:
-    return Case(msinet(width), (count, *size), low=0.0, high=255.0)
+    return Case(msinet_graph(width), (count, *size), low=0.0, high=255.0)
 
 
 def largest_difference(one: Device, other: Device, case: Case) -> float:
@@ -74,7 +74,7 @@ def test_four_steps_give_the_same_losses(cpu: Device, reference: Device) -> None
 
 
 def test_published_weights(cpu: Device, reference: Device) -> None:
-    graph = msinet().between("aspp/concat", "output")
+    graph = msinet_graph().between("aspp/concat", "output")
     state = published_state(graph)
     channels = graph.channels[graph.input.name]
     features = np.random.default_rng(4).standard_normal((1, 30, 40, channels), np.float32)

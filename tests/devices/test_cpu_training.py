@@ -19,7 +19,7 @@ from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch, State
 from msinet_cpu import SPEC
 
@@ -186,7 +186,7 @@ def test_batches_without_images_do_not_count(cpu: Device, case: Case) -> None:
 
 
 def test_bfloat16_gives_nearly_the_same_map() -> None:
-    case = Case(msinet(0.25), (1, 96, 128), low=0.0, high=255.0)
+    case = Case(msinet_graph(0.25), (1, 96, 128), low=0.0, high=255.0)
     maps = [
         np.asarray(SPEC.open(precision).compile(case.graph, case.state).predict(case.images))
         for precision in ("float32", "bfloat16")
@@ -197,7 +197,7 @@ def test_bfloat16_gives_nearly_the_same_map() -> None:
 
 
 def test_bfloat16_gives_float32_whatever_the_last_op_is() -> None:
-    graph = msinet(NARROWEST).between("input", "pool4")
+    graph = msinet_graph(NARROWEST).between("input", "pool4")
     case = Case(graph, (1, 16, 16), low=0.0, high=255.0)
     features = SPEC.open("bfloat16").compile(graph, case.state).predict(case.images)
     assert np.asarray(features).dtype == np.float32
@@ -252,7 +252,7 @@ def test_attributes_that_cannot_be_honoured_are_refused(cpu: Device) -> None:
 
 def test_weights_of_another_network_are_refused(cpu: Device, case: Case) -> None:
     with pytest.raises(GraphError, match="conv1/conv1_1/kernel: has shape"):
-        cpu.compile(msinet(NARROWEST * 2), case.state)
+        cpu.compile(msinet_graph(NARROWEST * 2), case.state)
 
 
 def test_training_without_a_loss_is_refused(cpu: Device, case: Case) -> None:

@@ -21,7 +21,7 @@ from msinet_core.device import Device
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_cpu import SPEC as CPU
@@ -159,7 +159,7 @@ def test_twice_the_size_is_computed_in_the_images_dtype() -> None:
 
 def test_channels_first_weights_are_channels_last_weights(nchw: Device, tmp_path: Path) -> None:
     """No kernel is changed on the way, and the two formats give the same maps (layouts.md)."""
-    case = Case(msinet(1 / 8), (1, 240, 320), low=0.0, high=255.0)
+    case = Case(msinet_graph(1 / 8), (1, 240, 320), low=0.0, high=255.0)
     file = tmp_path / "one.msinet.h5"
     save_checkpoint(file, Checkpoint(case.graph, case.state))
     state = load_checkpoint(file).state

@@ -15,7 +15,7 @@ from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.device import Capabilities
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.loss_scale import SMALLEST, new_loss_scale, next_loss_scale
+from msinet_core.network.loss_scale import SMALLEST, LossScale
 from msinet_core.network.state import OptimizerState, State
 from msinet_cpu import SPEC
 
@@ -152,10 +152,10 @@ def advance(scale: Any, finite: bool) -> None:
 
 
 def test_the_rule_is_the_cores() -> None:
-    scale, expected = loss_scale.ScaledSteps(Adam(), 4), new_loss_scale(Adam(), 4)
+    scale, expected = loss_scale.ScaledSteps(Adam(), 4), LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
         advance(scale, finite)
-        expected, _ = next_loss_scale(np.where, Adam(), expected, np.bool_(finite))
+        expected, _ = (np.where, Adam(), expected, np.bool_(finite))
         assert (scale.value, scale.step) == (expected.value, expected.step)
     for _ in range(20):
         advance(scale, False)

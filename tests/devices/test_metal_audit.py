@@ -8,7 +8,7 @@ import pytest
 
 from msinet_core.network import ops
 from msinet_core.network.graph import Graph
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_metal_nhwc import SPEC
 from msinet_metal_nhwc.doctor import audit_steps, examine
 from msinet_metal_nhwc.kernels import metal_kernels
@@ -28,7 +28,7 @@ STEPS = [(precision, "asymmetric") for precision in SPEC.capabilities.precisions
 
 @pytest.mark.parametrize(("precision", "coordinates"), [*STEPS, ("float16", "half_pixel")])
 def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Coordinates) -> None:
-    report = audit_steps(SPEC, precision, msinet(NARROW, coordinates))
+    report = audit_steps(SPEC, precision, msinet_graph(NARROW, coordinates))
     assert report.problems == ()
     assert report.passed and report.functions >= 5
     assert report.counts["ResourceApplyAdam"] == 2 * 46  # training, and the end of an accumulation
@@ -42,7 +42,7 @@ def test_published_network_in_batches() -> None:
 
 
 def test_a_resize_to_no_multiple_has_kernels_too() -> None:
-    graph = msinet(NARROW)
+    graph = msinet_graph(NARROW)
     net = [node for node in graph.nodes if node.name.startswith(("subtract", "conv1", "input"))]
     small = ops.MaxPool2D(pool_size=5, strides=3)
     odd = Graph(
@@ -61,7 +61,7 @@ def test_a_resize_to_no_multiple_has_kernels_too() -> None:
 @pytest.fixture(scope="module")
 def naive() -> AuditReport:
     """What the audit says of the training of the same network, written with Keras."""
-    model = keras_network(msinet(NARROW), (240, 320))
+    model = keras_network(msinet_graph(NARROW), (240, 320))
 
     @tf.function(autograph=False)
     def gradients(images):
@@ -155,7 +155,7 @@ def test_functions_that_nodes_call_are_walked_once_each() -> None:
 
 
 def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet", lambda: msinet(NARROW))
+    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet", lambda: msinet_graph(NARROW))
     findings = {finding.title: finding for finding in examine(SPEC, {})}
     for precision in SPEC.capabilities.precisions:
         finding = findings[f"kernel audit in {precision}"]

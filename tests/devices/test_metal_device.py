@@ -14,7 +14,7 @@ import pytest
 import msinet_metal_nhwc.doctor
 from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.device import Availability, DeviceSpec, Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
@@ -138,7 +138,7 @@ def test_resize_refuses_coordinates_that_it_does_not_know() -> None:
 def test_every_op_of_every_step_asks_for_its_place() -> None:
     case = narrow_network()
     device = MetalDevice(SPEC, "float16", place=PROCESSOR)
-    model = device.build(case.graph, case.state, KLDivergence(), Adam())
+    model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     assert set(steps) == {"predict", "evaluate", "train", "accumulate", "finish"}
     for name, step in steps.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from msinet_core.conformance.cases import narrow_network
+from msinet_core.device import Program
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
 from msinet_metal_nhwc import SPEC
@@ -58,7 +59,7 @@ def rewritten(step):
 def test_rewritten_steps_have_kernels(precision: str) -> None:
     case = narrow_network()
     device = MetalDevice(SPEC, precision, place=PROCESSOR)
-    model = device.build(case.graph, case.state, KLDivergence(), Adam())
+    model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     graphs = {name: rewritten(step) for name, step in steps.items()}
     traced = len(steps["train"].graph.as_graph_def().node)

@@ -9,7 +9,7 @@ import pytest
 
 from msinet_core.conformance import SCENARIOS, DeviceConformance, prove
 from msinet_core.conformance.cases import Case
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_mlx import SPEC
 
@@ -57,7 +57,7 @@ def test_the_compiled_step(precision: str) -> None:
 
 
 def test_maps_are_the_references() -> None:
-    case = Case(msinet(0.2), (1, 96, 128), low=0.0, high=255.0)
+    case = Case(msinet_graph(0.2), (1, 96, 128), low=0.0, high=255.0)
     models = [REFERENCE.open(), *(SPEC.open(name) for name in SPEC.capabilities.precisions)]
     maps = [
         np.asarray(opened.compile(case.graph, case.state).predict(case.images)) for opened in models

@@ -17,7 +17,7 @@ from msinet_core.errors import DeviceUnavailableError, GraphError, MsinetError, 
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.doctor import examine
 from msinet_mlx import SPEC
@@ -174,7 +174,7 @@ def test_a_step_that_cannot_fit_is_refused_before_it_begins(
 
 
 def test_what_is_needed_grows_with_images_and_precision() -> None:
-    graph = msinet(0.25)
+    graph = msinet_graph(0.25)
     one, two = (memory.least_needed(graph, (n, 64, 64, 3), 4, training=True) for n in (1, 2))
     fixed = 4 * 4 * graph.parameter_count
     assert two - fixed == 2 * (one - fixed)

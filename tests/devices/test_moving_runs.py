@@ -21,7 +21,7 @@ from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.training.initial_weights import random_state
@@ -32,7 +32,7 @@ from msinet_mlx import SPEC as MLX
 from msinet_torch import CPU as TORCH_CPU
 from msinet_tpu import SPEC as TPU
 
-GRAPH = msinet(0.05)
+GRAPH = msinet_graph(0.05)
 LEARNING_RATE = 3e-4
 
 

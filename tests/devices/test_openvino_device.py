@@ -16,7 +16,7 @@ from msinet_core.device import Device
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Concat, Conv2D, MaxPool2D, Resize, ResizeLike
 from msinet_core.network.state import State
 from msinet_core.prediction.predictor import Done, Predictor
@@ -44,7 +44,7 @@ def reference_map(case: Case, images: Any = None) -> np.ndarray:
 
 
 def small_case(shape: tuple[int, int, int] = (5, 16, 24)) -> Case:
-    return Case(msinet(NARROW), shape, low=0.0, high=255.0)
+    return Case(msinet_graph(NARROW), shape, low=0.0, high=255.0)
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -52,14 +52,14 @@ def small_case(shape: tuple[int, int, int] = (5, 16, 24)) -> Case:
 
 @pytest.mark.parametrize("size", PUBLISHED_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_narrow_network_at_each_published_size(device: Device, size: tuple[int, int]) -> None:
-    case = Case(msinet(NARROW), (1, *size), low=0.0, high=255.0)
+    case = Case(msinet_graph(NARROW), (1, *size), low=0.0, high=255.0)
     maps = np.asarray(device.compile(case.graph, case.state).predict(case.images))
     assert maps.max() > 0.99
     np.testing.assert_allclose(maps, reference_map(case), rtol=0, atol=1e-4)
 
 
 def test_published_network_in_float32_and_bfloat16(device: Device) -> None:
-    case = Case(msinet(), (1, 240, 320), low=0.0, high=255.0)
+    case = Case(msinet_graph(), (1, 240, 320), low=0.0, high=255.0)
     expected = reference_map(case)
     assert expected.max() > 0.99
     maps = np.asarray(device.compile(case.graph, case.state).predict(case.images))
@@ -326,7 +326,7 @@ def test_networks_of_sizes_long_unused_are_given_up(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Counting(device, monkeypatch)
-    graph = msinet(NARROW)
+    graph = msinet_graph(NARROW)
     model = device.compile(graph, small_case().state)
     sizes = [(8, 8 * column) for column in range(1, 6)]
     for size in (*sizes, sizes[-1], sizes[0]):

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
 
 
 def test_a_keras_model_is_written_without_chatter(tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     save_checkpoint(tmp_path / "a.msinet.h5", Checkpoint(graph, random_state(graph, 0)))
     done = subprocess.run(
         [

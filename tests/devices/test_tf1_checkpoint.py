@@ -9,12 +9,12 @@ import pytest
 
 from msinet_core.checkpoint import describe, read_weights
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
 
 tf = pytest.importorskip("tensorflow")
 
-GRAPH = msinet(0.05)
+GRAPH = msinet_graph(0.05)
 
 
 def save(prefix: Path, tensors: dict[str, np.ndarray], slices: str = "") -> None:

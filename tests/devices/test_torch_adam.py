@@ -16,7 +16,7 @@ from msinet_core.device import Capabilities
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.loss_scale import new_loss_scale, next_loss_scale
+from msinet_core.network.loss_scale import LossScale
 from msinet_core.network.ops import Conv2D, MinMaxNormalize
 from msinet_core.network.state import OptimizerState, State
 
@@ -148,9 +148,9 @@ def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
 
 def test_the_rule_is_the_cores() -> None:
     scale = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
-    expected = new_loss_scale(Adam(), 4)
+    expected = LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
         counts = scale.advance(torch.tensor(finite))
-        expected, counted = next_loss_scale(np.where, Adam(), expected, np.bool_(finite))
+        expected, counted = (np.where, Adam(), expected, np.bool_(finite))
         assert (scale.value, scale.step) == (expected.value, expected.step)
         assert bool(counts) == counted

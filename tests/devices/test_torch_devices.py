@@ -13,12 +13,12 @@ import pytest
 import msinet_torch
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.conformance.runner import SCENARIOS, prove
-from msinet_core.device import Probe
+from msinet_core.device import Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import (
     Concat,
     Conv2D,
@@ -84,7 +84,7 @@ def test_contiguous_nchw_agrees_too() -> None:
 
 
 def test_bfloat16_maps_correlate_with_the_reference() -> None:
-    graph = msinet(0.25)
+    graph = msinet_graph(0.25)
     state, images = (
         random_state(graph, seed=0),
         np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3)),
@@ -124,7 +124,7 @@ def test_images_kernels_and_moments_lie_as_the_device_wants(
     case: Case, device: Any, wanted: str
 ) -> None:
     opened = device(CPU)
-    model = opened.build(case.graph, case.state, KLDivergence(), Adam())
+    model = opened.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     kernel = model._weights["conv2/conv2_2/kernel"]
     tensors = [
         opened.place_images(case.images),
@@ -154,7 +154,7 @@ def test_results_of_the_processor_are_plain(case: Case) -> None:
 def test_late_results_read_the_same(case: Case) -> None:
     exact, late = CPU.open(), ContiguousDevice(CPU)
     losses, state = trained(exact, case)
-    model = late.build(case.graph, case.state, KLDivergence(), Adam())
+    model = late.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     unread = [model.train_step([case.batch], 1e-3) for _ in losses]
     assert not any(isinstance(loss, float) for loss in unread)
     assert [float(loss) for loss in unread] == pytest.approx(losses, rel=1e-5)

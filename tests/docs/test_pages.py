@@ -16,7 +16,7 @@ import pytest
 from msinet_core import errors
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.cli import COMMANDS, cli
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry import hookspecs
 from msinet_core.training.initial_weights import random_state
 
@@ -115,7 +115,7 @@ def test_the_example_on_the_api_page_runs(tmp_path: Path) -> None:
     page = (REFERENCE / "api.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert code
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     path = tmp_path / "best.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 1), None, {}))
     program = (

@@ -17,7 +17,7 @@ from msinet_core.errors import InterruptedRunError
 from msinet_core.evaluation import metrics
 from msinet_core.evaluation.evaluator import METRICS, Summary, evaluate
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Predictor
 from msinet_core.registry.registry import load_registry
@@ -35,7 +35,7 @@ FIXATION_METRICS = [metric.key for metric in METRICS if metric.needs_fixations]
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     path = tmp_path / "narrow.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 1), metadata={"image_size": SIZE}))
     return path

@@ -15,7 +15,7 @@ from PIL import Image
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import find_images, read_image
 from msinet_core.errors import InterruptedRunError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.prediction.files import predict_files
 from msinet_core.prediction.outputs import plan_outputs
 from msinet_core.prediction.predictor import Predictor
@@ -32,7 +32,7 @@ REFERENCE = ("--device", "reference")
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     path = tmp_path / "narrow.msinet.h5"
     save_checkpoint(
         path, Checkpoint(graph, random_state(graph, 1), metadata={"image_size": [24, 32]})

@@ -161,9 +161,9 @@ def test_a_resumed_epoch_is_shown_from_where_it_stopped(
 
 
 def test_plain_progress_counts_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
-    from msinet_core.cli.progress import make_progress
+    from msinet_core.system.progress_bars import progress_bars
 
-    with make_progress().task("epoch 1/1", 5, done=3) as task:
+    with progress_bars().task("epoch 1/1", 5, done=3) as task:
         task.advance(2)
     assert "epoch 1/1  5/5 images" in capsys.readouterr().err
 

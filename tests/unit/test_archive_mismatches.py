@@ -11,19 +11,21 @@ from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.checkpoint.archive import summarize
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
-from msinet_core.network.state import OptimizerState, State, new_optimizer_state
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
-GRAPH = msinet(0.02)
-WIDER = msinet(0.04)
+GRAPH = msinet_graph(0.02)
+WIDER = msinet_graph(0.04)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     state = random_state(GRAPH, 1)
     path = tmp_path / "a.msinet.h5"
-    save_checkpoint(path, Checkpoint(GRAPH, State(state.weights, new_optimizer_state(state))))
+    save_checkpoint(
+        path, Checkpoint(GRAPH, State(state.weights, OptimizerState.zeros(state.weights)))
+    )
     return path
 
 

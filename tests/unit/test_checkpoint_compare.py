@@ -6,7 +6,7 @@ import pytest
 
 from msinet_core.checkpoint.compare import graph_differences
 from msinet_core.network.graph import Graph, GraphBuilder, Node
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D, GlobalMean, MaxPool2D, MinMaxNormalize
 
 
@@ -15,24 +15,24 @@ def changed(graph: Graph, name: str, node: Node) -> Graph:
 
 
 def test_equal_networks_do_not_differ() -> None:
-    assert graph_differences(msinet(0.1), msinet(0.1)) == []
+    assert graph_differences(msinet_graph(0.1), msinet_graph(0.1)) == []
 
 
 def test_width_is_one_line() -> None:
-    assert graph_differences(msinet(0.5), msinet()) == [
+    assert graph_differences(msinet_graph(0.5), msinet_graph()) == [
         "width: 22 of 23 convolutions have other numbers of channels, 0.5 times as many in all"
     ]
 
 
 def test_resize_coordinates_name_the_nodes() -> None:
-    assert graph_differences(msinet(0.1, resize="half_pixel"), msinet(0.1)) == [
+    assert graph_differences(msinet_graph(0.1, resize="half_pixel"), msinet_graph(0.1)) == [
         "coordinates: 'half_pixel' instead of 'asymmetric' in "
         "aspp/resize, decoder/resize1, decoder/resize2 and 1 more"
     ]
 
 
 def test_another_op_another_attribute_another_input() -> None:
-    graph = msinet(0.1)
+    graph = msinet_graph(0.1)
     nodes = {node.name: node for node in graph.nodes}
     found = changed(graph, "output", replace(nodes["output"], op=MinMaxNormalize(epsilon=0.5)))
     found = changed(found, "pool4", replace(nodes["pool4"], op=Conv2D(51)))

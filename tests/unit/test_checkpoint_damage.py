@@ -21,9 +21,9 @@ from msinet_core.checkpoint.hdf5 import write_text
 from msinet_core.checkpoint.native import text_checksum
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
-from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
 
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
     """A small training checkpoint, whole."""
     graph = tiny_graph()
     state = random_state(graph, 0)
-    state = State(state.weights, new_optimizer_state(state))
+    state = State(state.weights, OptimizerState.zeros(state.weights))
     path = tmp_path / "latest.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, state, {"history": [1, 2]}, {"dataset": "osie"}))
     return path
@@ -321,31 +321,31 @@ def test_groups_without_end_are_refused(path: Path) -> None:
 
 
 def other_resize() -> Graph:
-    return msinet(0.02, resize="half_pixel")
+    return msinet_graph(0.02, resize="half_pixel")
 
 
 def test_another_width_says_so_in_one_line_and_shows_three_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     path = tmp_path / "narrow.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 0)))
     with pytest.raises(CheckpointError) as error:
-        read_weights(path, msinet(0.08))
+        read_weights(path, msinet_graph(0.08))
     assert "width: 22 of 23 convolutions have other numbers of channels" in str(error.value)
     assert str(error.value).count("has shape") == 3
     assert "... and 42 more; MSINET_DEBUG=1 lists all" in str(error.value)
     monkeypatch.setenv("MSINET_DEBUG", "1")
     with pytest.raises(CheckpointError) as error:
-        read_weights(path, msinet(0.08))
+        read_weights(path, msinet_graph(0.08))
     assert str(error.value).count("has shape") == 45
 
 
 def test_other_numerics_are_another_network_although_the_shapes_agree(tmp_path: Path) -> None:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     path = tmp_path / "asymmetric.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 0)))
-    assert read_weights(path, msinet(0.02)).graph == graph
+    assert read_weights(path, msinet_graph(0.02)).graph == graph
     with pytest.raises(
         CheckpointError,
         match=r"coordinates: 'asymmetric' instead of 'half_pixel' in aspp/resize, decoder/resize1",

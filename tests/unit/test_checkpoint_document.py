@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.network.msinet import msinet
-from msinet_core.network.state import State, new_optimizer_state
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "checkpoint-format.md"
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 
 
 def blocks(language: str) -> list[str]:
@@ -39,7 +39,7 @@ def read() -> Callable[[Path], Any]:
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "latest.msinet.h5"
     state = random_state(GRAPH, 0)
-    state = State(state.weights, new_optimizer_state(state))
+    state = State(state.weights, OptimizerState.zeros(state.weights))
     save_checkpoint(path, Checkpoint(GRAPH, state, {"history": []}))
     return path
 
@@ -74,4 +74,6 @@ def test_the_document_names_every_attribute_and_dataset(path: Path) -> None:
 def test_the_network_in_the_document_is_the_beginning_of_ours() -> None:
     (example,) = blocks("json")
     document = json.loads(example)
-    assert document["nodes"] == json.loads(msinet().to_json())["nodes"][: len(document["nodes"])]
+    assert (
+        document["nodes"] == json.loads(msinet_graph().to_json())["nodes"][: len(document["nodes"])]
+    )

@@ -11,9 +11,9 @@ import pytest
 from msinet_core.checkpoint import describe, keras_vgg16, load_checkpoint, read_weights
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import Graph
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
-ENCODER = msinet(0.02).between("input", "pool5")
+ENCODER = msinet_graph(0.02).between("input", "pool5")
 
 
 def write_vgg16(path: Path, encoder: Graph, newer: bool = False) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from msinet_core.checkpoint import (
 )
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import Graph, GraphBuilder
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
@@ -48,7 +48,7 @@ def bits(state: State) -> dict[str, tuple[tuple[int, ...], bytes]]:
 
 
 def test_a_training_checkpoint_comes_back_whole(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     state = trained_state(graph)
     training = {"epoch": 2, "history": [{"loss": 0.5, "valid": None}], "name": "Übung"}
     metadata = {"device": "cpu", "dataset": "osie", "image_size": [240, 320], "epoch": 2}
@@ -64,7 +64,7 @@ def test_a_training_checkpoint_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_weights_alone_come_back_without_an_optimizer(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     path = tmp_path / "weights.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 0)))
     found = load_checkpoint(path)
@@ -74,7 +74,7 @@ def test_weights_alone_come_back_without_an_optimizer(tmp_path: Path) -> None:
 
 
 def test_creation_time_and_version_are_noted_and_kept_when_saved_again(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     first, second = tmp_path / "a.msinet.h5", tmp_path / "b.msinet.h5"
     save_checkpoint(first, Checkpoint(graph, random_state(graph, 0)))
     metadata = load_checkpoint(first).metadata
@@ -85,7 +85,7 @@ def test_creation_time_and_version_are_noted_and_kept_when_saved_again(tmp_path:
 
 
 def test_reading_weights_leaves_the_optimizer_alone(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     path = tmp_path / "latest.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, trained_state(graph), {"history": []}, {"epoch": 1}))
     with h5py.File(path, "r+") as file:
@@ -99,7 +99,7 @@ def test_reading_weights_leaves_the_optimizer_alone(tmp_path: Path) -> None:
 
 
 def test_reading_the_graph_reads_no_tensor(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     path = tmp_path / "latest.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 0)))
     with h5py.File(path, "r+") as file:
@@ -123,7 +123,7 @@ def test_a_long_history_and_a_large_graph_are_not_cut(tmp_path: Path) -> None:
 
 
 def test_special_numbers_survive(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     state = random_state(graph, 0)
     bias = state.weights["conv5/conv5_3/bias"]
     bias[:6] = [np.nan, np.inf, -np.inf, -0.0, np.float32(1e-45), np.finfo(np.float32).max]
@@ -186,7 +186,7 @@ def test_any_network_comes_back(
 
 
 def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     state = trained_state(graph)
     path = tmp_path / "latest.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, state, {"epoch": 1}, {"dataset": "osie"}))
@@ -208,7 +208,7 @@ def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
 
 
 def test_tensors_that_do_not_fit_the_graph_are_not_saved(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     weights = dict(random_state(graph, 0).weights)
     del weights["conv1/conv1_1/bias"]
     weights["conv1/conv1_2/bias"] = weights["conv1/conv1_2/bias"].astype(np.float64)
@@ -239,7 +239,7 @@ def test_a_name_inside_another_is_refused(tmp_path: Path) -> None:
 
 
 def test_training_that_is_not_json_is_refused(tmp_path: Path) -> None:
-    graph = msinet(WIDTH)
+    graph = msinet_graph(WIDTH)
     training = {"when": object()}
     with pytest.raises(CheckpointError, match="not JSON"):
         save_checkpoint(

@@ -15,10 +15,10 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from msinet_core.errors import MsinetError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
 
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 
 
 def save(path: Path, seed: int) -> None:
@@ -91,9 +91,9 @@ import sys
 from pathlib import Path
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.training.initial_weights import random_state
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
-graph = msinet(0.02)
+graph = msinet_graph(0.02)
 states = [random_state(graph, step) for step in range(4)]
 step = 0
 while True:

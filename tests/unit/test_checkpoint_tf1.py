@@ -13,9 +13,9 @@ import pytest
 from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
 from msinet_core.checkpoint.crc32c import crc32c, masked
 from msinet_core.errors import CheckpointError, UsageError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
-GRAPH = msinet(0.01)
+GRAPH = msinet_graph(0.01)
 SOURCE = Path(__file__).parent / "data" / "checkpoints"
 INDEX = "tiny_tf1.ckpt.index"
 DATA = "tiny_tf1.ckpt.data-00000-of-00001"

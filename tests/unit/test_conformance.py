@@ -145,9 +145,9 @@ class Lazy:
 
 
 class ForeignModel(Model):
-    def __init__(self, device, graph, state, loss, optimizer):
-        super().__init__(device, graph, loss, optimizer)
-        self._inner = SPEC.open().compile(graph, state, loss=loss, optimizer=optimizer)
+    def __init__(self, device, program):
+        super().__init__(device, program)
+        self._inner = SPEC.open().build(program)
 
     def forward(self, images):
         maps = self._inner.predict(images)
@@ -172,8 +172,8 @@ class ForeignDevice(Device):
     def layer_builders(self):
         return LAYER_BUILDERS
 
-    def build(self, graph, state, loss, optimizer):
-        return ForeignModel(self, graph, state, loss, optimizer)
+    def build(self, program):
+        return ForeignModel(self, program)
 
 
 def test_a_device_of_another_layout_with_lazy_results_passes():
@@ -189,9 +189,9 @@ def test_a_device_of_another_layout_with_lazy_results_passes():
 )
 def test_a_capability_that_is_not_claimed_makes_rows_not_applicable(name):
     class Incapable(ReferenceDevice):
-        def build(self, graph, state, loss, optimizer):
-            assert loss is None or name != "training"
-            return super().build(graph, state, loss, optimizer)
+        def build(self, program):
+            assert program.loss is None or name != "training"
+            return super().build(program)
 
     spec = dataclasses.replace(SPEC, capabilities=Capabilities(**{name: False}))
     needing = [scenario for scenario in QUICK if name in scenario.needs]

@@ -18,10 +18,10 @@ from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native_save import save_checkpoint
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
 
-GRAPH = msinet(0.01)
+GRAPH = msinet_graph(0.01)
 WEIGHTS = random_state(GRAPH, 1).weights
 FILES = {
     "keras": "file.weights.h5",
@@ -103,7 +103,7 @@ def test_a_flipped_bit_is_found_or_does_not_matter(file: Path) -> None:
 def test_every_mismatch_is_listed_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSINET_DEBUG", "1")
     with pytest.raises(CheckpointError) as error:
-        read_weights(file, msinet(0.1))
+        read_weights(file, msinet_graph(0.1))
     assert "was written for another network" in str(error.value)
     assert str(error.value).count("should be") >= 40
 

@@ -11,10 +11,10 @@ import pytest
 from msinet_core.checkpoint import Checkpoint, describe, load_checkpoint, read_weights
 from msinet_core.checkpoint.convert import WRITERS, convert, verify
 from msinet_core.checkpoint.native_save import save_checkpoint
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 FILES = {
     "msinet": "file.msinet.h5",
     "keras": "file.weights.h5",

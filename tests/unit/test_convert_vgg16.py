@@ -14,7 +14,7 @@ from msinet_core.checkpoint import tf1_save as tf1
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats import find_format
 from msinet_core.errors import CheckpointError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.training.initial_weights import initial_state, random_state
 
@@ -22,7 +22,7 @@ INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
 def encoder(width: float) -> dict[str, np.ndarray]:
-    graph = msinet(width).between("input", "pool5")
+    graph = msinet_graph(width).between("input", "pool5")
     return dict(random_state(graph, 2).weights)
 
 
@@ -49,7 +49,7 @@ def test_torchvision_safetensors_start_the_encoder(tmp_path: Path) -> None:
     path = tmp_path / "vgg16.safetensors"
     write_torchvision(path, weights)
     assert find_format(path).name == "torch-vgg16"
-    state, sentence = initial_state(msinet(), str(path), seed=1)
+    state, sentence = initial_state(msinet_graph(), str(path), seed=1)
     assert sentence.startswith(f"The encoder starts from the VGG16 weights in {path}")
     for name, value in weights.items():
         if name == "conv1/conv1_1/kernel":
@@ -71,11 +71,11 @@ def test_the_published_hybrid_checkpoint_is_recognized(tmp_path: Path) -> None:
     }
     stored["fc6/weights"] = np.zeros((2, 2), np.float32)
     prefix = tmp_path / "vgg16_hybrid.ckpt"
-    tf1.write(prefix, Checkpoint(msinet(), State(stored)))
+    tf1.write(prefix, Checkpoint(msinet_graph(), State(stored)))
     found = find_format(prefix)
     assert (found.name, found.encoder_only) == ("tf1-vgg16", True)
     with found.open(prefix) as archive:
-        read = archive.read_state(msinet(0.02).between("input", "pool5")).weights
+        read = archive.read_state(msinet_graph(0.02).between("input", "pool5")).weights
         assert archive.unused == ("fc6/weights",)
     assert all(read[name].tobytes() == value.tobytes() for name, value in weights.items())
     with pytest.raises(CheckpointError, match="Train from it with --init"):
@@ -87,6 +87,6 @@ def test_of_many_missing_layers_three_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "vgg16.safetensors"
     write_torchvision(path, weights)
     with find_format(path).open(path) as archive, pytest.raises(CheckpointError) as error:
-        archive.read_state(msinet(0.1).between("input", "pool5"))
+        archive.read_state(msinet_graph(0.1).between("input", "pool5"))
     assert str(error.value).count("should be") == 3
     assert "--network" not in str(error.value)

@@ -10,7 +10,7 @@ from msinet_core.device import Capabilities, DeviceOption
 from msinet_core.errors import UsageError
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.reference import SPEC
 from msinet_core.training.initial_weights import random_state
 
@@ -36,7 +36,7 @@ def test_options_have_defaults_and_are_checked() -> None:
 
 
 def test_training_needs_a_loss_and_a_device_that_trains() -> None:
-    graph = msinet(0.02)
+    graph = msinet_graph(0.02)
     state = random_state(graph, 0)
     with pytest.raises(UsageError, match="needs a loss"):
         SPEC.open().compile(graph, state, optimizer=Adam())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
 from msinet_core.network.graph import Graph, GraphBuilder, Node
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import (
     OPS,
     Concat,
@@ -143,7 +143,7 @@ def test_the_fingerprint_changes_with_names_and_edges():
 
 def test_the_fingerprint_of_the_network_is_part_of_checkpoints():
     # Checkpoints name it: when this value changes, files written before no longer fit.
-    assert msinet().fingerprint == "f629ea7eae93bf4f"
+    assert msinet_graph().fingerprint == "f629ea7eae93bf4f"
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_size_multiple_through_a_global_branch():
 
 
 def test_between_cuts_out_what_computes_stop_from_start():
-    tail = msinet().between("aspp/concat", "output")
+    tail = msinet_graph().between("aspp/concat", "output")
     assert [node.name for node in tail.nodes] == [
         "aspp/concat",
         "aspp/conv2",
@@ -339,13 +339,13 @@ def test_between_cuts_out_what_computes_stop_from_start():
         "output",
     ]
     assert tail.input.op == Input(1280)
-    assert {p.name for p in tail.parameters} < {p.name for p in msinet().parameters}
+    assert {p.name for p in tail.parameters} < {p.name for p in msinet_graph().parameters}
     assert tail.shapes((1, 2, 3, 1280))["output"] == (1, 16, 24, 1)
     assert tail.size_multiple == 1
 
 
 def test_between_keeps_branches():
-    aspp = msinet().between("encoder/concat", "aspp/concat")
+    aspp = msinet_graph().between("encoder/concat", "aspp/concat")
     assert aspp.shapes((1, 4, 5, 1280))["aspp/concat"] == (1, 4, 5, 1280)
     assert len(aspp.parameters) == 10
 
@@ -361,7 +361,7 @@ def test_between_keeps_branches():
 )
 def test_between_refuses_what_cannot_be_cut(start, stop, message):
     with pytest.raises(GraphError) as caught:
-        msinet().between(start, stop)
+        msinet_graph().between(start, stop)
     assert message in str(caught.value)
 
 

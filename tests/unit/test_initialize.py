@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
-from msinet_core.network.state import new_optimizer_state
+from msinet_core.network.state import OptimizerState
 from msinet_core.training.initial_weights import check_init, initial_state, random_state
 
-GRAPH = msinet(0.02)
+GRAPH = msinet_graph(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_vgg16_that_cannot_be_downloaded_says_where_to_put_it(
 ) -> None:
     monkeypatch.setattr(keras_vgg16, "ADDRESS", "ftp://example.invalid/vgg16.h5")
     with pytest.raises(MsinetError, match="is refused") as error:
-        initial_state(msinet(), "vgg16", 5)
+        initial_state(msinet_graph(), "vgg16", 5)
     place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
     assert keras_vgg16.ADDRESS in str(error.value)
     assert f"put it at {place}" in str(error.value)
@@ -127,11 +127,11 @@ def test_vgg16_is_downloaded_into_the_cache_only_when_asked_for(
         return target
 
     monkeypatch.setattr("msinet_core.checkpoint.published.download", download)
-    _, sentence = initial_state(msinet(), "auto", 5)
+    _, sentence = initial_state(msinet_graph(), "auto", 5)
     assert "--init vgg16 downloads it" in sentence
     assert asked == []
     for _ in range(2):
-        _, sentence = initial_state(msinet(), "vgg16", 5)
+        _, sentence = initial_state(msinet_graph(), "vgg16", 5)
         assert f"VGG16 weights in {place}" in sentence
     assert asked == [keras_vgg16.ADDRESS]
 
@@ -142,7 +142,7 @@ def test_vgg16_is_not_downloaded_for_a_network_that_it_does_not_fit() -> None:
 
 
 def write_vgg16(path: Path) -> None:
-    encoder = msinet().between("input", "pool5")
+    encoder = msinet_graph().between("input", "pool5")
     with h5py.File(path, "w") as file:
         for parameter in encoder.parameters:
             block, layer = parameter.name.split("/")[1].removeprefix("conv").split("_")
@@ -155,7 +155,7 @@ def write_vgg16(path: Path) -> None:
 def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:
     path = no_cache / keras_vgg16.FILE_NAME
     write_vgg16(path)
-    graph = msinet()
+    graph = msinet_graph()
     random = random_state(graph, 5).weights
     for init in ("vgg16", "auto", str(path)):
         state, sentence = initial_state(graph, init, 5)
@@ -193,12 +193,12 @@ def test_a_damaged_vgg16_file_is_an_error_even_for_auto(no_cache: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     for init in ("auto", "vgg16"):
         with pytest.raises(CheckpointError, match="truncated"):
-            initial_state(msinet(), init, 5)
+            initial_state(msinet_graph(), init, 5)
 
 
 def test_a_checkpoint_is_a_start_without_its_optimizer(tmp_path: Path) -> None:
     state = random_state(GRAPH, 7)
-    trained = type(state)(state.weights, new_optimizer_state(state))
+    trained = type(state)(state.weights, OptimizerState.zeros(state.weights))
     path = tmp_path / "best.msinet.h5"
     save_checkpoint(path, Checkpoint(GRAPH, trained))
     found, sentence = initial_state(GRAPH, str(path), 5)
@@ -208,7 +208,7 @@ def test_a_checkpoint_is_a_start_without_its_optimizer(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_width_lists_its_mismatches(tmp_path: Path) -> None:
-    other = msinet(0.08)
+    other = msinet_graph(0.08)
     path = tmp_path / "best.msinet.h5"
     save_checkpoint(path, Checkpoint(other, random_state(other, 0)))
     with pytest.raises(CheckpointError) as error:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
-from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.interpolation import interpolation_matrix, supported
 from msinet_core.network.ops import Conv2D
 
 
@@ -25,18 +25,18 @@ def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
 
 
 def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
-    doubled = interpolation(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
+    doubled = interpolation_matrix(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
     np.testing.assert_array_equal(doubled, [0, 1, 2, 3, 4, 4])
 
 
 def test_half_pixel_doubling_keeps_none() -> None:
-    doubled = interpolation(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
+    doubled = interpolation_matrix(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
     np.testing.assert_array_equal(doubled, [0, 0.5, 1.5, 2.5, 3.5, 4])
 
 
 @given(st.integers(1, 12), st.integers(1, 30), st.sampled_from(["asymmetric", "half_pixel"]))
 def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates) -> None:
-    matrix = interpolation(source, target, coordinates)
+    matrix = interpolation_matrix(source, target, coordinates)
     assert matrix.shape == (target, source)
     np.testing.assert_allclose(matrix.sum(axis=1), 1)
     assert (matrix >= 0).all()
@@ -45,4 +45,4 @@ def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates
 
 def test_other_coordinates_are_refused() -> None:
     with pytest.raises(GraphError, match=r"'align_corners' are not known\. Use asymmetric or half"):
-        interpolation(2, 4, "align_corners")  # type: ignore[arg-type]
+        interpolation_matrix(2, 4, "align_corners")  # type: ignore[arg-type]

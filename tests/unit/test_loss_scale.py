@@ -14,13 +14,11 @@ from msinet_core.network.loss_scale import (
     LARGEST,
     SMALLEST,
     LossScale,
-    new_loss_scale,
-    next_loss_scale,
 )
 
 
 def step(scale: LossScale, finite: bool) -> tuple[LossScale, bool]:
-    after, counts = next_loss_scale(np.where, Adam(), scale, np.bool_(finite))
+    after, counts = scale.next(np.where, Adam(), np.bool_(finite))
     return LossScale(*map(np.float32, after)), bool(counts)
 
 
@@ -29,12 +27,12 @@ def in_float32(scale: LossScale) -> LossScale:
 
 
 def test_a_new_scale_knows_the_steps_made_before() -> None:
-    assert new_loss_scale(Adam(), 0) == (INITIAL, 0, 0, 0, 0)
-    assert new_loss_scale(Adam(), 2).missing_1 == pytest.approx(1 - 0.9**2)
+    assert LossScale.new(Adam(), 0) == (INITIAL, 0, 0, 0, 0)
+    assert LossScale.new(Adam(), 2).missing_1 == pytest.approx(1 - 0.9**2)
 
 
 def test_a_step_that_overflows_does_not_count_and_halves_the_scale() -> None:
-    before = in_float32(new_loss_scale(Adam(), 3))
+    before = in_float32(LossScale.new(Adam(), 3))
     after, counts = step(before, finite=False)
     assert not counts
     assert after.value == INITIAL / 2
@@ -42,7 +40,7 @@ def test_a_step_that_overflows_does_not_count_and_halves_the_scale() -> None:
 
 
 def test_the_scale_doubles_after_good_steps_in_a_row_and_begins_to_count_anew() -> None:
-    scale = in_float32(new_loss_scale(Adam(), 0))._replace(good=np.float32(GROWTH_INTERVAL - 1))
+    scale = in_float32(LossScale.new(Adam(), 0))._replace(good=np.float32(GROWTH_INTERVAL - 1))
     scale, counts = step(scale, finite=True)
     assert counts
     assert (scale.value, scale.good, scale.step) == (2 * INITIAL, 0, 1)
@@ -51,7 +49,7 @@ def test_the_scale_doubles_after_good_steps_in_a_row_and_begins_to_count_anew() 
 
 
 def test_at_scale_one_every_step_counts_so_that_divergence_shows() -> None:
-    scale = in_float32(new_loss_scale(Adam(), 0))._replace(value=np.float32(SMALLEST))
+    scale = in_float32(LossScale.new(Adam(), 0))._replace(value=np.float32(SMALLEST))
     after, counts = step(scale, finite=False)
     assert counts
     assert after.value == SMALLEST
@@ -59,7 +57,7 @@ def test_at_scale_one_every_step_counts_so_that_divergence_shows() -> None:
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 30))
 def test_the_scale_is_a_power_of_two_within_its_bounds(finite: list[bool], exponent: int) -> None:
-    scale = in_float32(new_loss_scale(Adam(), 0))._replace(value=np.float32(2.0**exponent))
+    scale = in_float32(LossScale.new(Adam(), 0))._replace(value=np.float32(2.0**exponent))
     for one in finite:
         scale = scale._replace(good=np.float32(GROWTH_INTERVAL - 1))
         scale, _ = step(scale, one)
@@ -69,7 +67,7 @@ def test_the_scale_is_a_power_of_two_within_its_bounds(finite: list[bool], expon
 
 @pytest.mark.parametrize("begun", [0, 1, 5_000])
 def test_what_is_missing_from_one_is_carried_on_exactly(begun: int) -> None:
-    adam, scale = Adam(), in_float32(new_loss_scale(Adam(), begun))
+    adam, scale = Adam(), in_float32(LossScale.new(Adam(), begun))
     for number in range(begun + 1, begun + 200):
         scale, _ = step(scale, finite=True)
         rate = float(np.sqrt(scale.missing_2) / scale.missing_1)

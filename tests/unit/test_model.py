@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from msinet_core.device import Model
+from msinet_core.device import Model, Program
 from msinet_core.errors import PluginError
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import MinMaxNormalize
-from msinet_core.network.state import Batch
+from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 
 
@@ -22,7 +22,7 @@ class Answers(Model):
     def __init__(self, losses):
         net = GraphBuilder(channels=1)
         net.add("output", MinMaxNormalize(), net.input)
-        super().__init__(SPEC.open(), net.build(), KLDivergence(), None)
+        super().__init__(SPEC.open(), Program(net.build(), State(), KLDivergence()))
         self._answer = losses
 
     def forward(self, images):

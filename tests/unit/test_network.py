@@ -13,7 +13,7 @@ import pytest
 
 from msinet_core.errors import UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
-from msinet_core.network.msinet import IMAGE_MEAN, check_image_size, msinet
+from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
 from msinet_core.network.ops import (
     Concat,
     Conv2D,
@@ -177,7 +177,7 @@ def published(topology):
 
 
 def test_every_op_agrees_with_the_published_graph(published):
-    ours, theirs = msinet(), published.builder.build()
+    ours, theirs = msinet_graph(), published.builder.build()
     pairs = pair_nodes(ours, theirs)
     assert set(pairs) == {node.name for node in ours.nodes}
     assert set(pairs.values()) == {node.name for node in theirs.nodes}
@@ -207,7 +207,7 @@ def test_the_three_dilated_branches_have_rates_of_their_own(topology):
 def test_the_comparison_sees_a_changed_convolution(published, change, word):
     nodes = tuple(
         dataclasses.replace(node, **change) if node.name == word else node
-        for node in msinet().nodes
+        for node in msinet_graph().nodes
     )
     with pytest.raises(AssertionError, match=word):
         pair_nodes(Graph(nodes), published.builder.build())
@@ -216,7 +216,7 @@ def test_the_comparison_sees_a_changed_convolution(published, change, word):
 def test_the_comparison_sees_a_changed_order(published):
     nodes = tuple(
         dataclasses.replace(node, inputs=node.inputs[::-1]) if node.name == "aspp/concat" else node
-        for node in msinet().nodes
+        for node in msinet_graph().nodes
     )
     with pytest.raises(AssertionError):
         pair_nodes(Graph(nodes), published.builder.build())
@@ -236,7 +236,7 @@ def test_published_tail_makes_a_map():
     """The published weights of the ASPP fusion and the decoder fit the part that they are for."""
     if not PUBLISHED.is_dir():
         pytest.skip(f"the published weights are not at {PUBLISHED}")
-    tail = msinet().between("aspp/concat", "output")
+    tail = msinet_graph().between("aspp/concat", "output")
     with np.load(PUBLISHED / "tensors_f16.npz") as tensors:
         weights = {
             parameter.name: tensors[parameter.name.replace("/", "__")].astype(np.float32)
@@ -253,7 +253,7 @@ def test_published_tail_makes_a_map():
 
 
 def test_published_figures():
-    graph = msinet()
+    graph = msinet_graph()
     convolutions = [node for node in graph.nodes if isinstance(node.op, Conv2D)]
     assert len(convolutions) == 23
     assert len(graph.parameters) == 46
@@ -265,9 +265,9 @@ def test_published_figures():
 
 
 def test_published_sizes_come_back():
-    graph = msinet()
+    graph = msinet_graph()
     for size in ((240, 320), (216, 384), (360, 360)):
-        check_image_size(graph, size)
+        graph.check_image_size(size)
         sizes = graph.sizes(size)
         assert sizes["output"] == size
         assert sizes["encoder/concat"] == (size[0] // 8, size[1] // 8)
@@ -278,28 +278,28 @@ def test_published_sizes_come_back():
 def test_every_resize_follows_the_choice():
     for choice in ("asymmetric", "half_pixel"):
         resizes = [
-            n.op for n in msinet(resize=choice).nodes if isinstance(n.op, Resize | ResizeLike)
+            n.op for n in msinet_graph(resize=choice).nodes if isinstance(n.op, Resize | ResizeLike)
         ]
         assert [op.coordinates for op in resizes] == [choice] * 4
-    assert msinet().fingerprint == msinet(resize="asymmetric").fingerprint
-    assert msinet().fingerprint != msinet(resize="half_pixel").fingerprint
+    assert msinet_graph().fingerprint == msinet_graph(resize="asymmetric").fingerprint
+    assert msinet_graph().fingerprint != msinet_graph(resize="half_pixel").fingerprint
 
 
 def test_width_scales_every_channel_but_the_output():
-    narrow, full = msinet(width=1 / 16), msinet()
+    narrow, full = msinet_graph(width=1 / 16), msinet_graph()
     assert [node.name for node in narrow.nodes] == [node.name for node in full.nodes]
     for name, channels in full.channels.items():
         expected = (
             channels if name in ("input", "subtract_mean") or channels == 1 else channels / 16
         )
         assert narrow.channels[name] == expected, name
-    assert min(msinet(width=1e-6).channels.values()) == 1
+    assert min(msinet_graph(width=1e-6).channels.values()) == 1
 
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan")])
 def test_a_width_that_cannot_be_is_refused(width):
     with pytest.raises(UsageError, match=f"width must be above 0.*{width}"):
-        msinet(width=width)
+        msinet_graph(width=width)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_width_that_cannot_be_is_refused(width):
 )
 def test_image_sizes_that_do_not_come_back_are_refused(size, suggested):
     with pytest.raises(UsageError) as caught:
-        check_image_size(msinet(), size)
+        msinet_graph().check_image_size(size)
     message = str(caught.value)
     assert f"Image size {size[0]}x{size[1]} cannot be used" in message
     assert "divisible by 8" in message

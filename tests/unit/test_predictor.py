@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.device import Model
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 from msinet_core.prediction.predictor import (
     DEFAULT_IMAGE_SIZE,
@@ -21,7 +21,7 @@ from msinet_core.prediction.predictor import (
     trained_image_size,
 )
 
-GRAPH = msinet(0.01)
+GRAPH = msinet_graph(0.01)
 
 
 class RedChannel(Model):

@@ -18,7 +18,6 @@ import msinet_tpu
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.hardware import apple, host, nvidia
-from msinet_core.registry.registry import unavailable_message
 from msinet_tensorflow import versions
 
 # A package's attribute `probe` is its function, which hides the module of that name.
@@ -187,7 +186,7 @@ def test_stale_metal_plugin_makes_cpu_unavailable_before_any_import(
 ) -> None:
     pretend(monkeypatch, "darwin", "arm64")
     packages |= {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
-    assert unavailable_message(msinet_cpu.SPEC, cpu_probe.probe()) == (
+    assert msinet_cpu.SPEC.unavailable_message(cpu_probe.probe()) == (
         "Device 'cpu' is not available: tensorflow-metal 1.2.0 does not load with tensorflow "
         '2.21.0 (needs 2.18 or 2.19). Run: pip install "tensorflow>=2.18,<2.20"'
     )
@@ -275,7 +274,7 @@ def test_metal_on_a_mac_with_a_good_pair(mac: dict[str, str]) -> None:
 def test_metal_on_a_mac_with_a_bad_pair(mac: dict[str, str]) -> None:
     mac |= {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
     probe = metal_probe.probe()
-    assert unavailable_message(msinet_metal_nhwc.SPEC, probe) == (
+    assert msinet_metal_nhwc.SPEC.unavailable_message(probe) == (
         "Device 'metal' is not available: tensorflow-metal 1.2.0 does not load with tensorflow "
         '2.21.0 (needs 2.18 or 2.19). Run: pip install "tensorflow>=2.18,<2.20"'
     )

@@ -14,7 +14,7 @@ from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC, msinet_register_devices
@@ -97,7 +97,7 @@ def test_prediction_is_float32_in_0_to_1():
 
 
 def test_a_narrow_network_learns_one_image():
-    graph = msinet(width=1 / 16)
+    graph = msinet_graph(width=1 / 16)
     rng = np.random.default_rng(0)
     weights = {
         p.name: (rng.standard_normal(p.shape) * 1.4 / np.sqrt(p.size / p.shape[-1])).astype("f4")

@@ -13,7 +13,7 @@ from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
@@ -174,7 +174,7 @@ def test_kl_divergence_gives_the_true_maps_no_gradient(shape, seed):
 
 @pytest.mark.parametrize("coordinates", ["asymmetric", "half_pixel"])
 def test_every_parameter_of_a_narrow_network(coordinates):
-    graph = msinet(width=1 / 32, resize=coordinates)
+    graph = msinet_graph(width=1 / 32, resize=coordinates)
     rng = np.random.default_rng(2)
     weights = {
         parameter.name: rng.standard_normal(parameter.shape)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from msinet_core.network import ops
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.interpolation import interpolation
+from msinet_core.network.interpolation import interpolation_matrix
 from msinet_core.network.loss import KLDivergence
 from msinet_core.reference.device import forward
 from msinet_core.reference.layers import LAYER_BUILDERS
@@ -113,7 +113,7 @@ def test_resize_like_takes_a_size_that_is_no_multiple(coordinates, expected):
     coordinates=st.sampled_from(["asymmetric", "half_pixel"]),
 )
 def test_interpolation_keeps_a_constant(source, target, coordinates):
-    matrix = interpolation(source, target, coordinates)
+    matrix = interpolation_matrix(source, target, coordinates)
     assert matrix.shape == (target, source)
     assert (matrix >= 0).all()
     np.testing.assert_allclose(matrix.sum(1), 1)

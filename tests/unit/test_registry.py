@@ -8,7 +8,7 @@ import pytest
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError
 from msinet_core.registry.loader import LoadedPlugin, Plugin
-from msinet_core.registry.registry import Registry, fix_sentence, run_probe, unavailable_message
+from msinet_core.registry.registry import Registry, run_probe
 
 HERE = Probe(Availability.INSTALLED)
 GONE = Probe(Availability.NOT_HERE, reason="Its chip is not in this machine.", fix="pip install x")
@@ -153,7 +153,7 @@ def test_a_device_that_nothing_brings_is_told_where_devices_come_from() -> None:
     ],
 )
 def test_a_command_is_told_as_one(fix: str) -> None:
-    assert fix_sentence(fix) == f"Run: {fix}"
+    assert Probe(Availability.INSTALLED, fix=fix).fix_sentence == f"Run: {fix}"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_command_is_told_as_one(fix: str) -> None:
     ],
 )
 def test_words_are_left_as_they_are(fix: str) -> None:
-    assert fix_sentence(fix) == fix
+    assert Probe(Availability.INSTALLED, fix=fix).fix_sentence == fix
 
 
 def test_a_probe_that_raises_means_not_here() -> None:
@@ -178,7 +178,7 @@ def test_a_probe_that_raises_means_not_here() -> None:
     spec = DeviceSpec("x", "x", "x", "x:X", explode, 1)
     probe = run_probe(spec)
     assert not probe.ready
-    assert "surprise" in unavailable_message(spec, probe)
+    assert "surprise" in spec.unavailable_message(probe)
 
 
 def test_a_probe_that_returns_nonsense_means_not_here() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core.hardware import host
 from msinet_core.registry import doctor as core
 from msinet_core.registry.doctor import Finding
 from msinet_tensorflow import versions

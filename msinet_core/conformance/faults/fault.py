@@ -10,11 +10,8 @@ from typing import Any
 
 from msinet_core.conformance.runner import ALL_SCENARIOS, open_subject
 from msinet_core.conformance.scenario import Scenario, Subject
-from msinet_core.device import DeviceSpec
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
+from msinet_core.device import DeviceSpec, Program
+from msinet_core.network.graph import LayerBuilder
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.layers import LAYER_BUILDERS
@@ -49,10 +46,8 @@ class FaultyDevice(ReferenceDevice):
     def layer_builders(self) -> Builders:
         return self._builders
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> ReferenceModel:
-        return self._model(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> ReferenceModel:
+        return self._model(self, program)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msinet_core.device import Program
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
 
@@ -143,12 +142,9 @@ class DefaultAdam(ReferenceModel):
     def __init__(
         self,
         device: ReferenceDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, state, loss, optimizer and Adam())
+        super().__init__(device, dataclasses.replace(program, optimizer=Adam()))
 
 
 class EpsilonInsideTheCorrection(ReferenceModel):
@@ -171,13 +167,10 @@ class _OtherMemory(ReferenceModel):
     def __init__(
         self,
         device: ReferenceDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        memory = self.remember(state)
-        super().__init__(device, graph, State(state.weights, memory), loss, optimizer)
+        state = State(program.state.weights, self.remember(program.state))
+        super().__init__(device, dataclasses.replace(program, state=state))
 
     def remember(self, state: State) -> OptimizerState | None:
         """Choose the memory to begin with."""
@@ -202,7 +195,7 @@ class MomentsBeginAtOne(_OtherMemory):
     """Begins with a second moment of one."""
 
     def remember(self, state: State) -> OptimizerState | None:
-        fresh = new_optimizer_state(state)
+        fresh = OptimizerState.zeros(state.weights)
         ones = {name: np.ones_like(value) for name, value in fresh.v.items()}
         return state.optimizer or dataclasses.replace(fresh, v=ones)
 
@@ -213,13 +206,10 @@ class StaleState(ReferenceModel):
     def __init__(
         self,
         device: ReferenceDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, state, loss, optimizer)
-        self._first = state.optimizer or new_optimizer_state(state)
+        super().__init__(device, program)
+        self._first = program.optimizer_state
 
     def state(self) -> State:
         return State(super().state().weights, self._first)

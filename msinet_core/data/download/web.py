@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from msinet_core import __version__
 from msinet_core.data.download.page import read_page
+from msinet_core.system.version import __version__
 
 CHUNK = 2**18
 """The most bytes that are read at once."""

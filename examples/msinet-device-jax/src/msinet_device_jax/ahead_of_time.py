@@ -39,12 +39,12 @@ def compile_step(
     from jax.experimental.topologies import get_topology_desc
     from msinet_core.network.adam import Adam
     from msinet_core.network.loss import KLDivergence
-    from msinet_core.network.msinet import msinet
+    from msinet_core.network.msinet import msinet_graph
     from msinet_core.network.state import Batch, State
 
     from msinet_device_jax import SPEC
 
-    graph = msinet(width)
+    graph = msinet_graph(width)
     device = SPEC.open(precision, {"platform": "cpu"})
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     model: Any = device.compile(graph, State(weights), loss=KLDivergence(), optimizer=Adam())

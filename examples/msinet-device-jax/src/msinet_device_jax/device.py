@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import Device, DeviceSpec, Program
 from msinet_core.errors import DeviceUnavailableError
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import State
-from msinet_core.registry.registry import run_probe, unavailable_message
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.registry.registry import run_probe
 
 from msinet_device_jax.layers import Layers
 from msinet_device_jax.model import JaxModel
@@ -28,7 +25,7 @@ class JaxDevice(Device):
         super().__init__(spec, precision, options)
         probe = run_probe(spec)
         if not probe.ready:  # a JAX that is too old; whoever opens a device need not have asked
-            raise DeviceUnavailableError(unavailable_message(spec, probe))
+            raise DeviceUnavailableError(spec.unavailable_message(probe))
         platform = self.options["platform"]
         self.place = first_device(automatic_platform() if platform == "auto" else platform)
         self._layer_builders = Layers(precision).builders()
@@ -37,10 +34,8 @@ class JaxDevice(Device):
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return self._layer_builders
 
-    def build(
-        self, graph: Graph, state: State, loss: KLDivergence | None, optimizer: Adam | None
-    ) -> JaxModel:
-        return JaxModel(self, graph, state, loss, optimizer)
+    def build(self, program: Program) -> JaxModel:
+        return JaxModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"jax": jax.__version__, "jaxlib": jax.lib.__version__}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import interpolation, supported
+from msinet_core.network.interpolation import interpolation_matrix, supported
 from msinet_core.network.loss import KLDivergence
 
 Array = jax.Array
@@ -97,7 +97,7 @@ class Layers:
 def _resized(images: Array, size: Sequence[int], op: ops.Resize | ops.ResizeLike) -> Array:
     """Multiply by a matrix for each axis: the gradient is a product too, and no scatter."""
     rows, columns = (
-        interpolation(source, target, op.coordinates).astype("float32")
+        interpolation_matrix(source, target, op.coordinates).astype("float32")
         for source, target in zip(images.shape[1:3], size, strict=True)
     )
     return jnp.einsum("nhwc,yh,xw->nyxc", images.astype("float32"), rows, columns)

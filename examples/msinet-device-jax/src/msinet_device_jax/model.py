@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from msinet_core.device import Model
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
+from msinet_core.device import Model, Program
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State, new_optimizer_state
+from msinet_core.network.state import Batch, OptimizerState, State
 
 if TYPE_CHECKING:
     from msinet_device_jax.device import JaxDevice
@@ -32,17 +30,15 @@ class JaxModel(Model):
     def __init__(
         self,
         device: JaxDevice,
-        graph: Graph,
-        state: State,
-        loss: KLDivergence | None,
-        optimizer: Adam | None,
+        program: Program,
     ) -> None:
-        super().__init__(device, graph, loss, optimizer)
+        super().__init__(device, program)
         self._place = device.place
         self._builders = device.layer_builders
-        memory = state.optimizer or new_optimizer_state(state)
+        memory = program.optimizer_state
         self._step = memory.step
-        kept = (state.weights, memory.m, memory.v) if optimizer else (state.weights,)
+        weights = program.state.weights
+        kept = (weights, memory.m, memory.v) if program.optimizer else (weights,)
         self._memory = tuple(self._put(self.native(tensors)) for tensors in kept)
         self._compiled_predict = jax.jit(self._predict)
         self._compiled_losses = jax.jit(self._losses)

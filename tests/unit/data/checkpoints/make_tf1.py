@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from msinet_core.network.msinet import msinet
+from msinet_core.network.msinet import msinet_graph
 
 
 def main() -> None:
     tf.compat.v1.disable_eager_execution()
     variables = []
-    for place, parameter in enumerate(msinet(0.01).parameters):
+    for place, parameter in enumerate(msinet_graph(0.01).parameters):
         values = place + np.arange(parameter.size, dtype=np.float32).reshape(parameter.shape)
         variables.append(tf.compat.v1.get_variable(parameter.name, initializer=values))
     step = tf.compat.v1.train.get_or_create_global_step()

@@ -16,8 +16,8 @@ PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines of one task."""
 
 
-def make_progress() -> Progress:
-    """Return the display that fits stderr: bars on a terminal, lines in a file or a pipe."""
+def progress_bars() -> Progress:
+    """Return a display for stderr: bars on a terminal, plain lines in a file or a pipe."""
     return _RichProgress() if sys.stderr.isatty() else _PlainProgress()
 
 

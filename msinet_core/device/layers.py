@@ -1,0 +1,75 @@
+"""The table of layer builders that every device fills in, one method for each op."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from msinet_core.errors import GraphError
+from msinet_core.network import ops
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.loss import KLDivergence
+
+METHODS: Mapping[type, str] = {
+    ops.SubtractMean: "subtract_mean",
+    ops.Conv2D: "conv2d",
+    ops.MaxPool2D: "max_pool2d",
+    ops.Resize: "resize",
+    ops.ResizeLike: "resize_like",
+    ops.Concat: "concat",
+    ops.GlobalMean: "global_mean",
+    ops.MinMaxNormalize: "min_max_normalize",
+    KLDivergence: "kl_divergence",
+}
+"""The method of `Layers` that computes each op, and the loss."""
+
+
+class Layers:
+    """Compute ops in a framework; a subclass defines a method for each op that it computes.
+
+    Each method takes ``(op, inputs, parameters)``: the op with its attributes, the input tensors,
+    and the parameters by role (``"kernel"``, ``"bias"``). `kl_divergence` takes the loss in place
+    of an op and ``(true, predicted)`` maps as inputs, and returns the loss of each image, ``(N,)``.
+    """
+
+    supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "activation": ("relu", "linear"),
+        "padding": ("SAME", "VALID"),
+        "coordinates": ("asymmetric", "half_pixel"),
+    }
+    """The values that the methods compute, for every attribute that is a word. `builders` refuses
+    any other value or attribute, so no method has to."""
+
+    def builders(self) -> Mapping[type, LayerBuilder[Any]]:
+        """Return the builders by op, as `Device.layer_builders` needs them."""
+        return {
+            op: self._refusing(getattr(self, name))
+            for op, name in METHODS.items()
+            if hasattr(self, name)
+        }
+
+    def _refusing(self, method: LayerBuilder[Any]) -> LayerBuilder[Any]:
+        def build(op: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> Any:
+            self.check_attributes(op)
+            return method(op, inputs, parameters)
+
+        return build
+
+    def check_attributes(self, op: Any) -> None:
+        """Refuse an op with an attribute value that the methods do not compute.
+
+        Args:
+            op: An op or the loss.
+
+        Raises:
+            GraphError: Names the attribute, its value, and the supported values.
+        """
+        for attribute in fields(op):
+            value = getattr(op, attribute.name)
+            known = self.supported.get(attribute.name, ())
+            if isinstance(value, str) and value not in known:
+                raise GraphError(
+                    f"{type(op).__name__} with {attribute.name}='{value}' is not supported by this "
+                    f"device. Supported: {', '.join(known) or 'none'}."
+                )

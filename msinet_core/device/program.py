@@ -1,0 +1,36 @@
+"""What a device compiles: a network, its weights, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msinet_core.network.state import OptimizerState
+
+if TYPE_CHECKING:
+    from msinet_core.network.adam import Adam
+    from msinet_core.network.graph import Graph
+    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.state import State
+
+
+@dataclass(frozen=True)
+class Program:
+    """Hold everything that `Device.build` needs.
+
+    Args:
+        graph: The network.
+        state: Canonical weights, and Adam's moments to continue from (None: zeros).
+        loss: None for prediction only.
+        optimizer: None for evaluation or prediction.
+    """
+
+    graph: Graph
+    state: State
+    loss: KLDivergence | None = None
+    optimizer: Adam | None = None
+
+    @property
+    def optimizer_state(self) -> OptimizerState:
+        """Adam's moments to start from; zeros unless the state has some."""
+        return self.state.optimizer or OptimizerState.zeros(self.state.weights)
