@@ -10,6 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-snapshots", action="store_true", help="write tests/cli/messages/*.txt anew"
+    )
+
+
 class Run(Protocol):
     """Runs ``msinet-run`` in this process, in a temporary working folder."""
 
@@ -25,7 +31,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.delenv(variable, raising=False)
 
     def run_command(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+        return CliRunner().invoke(
+            cli, [str(argument) for argument in arguments], prog_name="msinet-run"
+        )
 
     return run_command
 

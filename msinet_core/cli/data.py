@@ -165,7 +165,7 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
 
 
 def _demo_row(data_root: Path | None) -> dict[str, Any]:
-    from msinet_core.data.dataset import DEFAULT_IMAGE_SIZE, DEMO, cache_folder, find_folder
+    from msinet_core.data.dataset import DEMO, cache_folder, find_folder
     from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
 
     made = demo_folder(cache_folder())

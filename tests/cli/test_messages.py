@@ -1,0 +1,50 @@
+"""What commands print: the one place where wording is pinned, one snapshot file per command.
+
+``messages/COMMAND.args`` lists command lines; ``messages/COMMAND.txt`` is what they print and how
+they exit. After a change of wording, write the snapshots anew and read the difference::
+
+    pytest tests/cli/test_messages.py --update-snapshots
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from msinet_core import __version__
+from tests.conftest import Run
+
+FOLDER = Path(__file__).parent / "messages"
+CASES = sorted(FOLDER.glob("*.args"))
+
+
+def printed(run: Run, line: str, folder: Path) -> str:
+    """Run one command line and return what it prints, free of what differs between machines."""
+    result = run(*shlex.split(line))
+    text = result.output.replace(str(folder), "FOLDER").replace(__version__, "VERSION")
+    text = re.sub(r"\d+\.\d+ s\b", "N s", text)
+    text = "\n".join(part.rstrip() for part in text.splitlines())
+    return f"$ msinet-run {line}\n{text}\n[exit code {result.exit_code}]\n"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_messages(
+    case: Path,
+    run: Run,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("MSINET_DISABLE_PLUGINS", "msinet-device-jax")
+    (tmp_path / "text.txt").write_text("not a checkpoint, not an image")
+    lines = [line for line in case.read_text().splitlines() if line and not line.startswith("#")]
+    text = "\n".join(printed(run, line, tmp_path) for line in lines)
+    snapshot = case.with_suffix(".txt")
+    if request.config.getoption("--update-snapshots"):
+        snapshot.write_text(text)
+    assert text == snapshot.read_text()
