@@ -1,4 +1,4 @@
-"""Small graphs with weights and data to compare devices on, made from seeds."""
+"""Small graphs with weights and data, made from seeds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Case:
     """A graph with weights, images and true maps.
 
     Args:
-        graph: What is computed.
+        graph: The graph.
         shape: ``(N, H, W)`` of the images.
         low: The smallest value of an image.
-        high: The largest.
-        fixed: The value of weights that are not drawn at random, by parameter name.
+        high: The largest value of an image.
+        fixed: The value of weights that are not random, by parameter name.
     """
 
     graph: Graph
@@ -37,7 +37,7 @@ class Case:
 
     @cached_property
     def state(self) -> State:
-        """Kernels that keep the size of what passes through, and biases that are not zero."""
+        """Random weights: kernels that keep the scale of their input, and nonzero biases."""
         random = np.random.default_rng(1)
         weights = {}
         for parameter in self.graph.parameters:
@@ -58,17 +58,17 @@ class Case:
 
     @cached_property
     def batch(self) -> Batch:
-        """The images with maps of the size that the graph puts out, uniform in 0..1."""
+        """The images, with true maps of the output's shape, uniform in 0..1."""
         shape = self.graph.shapes(self.images.shape)[self.graph.output.name]
         random = np.random.default_rng(3)
         return Batch(self.images, random.uniform(0, 1, shape).astype(np.float32))
 
 
 def narrow_network(coordinates: Coordinates = "asymmetric", count: int = 2) -> Case:
-    """Take MSI-Net with a sixteenth of its channels, on images that no dilation divides.
+    """Return MSI-Net with a sixteenth of its channels, on images that no dilation divides.
 
     Args:
-        coordinates: Of its resizes.
+        coordinates: The coordinates of its resizes.
         count: The number of images.
     """
     graph = msinet_graph(width=1 / 16, resize=coordinates)

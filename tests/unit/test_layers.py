@@ -1,48 +1,48 @@
-"""What the layer builders of every device share."""
+"""The table of layer builders: methods by op, and the refusal of unknown attribute values."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from msinet_core.device import Layers
 from msinet_core.errors import GraphError
-from msinet_core.network.interpolation import interpolation_matrix, supported
-from msinet_core.network.ops import Conv2D
+from msinet_core.network import ops
+from msinet_core.network.loss import KLDivergence
 
 
-def test_a_value_that_is_known_is_translated() -> None:
-    assert supported(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
+class Partial(Layers):
+    supported: ClassVar = {**Layers.supported, "coordinates": ("asymmetric",)}
+
+    def conv2d(self, op, inputs, parameters):
+        return ("conv2d", op, inputs, parameters)
+
+    def resize(self, op, inputs, parameters):
+        return "resize"
 
 
-def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
-    with pytest.raises(
-        GraphError,
-        match=r"^Device 'npu' does not compute Conv2D with padding 'SAME', only with VALID\.$",
-    ):
-        supported(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
+def test_a_builder_exists_for_each_method_that_is_defined() -> None:
+    builders = Partial().builders()
+    assert set(builders) == {ops.Conv2D, ops.Resize}
+    op = ops.Conv2D(4)
+    assert builders[ops.Conv2D](op, ["input"], {"kernel": 1}) == (
+        "conv2d",
+        op,
+        ["input"],
+        {"kernel": 1},
+    )
 
 
-def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
-    doubled = interpolation_matrix(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
-    np.testing.assert_array_equal(doubled, [0, 1, 2, 3, 4, 4])
+def test_every_op_and_the_loss_have_a_method_name() -> None:
+    names = ("subtract_mean", "conv2d", "max_pool2d", "resize", "resize_like", "concat")
+    names += ("global_mean", "min_max_normalize", "kl_divergence")
+    complete = type("Complete", (Layers,), dict.fromkeys(names, lambda *arguments: None))
+    assert set(complete().builders()) == {*ops.OPS.values(), KLDivergence} - {ops.Input}
 
 
-def test_half_pixel_doubling_keeps_none() -> None:
-    doubled = interpolation_matrix(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
-    np.testing.assert_array_equal(doubled, [0, 0.5, 1.5, 2.5, 3.5, 4])
-
-
-@given(st.integers(1, 12), st.integers(1, 30), st.sampled_from(["asymmetric", "half_pixel"]))
-def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates) -> None:
-    matrix = interpolation_matrix(source, target, coordinates)
-    assert matrix.shape == (target, source)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1)
-    assert (matrix >= 0).all()
-    assert ((matrix > 0).sum(axis=1) <= 2).all()
-
-
-def test_other_coordinates_are_refused() -> None:
-    with pytest.raises(GraphError, match=r"'align_corners' are not known\. Use asymmetric or half"):
-        interpolation_matrix(2, 4, "align_corners")  # type: ignore[arg-type]
+def test_an_attribute_value_that_is_not_supported_is_refused_with_those_that_are() -> None:
+    build = Partial().builders()[ops.Resize]
+    assert build(ops.Resize(2, "asymmetric"), [], {}) == "resize"
+    with pytest.raises(GraphError, match=r"Resize.*coordinates='half_pixel'.*asymmetric"):
+        build(ops.Resize(2, "half_pixel"), [], {})

@@ -1,7 +1,7 @@
-"""Wrong devices, one fault each: what the kit is tested by.
+"""Wrong devices that test the kit.
 
-Each is the reference with one thing wrong that devices get wrong, and names the rows that must
-catch it. Every row catches at least one, so that no row passes whatever it is given.
+Each is the reference with one mistake that devices make, and names the rows that must catch it.
+Every row catches at least one, so no row passes regardless of the device.
 """
 
 from __future__ import annotations

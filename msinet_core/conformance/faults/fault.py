@@ -1,4 +1,4 @@
-"""What a fault is, and the device that has it."""
+"""A fault, and the wrong devices that have one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
-from msinet_core.conformance.runner import ALL_SCENARIOS, open_subject
-from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenario import Scenario, Subject, open_subject
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.device import DeviceSpec, Program
 from msinet_core.network.graph import LayerBuilder
 from msinet_core.reference import SPEC
@@ -26,11 +27,11 @@ Change = Callable[
 
 
 class FaultyDevice(ReferenceDevice):
-    """The reference with some builders replaced, or another model.
+    """The reference with other builders or another model.
 
     Args:
-        builders: In place of the reference's.
-        model: In place of the reference's.
+        builders: Replace those of the reference.
+        model: Replaces that of the reference.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class FaultyDevice(ReferenceDevice):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a device.
+    """One mistake of a device.
 
     Args:
-        name: In words.
-        make: Makes a device that has it, or the description of one.
+        name: A short description.
+        make: Makes a device that has the fault, or the description of one.
         rows: The rows that must catch it; patterns of ids.
     """
 
@@ -64,17 +65,22 @@ class Fault:
     make: Callable[[], FaultyDevice | DeviceSpec]
     rows: tuple[str, ...]
 
-    @property
+    @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios of `rows`."""
+        """The rows that must catch it."""
         return tuple(
             scenario
             for scenario in ALL_SCENARIOS
             if any(fnmatchcase(scenario.id, pattern) for pattern in self.rows)
         )
 
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of the rows that must catch it."""
+        return frozenset(scenario.id for scenario in self.scenarios)
+
     def subject(self) -> Subject:
-        """Open a device that has it."""
+        """Open a device that has the fault."""
         made = self.make()
         if isinstance(made, DeviceSpec):
             return open_subject(made)
@@ -85,7 +91,7 @@ def on(kind: type, change: Change) -> FaultyDevice:
     """Make a device that computes one kind of op wrongly.
 
     Args:
-        kind: The op's class, or the loss's.
+        kind: The class of the op or loss.
         change: Computes it.
     """
     build = LAYER_BUILDERS[kind]
@@ -93,11 +99,11 @@ def on(kind: type, change: Change) -> FaultyDevice:
 
 
 def ignoring(kind: type, **attributes: Any) -> FaultyDevice:
-    """Make a device that takes some attributes of an op for others.
+    """Make a device that ignores some attributes of an op.
 
     Args:
-        kind: The op's class, or the loss's.
-        attributes: What it takes them for.
+        kind: The class of the op or loss.
+        attributes: The values that it uses instead.
     """
     return on(
         kind,

@@ -1,4 +1,4 @@
-"""Faults in the layout of kernels, and in how they come back."""
+"""Faults in kernel layouts, and in weights that come back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kernel: TypeAlias = NDArray[np.float32]
 
 
 class _Relayouted(FaultyDevice):
-    """Comes back bit-exact, yet computes with kernels in another order."""
+    """Returns kernels bit for bit, but computes with their axes in another order."""
 
     def __init__(self, change: Callable[[Kernel], Kernel]) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ def rows_and_columns_swapped() -> FaultyDevice:
 
 
 def channels_swapped(count: int | None = None) -> FaultyDevice:
-    """Swap input and output channels of kernels that have as many of both.
+    """Swap input and output channels of kernels that have equally many.
 
     Args:
-        count: Only kernels of so many channels; None for all.
+        count: The number of channels of the kernels to swap; None for all.
     """
 
     def change(kernel: Kernel) -> Kernel:
@@ -59,10 +59,10 @@ class _ComesBackRounded(FaultyDevice):
 
 
 def comes_back_transposed() -> FaultyDevice:
-    """Give kernels back with rows and columns swapped."""
+    """Return kernels with rows and columns swapped."""
     return _ComesBackTransposed()
 
 
 def comes_back_rounded() -> FaultyDevice:
-    """Give weights back in half precision."""
+    """Return weights rounded to half precision."""
     return _ComesBackRounded()

@@ -1,4 +1,4 @@
-"""Faults in a model: in what it reads, remembers, repeats and hands out."""
+"""Faults in a model: reading, computing, remembering and returning."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Images = NDArray[np.float32]
 
 
 class RowsAndColumnsSwapped(ReferenceModel):
-    """Computes on images whose axes it swapped."""
+    """Swaps height and width of the images."""
 
     def forward(self, images: Images) -> Array:
         return super().forward(images.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
 
 
 class BufferRead(ReferenceModel):
-    """Reads the memory behind a view as if it were contiguous."""
+    """Reads the memory of a view as if it were contiguous."""
 
     def forward(self, images: Images) -> Array:
         base = images if images.base is None else images.base
@@ -34,7 +34,7 @@ class BufferRead(ReferenceModel):
 
 
 class BufferReused(ReferenceModel):
-    """Hands out one buffer for all results of a size."""
+    """Returns one buffer for all results of a size."""
 
     _buffers: dict[tuple[int, ...], Array] = {}
 
@@ -46,7 +46,7 @@ class BufferReused(ReferenceModel):
 
 
 class WrittenInPlace(ReferenceModel):
-    """Computes in the host's memory."""
+    """Computes in the caller's memory."""
 
     def forward(self, images: Images) -> Array:
         images += 1
@@ -54,7 +54,7 @@ class WrittenInPlace(ReferenceModel):
 
 
 class OneSize(ReferenceModel):
-    """Is compiled for the first shape, and makes whatever comes later fit it."""
+    """Compiles for the first shape, and resizes other images to it."""
 
     _size: tuple[int, ...] | None = None
 
@@ -71,14 +71,14 @@ class OnlyFirstImage(ReferenceModel):
 
 
 class DoublePrecision(ReferenceModel):
-    """Puts out float64."""
+    """Returns float64."""
 
     def forward(self, images: Images) -> Array:
         return super().forward(images).astype(np.float64)
 
 
 class Nondeterministic(ReferenceModel):
-    """Adds up in an order that is chance."""
+    """Sums in random order."""
 
     _random = np.random.default_rng()
 
@@ -92,8 +92,8 @@ class Nondeterministic(ReferenceModel):
         return super().update(batches, learning_rate * float(chance))
 
 
-class BatchesWeighAlike(ReferenceModel):
-    """Takes as many images from each batch as the smallest has."""
+class BatchesWeighTheSame(ReferenceModel):
+    """Uses as many images from each batch as the smallest has."""
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         smallest = min(len(batch.images) for batch in batches)
@@ -102,14 +102,14 @@ class BatchesWeighAlike(ReferenceModel):
 
 
 class LastBatchOnly(ReferenceModel):
-    """Forgets what it accumulated."""
+    """Forgets the accumulated gradient."""
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         return super().update(batches[-1:], learning_rate)
 
 
 class LossAfterTheStep(ReferenceModel):
-    """Tells the loss that the step leads to."""
+    """Returns the loss after the step."""
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         super().update(batches, learning_rate)
@@ -117,7 +117,7 @@ class LossAfterTheStep(ReferenceModel):
 
 
 class FirstRateForever(ReferenceModel):
-    """Compiles the learning rate in."""
+    """Compiles the learning rate into the program."""
 
     _rate: float | None = None
 
@@ -127,7 +127,7 @@ class FirstRateForever(ReferenceModel):
 
 
 class RateDecays(ReferenceModel):
-    """Lowers the learning rate step by step, which shows in many steps only."""
+    """Lowers the learning rate after the fourth step."""
 
     _steps = 0
 
@@ -139,75 +139,63 @@ class RateDecays(ReferenceModel):
 class DefaultAdam(ReferenceModel):
     """Ignores Adam's constants."""
 
-    def __init__(
-        self,
-        device: ReferenceDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
         super().__init__(device, dataclasses.replace(program, optimizer=Adam()))
 
 
 class EpsilonInsideTheCorrection(ReferenceModel):
-    """Computes Adam as PyTorch and Keras' documentation write it."""
+    """Computes Adam as the documentation of PyTorch and Keras defines it."""
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        kept = self._optimizer
-        assert kept is not None
-        correction = np.sqrt(1 - kept.beta_2 ** (self._moments.step + 1))
-        self._optimizer = dataclasses.replace(kept, epsilon=float(kept.epsilon * correction))
+        given = self._optimizer
+        assert given is not None
+        correction = np.sqrt(1 - given.beta_2 ** (self._moments.step + 1))
+        self._optimizer = dataclasses.replace(given, epsilon=float(given.epsilon * correction))
         try:
             return super().update(batches, learning_rate)
         finally:
-            self._optimizer = kept
+            self._optimizer = given
 
 
-class _OtherMemory(ReferenceModel):
-    """Begins with another memory than it is given."""
+class _OtherMoments(ReferenceModel):
+    """Starts with other moments than the given ones."""
 
-    def __init__(
-        self,
-        device: ReferenceDevice,
-        program: Program,
-    ) -> None:
-        state = State(program.state.weights, self.remember(program.state))
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        state = State(program.state.weights, self.start(program.state))
         super().__init__(device, dataclasses.replace(program, state=state))
 
-    def remember(self, state: State) -> OptimizerState | None:
-        """Choose the memory to begin with."""
+    def start(self, state: State) -> OptimizerState | None:
+        """Return the moments to start with."""
         raise NotImplementedError
 
 
-class MomentsForgotten(_OtherMemory):
-    """Begins without a memory."""
+class MomentsForgotten(_OtherMoments):
+    """Starts with zero moments."""
 
-    def remember(self, state: State) -> OptimizerState | None:
+    def start(self, state: State) -> OptimizerState | None:
         return None
 
 
-class StepForgotten(_OtherMemory):
-    """Starts the bias correction anew."""
+class StepForgotten(_OtherMoments):
+    """Restarts the bias correction."""
 
-    def remember(self, state: State) -> OptimizerState | None:
+    def start(self, state: State) -> OptimizerState | None:
         return state.optimizer and dataclasses.replace(state.optimizer, step=0)
 
 
-class MomentsBeginAtOne(_OtherMemory):
-    """Begins with a second moment of one."""
+class MomentsStartAtOne(_OtherMoments):
+    """Starts with a second moment of one."""
 
-    def remember(self, state: State) -> OptimizerState | None:
+    def start(self, state: State) -> OptimizerState | None:
         fresh = OptimizerState.zeros(state.weights)
         ones = {name: np.ones_like(value) for name, value in fresh.v.items()}
         return state.optimizer or dataclasses.replace(fresh, v=ones)
 
 
 class StaleState(ReferenceModel):
-    """Reports the moments that it was compiled with."""
+    """Returns the moments that it was compiled with."""
 
-    def __init__(
-        self,
-        device: ReferenceDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
         super().__init__(device, program)
         self._first = program.optimizer_state
 
@@ -216,17 +204,17 @@ class StaleState(ReferenceModel):
 
 
 class MomentsSwapped(ReferenceModel):
-    """Takes one moment for the other when it hands them out."""
+    """Returns the moments in the wrong order."""
 
     def state(self) -> State:
         state = super().state()
-        memory = state.optimizer
-        assert memory is not None
-        return State(state.weights, OptimizerState(memory.step, memory.v, memory.m))
+        moments = state.optimizer
+        assert moments is not None
+        return State(state.weights, OptimizerState(moments.step, moments.v, moments.m))
 
 
 class EvaluationTrains(ReferenceModel):
-    """Changes the weights when it is asked for losses."""
+    """Changes the weights during evaluation."""
 
     def losses(self, batch: Batch) -> Array:
         found = super().losses(batch)
@@ -236,7 +224,7 @@ class EvaluationTrains(ReferenceModel):
 
 
 class StateShared(ReferenceModel):
-    """Hands out the arrays that it goes on training in place."""
+    """Returns the arrays that it trains in place."""
 
     _shared: State | None = None
 

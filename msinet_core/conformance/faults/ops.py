@@ -34,7 +34,7 @@ def _in_16_bits(value: Array) -> Array:
 
 
 def pool_padded_at_the_top() -> FaultyDevice:
-    """Pad pools before and not behind."""
+    """Pad pools at the top and left instead of the bottom and right."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         return _flipped(build(op, [_flipped(inputs[0])], roles))
@@ -43,7 +43,7 @@ def pool_padded_at_the_top() -> FaultyDevice:
 
 
 def pool_padded_with_zeros() -> FaultyDevice:
-    """Let the padding of pools win over negative values."""
+    """Let the zero padding of pools win over negative values."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         output = build(op, inputs, roles)
@@ -56,7 +56,7 @@ def pool_padded_with_zeros() -> FaultyDevice:
 
 
 def pool_in_16_bits() -> FaultyDevice:
-    """Cut the output of pools to bfloat16."""
+    """Truncate the output of pools to bfloat16."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         output = build(op, inputs, roles)
@@ -66,7 +66,7 @@ def pool_in_16_bits() -> FaultyDevice:
 
 
 def convolution_padded_at_the_top() -> FaultyDevice:
-    """Pad convolutions before where they pad behind."""
+    """Pad convolutions at the top and left instead of the bottom and right."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         kernel = record(
@@ -78,7 +78,7 @@ def convolution_padded_at_the_top() -> FaultyDevice:
 
 
 def relu_missing_in_the_gradient() -> FaultyDevice:
-    """Let gradients through where ReLU was zero."""
+    """Pass gradients where ReLU was zero."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         output = build(dataclasses.replace(op, activation="linear"), inputs, roles)
@@ -99,12 +99,12 @@ def mean_order_reversed() -> FaultyDevice:
 
 
 def concat_order_reversed() -> FaultyDevice:
-    """Concatenate the last input first."""
+    """Concatenate the inputs in reverse order."""
     return on(ops.Concat, lambda build, op, inputs, roles: build(op, inputs[::-1], roles))
 
 
-def sum_in_place_of_the_mean() -> FaultyDevice:
-    """Add up the pixels and do not divide."""
+def sum_instead_of_mean() -> FaultyDevice:
+    """Sum the pixels without dividing."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         mean = build(op, inputs, roles)
@@ -131,10 +131,10 @@ def normalized_over_the_batch() -> FaultyDevice:
 
 
 def gradient_off_by_a_factor(kind: type[ops.Op]) -> FaultyDevice:
-    """Scale the gradient of what an op reads by 1.01.
+    """Scale the gradient of an op's input by 1.01.
 
     Args:
-        kind: The op's class.
+        kind: The class of the op.
     """
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
@@ -144,7 +144,7 @@ def gradient_off_by_a_factor(kind: type[ops.Op]) -> FaultyDevice:
 
 
 def bias_gradient_missing() -> FaultyDevice:
-    """Give biases no gradient."""
+    """Compute no gradient for biases."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         stopped = {role: v if role == "kernel" else Variable(v.value) for role, v in roles.items()}
@@ -154,7 +154,7 @@ def bias_gradient_missing() -> FaultyDevice:
 
 
 def loss_summed_over_the_batch() -> FaultyDevice:
-    """Give every image the loss of all."""
+    """Return the sum of all losses for every image."""
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         losses = build(op, inputs, roles)
@@ -168,7 +168,7 @@ def half_pixel_refused() -> FaultyDevice:
 
     def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         if op.coordinates == "half_pixel":
-            raise UsageError("This device has no half-pixel resize.")
+            raise UsageError("half-pixel resizes are not supported")
         return build(op, inputs, roles)
 
     return on(ops.Resize, change)

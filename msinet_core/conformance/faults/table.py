@@ -1,11 +1,11 @@
-"""Every fault with the rows that must catch it; docs/reference/conformance.md shows the table."""
+"""Every fault with the rows that must catch it; docs/reference/conformance.md shows this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from msinet_core.conformance.faults import contract, layouts, models
+from msinet_core.conformance.faults import descriptions, layouts, models
 from msinet_core.conformance.faults import ops as wrong_ops
 from msinet_core.conformance.faults.fault import Fault, FaultyDevice, ignoring
 from msinet_core.network import ops
@@ -28,38 +28,46 @@ def _gradient(kind: type[ops.Op]) -> Callable[[], FaultyDevice]:
     return partial(wrong_ops.gradient_off_by_a_factor, kind)
 
 
-_DOOR = (
-    Fault("Kernel layout HWIX", contract.layout_of_no_kernel, ("light/description",)),
-    Fault("Light module imports a heavy library", contract.heavy_light_module, ("light/imports",)),
-    Fault("Probe imports a heavy library", contract.heavy_probe, ("light/probe-imports",)),
+_OPENING = (
+    Fault("Kernel layout HWIX", descriptions.unknown_kernel_layout, ("description/valid",)),
     Fault(
-        "Probe raises where a command is missing",
-        contract.probe_raises_without_commands,
-        ("light/probe-answers",),
-    ),
-    Fault("Probe takes two seconds", contract.slow_probe, ("light/probe-quick",)),
-    Fault("Factory names no class", contract.no_factory, ("device/opens",)),
-    Fault(
-        "Opens though its probe says not here", contract.opens_though_not_here, ("device/not-here",)
+        "Light module imports a heavy library",
+        descriptions.heavy_light_module,
+        ("description/imports",),
     ),
     Fault(
-        "Computes with something else when its framework is missing",
-        contract.computes_elsewhere,
+        "Probe imports a heavy library", descriptions.heavy_probe, ("description/probe-imports",)
+    ),
+    Fault(
+        "Probe raises if a command is missing",
+        descriptions.probe_raises_without_commands,
+        ("description/probe-result",),
+    ),
+    Fault("Probe takes two seconds", descriptions.slow_probe, ("description/probe-time",)),
+    Fault("Factory names no class", descriptions.no_factory, ("device/opens",)),
+    Fault(
+        "Opens although its probe says unavailable",
+        descriptions.opens_although_unavailable,
+        ("device/unavailable",),
+    ),
+    Fault(
+        "Computes with something else if its framework is missing",
+        descriptions.computes_elsewhere,
         ("device/no-fallback",),
     ),
     Fault(
-        "Opens in float32 whatever is asked for",
-        contract.other_precision,
+        "Opens in float32 in every precision",
+        descriptions.other_precision,
         ("device/bfloat16", "device/float16"),
     ),
     Fault(
-        "Computes in float32 whatever is asked for",
-        contract.one_precision,
+        "Computes in float32 in every precision",
+        descriptions.one_precision,
         ("device/bfloat16", "device/float16"),
     ),
     Fault(
         "Gradients of several devices not averaged",
-        contract.gradients_summed_over_devices,
+        descriptions.gradients_summed_over_devices,
         ("device/distribute",),
     ),
 )
@@ -82,7 +90,7 @@ _OPS = (
         ("forward/convolution-1x1", "forward/convolution-3x3-*", "forward/convolution-no-bias"),
     ),
     Fault(
-        "ReLU where there is none",
+        "ReLU on linear convolutions",
         _attribute(ops.Conv2D, activation="relu"),
         ("forward/convolution-linear", "gradient/convolution-linear"),
     ),
@@ -108,17 +116,17 @@ _OPS = (
     ),
     Fault("Pool in 16 bits", wrong_ops.pool_in_16_bits, ("forward/pool-*",)),
     Fault(
-        "Half-pixel resize for asymmetric",
+        "Half-pixel resize instead of asymmetric",
         _attribute(ops.Resize, coordinates="half_pixel"),
         ("forward/resize-[23]-asymmetric", "gradient/resize-[23]-asymmetric", "network/asymmetric"),
     ),
     Fault(
-        "Asymmetric resize for half-pixel",
+        "Asymmetric resize instead of half-pixel",
         _attribute(ops.Resize, coordinates="asymmetric"),
         ("forward/resize-[23]-half-pixel", "gradient/resize-[23]-half-pixel", "network/half-pixel"),
     ),
     Fault(
-        "Half-pixel resize to a size for asymmetric",
+        "Half-pixel resize to a size instead of asymmetric",
         _attribute(ops.ResizeLike, coordinates="half_pixel"),
         (
             "forward/resize-like*-asymmetric",
@@ -127,7 +135,7 @@ _OPS = (
         ),
     ),
     Fault(
-        "Asymmetric resize to a size for half-pixel",
+        "Asymmetric resize to a size instead of half-pixel",
         _attribute(ops.ResizeLike, coordinates="asymmetric"),
         (
             "forward/resize-like*-half-pixel",
@@ -141,14 +149,14 @@ _OPS = (
         ("forward/resize-[23]-half-pixel", "network/half-pixel"),
     ),
     Fault(
-        "Sum in place of the global mean",
-        wrong_ops.sum_in_place_of_the_mean,
+        "Sum instead of the global mean",
+        wrong_ops.sum_instead_of_mean,
         ("forward/global-mean", "gradient/global-mean"),
     ),
     Fault("Concatenation reversed", wrong_ops.concat_order_reversed, ("forward/concat",)),
     Fault("RGB means reversed", wrong_ops.mean_order_reversed, ("forward/subtract-mean",)),
     Fault(
-        "Epsilon missing, so that a constant map is NaN",
+        "Epsilon missing: a constant map is NaN",
         _attribute(ops.MinMaxNormalize, epsilon=_NOTHING),
         ("forward/normalization-constant", "gradient/normalization-constant"),
     ),
@@ -202,20 +210,20 @@ _LAYOUTS = (
         ("forward/convolution-3x3-*", "gradient/convolution-3x3-*", "network/asymmetric"),
     ),
     Fault(
-        "Layout of square kernels transposed",
+        "Square kernels transposed",
         layouts.channels_swapped,
         ("forward/convolution-square-kernel", "gradient/convolution-square-kernel"),
     ),
     Fault(
-        "Layout of 512x512 kernels transposed",
+        "512x512 kernels transposed",
         partial(layouts.channels_swapped, 512),
         ("forward/convolution-512", "gradient/convolution-512", "network/full-size"),
     ),
-    Fault("Kernels come back transposed", layouts.comes_back_transposed, ("weights/conversion",)),
+    Fault("Kernels come back transposed", layouts.comes_back_transposed, ("state/conversion",)),
     Fault(
         "Weights come back rounded",
         layouts.comes_back_rounded,
-        ("weights/conversion", "weights/come-back", "weights/moments-come-back"),
+        ("state/conversion", "state/weights-come-back", "state/moments-come-back"),
     ),
 )
 
@@ -232,27 +240,27 @@ _MODELS = (
         ),
     ),
     Fault(
-        "Memory behind a view read as it lies",
+        "Strides of views ignored",
         _model(models.BufferRead),
         ("forward/strided-images", "forward/transposed-images"),
     ),
     Fault(
-        "Host's images written in place",
+        "Caller's images overwritten",
         _model(models.WrittenInPlace),
         ("forward/read-only-images", "forward/images-unchanged"),
     ),
     Fault("One buffer for all results", _model(models.BufferReused), ("forward/many-sizes",)),
     Fault("Compiled for the first size", _model(models.OneSize), ("forward/many-sizes",)),
     Fault("Only the first image computed", _model(models.OnlyFirstImage), ("forward/batch-[23]",)),
-    Fault("Puts out float64", _model(models.DoublePrecision), ("forward/convolution-*",)),
+    Fault("Returns float64", _model(models.DoublePrecision), ("forward/convolution-*",)),
     Fault(
         "Nondeterministic",
         _model(models.Nondeterministic),
         ("forward/repeated", "train/same-twice"),
     ),
     Fault(
-        "Batches weigh alike, whatever their size",
-        _model(models.BatchesWeighAlike),
+        "All batches weigh the same, regardless of size",
+        _model(models.BatchesWeighTheSame),
         ("gradient/accumulated",),
     ),
     Fault(
@@ -260,8 +268,12 @@ _MODELS = (
         _model(models.LastBatchOnly),
         ("gradient/accumulated", "train/accumulated-loss"),
     ),
-    Fault("Loss of after the step", _model(models.LossAfterTheStep), ("train/*-losses",)),
-    Fault("First learning rate for ever", _model(models.FirstRateForever), ("adam/learning-rate",)),
+    Fault("Loss after the step", _model(models.LossAfterTheStep), ("train/*-losses",)),
+    Fault(
+        "Learning rate of the first step forever",
+        _model(models.FirstRateForever),
+        ("adam/learning-rate",),
+    ),
     Fault("Learning rate decays", _model(models.RateDecays), ("train/twenty-losses",)),
     Fault("Adam's constants ignored", _model(models.DefaultAdam), ("adam/constants",)),
     Fault(
@@ -277,27 +289,27 @@ _MODELS = (
     Fault(
         "Moments forgotten",
         _model(models.MomentsForgotten),
-        ("adam/continued", "weights/moments-come-back", "train/resumed*"),
+        ("adam/continued", "state/moments-come-back", "train/resumed*"),
     ),
     Fault("Step count forgotten", _model(models.StepForgotten), ("adam/continued",)),
     Fault(
-        "Moments begin at one",
-        _model(models.MomentsBeginAtOne),
-        ("weights/moments-begin-at-zero", "adam/first-step"),
+        "Moments start at one",
+        _model(models.MomentsStartAtOne),
+        ("state/moments-begin-at-zero", "adam/first-step"),
     ),
     Fault(
         "Stale optimizer state",
         _model(models.StaleState),
         ("adam/first-step", "train/resumed", "train/resumed-from-file"),
     ),
-    Fault("Moments swapped", _model(models.MomentsSwapped), ("weights/moments-come-back",)),
+    Fault("Moments swapped", _model(models.MomentsSwapped), ("state/moments-come-back",)),
     Fault(
         "Evaluation trains",
         _model(models.EvaluationTrains),
-        ("weights/only-steps-change-them",),
+        ("state/only-steps-change-it",),
     ),
-    Fault("State shared with the device", _model(models.StateShared), ("weights/state-is-a-copy",)),
+    Fault("State shared with the device", _model(models.StateShared), ("state/is-a-copy",)),
 )
 
-FAULTS: tuple[Fault, ...] = (*_DOOR, *_OPS, *_LAYOUTS, *_MODELS)
+FAULTS: tuple[Fault, ...] = (*_OPENING, *_OPS, *_LAYOUTS, *_MODELS)
 """All of them."""

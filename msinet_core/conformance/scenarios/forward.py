@@ -1,4 +1,4 @@
-"""Scenarios of prediction: every op by itself, images as they come, narrow networks."""
+"""Rows about prediction: single ops, forms of images, narrow networks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,9 @@ from functools import cache
 import numpy as np
 
 from msinet_core.conformance.cases import Case, Float32, narrow_network
-from msinet_core.conformance.scenario import (
-    ORACLE,
-    Array,
-    Check,
-    Outcome,
-    Scenario,
-    Subject,
-    compare,
-    compare_all,
-    compare_bits,
-)
-from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
+from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
+from msinet_core.conformance.scenario import ORACLE, Check, Scenario, Subject
+from msinet_core.conformance.scenarios.layers import CHANNELS, SETTINGS, Setting
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT
 from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
@@ -51,34 +42,32 @@ def _same_prediction(subject: Subject, case: Case, images: Float32, tolerance: f
         for device in (subject.device, subject.oracle)
     )
     outcome = compare(actual, expected, tolerance)
-    told = shape_on_the_device(subject, actual.shape, expected.shape)
-    return replace(outcome, reason=f"{outcome.reason} {told}") if told else outcome
+    hint = shape_hint(subject, actual.shape, expected.shape)
+    return replace(outcome, reason=f"{outcome.reason} {hint}") if hint else outcome
 
 
-def shape_on_the_device(
-    subject: Subject, actual: tuple[int, ...], expected: tuple[int, ...]
-) -> str:
-    """Say a wrong shape in the device's own order of axes, which is the one that builders see.
+def shape_hint(subject: Subject, actual: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Explain a wrong shape in the device's own data format, which its builders see.
 
     Args:
         subject: The device.
-        actual: Of a map, ``(N, H, W, C)`` as the host reads it.
-        expected: What it should be.
+        actual: The shape of a map on the host, ``(N, H, W, C)``.
+        expected: The right shape.
 
     Returns:
-        An empty string where the shape is right, or the device's order is the host's.
+        An empty string if the shape is right, or the data format is the host's.
     """
     order = subject.spec.data_format
     if actual == expected or len(actual) != len(expected) or order == CANONICAL_DATA_FORMAT:
         return ""
-    made, wanted = (
+    native, expected_native = (
         tuple(shape[CANONICAL_DATA_FORMAT.index(axis)] for axis in order)
         for shape in (actual, expected)
     )
-    told = f"On the device, in {order}, that is {made} in place of {wanted}."
-    if made == expected:
-        told += f" Those are the sizes of {CANONICAL_DATA_FORMAT}: a builder must return {order}."
-    return told
+    hint = f"In {order}, as on the device: {native} instead of {expected_native}."
+    if native == expected:
+        hint += f" That is {CANONICAL_DATA_FORMAT}: a builder must return {order}."
+    return hint
 
 
 def _small_network() -> Graph:
@@ -109,7 +98,7 @@ def _not_contiguous(view: Callable[[Float32], Float32]) -> Check:
 
 
 def _many_sizes(subject: Subject) -> Outcome:
-    """Ask for every prediction before reading one: results may be lazy, never overwritten."""
+    """Predict three times before reading a result: results may be lazy, but not overwritten."""
     cases = [Case(_small_network(), shape) for shape in ((1, 8, 10), (2, 6, 16), (1, 8, 10))]
     images = [cases[0].images, cases[1].images, cases[2].images[:, ::-1]]
     device, oracle = (
@@ -131,7 +120,7 @@ def _constant_map(subject: Subject) -> Outcome:
 
 
 def _read_only(subject: Subject) -> Outcome:
-    """Lend images that cannot be written, as a mapped file's; whoever writes raises."""
+    """Pass images that cannot be written, like those of a mapped file."""
     case = Case(_small_network(), (2, 8, 12))
     images = case.images.copy()
     images.flags.writeable = False
@@ -162,7 +151,7 @@ def _full_size(subject: Subject) -> Outcome:
 
 
 def _full_size_case() -> Case:
-    """All the weights on few pixels, since the oracle has them to multiply too."""
+    """All weights on few pixels, since the oracle computes them as well."""
     return Case(msinet_graph(), (1, 40, 56), low=0.0, high=255.0)
 
 
@@ -184,7 +173,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(
         Scenario(
             f"forward/{setting.id}",
-            f"Prediction through {setting.phrase} equals the reference's.",
+            f"Prediction through {setting.phrase} matches the reference.",
             _op_alone(setting),
             setting.measure,
         )
@@ -192,14 +181,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "forward/normalization-constant",
-        "The normalization of a constant image is zero, not a division by zero.",
+        "The normalization of a constant image is zero.",
         _constant_map,
         "op",
     ),
     *(
         Scenario(
             f"forward/batch-{count}",
-            f"A batch of {count} gives each image its own map.",
+            f"In a batch of {count}, each image has its own map.",
             _images_of((count, 8, 12)),
             "convolution",
         )
@@ -207,25 +196,25 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "forward/wide-images",
-        "Images wider than high keep their axes.",
+        "Images wider than high are not transposed.",
         _images_of((1, 6, 22)),
         "convolution",
     ),
     Scenario(
         "forward/high-images",
-        "Images higher than wide keep their axes.",
+        "Images higher than wide are not transposed.",
         _images_of((1, 22, 6)),
         "convolution",
     ),
     Scenario(
         "forward/strided-images",
-        "Images that are a view with steps and reversed rows are read as they look.",
+        "Images in a view with steps and reversed rows are read correctly.",
         _not_contiguous(lambda images: images[::2, ::-1, ::2]),
         "convolution",
     ),
     Scenario(
         "forward/transposed-images",
-        "Images whose memory is in another order of axes are read as they look.",
+        "Images in a transposed view are read correctly.",
         _not_contiguous(lambda images: images.transpose(0, 2, 1, 3)),
         "convolution",
     ),
@@ -238,38 +227,38 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "forward/read-only-images",
-        "Images that cannot be written are read like others.",
+        "Read-only images are accepted.",
         _read_only,
         "convolution",
     ),
     Scenario(
         "forward/images-unchanged",
-        "Prediction leaves the host's images as they are.",
+        "Prediction does not change the caller's images.",
         _unchanged,
         "bits",
     ),
     Scenario(
         "forward/repeated",
-        "The same images give the same map again, to the last bit.",
+        "The same images give the same map again, bit for bit.",
         _repeated,
         "bits",
         needs=("deterministic",),
     ),
     Scenario(
         "network/asymmetric",
-        "A narrow MSI-Net with asymmetric resizes puts out the reference's map.",
+        "The map of a narrow MSI-Net with asymmetric resizes matches the reference.",
         _narrow("asymmetric"),
         "network",
     ),
     Scenario(
         "network/half-pixel",
-        "A narrow MSI-Net with half-pixel resizes puts out the reference's map.",
+        "The map of a narrow MSI-Net with half-pixel resizes matches the reference.",
         _narrow("half_pixel"),
         "network",
     ),
     Scenario(
         "network/full-size",
-        "MSI-Net with all its 24.9 million weights puts out the reference's map.",
+        "The map of MSI-Net with all 24.9 million weights matches the reference.",
         _full_size,
         "network",
         slow=True,

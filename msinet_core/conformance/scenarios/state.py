@@ -1,4 +1,4 @@
-"""Scenarios of the state: what goes onto the device comes back to the last bit."""
+"""Rows about the state: weights and moments come back bit for bit, and are copies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msinet_core.conformance.cases import Float32, narrow_network
-from msinet_core.conformance.gradients import TRAINS_DILATED
-from msinet_core.conformance.scenario import Array, Outcome, Scenario, Subject, compare_bits
+from msinet_core.conformance.comparison import Array, Outcome, compare_bits
+from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.loss import KLDivergence
@@ -18,7 +19,7 @@ from msinet_core.network.state import OptimizerState, State
 
 
 def _graph() -> Graph:
-    """Kernels of several shapes, one of them with four equal axes."""
+    """Return a graph with kernels of several shapes, one of them with four equal axes."""
     net = GraphBuilder(3)
     net.add("scope/square", Conv2D(3), net.input)
     net.add("scope/many", Conv2D(16, 1), "scope/square")
@@ -28,7 +29,7 @@ def _graph() -> Graph:
 
 
 def _tensors(graph: Graph, seed: int) -> dict[str, Float32]:
-    """Values of every size that training meets, and a negative zero."""
+    """Return values of every size that training meets, and a negative zero."""
     random = np.random.default_rng(seed)
     tensors = {}
     for parameter in graph.parameters:
@@ -38,7 +39,7 @@ def _tensors(graph: Graph, seed: int) -> dict[str, Float32]:
     return tensors
 
 
-def _memory(graph: Graph) -> OptimizerState:
+def _moments(graph: Graph) -> OptimizerState:
     second = {name: np.abs(value) for name, value in _tensors(graph, 7).items()}
     return OptimizerState(step=123, m=_tensors(graph, 6), v=second)
 
@@ -55,9 +56,9 @@ def _pairs(state: State, expected: State) -> dict[str, tuple[ArrayLike, Array]]:
             ("Second moment", state.optimizer.v, expected.optimizer.v),
         ]
     return {
-        f"{group} {name}": (actual[name], wanted[name])
-        for group, actual, wanted in groups
-        for name in wanted
+        f"{group} {name}": (actual[name], right[name])
+        for group, actual, right in groups
+        for name in right
     }
 
 
@@ -87,7 +88,7 @@ def _weights_come_back(subject: Subject) -> Outcome:
 
 def _moments_come_back(subject: Subject) -> Outcome:
     graph = _graph()
-    state = State(_tensors(graph, 5), _memory(graph))
+    state = State(_tensors(graph, 5), _moments(graph))
     loss, optimizer = KLDivergence(), Adam()
     model = subject.device.compile(graph, state, loss=loss, optimizer=optimizer)
     return _same_state(model.state(), state)
@@ -124,40 +125,40 @@ def _state_is_a_copy(subject: Subject) -> Outcome:
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
-        "weights/conversion",
-        "Canonical to native to canonical gives every weight back to the last bit.",
+        "state/conversion",
+        "Canonical to native to canonical returns every weight bit for bit.",
         _conversion,
         "bits",
     ),
     Scenario(
-        "weights/come-back",
-        "A compiled model's state holds the weights it was given, to the last bit.",
+        "state/weights-come-back",
+        "A compiled model's state holds the given weights bit for bit.",
         _weights_come_back,
         "bits",
     ),
     Scenario(
-        "weights/moments-come-back",
-        "A compiled model's state holds the moments and the step it was given, to the last bit.",
+        "state/moments-come-back",
+        "A compiled model's state holds the given moments and step bit for bit.",
         _moments_come_back,
         "bits",
         needs=("training",),
     ),
     Scenario(
-        "weights/moments-begin-at-zero",
-        "Without a memory to go on from, moments and step are zero.",
+        "state/moments-begin-at-zero",
+        "Without given moments, moments and step start at zero.",
         _moments_begin_at_zero,
         "bits",
         needs=("training",),
     ),
     Scenario(
-        "weights/only-steps-change-them",
-        "Evaluation and prediction leave weights and moments as they are.",
+        "state/only-steps-change-it",
+        "Evaluation and prediction do not change weights and moments.",
         _only_steps_change_the_state,
         "bits",
         needs=TRAINS_DILATED,
     ),
     Scenario(
-        "weights/state-is-a-copy",
+        "state/is-a-copy",
         "A state that was read does not change with later steps.",
         _state_is_a_copy,
         "bits",

@@ -1,4 +1,4 @@
-"""Scenarios of gradients, which Adam's first moment shows after one step."""
+"""Rows about gradients, which are read from Adam's first moment after one step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from msinet_core.conformance.cases import Case, narrow_network
-from msinet_core.conformance.scenario import (
-    Array,
-    Check,
-    Outcome,
-    Scenario,
-    Subject,
-    compare_norms,
-)
-from msinet_core.conformance.settings import CHANNELS, SETTINGS, Setting
+from msinet_core.conformance.comparison import Array, Outcome, compare_norms
+from msinet_core.conformance.scenario import Check, Scenario, Subject
+from msinet_core.conformance.scenarios.layers import CHANNELS, SETTINGS, Setting
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
@@ -24,22 +18,21 @@ from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
 from msinet_core.network.state import Batch
 
 LIFT = 5.0
-"""Added to maps of images of -1..1 so that they stay above zero."""
-
+"""Added to maps of images in -1..1 so that they stay above zero."""
 
 TRAINS_DILATED = ("training", "dilated_gradient")
-"""What training MSI-Net takes."""
+"""The capabilities that training MSI-Net needs."""
 
 
 def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
-    """Get the gradient of the mean loss by parameter, through the public contract only.
+    """Return the gradient of the mean loss by parameter, through the public contract only.
 
     After the first step Adam's first moment is ``(1 - beta_1)`` times the gradient.
 
     Args:
-        device: Any that trains.
+        device: The device.
         case: The graph and its weights.
-        batches: For one step.
+        batches: The batches of one step.
     """
     optimizer = Adam()
     model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=optimizer)
@@ -57,9 +50,9 @@ def same_gradients(
     """Compare the gradient of every parameter with the oracle's for one joint batch.
 
     Args:
-        subject: The device and the oracle.
-        case: The graph, its weights, and the joint batch.
-        batches: The same images as the device gets them.
+        subject: The device.
+        case: The graph, its weights, and the joint batch for the oracle.
+        batches: The same images, as the device gets them.
         tolerance: The largest difference that passes.
     """
     actual = gradients(subject.device, case, batches)
@@ -72,11 +65,11 @@ def same_gradients(
 
 
 def through(setting: Setting) -> Case:
-    """Put an op where its gradients show: behind a convolution whose kernel gets the gradient that
-    the op hands on, and before a mix of its channels that is lifted above zero.
+    """Put an op where its gradients are visible: after a convolution, whose kernel receives the
+    gradient of the op's input, and before a mix of its channels that is lifted above zero.
 
-    The loss is smooth on a positive map. Near zero it bends so sharply that rounding decides, and a
-    normalization would hide what moves all pixels alike.
+    On a positive map the loss is smooth. Near zero it bends so sharply that rounding decides, and a
+    normalization would hide what moves all pixels equally.
 
     Args:
         setting: The op.
@@ -126,7 +119,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(
         Scenario(
             f"gradient/{setting.id}",
-            f"Gradients through {setting.phrase} equal the reference's.",
+            f"Gradients through {setting.phrase} match the reference.",
             _gradients_through(setting),
             "gradient",
             needs=TRAINS_DILATED if setting.dilated else ("training",),
@@ -142,14 +135,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "gradient/network",
-        "The gradient of every parameter of a narrow MSI-Net equals the reference's.",
+        "The gradient of every parameter of a narrow MSI-Net matches the reference.",
         _network,
         "network_gradient",
         needs=TRAINS_DILATED,
     ),
     Scenario(
         "gradient/accumulated",
-        "Two batches of unequal size give the gradient of one joint batch.",
+        "Two batches of unequal size have the gradient of one joint batch.",
         _accumulated,
         "network_gradient",
         needs=(*TRAINS_DILATED, "dynamic_shapes"),

@@ -1,4 +1,4 @@
-"""Faults in a description, a probe, and opening."""
+"""Faults in the description, the probe and opening."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _wrong(**changes: Any) -> DeviceSpec:
     return dataclasses.replace(SPEC, name="wrong", **changes)
 
 
-def layout_of_no_kernel() -> DeviceSpec:
-    """Describe a kernel layout with a letter that is no axis."""
+def unknown_kernel_layout() -> DeviceSpec:
+    """Describe a kernel layout with an unknown axis."""
     return _wrong(kernel_layout="HWIX")
 
 
@@ -49,7 +49,7 @@ def _probe_by_command() -> Probe:
 
 
 def probe_raises_without_commands() -> DeviceSpec:
-    """Raise in the probe where a command is missing."""
+    """Raise in the probe if a command is missing."""
     return _wrong(probe=_probe_by_command)
 
 
@@ -59,26 +59,26 @@ def _sleeping_probe() -> Probe:
 
 
 def slow_probe() -> DeviceSpec:
-    """Take two seconds in the probe."""
+    """Take more than two seconds in the probe."""
     return _wrong(probe=_sleeping_probe)
 
 
 def no_factory() -> DeviceSpec:
-    """Name a class that is not there."""
-    return _wrong(factory="msinet_core.conformance.faults.contract:Nowhere")
+    """Name a class that does not exist."""
+    return _wrong(factory=f"{__name__}:Missing")
 
 
 def _absent_probe() -> Probe:
-    return Probe(Availability.NOT_HERE, reason="There is no such card.", fix="Put one in.")
+    return Probe(Availability.NOT_HERE, reason="no NPU found", fix="install one")
 
 
-def opens_though_not_here() -> DeviceSpec:
-    """Open although the probe says that the device is not here."""
+def opens_although_unavailable() -> DeviceSpec:
+    """Open although the probe says that the device is unavailable."""
     return _wrong(probe=_absent_probe)
 
 
 def computes_elsewhere() -> DeviceSpec:
-    """Require a library, and compute without it when it is missing."""
+    """Require a library, and compute without it if it is missing."""
     return _wrong(requires=("h5py>=3",))
 
 
@@ -86,7 +86,7 @@ THREE_PRECISIONS = Capabilities(precisions=("float32", "bfloat16", "float16"))
 
 
 class OtherPrecision(ReferenceDevice):
-    """Opens in float32, whatever it is asked for, and says so."""
+    """Opens in float32 in every precision, and says so."""
 
     def __init__(
         self, spec: DeviceSpec, precision: str, options: Mapping[str, str] | None = None
@@ -95,17 +95,17 @@ class OtherPrecision(ReferenceDevice):
 
 
 def other_precision() -> DeviceSpec:
-    """Offer three precisions and open in one."""
+    """Offer three precisions, and open in one."""
     return _wrong(factory=f"{__name__}:OtherPrecision", capabilities=THREE_PRECISIONS)
 
 
 def one_precision() -> DeviceSpec:
-    """Offer three precisions, say that it computes in the one asked for, and compute in float32."""
+    """Offer three precisions, report the requested one, and compute in float32."""
     return _wrong(capabilities=THREE_PRECISIONS)
 
 
 class SummedOverDevices(FaultyDevice):
-    """Adds the gradients of its devices up and forgets to divide."""
+    """Sums the gradients of its devices without dividing."""
 
     def __init__(
         self,
