@@ -71,7 +71,14 @@ plugins.add_command(new_plugin)
     type=click.Path(path_type=Path),
     help="Rows that may fail: TOML with a table for each row id, with a reason and a link.",
 )
+@click.option(
+    "--failed-from",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check only the rows that failed in an earlier --report FILE.json.",
+)
 @click.option("--quick", is_flag=True, help="Skip slow rows.")
+@click.option("--soak", is_flag=True, help="Watch memory over thousands of steps as well.")
 @device_options_option
 @json_option
 def check_device(
@@ -80,7 +87,9 @@ def check_device(
     patterns: tuple[str, ...],
     report_path: Path | None,
     expected_failures: Path | None,
+    failed_from: Path | None,
     quick: bool,
+    soak: bool,
     device_options: dict[str, str],
     as_json: bool,
 ) -> None:
@@ -90,7 +99,7 @@ def check_device(
     to fail, 3 if the device is not available, and 130 after Ctrl-C; the rows so far are reported in
     any case. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
     """
-    from msinet_core.conformance import ALL_SCENARIOS, read_expected, run, select
+    from msinet_core.conformance import ALL_SCENARIOS, failed_rows, read_expected, run, select
     from msinet_core.conformance.report_page import check_report_path, write_report
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
@@ -101,6 +110,8 @@ def check_device(
     spec.check_options(device_options)
     if report_path is not None:
         check_report_path(report_path)
+    if failed_from is not None:
+        patterns += tuple(failed_rows(failed_from))
     scenarios = select(patterns) if patterns else ALL_SCENARIOS
     expected = None
     if expected_failures is not None:
@@ -113,6 +124,7 @@ def check_device(
             options=device_options,
             expected=expected,
             quick=quick,
+            soak=soak,
             scenarios=scenarios,
         )
     if report_path is not None:

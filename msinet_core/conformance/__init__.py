@@ -3,7 +3,9 @@
 ``msinet-run plugins check DEVICE`` runs it, ``run(spec)`` from Python, and a subclass of
 `DeviceConformance` makes each row a pytest test. docs/reference/conformance.md lists the rows.
 
-* `scenarios`: the rows, one module for each group.
+* `promises`: what a device promises, and the rows that check it.
+* `scenarios`: the rows, one module for each group or two.
+* `walk`: calls in any order, compared with the oracle; the rows of the group ``calls`` use it.
 * `faults`: wrong devices that the rows must catch.
 * `checker` and `runner`: run one row, and all of them.
 * `report` and `report_page`: the result as data and JSON, and as an HTML page.
@@ -16,7 +18,7 @@ import typing
 
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.expected import ExpectedFailure, read_expected
-from msinet_core.conformance.report import Report, Result
+from msinet_core.conformance.report import Report, Result, failed_rows
 from msinet_core.conformance.runner import prove, run
 from msinet_core.conformance.scenario import Scenario, Subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING, SCENARIOS, select
@@ -38,6 +40,7 @@ __all__ = [
     "Scenario",
     "Subject",
     "Tolerances",
+    "failed_rows",
     "prove",
     "read_expected",
     "run",

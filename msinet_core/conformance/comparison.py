@@ -81,9 +81,9 @@ def compare_all(pairs: Pairs, tolerance: float) -> Outcome:
         difference = float(apart[index]) / (float(np.abs(expected).max()) or 1.0)
         if difference > largest.difference:
             axes = IMAGE_AXES.get(actual.ndim)
-            at = f"{tuple(map(int, index))}{f' of {axes}' if axes else ''}"
+            at = f" at {tuple(map(int, index))}{f' of {axes}' if axes else ''}" if index else ""
             reason = (
-                f"{name or 'The result'} is {actual[index]:.6g} at {at}, "
+                f"{name or 'The result'} is {actual[index]:.6g}{at}, "
                 f"should be {expected[index]:.6g}."
             )
             largest = Outcome(difference, tolerance, reason)

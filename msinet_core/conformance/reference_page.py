@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from msinet_core.conformance.faults import FAULTS
+from msinet_core.conformance.promises import PROMISES
 from msinet_core.conformance.scenario import MISSING_CAPABILITY, Scenario
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.conformance.tolerances import REASONS, TOLERANCES, Tolerances
@@ -22,12 +23,13 @@ from msinet_core.system.files import write_text
 
 
 def tables() -> Mapping[str, str]:
-    """Return every table of the page by name: one for each group of rows, and three more."""
+    """Return every table of the page by name: one for each group of rows, and four more."""
     found = {
         f"rows {group}": "\n".join(_rows(tuple(scenarios)))
         for group, scenarios in groupby(ALL_SCENARIOS, lambda scenario: scenario.group)
     }
     return found | {
+        "promises": "\n".join(_promises()),
         "tolerances": "\n".join(_tolerances()),
         "capabilities": "\n".join(_capabilities()),
         "faults": "\n".join(_faults()),
@@ -64,6 +66,26 @@ def _rows(scenarios: Sequence[Scenario]) -> Iterator[str]:
         ("row", "what must hold", "tolerance"),
         [(f"`{row.id}`", row.description, row.measure) for row in scenarios],
     )
+
+
+def _promises() -> Iterator[str]:
+    return _table(
+        ("of", "promise", "rows that check it", "wrong devices that break it"),
+        [
+            (
+                f"`{promise.of}`",
+                promise.text,
+                ", ".join(f"`{row}`" for row in promise.rows),
+                _few([fault.name for fault in promise.faults]),
+            )
+            for promise in PROMISES
+        ],
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name up to three; count more."""
+    return "; ".join(names) if len(names) <= 3 else str(len(names))
 
 
 def _tolerances() -> Iterator[str]:

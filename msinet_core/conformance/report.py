@@ -7,7 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+from msinet_core.errors import UsageError, os_reason
 
 Status = Literal[
     "passed", "failed", "passed unexpectedly", "expected failure", "not applicable", "skipped"
@@ -134,3 +137,24 @@ class Report:
             "facts": dict(self.facts),
         }
         return json.dumps(document, indent=2)
+
+
+def failed_rows(path: Path) -> list[str]:
+    """Return the ids of the rows that failed in a report.
+
+    Args:
+        path: A JSON report.
+
+    Raises:
+        UsageError: The file cannot be read, is not a report, or no row failed.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        failed = [str(row["id"]) for row in rows if row["passed"] is False]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {os_reason(error)}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a JSON report of plugins check") from error
+    if not failed:
+        raise UsageError(f"no row failed in {path}")
+    return failed

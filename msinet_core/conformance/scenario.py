@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from msinet_core.conformance.comparison import Outcome
+from msinet_core.conformance.guard import guarded
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 from msinet_core.device import Device, DeviceSpec, Probe
 from msinet_core.errors import MsinetError
@@ -59,16 +61,16 @@ class Subject:
         self.options = dict(options or {})
         self.oracle = ORACLE
 
-    @property
+    @cached_property
     def device(self) -> Device:
-        """The open device.
+        """The open device; it raises if it changes an array of its caller.
 
         Raises:
             MsinetError: The device did not open.
         """
         if self.opened is None:
             raise self.failure or MsinetError(f"Device '{self.spec.name}' is not open.")
-        return self.opened
+        return guarded(self.opened)
 
     @property
     def tolerances(self) -> Tolerances:
@@ -141,3 +143,26 @@ class Scenario:
         """
         lacks = [name for name in self.needs if not getattr(spec.capabilities, name)]
         return MISSING_CAPABILITY[lacks[0]] if lacks else ""
+
+
+class Rows(list[Scenario]):
+    """The rows of a module, in order of definition."""
+
+    def row(
+        self, id: str, description: str, measure: str, *needs: str, **options: Any
+    ) -> Callable[[Check], Check]:
+        """Make the decorated check a row.
+
+        Args:
+            id: ``group/name``.
+            description: What must hold; one sentence.
+            measure: The field of `Tolerances` that limits the difference.
+            needs: The capabilities without which the row does not apply.
+            options: The other arguments of `Scenario`.
+        """
+
+        def register(check: Check) -> Check:
+            self.append(Scenario(id, description, check, measure, needs, **options))
+            return check
+
+        return register

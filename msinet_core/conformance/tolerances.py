@@ -13,6 +13,7 @@ class Tolerances:
     Args:
         selection: Ops that select values: pools.
         op: Ops that compute a value from a few: resizes, means, normalization, concatenation.
+        coordinates: Resizes to a size, on large images.
         convolution: One convolution, or a few ops in a row.
         network: The map of an MSI-Net.
         gradient: Gradients through one op, and Adam's moments.
@@ -21,12 +22,15 @@ class Tolerances:
         steps: The losses of a few training steps.
         curve: The losses of twenty training steps.
         update: How far the weights moved in a few steps.
+        rate: How far weights moved in one step from zero.
         bits: Values that must be stored or repeated exactly.
         seconds: The time that the probe takes.
+        memory: The share of what calls computed that stays in memory.
     """
 
     selection: float
     op: float
+    coordinates: float
     convolution: float
     network: float
     gradient: float
@@ -35,14 +39,17 @@ class Tolerances:
     steps: float
     curve: float
     update: float
+    rate: float = 1e-4
     bits: float = 0.0
     seconds: float = 2.0
+    memory: float = 0.5
 
 
 TOLERANCES: Mapping[str, Tolerances] = {
     "float32": Tolerances(
         selection=1e-6,
         op=1e-5,
+        coordinates=1e-4,
         convolution=2e-5,
         network=1e-4,
         gradient=1e-4,
@@ -55,6 +62,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
     "bfloat16": Tolerances(
         selection=8e-3,
         op=2e-2,
+        coordinates=2e-2,
         convolution=2e-2,
         network=0.15,
         gradient=0.1,
@@ -67,6 +75,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
     "float16": Tolerances(
         selection=1e-3,
         op=4e-3,
+        coordinates=4e-3,
         convolution=4e-3,
         network=3e-2,
         gradient=5e-2,
@@ -90,6 +99,8 @@ REASONS: Mapping[str, str] = {
     "device that converts to another precision differs, in 16 bits by rounding the input.",
     "op": "Relative to the largest value. A handful of roundings of 6e-8, 4e-3 or 5e-4 each, and "
     "resize coordinates computed in float32.",
+    "coordinates": "Relative to the largest value. At pixel 400 a coordinate in float32 is off by "
+    "2e-5 pixels, and neighboring pixels of random images differ by their whole range.",
     "convolution": "Relative to the largest value. Sums of a hundred products in another order "
     "differ by 1e-6 in float32, Winograd convolutions by ten times that; TF32 by 1e-3.",
     "network": "Of maps in 0..1. 23 convolutions and a normalization in a row. The project "
@@ -106,8 +117,12 @@ REASONS: Mapping[str, str] = {
     "of four steps, so that nothing may drift.",
     "update": "Relative to the tensor that moved farthest. Adam moves a weight whose gradient is "
     "only rounding as far as any other, in an arbitrary direction.",
+    "rate": "Relative to the movement. Adam's first step is the learning rate in the direction of "
+    "the sign of the gradient, in any precision; the rate is float32.",
     "bits": "The number of values that differ in any bit. Storing, moving and repeating do not "
     "round.",
     "seconds": "The faster of two calls. msinet-run devices calls every probe each time.",
+    "memory": "Of the resident memory that would be left if every call kept its inputs; allocators "
+    "keep a few pages.",
 }
 """What each tolerance is relative to, and why it has its size; one for each field."""

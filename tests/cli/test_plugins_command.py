@@ -47,6 +47,13 @@ def test_reports_are_written_as_json_and_as_a_page(run, tmp_path: Path) -> None:
     assert "reference</h1>" in (tmp_path / "a.html").read_text()
 
 
+def test_rows_that_failed_before_are_checked_again(run, raise_in_second_row) -> None:
+    raise_in_second_row(ValueError("out of range"))
+    assert run(*CHECK, "--report", "a.json").exit_code == 1
+    done = run("plugins", "check", "reference", "--failed-from", "a.json", "--json")
+    assert [row["id"] for row in json.loads(done.stdout)["rows"]] == [FEW[1]]
+
+
 def test_an_unexpected_pass_ends_with_1(run, tmp_path: Path) -> None:
     (tmp_path / "known.toml").write_text(f'["{FEW[1]}"]\nreason = "R."\nlink = "L"')
     done = run(*CHECK, "--expected-failures", "known.toml", "--json")

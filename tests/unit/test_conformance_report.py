@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from msinet_core.conformance import Report, Result
+from msinet_core.conformance import Report, Result, failed_rows
 from msinet_core.conformance.report_page import (
     check_report_path,
     shared_reasons,
@@ -125,3 +125,15 @@ def test_a_reason_that_rows_share_is_shown_once():
     report = Report("some", "float32", 1.0, tuple(rows))
     assert shared_reasons(report) == ["3 rows failed (3 of a/): Not written."]
     assert to_cells(report)[1] == [(), (), (), ("the device does not train",)]
+
+
+def test_the_failed_rows_of_a_report_are_read_back(tmp_path):
+    write_report(REPORT, tmp_path / "report.json")
+    assert failed_rows(tmp_path / "report.json") == ["a/c", "e/g"]
+    passed = Report("some", "float32", 1.0, ROWS[:1])
+    write_report(passed, tmp_path / "passed.json")
+    (tmp_path / "other.json").write_text('{"rows": 3}')
+    (tmp_path / "broken.json").write_text("{")
+    for name in ("passed.json", "other.json", "broken.json", "missing.json"):
+        with pytest.raises(UsageError, match=name):
+            failed_rows(tmp_path / name)

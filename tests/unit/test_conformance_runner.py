@@ -99,7 +99,9 @@ class Bfloat16Device(ReferenceDevice):
 
 def test_a_bfloat16_device_passes_in_bfloat16_and_fails_in_float32():
     spec = dataclasses.replace(SPEC, capabilities=Capabilities(precisions=("bfloat16",)))
-    report = prove(Bfloat16Device(spec, "bfloat16"), scenarios=QUICK)
+    rows = [row for row in QUICK if not row.id.endswith(("-large", "240x320", "-512", "/long"))]
+    rows = [row for row in rows if row.group != "memory"]
+    report = prove(Bfloat16Device(spec, "bfloat16"), scenarios=rows)
     assert report.failed == ()
     assert report.precision == "bfloat16"
     few = ("forward/convolution-3x3-same", "network/asymmetric", "gradient/network")
@@ -288,7 +290,7 @@ def test_an_interrupted_check_reports_the_rows_so_far():
 @pytest.mark.parametrize("name", ["Bias dropped", "RGB means reversed"])
 def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
     fault = next(fault for fault in FAULTS if fault.name == name)
-    asked = [row for row in QUICK if row.group in ("forward", "state")]
+    asked = [row for row in QUICK if row.group in ("forward", "state") and "512" not in row.id]
     assert f"'{name}'" in likeness(prove(fault.make(), scenarios=asked).rows)
 
 

@@ -6,7 +6,26 @@ Every row catches at least one, so no row passes regardless of the device.
 
 from __future__ import annotations
 
+from msinet_core.conformance.faults import (
+    descriptions,
+    layouts,
+    lifetimes,
+    numbers,
+    ops,
+    shapes,
+    steps,
+)
 from msinet_core.conformance.faults.fault import Fault
-from msinet_core.conformance.faults.table import FAULTS
+
+FAULTS: tuple[Fault, ...] = (
+    *descriptions.FAULTS,
+    *ops.FAULTS,
+    *numbers.FAULTS,
+    *shapes.FAULTS,
+    *layouts.FAULTS,
+    *steps.FAULTS,
+    *lifetimes.FAULTS,
+)
+"""All of them."""
 
 __all__ = ["FAULTS", "Fault"]

@@ -1,4 +1,4 @@
-"""A fault, and the wrong devices that have one."""
+"""A fault, the device that has it, and the decorators that make one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from msinet_core.conformance.scenario import Scenario, Subject, open_subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
@@ -19,11 +19,13 @@ from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable
 
 Builders = Mapping[type, LayerBuilder[Any]]
-Change = Callable[
-    [LayerBuilder[Any], Any, Sequence[Variable], Mapping[str, Variable]],
-    Variable,
-]
+Build = LayerBuilder[Variable]
+Inputs = Sequence[Variable]
+Roles = Mapping[str, Variable]
+Change = Callable[[Build, Any, Inputs, Roles], Variable]
 """Computes an op wrongly: called with the right builder, the op, its inputs and parameters."""
+
+_Made = TypeVar("_Made", bound=Callable[..., Any])
 
 
 class FaultyDevice(ReferenceDevice):
@@ -87,6 +89,68 @@ class Fault:
         return Subject(made.spec, made)
 
 
+class Faults(list[Fault]):
+    """The faults of a module, in order of definition."""
+
+    def device(self, name: str, *rows: str) -> Callable[[_Made], _Made]:
+        """Decorate a function that makes a wrong device or description.
+
+        Args:
+            name: A short description.
+            rows: The rows that must catch it.
+        """
+
+        def register(make: _Made) -> _Made:
+            self.append(Fault(name, make, rows))
+            return make
+
+        return register
+
+    def model(self, name: str, *rows: str) -> Callable[[_Made], _Made]:
+        """Decorate the class of a wrong model.
+
+        Args:
+            name: A short description.
+            rows: The rows that must catch it.
+        """
+
+        def register(model: _Made) -> _Made:
+            self.append(Fault(name, lambda: FaultyDevice(model=model), rows))  # type: ignore[arg-type]
+            return model
+
+        return register
+
+    def op(self, name: str, kind: type, *rows: str) -> Callable[[Change], Change]:
+        """Decorate a function that computes one kind of op wrongly.
+
+        Args:
+            name: A short description.
+            kind: The class of the op or loss.
+            rows: The rows that must catch it.
+        """
+
+        def register(change: Change) -> Change:
+            self.append(Fault(name, lambda: on(kind, change), rows))
+            return change
+
+        return register
+
+    def attribute(self, name: str, kind: type, *rows: str, **attributes: Any) -> None:
+        """Add a device that ignores attributes of an op.
+
+        Args:
+            name: A short description.
+            kind: The class of the op or loss.
+            rows: The rows that must catch it.
+            attributes: The values that it uses instead.
+        """
+
+        def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+            return build(dataclasses.replace(op, **attributes), inputs, roles)
+
+        self.op(name, kind, *rows)(change)
+
+
 def on(kind: type, change: Change) -> FaultyDevice:
     """Make a device that computes one kind of op wrongly.
 
@@ -96,18 +160,3 @@ def on(kind: type, change: Change) -> FaultyDevice:
     """
     build = LAYER_BUILDERS[kind]
     return FaultyDevice({kind: lambda op, inputs, roles: change(build, op, inputs, roles)})
-
-
-def ignoring(kind: type, **attributes: Any) -> FaultyDevice:
-    """Make a device that ignores some attributes of an op.
-
-    Args:
-        kind: The class of the op or loss.
-        attributes: The values that it uses instead.
-    """
-    return on(
-        kind,
-        lambda build, op, inputs, roles: build(
-            dataclasses.replace(op, **attributes), inputs, roles
-        ),
-    )

@@ -1,8 +1,9 @@
-"""The rows of the kit, one module for each group.
+"""The rows of the kit, one module for each group or two.
 
 `description` and `opening` need no open device. The others compare an open device with the
-reference: `forward` and `gradients` go through every op in the settings of `layers`, `training`
-checks the loss, Adam and steps, and `state` what goes onto the device and comes back.
+reference: `forward` and `gradients` go through every op in the settings of `layers`, `numerics`
+checks long sums and large values, `training` the loss, Adam and steps, `state` what goes onto the
+device and comes back, `calls` any order of calls, and `memory` what stays.
 """
 
 from __future__ import annotations
@@ -12,23 +13,29 @@ from fnmatch import fnmatchcase
 
 from msinet_core.conformance.scenario import Scenario
 from msinet_core.conformance.scenarios import (
+    calls,
     description,
     forward,
     gradients,
+    memory,
+    numerics,
     opening,
     state,
     training,
 )
 from msinet_core.errors import UsageError
 
-OPENING: tuple[Scenario, ...] = (*description.SCENARIOS, *opening.SCENARIOS)
+OPENING: tuple[Scenario, ...] = (*description.ROWS, *opening.ROWS)
 """The rows that check the description, the probe and opening."""
 
 SCENARIOS: tuple[Scenario, ...] = (
-    *forward.SCENARIOS,
-    *gradients.SCENARIOS,
-    *training.SCENARIOS,
-    *state.SCENARIOS,
+    *forward.ROWS,
+    *gradients.ROWS,
+    *numerics.ROWS,
+    *training.ROWS,
+    *state.ROWS,
+    *calls.ROWS,
+    *memory.ROWS,
 )
 """The rows that check an open device, in the order of reports."""
 

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from msinet_core.conformance.comparison import Outcome
-from msinet_core.conformance.scenario import NotApplicable, Scenario, Subject
+from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
 from msinet_core.registry.loader import spec_problems
@@ -31,7 +31,10 @@ LIGHT = ("msinet", "numpy", "click", "pluggy", "packaging")
 TIMEOUT = 120.0
 """Seconds for the fresh process."""
 
+ROWS = Rows()
 
+
+@ROWS.row("description/valid", "The device's description can be registered.", "bits")
 def _is_valid(subject: Subject) -> Outcome:
     problems = spec_problems(subject.spec)
     return Outcome(len(problems), 0.0, "; ".join(problems))
@@ -146,6 +149,9 @@ def _no_framework(subject: Subject, heavy: Sequence[str], hint: str) -> Outcome:
     return Outcome(len(heavy), 0.0, f"{'; '.join(lines) or ', '.join(heavy)}. {hint}")
 
 
+@ROWS.row(
+    "description/imports", "Importing the plugin's light module imports no framework.", "bits"
+)
 def _light_module(subject: Subject) -> Outcome:
     return _no_framework(
         subject,
@@ -155,6 +161,7 @@ def _light_module(subject: Subject) -> Outcome:
     )
 
 
+@ROWS.row("description/probe-imports", "The probe imports no framework.", "bits")
 def _probe_imports(subject: Subject) -> Outcome:
     before = imported_frameworks(subject, "imported")
     heavy = [name for name in imported_frameworks(subject, "probed") if name not in before]
@@ -168,38 +175,18 @@ def _probe_imports(subject: Subject) -> Outcome:
     )
 
 
-def _probe_is_quick(subject: Subject) -> Outcome:
-    seconds = float(finding(subject, "seconds"))
-    return Outcome(seconds, TOLERANCES["float32"].seconds, f"The probe takes {seconds:.1f} s.")
-
-
+@ROWS.row(
+    "description/probe-result",
+    "The probe never raises; for an unavailable device it returns a reason and a fix.",
+    "bits",
+)
 def _probe_result(subject: Subject) -> Outcome:
     calls = zip(("", " with an empty PATH"), finding(subject, "problems"), strict=True)
     problems = [f"Called{where}, {problem}." for where, problem in calls if problem]
     return Outcome(len(problems), 0.0, " ".join(problems))
 
 
-SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("description/valid", "The device's description can be registered.", _is_valid, "bits"),
-    Scenario(
-        "description/imports",
-        "Importing the plugin's light module imports no framework.",
-        _light_module,
-        "bits",
-    ),
-    Scenario(
-        "description/probe-imports", "The probe imports no framework.", _probe_imports, "bits"
-    ),
-    Scenario(
-        "description/probe-result",
-        "The probe never raises; for an unavailable device it returns a reason and a fix.",
-        _probe_result,
-        "bits",
-    ),
-    Scenario(
-        "description/probe-time",
-        "The probe takes less than two seconds.",
-        _probe_is_quick,
-        "seconds",
-    ),
-)
+@ROWS.row("description/probe-time", "The probe takes less than two seconds.", "seconds")
+def _probe_is_quick(subject: Subject) -> Outcome:
+    seconds = float(finding(subject, "seconds"))
+    return Outcome(seconds, TOLERANCES["float32"].seconds, f"The probe takes {seconds:.1f} s.")

@@ -8,8 +8,8 @@ import numpy as np
 
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
-from msinet_core.conformance.scenario import Check, Scenario, Subject
-from msinet_core.conformance.scenarios.layers import CHANNELS, SETTINGS, Setting
+from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenarios.layers import CHANNELS, LARGE_SETTINGS, SETTINGS, Setting
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
@@ -22,6 +22,8 @@ LIFT = 5.0
 
 TRAINS_DILATED = ("training", "dilated_gradient")
 """The capabilities that training MSI-Net needs."""
+
+ROWS = Rows()
 
 
 def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
@@ -37,11 +39,11 @@ def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[s
     optimizer = Adam()
     model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=optimizer)
     model.train_step(batches, 1e-5)
-    memory = model.state().optimizer
-    if memory is None:
+    moments = model.state().optimizer
+    if moments is None:
         raise ValueError("Model.state() has no optimizer state after a training step.")
     scale = np.float32(1 - optimizer.beta_1)
-    return {name: np.asarray(moment) / scale for name, moment in memory.m.items()}
+    return {name: np.asarray(moment) / scale for name, moment in moments.m.items()}
 
 
 def same_gradients(
@@ -83,6 +85,20 @@ def through(setting: Setting) -> Case:
     return Case(net.build(), setting.shape, -reach, reach)
 
 
+def split(batch: Batch, *counts: int) -> list[Batch]:
+    """Split a batch into batches of the given sizes.
+
+    Args:
+        batch: Images and maps.
+        counts: The sizes; the rest is dropped.
+    """
+    ends = np.cumsum(counts)
+    return [
+        Batch(batch.images[end - count : end], batch.maps[end - count : end])
+        for count, end in zip(counts, ends, strict=True)
+    ]
+
+
 def _gradients_through(setting: Setting) -> Check:
     def check(subject: Subject) -> Outcome:
         case = through(setting)
@@ -91,6 +107,21 @@ def _gradients_through(setting: Setting) -> Check:
     return check
 
 
+for _setting in (*SETTINGS, *LARGE_SETTINGS):
+    ROWS.row(
+        f"gradient/{_setting.id}",
+        f"Gradients through {_setting.phrase} match the reference.",
+        "gradient",
+        *(TRAINS_DILATED if _setting.dilated else ("training",)),
+    )(_gradients_through(_setting))
+
+
+@ROWS.row(
+    "gradient/normalization-constant",
+    "The gradient of a constant map is finite.",
+    "bits",
+    "training",
+)
 def _constant_map(subject: Subject) -> Outcome:
     net = GraphBuilder(CHANNELS)
     net.add("before", Conv2D(1, 1, activation="linear"), net.input)
@@ -103,48 +134,57 @@ def _constant_map(subject: Subject) -> Outcome:
     return Outcome(float(len(wrong)), 0.0, reason)
 
 
+@ROWS.row(
+    "gradient/batch-9",
+    "In a batch of 9, every image contributes equally to the gradient.",
+    "gradient",
+    "training",
+)
+def _batch(subject: Subject) -> Outcome:
+    case = _small(9)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+def _small(count: int) -> Case:
+    net = GraphBuilder(CHANNELS)
+    net.add("first", Conv2D(4), net.input)
+    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
+    net.add("lifted", SubtractMean((-LIFT,)), "last")
+    return Case(net.build(), (count, 6, 10))
+
+
+@ROWS.row(
+    "gradient/network",
+    "The gradient of every parameter of a narrow MSI-Net matches the reference.",
+    "network_gradient",
+    *TRAINS_DILATED,
+)
 def _network(subject: Subject) -> Outcome:
     case = narrow_network(count=1)
     return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
 
 
+@ROWS.row(
+    "gradient/accumulated",
+    "Two batches of unequal size have the gradient of one joint batch.",
+    "network_gradient",
+    *TRAINS_DILATED,
+    "dynamic_shapes",
+)
 def _accumulated(subject: Subject) -> Outcome:
     case = narrow_network(count=3)
-    images, maps = case.batch
-    parts = [Batch(images[:1], maps[:1]), Batch(images[1:], maps[1:])]
+    parts = split(case.batch, 1, 2)
     return same_gradients(subject, case, parts, subject.tolerances.network_gradient)
 
 
-SCENARIOS: tuple[Scenario, ...] = (
-    *(
-        Scenario(
-            f"gradient/{setting.id}",
-            f"Gradients through {setting.phrase} match the reference.",
-            _gradients_through(setting),
-            "gradient",
-            needs=TRAINS_DILATED if setting.dilated else ("training",),
-        )
-        for setting in SETTINGS
-    ),
-    Scenario(
-        "gradient/normalization-constant",
-        "The gradient of a constant map is finite.",
-        _constant_map,
-        "bits",
-        needs=("training",),
-    ),
-    Scenario(
-        "gradient/network",
-        "The gradient of every parameter of a narrow MSI-Net matches the reference.",
-        _network,
-        "network_gradient",
-        needs=TRAINS_DILATED,
-    ),
-    Scenario(
-        "gradient/accumulated",
-        "Two batches of unequal size have the gradient of one joint batch.",
-        _accumulated,
-        "network_gradient",
-        needs=(*TRAINS_DILATED, "dynamic_shapes"),
-    ),
+@ROWS.row(
+    "gradient/accumulated-many",
+    "Seven batches, equal and unequal, have the gradient of one joint batch.",
+    "gradient",
+    "training",
+    "dynamic_shapes",
 )
+def _accumulated_many(subject: Subject) -> Outcome:
+    case = _small(13)
+    parts = split(case.batch, 2, 2, 1, 3, 2, 2, 1)
+    return same_gradients(subject, case, parts, subject.tolerances.gradient)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.msinet import IMAGE_MEAN
@@ -101,9 +101,18 @@ def _shrink(coordinates: Coordinates) -> Attach:
     return attach
 
 
-def _many_channels(net: GraphBuilder, name: str) -> str:
-    net.add("many", Conv2D(512, 1, activation="linear", use_bias=False), name)
-    return net.add("op", Conv2D(512), "many")
+def _channels(inputs: int, op: Conv2D) -> Attach:
+    """Widen the images to more channels for a convolution."""
+
+    def attach(net: GraphBuilder, name: str) -> str:
+        net.add("many", Conv2D(inputs, 1, activation="linear", use_bias=False), name)
+        return net.add("op", op, "many")
+
+    return attach
+
+
+def _repeated(net: GraphBuilder, name: str) -> str:
+    return net.add("op", Concat(), name, name)
 
 
 _CONVOLUTIONS = (
@@ -166,8 +175,20 @@ _CONVOLUTIONS = (
     Setting(
         "convolution-512",
         "a convolution of 512 channels to 512, as in the encoder",
-        _many_channels,
+        _channels(512, Conv2D(512)),
         (1, 3, 4),
+    ),
+    Setting(
+        "convolution-1280",
+        "a 1x1 convolution of 1280 channels, as after the encoder",
+        _channels(1280, Conv2D(8, 1)),
+        (2, 3, 4),
+    ),
+    Setting(
+        "convolution-17-to-33",
+        "a convolution of 17 channels to 33, which no vector width divides",
+        _channels(17, Conv2D(33)),
+        (2, 5, 6),
     ),
 )
 
@@ -231,10 +252,17 @@ _RESIZES = tuple(
 _OTHERS = (
     Setting("global-mean", "a global mean mixed into its own input", _global_mean),
     Setting("concat", "a concatenation in the given order", _concat),
+    Setting("concat-repeated", "a concatenation of one input with itself", _repeated),
     Setting(
         "normalization",
         "a normalization of each image",
         _one(MinMaxNormalize()),
+        measure="op",
+    ),
+    Setting(
+        "normalization-epsilon",
+        "a normalization with an epsilon of 0.5",
+        _one(MinMaxNormalize(epsilon=0.5)),
         measure="op",
     ),
     Setting(
@@ -249,3 +277,26 @@ _OTHERS = (
 
 SETTINGS: tuple[Setting, ...] = (*_CONVOLUTIONS, *_POOLS, *_RESIZES, *_OTHERS)
 """All of them, in the order of reports."""
+
+LARGE = (1, 211, 391)
+"""Images larger than the blocks and buffers of most kernels, and odd."""
+
+_ON_LARGE_IMAGES = (
+    *("convolution-1x1", "convolution-3x3-same", "convolution-strides-2-same"),
+    *("convolution-dilation-4", "pool-strides-2", "pool-strides-1-same"),
+    *("resize-2-asymmetric", "resize-2-half-pixel", "resize-like-asymmetric"),
+    *("resize-like-half-pixel", "global-mean", "concat", "normalization", "subtract-mean"),
+)
+
+LARGE_SETTINGS: tuple[Setting, ...] = tuple(
+    replace(
+        setting,
+        id=f"{setting.id}-large",
+        phrase=f"{setting.phrase}, of 211x391 pixels",
+        shape=LARGE,
+        measure="coordinates" if "like" in setting.id else setting.measure,
+    )
+    for setting in SETTINGS
+    if setting.id in _ON_LARGE_IMAGES
+)
+"""Settings that are checked on large images as well."""

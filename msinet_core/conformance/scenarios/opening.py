@@ -6,7 +6,7 @@ import numpy as np
 
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.conformance.comparison import Outcome, compare
-from msinet_core.conformance.scenario import Check, NotApplicable, Scenario, Subject
+from msinet_core.conformance.scenario import Check, NotApplicable, Rows, Subject
 from msinet_core.conformance.scenarios.description import (
     finding,
     imported_frameworks,
@@ -17,12 +17,20 @@ from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import PRECISIONS, Device, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, MsinetError
 
+ROWS = Rows()
 
+
+@ROWS.row("device/opens", "The device opens with its framework and its hardware.", "bits")
 def _opens(subject: Subject) -> Outcome:
     assert subject.device is not None  # raises the reason
     return Outcome(0.0, 0.0)
 
 
+@ROWS.row(
+    "device/unavailable",
+    "A device whose probe says that it is unavailable does not open.",
+    "bits",
+)
 def _unavailable(subject: Subject) -> Outcome:
     if not _probe_works(subject.spec):
         raise NotApplicable("the probe fails; see description/probe-result")
@@ -40,6 +48,11 @@ def _probe_works(spec: DeviceSpec) -> bool:
         return False
 
 
+@ROWS.row(
+    "device/no-fallback",
+    "Without its framework the device does not open; nothing else replaces it.",
+    "bits",
+)
 def _needs_its_framework(subject: Subject) -> Outcome:
     required = required_packages(subject.spec)
     if not required:
@@ -94,6 +107,23 @@ def _computes_in(precision: str) -> Check:
     return check
 
 
+for _precision in PRECISIONS:
+    ROWS.row(
+        f"device/{_precision}",
+        f"Opened in {_precision}, the device computes a narrow MSI-Net in {_precision}.",
+        "network",
+        _precision,
+    )(_computes_in(_precision))
+
+
+@ROWS.row(
+    "device/distribute",
+    "Opened with distribute='auto', the device has the reference's gradients.",
+    "network_gradient",
+    "training",
+    "distributed",
+    "dilated_gradient",
+)
 def _distributes(subject: Subject) -> Outcome:
     precision = _open_device(subject).precision
     device = subject.spec.open(precision, subject.options, distribute="auto")
@@ -101,39 +131,3 @@ def _distributes(subject: Subject) -> Outcome:
     case = narrow_network()
     tolerance = distributed.tolerances.network_gradient
     return same_gradients(distributed, case, [case.batch], tolerance)
-
-
-SCENARIOS: tuple[Scenario, ...] = (
-    Scenario(
-        "device/opens", "The device opens with its framework and its hardware.", _opens, "bits"
-    ),
-    Scenario(
-        "device/unavailable",
-        "A device whose probe says that it is unavailable does not open.",
-        _unavailable,
-        "bits",
-    ),
-    Scenario(
-        "device/no-fallback",
-        "Without its framework the device does not open; nothing else replaces it.",
-        _needs_its_framework,
-        "bits",
-    ),
-    *(
-        Scenario(
-            f"device/{precision}",
-            f"Opened in {precision}, the device computes a narrow MSI-Net in {precision}.",
-            _computes_in(precision),
-            "network",
-            needs=(precision,),
-        )
-        for precision in PRECISIONS
-    ),
-    Scenario(
-        "device/distribute",
-        "Opened with distribute='auto', the device has the reference's gradients.",
-        _distributes,
-        "network_gradient",
-        needs=("training", "distributed", "dilated_gradient"),
-    ),
-)
