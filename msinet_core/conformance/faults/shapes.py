@@ -208,12 +208,12 @@ for _kind, _row in (
         FAULTS.op(f"{_kind.__name__} wrong beyond {_limit} {_name}", _kind, f"forward/{_row}")(
             _beyond(_axis, _limit)
         )
-for _kind, _row in (
+for _op, _rows_of_op in (
     (ops.ResizeLike, "resize-like-*-large"),
     (ops.MinMaxNormalize, "normalization-large"),
     (ops.SubtractMean, "subtract-mean-large"),
 ):
-    FAULTS.op(f"{_kind.__name__} wrong beyond 128 columns", _kind, f"forward/{_row}")(
+    FAULTS.op(f"{_op.__name__} wrong beyond 128 columns", _op, f"forward/{_rows_of_op}")(
         _beyond(2, 128)
     )
 
