@@ -150,7 +150,7 @@ def _print_report(report: Report) -> None:
     cells, reasons = to_cells(report)
     print_table(("row", "status", "difference"), cells, notes=reasons, styles=STYLES)
     click.echo("")
-    for text in [*shared_reasons(report), report.likeness, report.verdict]:
+    for text in [*shared_reasons(report), report.next_step, report.likeness, report.verdict]:
         if text:
             click.echo(text)
 

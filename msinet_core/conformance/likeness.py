@@ -15,20 +15,24 @@ from msinet_core.device import DeviceSpec
 _GROUPS = ("forward", "gradient", "loss", "adam", "state")
 """Groups whose rows run in a moment; whole networks take longer."""
 
+_SLOW = ("-large", "-512", "-1280", "gradient/network")
+"""Endings of rows in these groups that take longer."""
+
 _ENOUGH = 0.8
-"""The share of failed rows that the fault and the device must have in common."""
+"""The share of failed rows that a fault and the device must have in common to be alike."""
+
+_PARTLY = 0.5
+"""The share that is worth a mention."""
 
 _MOST = 4
 """How many faults are tried; each takes about a second."""
 
-PAGE = "docs/reference/conformance.md"
-
 
 def likeness(rows: Sequence[Result]) -> str:
-    """Name the known fault that a device seems to have; empty if none fits well.
+    """Name the known fault that a device seems to have; empty if none fits.
 
-    A fault is tried if all its rows failed: it runs through the quick rows that were checked, and
-    the rows that it fails are compared with the rows that the device failed.
+    A fault is tried if at least half of its rows failed: it runs through the quick rows that were
+    checked, and the rows that it fails are compared with the rows that the device failed.
 
     Args:
         rows: The results, in any order.
@@ -38,35 +42,37 @@ def likeness(rows: Sequence[Result]) -> str:
     raised = {row.id for row in rows if row.passed is False and row.error is not None}
     if 2 * len(raised) >= len(failed):  # then the exceptions explain more
         return ""
-    candidates = [fault for fault in FAULTS if _fits(fault, checked, failed)]
-    candidates.sort(key=lambda fault: len(fault.ids & failed), reverse=True)
     quick = {row.id for row in SCENARIOS if row.id in checked and _is_quick(row)}
+    candidates = [fault for fault in FAULTS if _fits(fault, quick, failed)]
+    candidates.sort(key=lambda fault: _overlap(fault.ids & quick, failed & quick), reverse=True)
     scores = {
-        fault.name: _overlap(_failures(fault, checked, quick), failed & (quick | fault.ids))
+        fault.name: _overlap(_failures(fault, quick), failed & quick)
         for fault in candidates[:_MOST]
     }
     best = max(scores.values(), default=0.0)
-    if best < _ENOUGH:
+    if best < _PARTLY:
         return ""
-    names = [f"'{name}'" for name, score in scores.items() if score == best]
-    return f"This looks like: {' or '.join(names)}. See 'Wrong devices' in {PAGE}."
+    names = " or ".join(f"'{name}'" for name, score in scores.items() if score == best)
+    much = "This looks like" if best >= _ENOUGH else "In part this looks like"
+    return f"{much}: {names}. The page 'Conformance' of the documentation lists wrong devices."
 
 
-def _fits(fault: Fault, checked: Set[str], failed: Set[str]) -> bool:
-    rows = fault.ids & checked
-    return bool(rows) and rows <= failed and not isinstance(fault.make(), DeviceSpec)
+def _fits(fault: Fault, quick: Set[str], failed: Set[str]) -> bool:
+    rows = fault.ids & quick
+    enough = bool(rows) and 2 * len(rows & failed) >= len(rows)
+    return enough and not isinstance(fault.make(), DeviceSpec)
 
 
 def _is_quick(scenario: Scenario) -> bool:
-    return scenario.group in _GROUPS and scenario.id != "gradient/network"
+    return scenario.group in _GROUPS and not scenario.id.endswith(_SLOW)
 
 
-def _failures(fault: Fault, checked: Set[str], quick: Set[str]) -> Set[str]:
-    """Return the rows that a fault fails; its own rows are known to fail."""
+def _failures(fault: Fault, quick: Set[str]) -> Set[str]:
+    """Return the quick rows that a fault fails; its own rows are known to fail."""
     checker = Checker(fault.subject())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # some faults divide by zero
-        return fault.ids & checked | {
+        return fault.ids & quick | {
             row.id
             for row in SCENARIOS
             if row.id in quick - fault.ids and checker.result(row).passed is False

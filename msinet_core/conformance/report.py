@@ -18,6 +18,15 @@ Status = Literal[
 
 FAILURES: tuple[Status, ...] = ("failed", "passed unexpectedly")
 
+FROM_SMALL_TO_LARGE = (
+    *("description", "device", "state", "forward", "loss", "gradient", "adam", "numerics"),
+    *("network", "train", "calls", "memory"),
+)
+"""Groups by how much of a device their rows use."""
+
+_OF_LONG_SUMS = ("train/four-updates", "train/resumed", "train/resumed-from-file", "numerics/")
+"""Rows that fail alone if sums over many values lose digits."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -102,6 +111,23 @@ class Report:
     def failed(self) -> tuple[Result, ...]:
         """The rows that failed."""
         return tuple(row for row in self.rows if row.passed is False)
+
+    @property
+    def next_step(self) -> str:
+        """Where to look first: the failed row that uses least of the device; empty if none."""
+        if not self.failed:
+            return ""
+        order = {group: index for index, group in enumerate(FROM_SMALL_TO_LARGE)}
+        first = min(self.failed, key=lambda row: order.get(row.group, len(order)))
+        others = len(self.failed) - 1
+        text = f"Start with {first.id}"
+        text += f"; the other {others} failed rows use more of the device." if others else "."
+        if all(row.id.startswith(_OF_LONG_SUMS) for row in self.failed):
+            text += (
+                " Only long sums are off: gradients of biases, means or losses are probably summed "
+                "one after another, or in 16 bits."
+            )
+        return text
 
     @property
     def counts(self) -> Mapping[Status, int]:

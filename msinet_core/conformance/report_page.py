@@ -138,7 +138,7 @@ def to_html(report: Report) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
         f"<h1>{title}</h1>",
         f'<p class="{"passed" if report.passed else "failed"}">{escape(report.verdict)}</p>',
-        *([f"<p>{escape(report.likeness)}</p>"] if report.likeness else []),
+        *(f"<p>{escape(text)}</p>" for text in (report.next_step, report.likeness) if text),
         '<table class="facts">',
         *(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items()),
         "</table>",

@@ -137,3 +137,21 @@ def test_the_failed_rows_of_a_report_are_read_back(tmp_path):
     for name in ("passed.json", "other.json", "broken.json", "missing.json"):
         with pytest.raises(UsageError, match=name):
             failed_rows(tmp_path / name)
+
+
+def failing(*ids: str) -> Report:
+    rows = tuple(Result(name, "S.", "failed", reason="R.") for name in ids)
+    return Report("some", "float32", 1.0, rows)
+
+
+def test_the_next_step_is_the_row_that_uses_least_of_the_device():
+    report = failing("calls/training", "gradient/concat", "forward/concat", "network/asymmetric")
+    assert "forward/concat" in report.next_step
+    assert "3" in report.next_step
+    assert failing().next_step == ""
+
+
+def test_failures_of_long_sums_alone_are_explained():
+    alone = failing("train/four-updates", "numerics/global-mean").next_step
+    assert "sums" in alone
+    assert "sums" not in failing("train/four-updates", "train/four-losses").next_step

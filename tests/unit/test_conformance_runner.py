@@ -294,6 +294,14 @@ def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
     assert f"'{name}'" in likeness(prove(fault.make(), scenarios=asked).rows)
 
 
+def test_a_device_that_fails_only_some_rows_of_a_fault_is_compared_with_it():
+    fault = next(fault for fault in FAULTS if fault.name == "Pool in bfloat16")
+    rows = [row for row in QUICK if row.id.startswith("forward/pool") and "large" not in row.id]
+    results = prove(fault.make(), scenarios=rows).rows
+    spared = dataclasses.replace(results[0], status="passed", reason="")
+    assert f"'{fault.name}'" in likeness([spared, *results[1:]])
+
+
 def test_other_failures_are_not_compared_with_a_fault():
     ids = ("forward/concat", "loss/random", "state/weights-come-back", "forward/batch-1")
     assert likeness([Result(name, "S.", "failed", 1.0, 0.1) for name in ids]) == ""
