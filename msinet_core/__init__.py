@@ -68,7 +68,7 @@ _MODULES = {
 
 _SUBMODULES = {
     "apple": "hardware.apple",
-    "hardware": "hardware.host",
+    "host": "hardware.host",
     "nvidia": "hardware.nvidia",
     "ops": "network.ops",
 }
