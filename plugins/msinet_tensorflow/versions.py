@@ -49,7 +49,7 @@ METAL_RELEASES = (
 
 Source: symbols and install names in the wheels for macOS arm64. 1.1.0 misses a tsl LogMessage
 symbol from TensorFlow 2.18 on; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, gone in 2.20. It
-loads with 2.15.1 to 2.17 too, for which msinet has no table of its kernels, so messages do not offer those.
+also loads with 2.15.1 to 2.17, but msinet has no kernel table for those and does not suggest them.
 """
 
 METAL_TENSORFLOW = "tensorflow>=2.18,<2.20"

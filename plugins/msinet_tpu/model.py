@@ -40,7 +40,7 @@ class _Loss(NamedTuple):
     """A step's loss; reading it runs the step, if it still waits."""
 
     execution: _Execution
-    index: int
+    position: int
 
     def __float__(self) -> float:
         execution = self.execution
@@ -49,7 +49,7 @@ class _Loss(NamedTuple):
         if execution.losses is None:
             raise MsinetError("The step was not made, since the program that held it failed.")
         execution.losses = np.asarray(execution.losses)  # fetched once for all its steps
-        return float(execution.losses[self.index])
+        return float(execution.losses[self.position])
 
 
 class TpuModel(TensorFlowModel):
@@ -123,7 +123,7 @@ class TpuModel(TensorFlowModel):
         weights = [np.full(count, 1 / count, np.float32) for count in counts]
         size = self._distribution.size(max(counts))
         columns = ([batch.images for batch in batches], [batch.maps for batch in batches], weights)
-        inputs = [self._distribution.index(self._stacked(parts), size) for parts in columns]
+        inputs = [self._distribution.place(self._stacked(parts), size) for parts in columns]
         rates = np.zeros(self._most, np.float32)
         rates[: len(batches)] = execution.rates
         execution.losses = self._compiled_loop(*inputs, rates, np.int32(len(batches)))
@@ -152,7 +152,7 @@ class TpuModel(TensorFlowModel):
             return index + 1, tf.where(indices == index, loss, losses)
 
         start = (tf.constant(0), tf.zeros(self._most))
-        return tf.while_loop(lambda index, _: place < count, step, start)[1]
+        return tf.while_loop(lambda index, _: index < count, step, start)[1]
 
     def training_program(self, shape: tuple[int, int, int, int]) -> bytes:
         """Write what one execution trains down as serialized HLO, computing nothing.
