@@ -68,7 +68,7 @@ _MODULES = {
 
 _SUBMODULES = {
     "apple": "hardware.apple",
-    "hardware": "hardware.host",
+    "hardware": "hardware",
     "nvidia": "hardware.nvidia",
     "ops": "network.ops",
 }

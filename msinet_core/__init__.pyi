@@ -1,5 +1,6 @@
 # Written by docs/write_stub.py from the table in __init__.py.
 
+from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
 from msinet_core.checkpoint.convert import convert as convert
 from msinet_core.checkpoint.inspect import inspect as inspect
@@ -29,7 +30,6 @@ from msinet_core.errors import PluginError as PluginError
 from msinet_core.errors import UsageError as UsageError
 from msinet_core.evaluation.evaluate import evaluate as evaluate
 from msinet_core.hardware import apple as apple
-from msinet_core.hardware import host as hardware
 from msinet_core.hardware import nvidia as nvidia
 from msinet_core.network import ops as ops
 from msinet_core.network.adam import Adam as Adam
