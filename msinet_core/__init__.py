@@ -58,7 +58,7 @@ _MODULES = {
     "network.layout": ("permutation", "transpose"),
     "network.loss": ("KLDivergence",),
     "network.loss_scale": ("LossScale",),
-    "network.msinet": ("msinet_graph",),
+    "network.msinet": ("DEFAULT_IMAGE_SIZE", "msinet_graph"),
     "network.state": ("Batch", "OptimizerState", "State", "Tensors"),
     "registry.doctor": ("Finding",),
     "registry.hookspecs": ("Register", "hookimpl"),

@@ -42,6 +42,7 @@ from msinet_core.network.layout import permutation as permutation
 from msinet_core.network.layout import transpose as transpose
 from msinet_core.network.loss import KLDivergence as KLDivergence
 from msinet_core.network.loss_scale import LossScale as LossScale
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE as DEFAULT_IMAGE_SIZE
 from msinet_core.network.msinet import msinet_graph as msinet_graph
 from msinet_core.network.state import Batch as Batch
 from msinet_core.network.state import OptimizerState as OptimizerState

@@ -1,6 +1,6 @@
 """Whole runs on torch-cpu: resumed, moved from another device, and made by two processes.
 
-Both processes run on this machine: training between machines, and NCCL between GPUs, are not tested.
+Both processes run on this machine: neither several machines nor NCCL are tested.
 """
 
 from __future__ import annotations
