@@ -28,6 +28,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         **os.environ,
         "PYTHONPATH": str(folder / "src"),
         "MSINET_PLUGINS": package.name,
+        "OMP_NUM_THREADS": "1",  # threads that compete for the cores slow each other down
     }
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
