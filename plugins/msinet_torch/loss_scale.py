@@ -9,8 +9,8 @@ from msinet_core import Adam, LossScale
 from msinet_torch.adam import FusedAdam, Tensor, can_skip, torch
 
 
-class ScaledAdam:
-    """Adam with a loss scale (`msinet_core.LossScale`) in tensors that are updated in place.
+class ScaledSteps:
+    """Adam's steps with a loss scale (`msinet_core.LossScale`), in tensors updated in place.
 
     Args:
         optimizer: The constants.

@@ -22,7 +22,7 @@ from msinet_torch.adam import FusedAdam
 from msinet_torch.cuda_graphs import CudaGraphs
 from msinet_torch.distribution import report_lost
 from msinet_torch.layers import Tensor, torch
-from msinet_torch.loss_scale import ScaledAdam
+from msinet_torch.loss_scale import ScaledSteps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,7 +37,7 @@ Part = tuple[Tensor, Tensor]
 class TorchModel(Model):
     """A graph with its weights and Adam's moments as tensors.
 
-    In float16 the loss is scaled (`ScaledAdam`); the scale starts anew when a run is resumed.
+    In float16 the loss is scaled (`ScaledSteps`); the scale starts anew when a run is resumed.
 
     Args:
         device: Supplies builders, layouts, transfers and the other processes.
@@ -57,7 +57,7 @@ class TorchModel(Model):
         self._output = device.compiled(self._apply)
         self._losses_of = device.compiled(self._apply_loss)
         self._step = 0
-        self._scale: ScaledAdam | None = None
+        self._scale: ScaledSteps | None = None
         if program.optimizer is not None:
             self._prepare_training(program.optimizer, program.optimizer_state)
 
@@ -67,7 +67,7 @@ class TorchModel(Model):
         self._distribution.broadcast([*m, *v])
         self._adam = FusedAdam(optimizer, weights, m, v)
         if self._device.precision == "float16":
-            self._scale = ScaledAdam(optimizer, memory.step, self._device.torch_device)
+            self._scale = ScaledSteps(optimizer, memory.step, self._device.torch_device)
         used = self._graph.between(self._graph.input.name, self._graph.output.name)
         self._train_losses = self._distribution.distribute(
             lambda images, maps: self._losses_of(images, maps, self._weights),

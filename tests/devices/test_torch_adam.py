@@ -150,7 +150,7 @@ def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
 
 
 def test_the_scale_follows_the_cores_rule() -> None:
-    scale = loss_scale.ScaledAdam(Adam(), 4, torch.device("cpu"))
+    scale = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
     expected = LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
         counts = scale.advance(torch.tensor(finite))
