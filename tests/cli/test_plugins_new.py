@@ -15,6 +15,7 @@ import pytest
 
 import msinet_core
 from msinet_core import MsinetError, UsageError
+from msinet_core.conformance import ALL_SCENARIOS
 from msinet_core.scaffold import write_plugin
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-plugin.md"
@@ -145,6 +146,14 @@ def test_its_ci_fails_without_a_source_of_msinet(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "MSINET" in done.stderr
+
+
+def test_its_readme_names_rows_that_exist(tmp_path: Path) -> None:
+    text = (write_plugin(tmp_path / "new", "npu") / "README.md").read_text()
+    named = [row.removesuffix("...") for row in re.findall(r"`([a-z]+/[a-z-]*(?:\.\.\.)?)`", text)]
+    assert len(named) >= 15
+    for row in named:
+        assert any(scenario.id.startswith(row) for scenario in ALL_SCENARIOS), row
 
 
 @pytest.mark.parametrize(
