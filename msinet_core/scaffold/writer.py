@@ -65,7 +65,7 @@ def write_plugin(
     requirement, framework_name = _parse_requirement(framework)
     _check_spec(name, data_format, kernel_layout)
     if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder.")
+        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
     identifier = name.replace("-", "_")
     package = f"msinet_device_{identifier}"
     words = {
@@ -97,7 +97,7 @@ def write_plugin(
                 path.write_text(Template(text).substitute(words), encoding="utf-8")
     except OSError as error:
         raise MsinetError(
-            f"Could not write {folder}: {os_reason(error)}. Use --into with another folder."
+            f"cannot write {folder}: {os_reason(error)}; use --into with another folder"
         ) from error
     return folder
 
@@ -119,11 +119,11 @@ def _check_spec(name: str, data_format: str, kernel_layout: str) -> None:
     if not re.search(r"[a-z0-9]\Z", name):
         problems.append(f"name {name!r} must end with a letter or digit")
     if problems:
-        raise UsageError(f"invalid device: {'; '.join(problems)}.")
+        raise UsageError(f"invalid device: {'; '.join(problems)}")
     for registration in load_registry().registrations:
         if name in (registration.spec.name, *registration.spec.aliases):
             raise UsageError(
-                f"Device '{name}' exists already, from {registration.plugin}. Choose another name."
+                f"device '{name}' exists already, from {registration.plugin}; choose another name"
             )
 
 
@@ -138,6 +138,6 @@ def _parse_requirement(framework: str) -> tuple[str, str]:
     if requirement is None or requirement.marker or requirement.url:
         raise UsageError(
             f"invalid framework: {framework!r}; use a name as in pip install NAME, for example "
-            'torch or "torch>=2.6".'
+            'torch or "torch>=2.6"'
         )
     return str(requirement), requirement.name

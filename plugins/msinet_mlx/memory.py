@@ -99,7 +99,7 @@ def check_memory(
     needed = minimum_memory(graph, shape, itemsize, training)
     if limit is None or needed <= limit:
         return
-    kind = "A training step" if training else "A prediction"
+    kind = "a training step" if training else "a prediction"
     count, height, width, _ = shape
     raise MsinetError(
         f"{kind} with {count} images of {height}x{width} needs more than {needed / GIB:.1f} GiB, "
@@ -128,5 +128,5 @@ def _check_wiring() -> None:
     if not major.isdigit() or int(major) < FIRST_MACOS_WITH_WIRING:
         raise UsageError(
             f"--device-option wired=on requires macOS {FIRST_MACOS_WITH_WIRING} or later; this is "
-            f"{f'macOS {release}' if release else platform.system()}. Omit the option."
+            f"{f'macOS {release}' if release else platform.system()}"
         )

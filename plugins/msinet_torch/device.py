@@ -151,7 +151,7 @@ class MpsDevice(TorchDevice):
             if not mps.is_built():
                 reason = "it was built without MPS"
             raise DeviceUnavailableError(
-                f"Device '{self.spec.name}' is not available: torch {torch.__version__} is "
+                f"device '{self.spec.name}' is not available: torch {torch.__version__} is "
                 f"installed, but {reason}. On a Mac with Apple silicon and macOS 14 or later, run: "
                 "pip install --upgrade torch"
             )
@@ -177,8 +177,8 @@ class CudaDevice(TorchDevice):
         self.uses_cuda_graphs = self.options["cuda-graphs"] == "on"
         if self.uses_cuda_graphs and self.processes.count > 1:
             raise UsageError(
-                "CUDA graphs support a single process only. Omit --device-option cuda-graphs=on, "
-                "or use --distribute none."
+                "CUDA graphs support a single process only; omit --device-option cuda-graphs=on or "
+                "use --distribute none"
             )
 
     def open_torch_device(self, index: int) -> Any:
@@ -187,8 +187,8 @@ class CudaDevice(TorchDevice):
         count = torch.cuda.device_count()
         if index >= count:
             raise UsageError(
-                f"This is process {index + 1} on this machine, but PyTorch finds {count} GPUs. "
-                f"Start at most one process per GPU: torchrun --nproc-per-node {count}"
+                f"no GPU for process {index + 1} on this machine: PyTorch finds {count}. Start at "
+                f"most one process per GPU: torchrun --nproc-per-node {count}"
             )
         gpu = torch.device("cuda", index)
         tf32 = self.options["tf32"] == "on"
@@ -224,14 +224,14 @@ class CudaDevice(TorchDevice):
         """Refuse a precision that the GPU does not support in hardware."""
         capability = torch.cuda.get_device_capability(gpu)
         for requested, kind, instead in (
-            (self.precision == "bfloat16", "bfloat16", "Use --precision float16 or float32."),
-            (tf32, "TF32", "Omit --device-option tf32=on."),
+            (self.precision == "bfloat16", "bfloat16", "use --precision float16 or float32"),
+            (tf32, "TF32", "omit --device-option tf32=on"),
         ):
             if requested and capability < AMPERE:
                 raise UsageError(
-                    f"Device '{self.spec.name}' does not support {kind} here: it needs compute "
-                    f"capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
-                    f"{capability[0]}.{capability[1]}. {instead}"
+                    f"device '{self.spec.name}' does not support {kind} on this GPU: it needs "
+                    f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
+                    f"{capability[0]}.{capability[1]}; {instead}"
                 )
 
 
@@ -241,7 +241,7 @@ def _why_no_gpu(spec: DeviceSpec) -> str:
         return spec.unavailable_message(probe)
     names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
     return (
-        f"Device '{spec.name}' is not available: the driver lists {names or 'a GPU'}, but torch "
+        f"device '{spec.name}' is not available: the driver lists {names or 'a GPU'}, but torch "
         f"{torch.__version__} (CUDA {torch.version.cuda or 'none'}) does not find it. The driver "
         "is probably too old for that CUDA version: update it, or install a build for an older "
         "CUDA from https://pytorch.org/get-started/locally/"
