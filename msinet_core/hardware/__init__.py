@@ -1,8 +1,9 @@
-"""Facts about the machine that several probes need; the front door exports this package."""
+"""Facts about the machine that probes share; none of them imports a framework."""
 
 from __future__ import annotations
 
 from msinet_core.hardware.host import (
+    COMMAND_TIMEOUT,
     PciDevice,
     command_output,
     cpu_hardware,
@@ -14,6 +15,7 @@ from msinet_core.hardware.host import (
 )
 
 __all__ = [
+    "COMMAND_TIMEOUT",
     "PciDevice",
     "command_output",
     "cpu_hardware",
