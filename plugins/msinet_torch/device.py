@@ -86,7 +86,7 @@ class TorchDevice(Device):
         return torch.device("cpu")
 
     def compiled(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """Return a function of tensors, compiled if the user asked for it."""
+        """Return a function of tensors, compiled if requested."""
         return function
 
     def put_images(self, images: NDArray[np.float32]) -> Tensor:
