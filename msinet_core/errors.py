@@ -28,6 +28,7 @@ __all__ = [
     "bullet_list",
     "describe_error",
     "did_you_mean",
+    "error_text",
     "os_reason",
 ]
 
@@ -109,8 +110,22 @@ def describe_error(error: BaseException) -> str:
     Args:
         error: The exception.
     """
-    text = str(error) if isinstance(error, MsinetError) else f"{type(error).__name__}: {error}"
+    text = error_text(error)
+    if not isinstance(error, MsinetError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if text.endswith(".") else f"{text}."
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception's text, even if its ``__str__`` raises.
+
+    Args:
+        error: The exception.
+    """
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"(its __str__ raised {type(fault).__name__})"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
