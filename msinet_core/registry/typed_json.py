@@ -13,12 +13,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 Record = TypeVar("Record")
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 
 
-def field_problems(record: object) -> list[str]:
+def field_problems(record: Any) -> list[str]:
     """List the fields of a dataclass whose values do not have their declared types.
 
     Args:
