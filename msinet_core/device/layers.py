@@ -29,9 +29,11 @@ class Layers:
     """Compute ops in a framework; a subclass defines a method for each op that it supports.
 
     The methods are ``subtract_mean``, ``conv2d``, ``max_pool2d``, ``resize``, ``resize_like``,
-    ``concat``, ``global_mean``, ``min_max_normalize`` and ``kl_divergence``. Each takes ``(op, inputs, parameters)``: the op with its attributes, the input tensors,
-    and the parameters by role (``"kernel"``, ``"bias"``). `kl_divergence` takes the loss in place
-    of an op and ``(true, predicted)`` maps as inputs, and returns the loss of each image, ``(N,)``.
+    ``concat``, ``global_mean``, ``min_max_normalize`` and ``kl_divergence``. Each takes
+    ``(op, inputs, parameters)``: the op with its attributes, the input tensors, and the parameters
+    by role (``"kernel"``, ``"bias"``), and returns the output tensor. `kl_divergence` takes the
+    loss instead of an op, and the true and the predicted maps as its two inputs; it returns the
+    loss of each image, ``(N,)``.
     """
 
     supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
