@@ -51,12 +51,12 @@ def test_an_exception_becomes_a_sentence(error: Exception, expected: str) -> Non
 
 
 def test_an_exception_that_cannot_be_printed_still_has_a_text() -> None:
-    class Unprintable(Exception):
+    class UnprintableError(Exception):
         def __str__(self) -> str:
             raise KeyError
 
-    assert "KeyError" in error_text(Unprintable())
-    assert describe_error(Unprintable()).startswith("Unprintable: ")
+    assert "KeyError" in error_text(UnprintableError())
+    assert describe_error(UnprintableError()).startswith("UnprintableError: ")
 
 
 def test_a_long_list_is_cut_unless_debugging(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,5 +41,5 @@ def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates
 
 
 def test_other_coordinates_are_refused() -> None:
-    with pytest.raises(GraphError, match="'align_corners'.*asymmetric or half_pixel"):
+    with pytest.raises(GraphError, match=r"'align_corners'.*asymmetric or half_pixel"):
         interpolation_matrix(2, 4, "align_corners")  # type: ignore[arg-type]

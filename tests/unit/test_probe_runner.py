@@ -23,13 +23,13 @@ def test_a_valid_probe_is_returned_unchanged() -> None:
     assert call_probe(device(lambda: probe)) == ProbeResult(probe)
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("surprise"), SystemExit(3), Unprintable()], ids=lambda error: repr(error)
+    "error", [ValueError("surprise"), SystemExit(3), UnprintableError()], ids=lambda error: repr(error)
 )
 def test_a_probe_that_raises_is_reported_with_its_traceback(error: BaseException) -> None:
     def explode() -> Probe:
