@@ -82,7 +82,12 @@ def test_lists_work_and_name_the_broken_plugins(
 ) -> None:
     done = run(environment, *arguments)
     assert done.returncode == 0, done.stderr
-    for name in (*BROKEN, "'msinet_register_devices'", "MSINET_PLUGINS", "plugins list --traceback"):
+    for name in (
+        *BROKEN,
+        "'msinet_register_devices'",
+        "MSINET_PLUGINS",
+        "plugins list --traceback",
+    ):
         assert name in done.stderr
     assert "Traceback" not in done.stderr
 

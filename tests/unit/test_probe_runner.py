@@ -29,7 +29,9 @@ class UnprintableError(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("surprise"), SystemExit(3), UnprintableError()], ids=lambda error: repr(error)
+    "error",
+    [ValueError("surprise"), SystemExit(3), UnprintableError()],
+    ids=lambda error: repr(error),
 )
 def test_a_probe_that_raises_is_reported_with_its_traceback(error: BaseException) -> None:
     def explode() -> Probe:
