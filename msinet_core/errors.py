@@ -3,7 +3,7 @@
 One rule gives the exit code of every command:
 
 * 2, wrong usage: an argument or option cannot be used as given, which includes naming a file,
-  folder, data set, device or format that does not exist.
+  folder, dataset, device or format that does not exist.
 * 1: what it names exists, and fails.
 * 3: the device is known, but not available on this machine.
 * 130: interrupted, with the state saved.
@@ -13,24 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-
-__all__ = [
-    "DEBUG_VARIABLE",
-    "CheckpointError",
-    "DataError",
-    "DeviceUnavailableError",
-    "DivergenceError",
-    "GraphError",
-    "InterruptedRunError",
-    "MsinetError",
-    "PluginError",
-    "UsageError",
-    "bullet_list",
-    "describe_error",
-    "did_you_mean",
-    "error_text",
-    "os_reason",
-]
 
 DEBUG_VARIABLE = "MSINET_DEBUG"
 """Show tracebacks with messages, and lists in full."""

@@ -13,14 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "DISTRIBUTIONS",
-    "Processes",
-    "check_agreement",
-    "check_distribution",
-    "report_lost_processes",
-]
-
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
 """The values of ``--distribute``: over the devices of one machine, or over several processes."""
 

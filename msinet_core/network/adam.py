@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = [
-    "Adam",
-]
-
 
 @dataclass(frozen=True)
 class Adam:

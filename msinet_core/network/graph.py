@@ -15,16 +15,6 @@ from typing import Any, TypeVar
 from msinet_core.errors import GraphError, UsageError
 from msinet_core.network.ops import OPS, GlobalMean, Input, Op, Resize, ResizeLike, Size
 
-__all__ = [
-    "JSON_FORMAT",
-    "Graph",
-    "GraphBuilder",
-    "LayerBuilder",
-    "Node",
-    "Parameter",
-    "Tensor",
-]
-
 Tensor = TypeVar("Tensor")
 LayerBuilder = Callable[[Any, Sequence[Tensor], Mapping[str, Tensor]], Tensor]
 """Computes one op; called with the op, its input tensors and its parameters by role."""

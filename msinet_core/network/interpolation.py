@@ -11,11 +11,6 @@ from numpy.typing import NDArray
 from msinet_core.errors import GraphError
 from msinet_core.network.ops import Coordinates, Op
 
-__all__ = [
-    "interpolation_matrix",
-    "supported",
-]
-
 _Value = TypeVar("_Value")
 
 

@@ -58,13 +58,3 @@ def transpose(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     if array.ndim != len(source):
         raise ValueError(f"an array of shape {array.shape} does not have the axes '{source}'")
     return np.ascontiguousarray(array.transpose(permutation(source, target)))
-
-
-__all__ = [
-    "CANONICAL_DATA_FORMAT",
-    "CANONICAL_KERNEL_LAYOUT",
-    "DataFormat",
-    "is_axis_order",
-    "permutation",
-    "transpose",
-]

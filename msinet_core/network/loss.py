@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "KLDivergence",
-]
-
 
 @dataclass(frozen=True)
 class KLDivergence:

@@ -13,14 +13,6 @@ from typing import Any, NamedTuple
 
 from msinet_core.network.adam import Adam
 
-__all__ = [
-    "GROWTH_INTERVAL",
-    "INITIAL",
-    "LARGEST",
-    "SMALLEST",
-    "LossScale",
-]
-
 INITIAL = 2.0**15
 SMALLEST = 1.0
 LARGEST = 2.0**30

@@ -17,12 +17,6 @@ from msinet_core.network.ops import (
     SubtractMean,
 )
 
-__all__ = [
-    "DEFAULT_IMAGE_SIZE",
-    "IMAGE_MEAN",
-    "msinet_graph",
-]
-
 DEFAULT_IMAGE_SIZE: Size = (240, 320)
 """Height and width in pixels of the images that the published SALICON model was trained on."""
 

@@ -12,13 +12,6 @@ if TYPE_CHECKING:
 
     from msinet_core.network.graph import Graph
 
-__all__ = [
-    "Batch",
-    "OptimizerState",
-    "State",
-    "Tensors",
-]
-
 
 Tensors: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 """Weights, or a moment of each, by the parameter's name; float32."""

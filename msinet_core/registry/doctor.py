@@ -16,13 +16,6 @@ from msinet_core.registry.registry import run_probe
 from msinet_core.system.install_hints import installable
 from msinet_core.system.version import __version__
 
-__all__ = [
-    "Examine",
-    "Finding",
-    "Status",
-    "examine",
-]
-
 Status = Literal["ok", "note", "problem"]
 
 

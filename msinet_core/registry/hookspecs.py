@@ -11,16 +11,6 @@ if TYPE_CHECKING:
 
     from msinet_core.device import DeviceSpec
 
-__all__ = [
-    "ENTRY_POINT_GROUP",
-    "PROJECT",
-    "Register",
-    "hookimpl",
-    "hookspec",
-    "msinet_register_commands",
-    "msinet_register_devices",
-]
-
 PROJECT = "msinet"
 ENTRY_POINT_GROUP = "msinet.devices"
 

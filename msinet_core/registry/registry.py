@@ -25,17 +25,6 @@ from msinet_core.registry.diagnosis import (
 from msinet_core.registry.loader import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
 from msinet_core.registry.probe_runner import call_probe
 
-__all__ = [
-    "AUTO",
-    "DEVICE_VARIABLE",
-    "Registration",
-    "Registry",
-    "conflict_message",
-    "load_registry",
-    "open_device",
-    "run_probe",
-]
-
 DEVICE_VARIABLE = "MSINET_DEVICE"
 """The device to use when ``--device`` is not given."""
 
