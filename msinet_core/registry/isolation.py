@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from msinet_core.device import DeviceSpec, Probe
+from msinet_core.errors import os_reason
 from msinet_core.registry.loader import LoadedPlugin, Plugin, load_plugin
 from msinet_core.registry.probe_runner import (
     ProbeResult,
@@ -29,6 +30,9 @@ from msinet_core.system.child_process import python_command
 
 DEADLINE = 5.0
 """Seconds in which all third-party plugins, side by side, are imported and probed."""
+
+_timed_out: dict[Plugin, LoadedPlugin] = {}
+"""Plugins that were stopped; this process does not wait for them a second time."""
 
 _CHILD = "from msinet_core.registry.isolation import report_plugin; report_plugin()"
 
@@ -50,9 +54,10 @@ def load_isolated(plugins: Sequence[Plugin], deadline: float = DEADLINE) -> list
 
 
 def _load(plugin: Plugin, deadline: float) -> LoadedPlugin:
-    # The process reports for itself what hangs, while there is time to read it.
+    if plugin in _timed_out:
+        return _timed_out[plugin]
+    # The process itself reports what hangs, while there is time to read it.
     request = json.dumps({"plugin": asdict(plugin), "end": time.time() + 0.85 * deadline})
-    start = time.perf_counter()
     try:
         done = subprocess.run(
             python_command(_CHILD, request),
@@ -61,11 +66,19 @@ def _load(plugin: Plugin, deadline: float) -> LoadedPlugin:
             timeout=deadline,
             check=False,
         )
-        output, errors, how = done.stdout, done.stderr, _describe_exit(done.returncode)
     except subprocess.TimeoutExpired as error:
-        output, errors = error.stdout or b"", error.stderr or b""
         how = f"did not finish within {deadline:g} s"
-    loaded = LoadedPlugin(plugin, seconds=time.perf_counter() - start)
+        loaded = _read(plugin, error.stdout or b"", error.stderr or b"", how)
+        _timed_out[plugin] = loaded
+        return loaded
+    except OSError as error:
+        return LoadedPlugin(plugin, problem=f"cannot start a process for it: {os_reason(error)}")
+    return _read(plugin, done.stdout, done.stderr, _describe_exit(done.returncode))
+
+
+def _read(plugin: Plugin, output: bytes, errors: bytes, how: str) -> LoadedPlugin:
+    """Read what a process reported; `how` it ended explains what is missing."""
+    loaded = LoadedPlugin(plugin)
     lines = _parse(output)
     trace = errors.decode(errors="backslashreplace")
     if not lines:

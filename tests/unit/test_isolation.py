@@ -127,6 +127,17 @@ def test_a_plugin_that_breaks_in_a_probe_keeps_its_devices(
         assert f"isolated_probe_{case}.py" in call_probe(npu).trace
 
 
+def test_a_plugin_that_hangs_is_not_waited_for_again(loaded: Mapping[str, LoadedPlugin]) -> None:
+    start = time.monotonic()
+    names = [f"isolated_{name}" for name in ("import_hangs", "probe_holds_the_lock")]
+    again = load_isolated([Plugin(name, name) for name in names])
+    assert time.monotonic() - start < 1
+    assert [item.problem for item in again] == [
+        loaded["import_hangs"].problem,
+        loaded["probe_holds_the_lock"].problem,
+    ]
+
+
 def test_with_all_of_them_at_once_the_list_is_complete_in_time(folder: Path) -> None:
     environment = {
         **os.environ,
