@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pluggy
 import pytest
 
 from msinet_core import (
@@ -36,7 +35,7 @@ ABSENT = Probe(Availability.NOT_HERE, reason="It is absent.", fix="pip install i
 
 def registry(*specs: DeviceSpec) -> Registry:
     plugin = Plugin("toy", "toy", "toy-dist", "1.0")
-    return Registry([LoadedPlugin(plugin, list(specs))], pluggy.PluginManager("msinet"))
+    return Registry([LoadedPlugin(plugin, list(specs))])
 
 
 def install(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
