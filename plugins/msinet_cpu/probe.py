@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msinet_core import Probe, host
+from msinet_core import Probe, hardware
 from msinet_tensorflow.probe import tensorflow_probe
 from msinet_tensorflow.versions import installed_wheels
 
@@ -18,7 +18,7 @@ REQUIRES = (
 
 def probe() -> Probe:
     """Look for TensorFlow; all of its distributions include CPU kernels."""
-    processor = (host.cpu_hardware(),)
+    processor = (hardware.cpu_hardware(),)
     wheel = next(iter(installed_wheels()), None)
     if wheel is None:
         return tensorflow_probe(REQUIRES, INSTALL, processor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msinet_core import Availability, Hardware, Probe, host
+from msinet_core import Availability, Hardware, Probe, hardware
 from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
 
 
@@ -26,7 +26,7 @@ def tensorflow_probe(
     availability, reason, fix = Availability.INSTALLED, "", ""
     if trouble := import_trouble():
         availability, reason, fix = Availability.NOT_HERE, trouble.reason, trouble.fix
-    elif missing := host.missing_requirements(requirements):
+    elif missing := hardware.missing_requirements(requirements):
         availability, reason, fix = Availability.NOT_HERE, " ".join(missing), install
     elif remark := overlap(install):
         reason, fix = remark.reason, remark.fix

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from msinet_core import DeviceUnavailableError, host
+from msinet_core import DeviceUnavailableError, hardware
 
 WHEELS = (
     "tensorflow",
@@ -71,7 +71,7 @@ class Trouble:
 
 def installed_wheels() -> Mapping[str, str]:
     """Return the version of each installed TensorFlow distribution."""
-    found = {name: host.distribution_version(name) for name in WHEELS}
+    found = {name: hardware.distribution_version(name) for name in WHEELS}
     return {name: version for name, version in found.items() if version}
 
 
@@ -110,12 +110,14 @@ def overlap(install: str) -> Trouble | None:
 
 
 def _metal_trouble() -> Trouble | None:
-    metal, wheels = host.distribution_version(METAL), installed_wheels()
+    metal, wheels = hardware.distribution_version(METAL), installed_wheels()
     if metal is None:
         return None
-    release = next((entry for entry in METAL_RELEASES if host.fits(metal, entry.releases)), None)
+    release = next(
+        (entry for entry in METAL_RELEASES if hardware.fits(metal, entry.releases)), None
+    )
     for name, version in wheels.items():
-        if release is not None and not host.fits(version, release.tensorflow):
+        if release is not None and not hardware.fits(version, release.tensorflow):
             return Trouble(
                 f"{METAL} {metal} does not load with {name} {version} (needs {release.words}).",
                 _metal_fix(release),
@@ -124,7 +126,7 @@ def _metal_trouble() -> Trouble | None:
 
 
 def _metal_fix(release: MetalRelease) -> str:
-    if sys.version_info >= (3, 13):  # no TensorFlow that host.fits was built for it
+    if sys.version_info >= (3, 13):  # no TensorFlow that hardware.fits was built for it
         return f"pip uninstall --yes {METAL}"
     newer = f' "{METAL}==1.2.*"' if release is not METAL_RELEASES[-1] else ""
     return f'pip install "{METAL_TENSORFLOW}"{newer}'

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, Finding, UsageError, host, ops
+from msinet_core import DeviceSpec, DeviceUnavailableError, Finding, UsageError, hardware, ops
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
 from msinet_tpu.largest_batch import next_batch
@@ -111,7 +111,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         detail = "libtpu is only available for Linux x86-64 with Python 3.11 or later."
         yield Finding("ahead-of-time compilation", "problem", detail, "Use such a machine.")
         return
-    lacking = host.missing_requirements(CHECK_REQUIRES)
+    lacking = hardware.missing_requirements(CHECK_REQUIRES)
     if framework_version() is None:
         lacking.append("TensorFlow is not installed.")
     if lacking:
@@ -142,7 +142,9 @@ def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> S
 
 def _compile(subject: Subject) -> Iterator[Finding]:
     """Compile for several batch sizes, and tell each result as soon as it is there."""
-    versions = ", ".join(f"{name} {host.distribution_version(name)}" for name in ("jax", "libtpu"))
+    versions = ", ".join(
+        f"{name} {hardware.distribution_version(name)}" for name in ("jax", "libtpu")
+    )
     most = COMPILES if subject.search else 1
     yield Finding(
         "ahead-of-time compilation",

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from msinet_core import Hardware, Probe, host
+from msinet_core import Hardware, Probe, hardware
 from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
 
 REQUIRES = (
@@ -62,7 +62,9 @@ def probe() -> Probe:
 
 def tpu_chips() -> Iterator[Hardware]:
     """Describe the TPU chips that are plugged into this machine."""
-    kinds = Counter(CHIPS[card.device] for card in host.pci_devices(GOOGLE) if card.device in CHIPS)
+    kinds = Counter(
+        CHIPS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in CHIPS
+    )
     for name, count in sorted(kinds.items()):
         yield Hardware(name if count == 1 else f"{count} x {name}")
 

@@ -16,6 +16,7 @@ from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.device import Availability, DeviceSpec, Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
+from msinet_core.hardware import apple
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -244,7 +245,7 @@ def test_a_pair_that_does_not_load_is_refused_before_the_import(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
-    monkeypatch.setattr("msinet_core.hardware.host.distribution_version", found.get)
+    monkeypatch.setattr("msinet_core.hardware.distribution_version", found.get)
     with pytest.raises(DeviceUnavailableError, match=r"tensorflow-metal 1\.2\.0 does not load"):
         check_versions()
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
@@ -253,7 +254,7 @@ def test_a_pair_that_does_not_load_is_refused_before_the_import(
 
 
 def test_doctor_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msinet_core.hardware.host.distribution_version", lambda name: None)
+    monkeypatch.setattr("msinet_core.hardware.distribution_version", lambda name: None)
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
     assert (findings[-1].title, findings[-1].status) == ("kernel audit", "note")
     assert findings[-1].fix == 'pip install "msinet[cpu]"'
@@ -263,7 +264,8 @@ def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr(
-        "msinet_core.hardware.apple.command_output",
+        apple,
+        "command_output",
         lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
     )
     finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))

@@ -109,9 +109,9 @@ def test_workers_of_different_runs_are_told_what_differs() -> None:
     workers = Recorder(np.zeros(0))
     check_agreement(workers, {"settings": 1, "images": 2, "the network": 3})
     different = OneOfTwo(workers.other)
-    with pytest.raises(UsageError, match=r"differ in images\. ") as caught:
+    with pytest.raises(UsageError, match=r"\bimages\b") as caught:
         check_agreement(different, {"settings": 1, "images": 7, "the network": 3})
-    assert "--run in a folder that all of them see" in str(caught.value)
+    assert "--run" in str(caught.value)
 
 
 def test_only_the_chief_writes(tmp_path: object) -> None:
@@ -135,10 +135,10 @@ def test_a_device_that_does_not_distribute_is_not_asked_to(distribute: str) -> N
 
 
 def test_a_distribution_that_is_not_offered_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--distribute mirrored\. Use --distribute none\."):
+    with pytest.raises(UsageError, match="--distribute none"):
         SPEC.open(distribute="mirrored")
     offers = replace(SPEC, capabilities=Capabilities(distribution=("multiworker",)))
-    with pytest.raises(UsageError, match="Use --distribute none or multiworker"):
+    with pytest.raises(UsageError, match="--distribute none or multiworker"):
         offers.open(distribute="mirrored")
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msinet_core import hardware
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.hardware import host
 from msinet_core.registry import doctor as core
@@ -29,7 +30,8 @@ V5E = {"topology": "v5e:1x1"}
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed: everything that the check needs, on a machine where that exists."""
     installed = {"jax": "0.10.2", "libtpu": "0.0.51", "tensorflow-cpu": "2.21.0"}
-    monkeypatch.setattr(host, "distribution_version", installed.get)
+    for module in (host, hardware):
+        monkeypatch.setattr(module, "distribution_version", installed.get)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
