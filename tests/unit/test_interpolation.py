@@ -8,17 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
-from msinet_core.network.interpolation import interpolation_matrix, supported
-from msinet_core.network.ops import Conv2D
-
-
-def test_a_supported_value_is_translated() -> None:
-    assert supported(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
-
-
-def test_an_unsupported_value_is_refused_and_names_the_supported() -> None:
-    with pytest.raises(GraphError, match=r"'npu'.*Conv2D.*padding.*'SAME'.*VALID"):
-        supported(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
+from msinet_core.network.interpolation import interpolation_matrix
 
 
 def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
