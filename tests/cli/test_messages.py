@@ -32,7 +32,11 @@ def printed(run: Run, line: str, folder: Path) -> str:
     text = result.output.replace(str(folder), "FOLDER").replace(__version__, "VERSION")
     text = re.sub(r"\d+\.\d+ s\b", "N s", text)
     text = re.sub(r" +\d+ ms\b", "  N ms", text)
-    text = "\n".join(part.rstrip() for part in text.splitlines())
+    # Other people's plugins may be installed, and they make columns wider.
+    parts = [part.rstrip() for part in text.splitlines() if "msinet-device-jax " not in part]
+    if "list" in words:
+        parts = [re.sub(r"-{4,}", "---", re.sub(r"(?<=\S) {3,}", "  ", part)) for part in parts]
+    text = "\n".join(parts)
     return f"$ msinet-run {line}\n{text}\n[exit code {result.exit_code}]\n"
 
 
