@@ -29,7 +29,6 @@ from msinet_core.errors import PluginError as PluginError
 from msinet_core.errors import UsageError as UsageError
 from msinet_core.evaluation.evaluate import evaluate as evaluate
 from msinet_core.hardware import apple as apple
-from msinet_core.hardware import host as hardware
 from msinet_core.hardware import nvidia as nvidia
 from msinet_core.network import ops as ops
 from msinet_core.network.adam import Adam as Adam

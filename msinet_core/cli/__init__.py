@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, chosen_device, device_option
+from msinet_core.cli.options import CommandGroup, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
 from msinet_core.system.version import __version__
 
@@ -94,15 +94,17 @@ class MsinetGroup(CommandGroup):
             raise Failure(installable(str(error)), error.exit_code) from error
         except Exception as error:
             _show_traceback(error)
-            raise Failure(_unforeseen(error, ctx), MsinetError.exit_code) from error
+            raise Failure(_unexpected(error), MsinetError.exit_code) from error
 
 
-def _unforeseen(error: Exception, ctx: click.Context) -> str:
+def _unexpected(error: Exception) -> str:
+    from msinet_core.device.spec import opened_spec
     from msinet_core.registry.diagnosis import failure_message
+    from msinet_core.registry.registry import load_registry
 
-    chosen = chosen_device(ctx)
-    if chosen is not None:
-        return failure_message(error, *chosen)
+    spec = opened_spec()
+    if spec is not None:
+        return failure_message(error, spec, load_registry().plugin_of(spec))
     return (
         f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
         f"traceback."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ API_VERSION = 1
 """The version of the contract between the core and its plugins."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+_opened: ContextVar[DeviceSpec | None] = ContextVar("opened", default=None)
 
 
 class Availability(Enum):
@@ -265,6 +268,7 @@ class DeviceSpec:
             DeviceUnavailableError: Its framework or its hardware fails.
             UsageError: It lacks the precision, an option or the distribution.
         """
+        _opened.set(self)
         precision = self.check_precision(precision)
         chosen = self.check_options(options or {})
         offered = self.capabilities.distribution
@@ -284,3 +288,8 @@ class DeviceSpec:
                 f"Run: msinet-run devices, to see what it needs; MSINET_DEBUG=1 shows where it "
                 f"failed."
             ) from error
+
+
+def opened_spec() -> DeviceSpec | None:
+    """Return the device that was opened last, so that an unexpected error can name it."""
+    return _opened.get()
