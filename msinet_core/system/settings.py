@@ -72,8 +72,7 @@ class Kind(abc.ABC):
         try:
             return self.standard(value)
         except (TypeError, ValueError):
-            message = f"{value!r}; must be {self.expected}.{self.hint(value)}"
-            raise ValueError(message) from None
+            raise self._problem(value) from None
 
     def parse(self, text: str) -> Any:
         """Read a value from the command line.
@@ -85,10 +84,12 @@ class Kind(abc.ABC):
             ValueError: Gives the text and what it must be.
         """
         try:
-            value = self.from_text(text)
-        except ValueError:
-            value = text
-        return self.check(value)
+            return self.standard(self.from_text(text))
+        except (TypeError, ValueError):
+            raise self._problem(text) from None
+
+    def _problem(self, value: Any) -> ValueError:
+        return ValueError(f"{value!r}; must be {self.expected}.{self.hint(value)}")
 
     def hint(self, value: Any) -> str:
         """Return " Did you mean 'x'?" if a word is close to an accepted one.

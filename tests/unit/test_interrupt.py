@@ -1,4 +1,4 @@
-"""Which signals let work end in order, and which do not."""
+"""Signals end work in an orderly way, or at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from msinet_core.system.interrupt import SIGNALS, InterruptFlag
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_the_handlers_come_back(number: int) -> None:
+def test_the_first_signal_sets_the_flag_and_the_handlers_are_restored(number: int) -> None:
     before = signal.getsignal(number)
     with InterruptFlag() as flag:
         os.kill(os.getpid(), number)
         assert flag.is_set()
-        with pytest.raises(InterruptedRunError, match="state saved"):
-            flag.raise_if_set("state saved")
+        with pytest.raises(InterruptedRunError, match="the message"):
+            flag.raise_if_set("the message")
     assert signal.getsignal(number) is before
 
 
@@ -28,8 +28,8 @@ def test_the_second_signal_ends_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no such signal")
-def test_a_closed_terminal_saves_unless_nohup_said_to_go_on() -> None:
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+def test_a_closed_terminal_sets_the_flag_except_under_nohup() -> None:
     assert signal.SIGHUP in SIGNALS
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -109,7 +109,7 @@ def test_all_invalid_values_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[train", "train = 1", '[train]\ndata = "demo"'])
 def test_a_file_without_settings_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(MsinetError, match="config.toml") as error:
+    with pytest.raises(MsinetError, match=r"config\.toml") as error:
         TrainConfig.read(tmp_path / "config.toml")
     assert error.value.exit_code == 1
 
