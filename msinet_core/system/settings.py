@@ -269,7 +269,7 @@ class Table(Kind):
     """Accept texts by name."""
 
     metavar = "NAME=VALUE"
-    expected = 'NAME=VALUE (in TOML and Python a table of strings: {NAME = "VALUE"})'
+    expected = "NAME=VALUE, or a table of strings"
 
     def standard(self, value: Any) -> dict[str, str]:
         table = dict(value)
