@@ -215,7 +215,7 @@ class Registry:
         Args:
             spec: One of this registry's.
         """
-        return next(item.plugin for item in self.registrations if item.spec is spec)
+        return next(item.plugin for item in self.registrations if item.spec == spec)
 
 
 def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
