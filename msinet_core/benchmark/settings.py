@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.system.settings import (
-    Integer,
     check_settings,
     declared_settings,
+    integer,
     setting,
     setting_like,
 )
@@ -32,8 +32,8 @@ class BenchSettings:
     image_size: Size = setting_like(_TRAINING["image_size"], DEFAULT_IMAGE_SIZE)
     batch_size: int = setting_like(_TRAINING["batch_size"], 1)
     width: float = setting_like(_TRAINING["width"], 1.0)
-    images: int = setting(Integer(), "Images in each round.", 24)
-    rounds: int = setting(Integer(), "Rounds; the table shows medians.", 5)
+    images: int = setting(integer(), "Images in each round.", 24)
+    rounds: int = setting(integer(), "Rounds; the table shows medians.", 5)
 
     def __post_init__(self) -> None:
         check_settings(self)

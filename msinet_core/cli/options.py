@@ -10,13 +10,13 @@ import click
 
 from msinet_core.errors import did_you_mean
 from msinet_core.system.settings import (
-    Choice,
-    Flag,
-    Integer,
+    FLAG,
+    TABLE,
     Kind,
     Setting,
-    Table,
+    choice,
     declared_settings,
+    integer,
     option_name,
 )
 from msinet_core.training.config import IMAGE_SIZE, TrainConfig
@@ -70,7 +70,7 @@ class CountType(SettingType):
     """
 
     def __init__(self, minimum: int = 1) -> None:
-        super().__init__(Integer(minimum))
+        super().__init__(integer(minimum))
 
 
 class ChoiceType(SettingType):
@@ -82,7 +82,7 @@ class ChoiceType(SettingType):
     """
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> None:
-        super().__init__(Choice(tuple(choices), synonyms or {}))
+        super().__init__(choice(tuple(choices), synonyms))
 
 
 class CommandGroup(click.Group):
@@ -159,15 +159,15 @@ def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]
     default = None if declared.default is None else kind.to_text(declared.default)
     unset = f" [default: {declared.unset}]" if declared.unset else ""
     more: dict[str, Any] = {"type": SettingType(kind), "metavar": kind.metavar, "default": default}
-    if isinstance(kind, Flag):
+    if kind is FLAG:
         option = f"{option}/--no-{name}"
         more = {"default": declared.default}
-    elif isinstance(kind, Table):
+    elif kind is TABLE:
         option = option.removesuffix("s")
         more = {**more, "default": None, "multiple": True, "callback": _merge_tables}
     elif kind.metavar == "DIR":
         more["type"] = click.Path(path_type=Path, file_okay=False)
-    short = ["-O"] if isinstance(kind, Table) else []
+    short = ["-O"] if kind is TABLE else []
     return click.option(
         option, *short, name, **more, show_default=default is not None, help=declared.help + unset
     )

@@ -6,59 +6,38 @@ its options from the same declarations.
 
 from __future__ import annotations
 
-import abc
 import math
 import numbers
 import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from msinet_core.errors import UsageError, did_you_mean
 
 
-class Kind(abc.ABC):
-    """Define the values that a setting accepts."""
+@dataclass(frozen=True)
+class Kind:
+    """Define the values that a setting accepts.
 
-    metavar: str = ""
-    """How help texts show a value."""
+    Args:
+        expected: What a value must be, for example "an integer of at least 1".
+        metavar: How help texts show a value.
+        standard: Returns an accepted value in its standard form, and raises `TypeError` or
+            `ValueError` for any other object.
+        from_text: Converts text from the command line; raises `ValueError` for another form.
+        to_text: Formats a value as on the command line.
+        words: The words that it accepts, if there are only some.
+    """
 
-    @property
-    @abc.abstractmethod
-    def expected(self) -> str:
-        """What a value must be, for example "an integer of at least 1"."""
-
-    @abc.abstractmethod
-    def standard(self, value: Any) -> Any:
-        """Return an accepted value in its standard form.
-
-        Args:
-            value: Any object.
-
-        Raises:
-            TypeError, ValueError: The value is not accepted.
-        """
-
-    def from_text(self, text: str) -> Any:
-        """Convert text from the command line to a value that `check` accepts.
-
-        Args:
-            text: The text.
-
-        Raises:
-            ValueError: The text has another form.
-        """
-        return text
-
-    def to_text(self, value: Any) -> str:
-        """Format a value as on the command line.
-
-        Args:
-            value: An accepted value.
-        """
-        return str(value)
+    expected: str
+    metavar: str
+    standard: Callable[[Any], Any]
+    from_text: Callable[[str], Any] = str
+    to_text: Callable[[Any], str] = str
+    words: Sequence[str] = ()
 
     def check(self, value: Any) -> Any:
         """Return a value in its standard form.
@@ -69,13 +48,10 @@ class Kind(abc.ABC):
         Raises:
             ValueError: Gives the value and what it must be.
         """
-        try:
-            return self.standard(value)
-        except (TypeError, ValueError):
-            raise self._problem(value) from None
+        return self._check(value, lambda value: value)
 
     def parse(self, text: str) -> Any:
-        """Read a value from the command line.
+        """Return a value from the command line in its standard form.
 
         Args:
             text: The text.
@@ -83,96 +59,34 @@ class Kind(abc.ABC):
         Raises:
             ValueError: Gives the text and what it must be.
         """
+        return self._check(text, self.from_text)
+
+    def _check(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         try:
-            return self.standard(self.from_text(text))
+            return self.standard(convert(value))
         except (TypeError, ValueError):
-            raise self._problem(text) from None
-
-    def _problem(self, value: Any) -> ValueError:
-        return ValueError(f"{value!r}; must be {self.expected}.{self.hint(value)}")
-
-    def hint(self, value: Any) -> str:
-        """Return " Did you mean 'x'?" if a word is close to an accepted one.
-
-        Args:
-            value: A value that is not accepted.
-        """
-        return ""
+            names = _split(value) if isinstance(value, Sequence) else []
+            unknown = [str(name) for name in names if name not in self.words]
+            hint = did_you_mean(unknown[0], self.words) if unknown else ""
+            raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
 
 
-@dataclass(frozen=True)
-class Integer(Kind):
+def integer(minimum: int = 1) -> Kind:
     """Accept integers.
 
     Args:
         minimum: The smallest one.
     """
 
-    minimum: int = 1
-    metavar = "N"
-
-    @property
-    def expected(self) -> str:
-        return f"an integer of at least {self.minimum}"
-
-    def standard(self, value: Any) -> int:
-        if isinstance(value, bool) or operator.index(value) < self.minimum:
+    def standard(value: Any) -> int:
+        if isinstance(value, bool) or operator.index(value) < minimum:
             raise ValueError
         return operator.index(value)
 
-    def from_text(self, text: str) -> int:
-        return int(text)
+    return Kind(f"an integer of at least {minimum}", "N", standard, int)
 
 
-class PositiveNumber(Kind):
-    """Accept finite numbers above 0."""
-
-    metavar = "FLOAT"
-    expected = "a finite number above 0"
-
-    def standard(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError
-        number = float(value)
-        if not 0 < number < math.inf:
-            raise ValueError
-        return number
-
-    def from_text(self, text: str) -> float:
-        return float(text)
-
-
-@dataclass(frozen=True)
-class Text(Kind):
-    """Accept text, or a path.
-
-    Args:
-        metavar: How help texts show it.
-    """
-
-    metavar: str = "TEXT"
-    expected = "a string"
-
-    def standard(self, value: Any) -> str:
-        text = os.fspath(value)
-        if not isinstance(text, str):
-            raise TypeError
-        return text
-
-
-class Flag(Kind):
-    """Accept true or false."""
-
-    expected = "true or false"
-
-    def standard(self, value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise TypeError
-        return value
-
-
-@dataclass(frozen=True)
-class Choice(Kind):
+def choice(words: Sequence[str], synonyms: Mapping[str, str] | None = None) -> Kind:
     """Accept one of several words.
 
     Args:
@@ -180,105 +94,102 @@ class Choice(Kind):
         synonyms: Other spellings of some of them.
     """
 
-    words: Sequence[str]
-    synonyms: Mapping[str, str] = field(default_factory=dict)
+    def standard(value: Any) -> str:
+        word = (synonyms or {}).get(value, value)
+        return words[words.index(word)]
 
-    @property
-    def metavar(self) -> str:  # type: ignore[override]  # derived from the words
-        return f"[{'|'.join(self.words)}]"
-
-    @property
-    def expected(self) -> str:
-        return f"one of {', '.join(self.words)}"
-
-    def standard(self, value: Any) -> str:
-        word = self.synonyms.get(value, value)
-        return self.words[self.words.index(word)]
-
-    def hint(self, value: Any) -> str:
-        return did_you_mean(str(value), self.words)
+    return Kind(f"one of {', '.join(words)}", f"[{'|'.join(words)}]", standard, words=words)
 
 
-@dataclass(frozen=True)
-class Choices(Kind):
+def choices(words: Sequence[str], always: str) -> Kind:
     """Accept several words, as a sequence or with commas between them.
 
     Args:
         words: The words.
-        always: Those that are always part of the value.
+        always: The one that is part of every value.
     """
 
-    words: Sequence[str]
-    always: Sequence[str] = ()
-
-    @property
-    def metavar(self) -> str:  # type: ignore[override]  # derived from the words
-        return ",".join(self.words)
-
-    @property
-    def expected(self) -> str:
-        return f"one or more of {', '.join(self.words)}, separated by commas"
-
-    def standard(self, value: Any) -> tuple[str, ...]:
+    def standard(value: Any) -> tuple[str, ...]:
         names = _split(value)
-        if not set(names) <= set(self.words):
+        if not set(names) <= set(words):
             raise ValueError
-        return tuple(dict.fromkeys((*self.always, *names)))
+        return tuple(dict.fromkeys((always, *names)))
 
-    def to_text(self, value: Any) -> str:
-        return ",".join(value)
-
-    def hint(self, value: Any) -> str:
-        names = _split(value) if isinstance(value, Sequence) else []
-        unknown = [name for name in names if name not in self.words]
-        return did_you_mean(str(unknown[0]), self.words) if unknown else ""
+    expected = f"one or more of {', '.join(words)}, separated by commas"
+    return Kind(expected, ",".join(words), standard, to_text=",".join, words=words)
 
 
-@dataclass(frozen=True)
-class ImageSize(Kind):
+def text(metavar: str) -> Kind:
+    """Accept strings and paths.
+
+    Args:
+        metavar: How help texts show a value.
+    """
+
+    def standard(value: Any) -> str:
+        path = os.fspath(value)
+        if not isinstance(path, str):
+            raise TypeError
+        return path
+
+    return Kind("a string", metavar, standard)
+
+
+def image_size(example: tuple[int, int]) -> Kind:
     """Accept height and width in pixels, as two integers or as "HxW".
 
     Args:
         example: One of them.
     """
 
-    example: tuple[int, int]
-    metavar = "HxW"
-
-    @property
-    def expected(self) -> str:
-        return f"height x width in pixels, such as {self.to_text(self.example)}"
-
-    def standard(self, value: Any) -> tuple[int, int]:
+    def standard(value: Any) -> tuple[int, int]:
         if isinstance(value, str):
-            value = self.from_text(value)
-        height, width = map(Integer().standard, value)
+            match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", value)
+            value = map(int, match.groups()) if match else ()
+        height, width = map(integer().standard, value)
         return height, width
 
-    def from_text(self, text: str) -> tuple[int, int]:
-        match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", text)
-        if match is None:
-            raise ValueError
-        return int(match[1]), int(match[2])
-
-    def to_text(self, value: Any) -> str:
-        return "{}x{}".format(*value)
+    to_text = "{0[0]}x{0[1]}".format
+    expected = f"height x width in pixels, such as {to_text(example)}"
+    return Kind(expected, "HxW", standard, to_text=to_text)
 
 
-class Table(Kind):
-    """Accept texts by name."""
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError
+    return number
 
-    metavar = "NAME=VALUE"
-    expected = "NAME=VALUE, or a table of strings"
 
-    def standard(self, value: Any) -> dict[str, str]:
-        table = dict(value)
-        if not all(isinstance(text, str) for item in table.items() for text in item):
-            raise TypeError
-        return table
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
 
-    def from_text(self, text: str) -> dict[str, str]:
-        return dict([text.split("=", 1)])
+
+def _table(value: Any) -> dict[str, str]:
+    table = dict(value)
+    if not all(isinstance(part, str) for item in table.items() for part in item):
+        raise TypeError
+    return table
+
+
+def _split(value: Any) -> list[Any]:
+    if not isinstance(value, str):
+        return list(value)
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+POSITIVE_NUMBER = Kind("a finite number above 0", "FLOAT", _positive, float)
+FLAG = Kind("true or false", "", _flag)
+TABLE = Kind(
+    "NAME=VALUE, or a table of strings",
+    "NAME=VALUE",
+    _table,
+    lambda option: dict([option.split("=", 1)]),
+)
 
 
 @dataclass(frozen=True)
@@ -364,9 +275,3 @@ def option_name(name: str) -> str:
         name: The setting's name.
     """
     return f"--{name.replace('_', '-')}"
-
-
-def _split(value: Any) -> list[str]:
-    if not isinstance(value, str):
-        return list(value)
-    return [name.strip() for name in value.split(",") if name.strip()]

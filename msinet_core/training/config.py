@@ -14,17 +14,17 @@ from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.files import write_text
 from msinet_core.system.settings import (
-    Choice,
-    Choices,
-    Flag,
-    ImageSize,
-    Integer,
-    PositiveNumber,
-    Table,
-    Text,
+    FLAG,
+    POSITIVE_NUMBER,
+    TABLE,
     check_settings,
+    choice,
+    choices,
+    image_size,
+    integer,
     option_name,
     setting,
+    text,
 )
 from msinet_core.system.version import __version__
 from msinet_core.training.loggers import CSV, LOGGERS
@@ -32,7 +32,7 @@ from msinet_core.training.loggers import CSV, LOGGERS
 INIT_KEYWORDS = ("auto", "vgg16", "random")
 """The values of ``init`` that are neither files nor published weights."""
 
-IMAGE_SIZE = ImageSize(DEFAULT_IMAGE_SIZE)
+IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 
 FREE_ON_RESUME = frozenset(
     {
@@ -54,28 +54,28 @@ class TrainConfig:
     """
 
     data: str = setting(
-        Text("NAME|DIR"), "Dataset by name, or a folder with stimuli/ and saliency/."
+        text("NAME|DIR"), "Dataset by name, or a folder with stimuli/ and saliency/."
     )
-    device: str = setting(Text("NAME"), "Device to train on.")
-    data_root: str | None = setting(Text("DIR"), "Folder of the named datasets.", None, "data")
+    device: str = setting(text("NAME"), "Device to train on.")
+    data_root: str | None = setting(text("DIR"), "Folder of the named datasets.", None, "data")
     init: str = setting(
-        Text("auto|vgg16|random|FILE"),
+        text("auto|vgg16|random|FILE"),
         "Initial weights. vgg16 and published:salicon (or another dataset) are downloaded if "
         "missing. FILE also sets the network, and the image size unless the dataset has its own "
         "or --image-size is given. auto: VGG16 if its file is on this machine, else random.",
         "auto",
     )
-    epochs: int = setting(Integer(), "Passes over the training images.", 10)
-    batch_size: int = setting(Integer(), "Images in a batch, over all devices and processes.", 1)
-    accumulate: int = setting(Integer(), "Batches in one optimizer step.", 1)
-    learning_rate: float = setting(PositiveNumber(), "Adam's learning rate.", 1e-5)
+    epochs: int = setting(integer(), "Passes over the training images.", 10)
+    batch_size: int = setting(integer(), "Images in a batch, over all devices and processes.", 1)
+    accumulate: int = setting(integer(), "Batches in one optimizer step.", 1)
+    learning_rate: float = setting(POSITIVE_NUMBER, "Adam's learning rate.", 1e-5)
     precision: str = setting(
-        Choice(("auto", *PRECISIONS)),
+        choice(("auto", *PRECISIONS)),
         "Arithmetic of the network; weights stay float32. auto: the device's default.",
         "auto",
     )
     device_options: Mapping[str, str] = setting(
-        Table(),
+        TABLE,
         "Option of the device; msinet-run doctor lists them. Can be repeated.",
         {},
     )
@@ -85,34 +85,34 @@ class TrainConfig:
         None,
         f"the dataset's, else that of --init FILE, else {IMAGE_SIZE.to_text(DEFAULT_IMAGE_SIZE)}",
     )
-    seed: int = setting(Integer(0), "Seed of random weights, image order and split.", 42)
-    shuffle: bool = setting(Flag(), "Use a new image order in each epoch.", True)
-    limit_train: int | None = setting(Integer(), "Use the first N training images only.", None)
-    limit_valid: int | None = setting(Integer(), "Use the first N validation images only.", None)
+    seed: int = setting(integer(0), "Seed of random weights, image order and split.", 42)
+    shuffle: bool = setting(FLAG, "Use a new image order in each epoch.", True)
+    limit_train: int | None = setting(integer(), "Use the first N training images only.", None)
+    limit_valid: int | None = setting(integer(), "Use the first N validation images only.", None)
     width: float | None = setting(
-        PositiveNumber(),
+        POSITIVE_NUMBER,
         "Scale the number of channels; 1 is the published network.",
         None,
         "that of --init FILE, else 1",
     )
     resize: Coordinates | None = setting(
-        Choice(get_args(Coordinates)),
+        choice(get_args(Coordinates)),
         "Resize coordinates; the published weights need asymmetric.",
         None,
         "those of --init FILE, else asymmetric",
     )
     workers: int | None = setting(
-        Integer(), "Threads that read images.", None, "by the number of cores"
+        integer(), "Threads that read images.", None, "by the number of cores"
     )
     distribute: str = setting(
-        Choice(DISTRIBUTIONS),
+        choice(DISTRIBUTIONS),
         "Split each batch over the device's units (mirrored), or over the processes that "
         "TF_CONFIG or torchrun names (multiworker). auto: multiworker, else mirrored, if there "
         "are several.",
         "auto",
     )
     log: tuple[str, ...] = setting(
-        Choices(LOGGERS, always=(CSV,)),
+        choices(LOGGERS, always=CSV),
         "Also report losses to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
         "(WANDB_MODE=offline works without an account); needs the package tensorboardX or wandb. "
         "The CSV files are always written.",

@@ -1,7 +1,8 @@
 """What commands print: the one place where wording is pinned, one snapshot file per command.
 
 ``messages/COMMAND.args`` lists command lines; ``messages/COMMAND.txt`` is what they print and how
-they exit, except for lines that begin with ``@``, which only prepare the folder for the next ones. After a change of wording, write the snapshots anew and read the difference::
+they exit. A line that begins with ``@`` only prepares the folder for the next ones. After a change
+of wording, update the snapshots and read the difference::
 
     pytest tests/cli/test_messages.py --update-snapshots
 """
