@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -36,35 +36,6 @@ STIMULUS_SIZE: Size = (600, 800)
 """The size of the pictures to decode, as in OSIE."""
 
 LEARNING_RATE = 1e-6
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Hold the rates of a bare compiled step and of the whole around it, measured in turn.
-
-    Args:
-        bare: Images per second of the bare step in each round.
-        whole: Images per second of the trainer, or of predicting a folder, in each round.
-    """
-
-    bare: Sequence[float]
-    whole: Sequence[float]
-
-    @property
-    def share(self) -> float:
-        """The median of whole / bare over the rounds."""
-        return statistics.median(
-            whole / bare for bare, whole in zip(self.bare, self.whole, strict=True)
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the medians, the share, and every round."""
-        return {
-            "bare_images_per_s": statistics.median(self.bare),
-            "whole_images_per_s": statistics.median(self.whole),
-            "share": self.share,
-            "rounds": {"bare": list(self.bare), "whole": list(self.whole)},
-        }
 
 
 def measure(
@@ -102,20 +73,18 @@ def measure(
     phases = 1 + spec.capabilities.training
     with progress.task(f"bench {spec.name}", phases * settings.rounds, "rounds") as task:
         model = device.compile(graph, state)
-        predicting = _compare(
+        result["predict"] = _compare(
             lambda: _bare_predict(model, settings),
             lambda: _predict_folder(model, graph, settings, folder),
             settings,
             task.advance,
         )
-        result["predict"] = predicting.to_dict()
         if spec.capabilities.training:
             model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
             epochs = _Epochs(model, graph, spec, settings, folder)
-            training = _compare(
+            result["train"] = _compare(
                 lambda: _bare_train(model, settings), epochs.train_one, settings, task.advance
             )
-            result["train"] = training.to_dict()
     return result
 
 
@@ -124,13 +93,19 @@ def _compare(
     whole: Callable[[], float],
     settings: BenchSettings,
     advance: Callable[[], None],
-) -> Comparison:
+) -> dict[str, Any]:
+    """Measure two rates in turn; `msinet_core.bench` describes the result."""
     bare(), whole()  # compile, fill caches
     rates: list[tuple[float, float]] = []
     for _ in range(settings.rounds):
         rates.append((bare(), whole()))
         advance()
-    return Comparison([rate[0] for rate in rates], [rate[1] for rate in rates])
+    return {
+        "bare_images_per_s": statistics.median(rate[0] for rate in rates),
+        "whole_images_per_s": statistics.median(rate[1] for rate in rates),
+        "share": statistics.median(rate[1] / rate[0] for rate in rates),
+        "rounds": {"bare": [rate[0] for rate in rates], "whole": [rate[1] for rate in rates]},
+    }
 
 
 def _batch(settings: BenchSettings) -> Batch:
