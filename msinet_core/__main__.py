@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msinet_core.cli import cli
+from msinet_core.cli import main
 
 if __name__ == "__main__":
-    cli(prog_name="msinet-run")
+    main()

@@ -180,6 +180,7 @@ class _Epochs:
             learning_rate=LEARNING_RATE,
             image_size=settings.image_size,
         )
+        self._run.begin(self._config, 0, [])
         dataset = open_dataset(self._config.data)
         size, batch_size = settings.image_size, settings.batch_size
         self._train = BatchPipeline(dataset.train, size, batch_size, shuffle=True)

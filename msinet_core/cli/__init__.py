@@ -11,6 +11,7 @@ import click
 
 from msinet_core.cli.options import CommandGroup, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.version import __version__
 
 COMMANDS = (
@@ -134,4 +135,5 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``msinet-run``."""
-    cli()
+    InterruptFlag.forces_exit = True
+    cli(prog_name="msinet-run")

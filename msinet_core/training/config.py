@@ -22,7 +22,6 @@ from msinet_core.system.settings import (
     choices,
     image_size,
     integer,
-    option_name,
     setting,
     text,
 )
@@ -37,10 +36,13 @@ IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 FREE_ON_RESUME = frozenset(
     {
         *("device", "device_options", "precision", "distribute", "workers", "log"),
-        *("data", "data_root", "epochs"),
+        *("data", "data_root", "epochs", "batch_size", "accumulate"),
     }
 )
-"""The settings that a resumed run may change: where it runs and how long, not what it computes."""
+"""The settings that a resumed run may change: where it runs and how long, not what it computes.
+
+Of a batch's size and the number of accumulated batches, the product decides what it computes.
+"""
 
 
 @dataclass(frozen=True)
@@ -191,16 +193,26 @@ class TrainConfig:
             UsageError: A value is not accepted, or would make it another run.
         """
         changed = replace(self, **changes)
+        before, after = fixed_settings(self.to_dict()), fixed_settings(changed.to_dict())
         refused = [
-            f"{option_name(name)}: {getattr(self, name)} in the run, requested "
-            f"{getattr(changed, name)}"
-            for name in sorted(changes.keys() - FREE_ON_RESUME)
-            if getattr(changed, name) != getattr(self, name)
+            f"{name}: {before.get(name)} in the run, requested {after.get(name)}"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
         ]
         if refused:
             raise UsageError(
                 f"A resumed run keeps its settings, so that it continues exactly:\n"
-                f"{bullet_list(refused)}\nLeave these options out, or start a new run from this "
+                f"{bullet_list(refused)}\nLeave them out, or start a new run from this "
                 f"run's weights with --init RUN/checkpoints/latest.msinet.h5."
             )
         return changed
+
+
+def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a resumed run must keep.
+
+    Args:
+        settings: A result of `TrainConfig.to_dict`.
+    """
+    fixed = {name: value for name, value in settings.items() if name not in FREE_ON_RESUME}
+    return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}

@@ -93,7 +93,7 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         images,
         graph,
         state,
-        position_of(checkpoint),
+        position_of(checkpoint, config),
         step_of(checkpoint),
         tuple(filter(None, (origin, note))),
     )

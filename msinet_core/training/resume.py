@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
 from msinet_core.errors import CheckpointError, DataError, UsageError, bullet_list
-from msinet_core.training.config import FREE_ON_RESUME, TrainConfig
+from msinet_core.training.config import TrainConfig, fixed_settings
 from msinet_core.training.trainer import Position
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
             f"{run.latest} holds weights only, so the run cannot continue from it. Restore the "
             f"run's own checkpoint, or {restart}"
         )
-    saved, present = checkpoint.training["config"], config.to_dict()
+    saved = fixed_settings(checkpoint.training["config"])
+    present = fixed_settings(config.to_dict())
     differing = [
         f"{name}: {present.get(name)} in config.toml, {saved.get(name)} in the checkpoint"
-        for name in sorted((saved.keys() | present.keys()) - FREE_ON_RESUME)
+        for name in sorted(saved.keys() | present.keys())
         if saved.get(name) != present.get(name)
     ]
     if differing:
@@ -81,15 +83,19 @@ def check_images(checkpoint: Checkpoint, images: Mapping[str, Any], dataset: Dat
         )
 
 
-def position_of(checkpoint: Checkpoint | None) -> Position:
+def position_of(checkpoint: Checkpoint | None, config: TrainConfig) -> Position:
     """Return where a run continues.
 
     Args:
         checkpoint: The run's checkpoint; None for a new run.
+        config: The run's settings, whose batches may have another size than the checkpoint's.
     """
     if checkpoint is None or checkpoint.training is None:
         return Position()
-    return Position(**checkpoint.training["position"])
+    position = Position(**checkpoint.training["position"])
+    # Whole steps have been taken, which are a whole number of batches except at the epoch's end.
+    position.batch = math.ceil(position.images / config.batch_size)
+    return position
 
 
 def step_of(checkpoint: Checkpoint | None) -> int:

@@ -29,7 +29,7 @@ class RunFolder:
     """The files of one run.
 
     Args:
-        path: The folder; created when something is written.
+        path: The folder; `locked` creates it.
         writes: Whether this process writes; of several processes only the chief does.
         loggers: Receive every step and every epoch too.
     """
@@ -145,6 +145,7 @@ class RunFolder:
         """
         if not self.writes:
             return
+        self.path.mkdir(parents=True, exist_ok=True)
         config.write(self.config)
         rows: list[dict[str, str]] = []
         if step and self.steps.exists():
@@ -152,6 +153,18 @@ class RunFolder:
                 rows = [row for row in csv.DictReader(stream) if _is_step(row, step)]
         write_text(self.steps, _table(STEP_FIELDS, rows))
         write_text(self.history, _table(HISTORY_FIELDS, history))
+
+    def check_exists(self) -> None:
+        """Refuse to continue in a folder that was deleted or unmounted since `begin`.
+
+        Raises:
+            MsinetError: The folder is gone.
+        """
+        if not self.config.exists():
+            raise MsinetError(
+                f"The run folder {self.path} has disappeared: {self.config} does not exist. "
+                f"Restore the folder and continue with --resume, or start a new run."
+            )
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``.
@@ -175,6 +188,7 @@ class RunFolder:
             rows: With the keys ``HISTORY_FIELDS``; the last one is new.
         """
         if self.writes:
+            self.check_exists()
             write_text(self.history, _table(HISTORY_FIELDS, rows))
             for logger in self.loggers:
                 logger.epoch(rows[-1])
@@ -192,8 +206,8 @@ class RunFolder:
     def _append(self, path: Path, text: str) -> None:
         if not self.writes:
             return
+        self.check_exists()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8", newline="") as stream:
                 stream.write(text)
         except OSError as error:

@@ -222,6 +222,7 @@ class Trainer:
         state = self._state()
         if better and self.run.writes:
             # Before `latest`: a run that is killed in between repeats this epoch, and this file.
+            self.run.check_exists()
             weights = State(weights=state.weights)
             save_checkpoint(self.run.best, self._checkpoint(weights, training=None))
         self._save(state)
@@ -247,6 +248,7 @@ class Trainer:
         state = state or self._state()
         training = {"position": asdict(self.position), "config": self.config.to_dict()}
         if self.run.writes:
+            self.run.check_exists()
             save_checkpoint(self.run.latest, self._checkpoint(state, training))
         self._saved = self._mark = time.monotonic()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,10 @@ import pytest
 from msinet_core import train
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.device import Model
-from msinet_core.errors import DivergenceError, InterruptedRunError, UsageError
+from msinet_core.errors import DivergenceError, InterruptedRunError, MsinetError, UsageError
 from msinet_core.network.state import State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
-from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import start_training
@@ -61,6 +61,20 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def losses(folder: Path) -> list[float]:
     return [float(row["loss"]) for row in rows(folder / "steps.csv")]
+
+
+def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt training in its step of that number, as Ctrl-C would."""
+    train_step = ReferenceModel.train_step
+    steps: list[int] = []
+
+    def interrupt(self: Model, *arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == count:
+            signal.raise_signal(signal.SIGINT)
+        return train_step(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceModel, "train_step", interrupt)
 
 
 def test_a_run_writes_its_whole_folder(run: Run, tiny_data: Path) -> None:
@@ -122,31 +136,53 @@ def test_an_interrupted_run_is_saved_and_continues_exactly(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, after: int, accumulate: int
 ) -> None:
     whole = run_training(tiny_data, tmp_path / "whole", accumulate=accumulate)
-    flag = InterruptFlag()
-    steps: list[int] = []
-    train_step = ReferenceModel.train_step
-
-    def interrupt_after(self: Model, *arguments: object) -> object:
-        steps.append(1)
-        if len(steps) == after:
-            flag.set()
-        return train_step(self, *arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ReferenceModel, "train_step", interrupt_after)
-        with pytest.raises(InterruptedRunError, match=f"step {after}"):
-            start_training(
-                config(tiny_data, accumulate=accumulate),
-                RunFolder(tmp_path / "parts"),
-                SPEC,
-                interrupt=flag,
-            )
+    stop_after(after, monkeypatch)
+    with pytest.raises(InterruptedRunError, match=f"step {after}"):
+        run_training(tiny_data, tmp_path / "parts", accumulate=accumulate)
+    monkeypatch.undo()
     assert losses(tmp_path / "parts") == whole[:after]
     assert run_training(tiny_data, tmp_path / "parts", resume=True, accumulate=accumulate) == whole
     assert (
         rows(tmp_path / "parts" / "history.csv")[0]["train_loss"]
         == (rows(tmp_path / "whole" / "history.csv")[0]["train_loss"])
     )
+
+
+@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 2), (2, 1)])
+def test_a_run_continues_with_another_batch_size_and_equal_steps(
+    tmp_path: Path,
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    batch_size: int,
+    accumulate: int,
+) -> None:
+    whole = run_training(tiny_data, tmp_path / "whole", batch_size=2, accumulate=1)
+    first = {"batch_size": accumulate, "accumulate": batch_size}
+    stop_after(after, monkeypatch)
+    with pytest.raises(InterruptedRunError):
+        run_training(tiny_data, tmp_path / "parts", **first)
+    monkeypatch.undo()
+    train(run=tmp_path / "parts", resume=True, batch_size=batch_size, accumulate=accumulate)
+    np.testing.assert_allclose(losses(tmp_path / "parts"), whole, rtol=1e-5)
+    with pytest.raises(UsageError):
+        train(run=tmp_path / "parts", resume=True, batch_size=4)
+
+
+def test_a_run_folder_that_disappears_is_an_error_that_names_it(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = ReferenceModel.train_step
+
+    def remove(self: Model, *arguments: object) -> object:
+        shutil.rmtree(tmp_path / "r", ignore_errors=True)
+        return train_step(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceModel, "train_step", remove)
+    with pytest.raises(MsinetError, match=str(tmp_path / "r")):
+        run_training(tiny_data, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
 
 
 def test_ctrl_c_saves_the_state_and_exits_130(tmp_path: Path, tiny_data: Path) -> None:
@@ -299,7 +335,7 @@ def test_a_resumed_run_keeps_its_settings(run: Run, tiny_data: Path) -> None:
     assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL).exit_code == 0
     result = run("train", "--resume", "--run", "r", "--learning-rate", "0.5", "--batch-size", "2")
     assert result.exit_code == 2
-    for value in ("--learning-rate: 0.001", "0.5", "--batch-size: 1"):
+    for value in ("learning_rate: 0.001", "0.5", "batch_size"):
         assert value in result.output
 
 

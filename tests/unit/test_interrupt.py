@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -22,10 +25,38 @@ def test_the_first_signal_sets_the_flag_and_the_handlers_are_restored(number: in
     assert signal.getsignal(number) is before
 
 
-def test_the_second_signal_ends_at_once() -> None:
+def test_the_second_signal_raises() -> None:
     with pytest.raises(KeyboardInterrupt), InterruptFlag():
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+STUCK = """
+import time
+from msinet_core.system.interrupt import InterruptFlag
+InterruptFlag.forces_exit = True
+with InterruptFlag():
+    try:
+        print("started", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaning up", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_the_second_signal_ends_a_program_that_is_stuck() -> None:
+    command = [sys.executable, "-c", STUCK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cleaning up\n"
+        assert process.wait(timeout=30) == InterruptedRunError.exit_code
+    assert time.monotonic() - start < 5  # 0.8 s, and what a busy machine adds
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")

@@ -122,9 +122,13 @@ def test_a_folder_without_settings_is_wrong_usage(tmp_path: Path) -> None:
 def test_a_resumed_run_changes_where_it_runs_and_nothing_else() -> None:
     changed = FULL.resumed_with({"device": "metal", "epochs": 20, "width": 0.5})
     assert (changed.device, changed.epochs) == ("metal", 20)
-    with pytest.raises(UsageError, match=r"(?s)--batch-size.*--seed") as error:
+    with pytest.raises(UsageError, match=r"(?s)batch_size.*seed") as error:
         FULL.resumed_with({"seed": 1, "batch_size": 2, "workers": 3})
     assert "workers" not in str(error.value)
+    larger = TrainConfig("demo", "cpu", batch_size=4)
+    assert larger.resumed_with({"batch_size": 1, "accumulate": 4}).accumulate == 4
+    with pytest.raises(UsageError, match="accumulate"):
+        larger.resumed_with({"batch_size": 2})
 
 
 @pytest.mark.parametrize(
