@@ -17,7 +17,6 @@ from msinet_core.system.settings import (
     choice,
     declared_settings,
     integer,
-    option_name,
 )
 from msinet_core.training.config import IMAGE_SIZE, TrainConfig
 
@@ -155,7 +154,7 @@ def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]
         name: The setting's name, which is also the argument's.
         declared: Its declaration.
     """
-    kind, option = declared.kind, option_name(name)
+    kind, option = declared.kind, f"--{name.replace('_', '-')}"
     default = None if declared.default is None else kind.to_text(declared.default)
     unset = f" [default: {declared.unset}]" if declared.unset else ""
     more: dict[str, Any] = {"type": SettingType(kind), "metavar": kind.metavar, "default": default}

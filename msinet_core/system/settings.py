@@ -266,12 +266,3 @@ def check_settings(owner: Any) -> None:
             object.__setattr__(owner, item.name, checked)
     if problems:
         raise UsageError("\n".join(problems))
-
-
-def option_name(name: str) -> str:
-    """Return a setting's option, for example ``--batch-size``.
-
-    Args:
-        name: The setting's name.
-    """
-    return f"--{name.replace('_', '-')}"

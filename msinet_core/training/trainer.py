@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 SAVE_INTERVAL = 600.0
 """Seconds between checkpoints within an epoch: the most work that a crash can lose."""
 
+CHECK_INTERVAL = 5.0
+"""Seconds between checks of the weights, at least."""
+
+CHECK_SHARE = 0.01
+"""The largest part of the training time that checks of the weights may take.
+
+A device can turn weights into NaN behind finite losses: ReLU turns NaN into 0.
+"""
+
 
 @dataclass
 class Position:
@@ -107,6 +116,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._saved = self._mark = time.monotonic()
+        self._next_check = self._saved + CHECK_INTERVAL
         # Losses of steps that ran as one program arrive together: only over all of these steps is
         # the time between reading losses the time that the steps took.
         self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
@@ -142,12 +152,18 @@ class Trainer:
                 unread.append(_Pending(loss, len(group), images))
                 next_batch += len(group)
                 save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
-                finished = save or isinstance(loss, float)
+                start = time.monotonic()
+                check = start > self._next_check
+                finished = save or check or isinstance(loss, float)
                 while len(unread) > (0 if finished else self.model.unread_losses):
                     self._record(unread.popleft(), task)
                 if save:
                     self._save()
                     self.interrupt.raise_if_set(self._resume_hint())
+                elif check:
+                    self._state()
+                    self._mark = now = time.monotonic()
+                    self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
                 self._record(unread.popleft(), task)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from msinet_core.checkpoint import load_checkpoint
@@ -215,6 +216,51 @@ def test_every_loss_is_read_before_a_checkpoint_is_written(
     monkeypatch.setattr(trainer, "SAVE_INTERVAL", -1.0)
     assert run_training(tiny_data, tmp_path / "saving") == plain
     assert queue.groups == [1] * (2 * STEPS)
+
+
+def test_weights_that_are_not_finite_are_noticed_within_the_epoch(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ReferenceModel.state
+    broken = "decoder/conv4/kernel"
+
+    def corrupt(self: ReferenceModel) -> State:
+        found = state(self)
+        assert found.optimizer is not None
+        if found.optimizer.step >= 3:
+            found.weights[broken] = np.full_like(found.weights[broken], np.nan)
+        return found
+
+    monkeypatch.setattr(ReferenceModel, "state", corrupt)
+    monkeypatch.setattr(trainer, "CHECK_INTERVAL", -1.0)
+    monkeypatch.setattr(trainer, "CHECK_SHARE", float("inf"))
+    with pytest.raises(DivergenceError, match=broken):
+        run_training(tiny_data, tmp_path / "r")
+    assert len(losses(tmp_path / "r")) == 3
+
+
+def test_checks_of_the_weights_take_a_hundredth_of_the_time(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second and a check 0.02; checks are two seconds apart at least."""
+    now, checked = [0.0], [0]
+    train_step, state = ReferenceModel.train_step, ReferenceModel.state
+
+    def step(self: ReferenceModel, *arguments: Any) -> object:
+        now[0] += 1
+        return train_step(self, *arguments)
+
+    def check(self: ReferenceModel) -> State:
+        checked[0] += 1
+        now[0] += 0.02
+        return state(self)
+
+    monkeypatch.setattr(ReferenceModel, "train_step", step)
+    monkeypatch.setattr(ReferenceModel, "state", check)
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(trainer, "CHECK_INTERVAL", 0.0)
+    run_training(tiny_data, tmp_path / "r")
+    assert checked[0] == 2 + 5  # a save per epoch, and a check after every other of ten steps
 
 
 def test_divergence_is_reported_for_the_step_in_which_it_occurred(
