@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, device_option
+from msinet_core.cli.options import CommandGroup, chosen_device, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.version import __version__
@@ -99,13 +99,11 @@ class MsinetGroup(CommandGroup):
 
 
 def _unexpected(error: Exception) -> str:
-    from msinet_core.device.spec import opened_spec
     from msinet_core.registry.diagnosis import failure_message
-    from msinet_core.registry.registry import load_registry
 
-    spec = opened_spec()
-    if spec is not None:
-        return failure_message(error, spec, load_registry().plugin_of(spec))
+    chosen = chosen_device()
+    if chosen is not None:
+        return failure_message(error, *chosen)
     return (
         f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
         f"traceback."

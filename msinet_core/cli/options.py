@@ -21,8 +21,9 @@ from msinet_core.system.settings import (
 from msinet_core.training.config import IMAGE_SIZE, TrainConfig
 
 if TYPE_CHECKING:
-    from msinet_core.device import Device
+    from msinet_core.device import Device, DeviceSpec
     from msinet_core.network.ops import Size
+    from msinet_core.registry.loader import Plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -217,6 +218,15 @@ def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[s
                 f"Two devices given, '{before}' and '{value}'; use one. To measure several: "
                 f"msinet-run bench --device {before} --device {value}"
             )
+
+
+def chosen_device() -> tuple[DeviceSpec, Plugin] | None:
+    """Return the device that was opened last, and its plugin; None if none was opened."""
+    from msinet_core.device.spec import opened_spec
+    from msinet_core.registry.registry import load_registry
+
+    spec = opened_spec()
+    return None if spec is None else (spec, load_registry().plugin_of(spec))
 
 
 def open_device(precision: str, device_options: dict[str, str] | None = None) -> Device:

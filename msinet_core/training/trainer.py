@@ -161,7 +161,7 @@ class Trainer:
                     self._save()
                     self.interrupt.raise_if_set(self._resume_hint())
                 elif check:
-                    self._state()
+                    self._state()  # raises if it is not finite
                     self._mark = now = time.monotonic()
                     self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
