@@ -158,7 +158,7 @@ class TrainConfig:
             path: Its ``config.toml``.
 
         Raises:
-            UsageError: There is no such file.
+            UsageError: The file does not exist.
             MsinetError: The file cannot be read, or holds no valid settings.
         """
         import sys
