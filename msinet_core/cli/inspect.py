@@ -99,13 +99,13 @@ def _print_tensors(tensors: list[Mapping[str, Any]]) -> None:
     from msinet_core.cli.tables import print_table
 
     rows = []
-    styles: dict[str, dict[str, str | bool]] = {}
+    styles: dict[str, str] = {}
     for tensor in tensors:
         checksum = tensor["checksum"]
         if tensor["not_finite"]:
             checksum += f", {tensor['not_finite']} NaN or infinite"
         if checksum not in ("ok", "none"):
-            styles[checksum] = {"fg": "red"}
+            styles[checksum] = "red"
         numbers = (tensor[key] for key in _STATISTICS)
         rows.append(
             (

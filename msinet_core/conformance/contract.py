@@ -28,6 +28,7 @@ from msinet_core.device import PRECISIONS, Device, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, MsinetError
 from msinet_core.registry.loader import spec_problems
 from msinet_core.registry.registry import load_registry
+from msinet_core.system.child_process import python_command
 
 FRAMEWORKS = (
     *("tensorflow", "keras", "torch", "torchvision", "jax", "jaxlib", "mlx", "openvino"),
@@ -68,7 +69,7 @@ def _ask(spec: DeviceSpec) -> Mapping[str, Any]:
         "hidden": sorted(_required_packages(spec)),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "msinet_core.conformance.look"],
+        python_command("from msinet_core.conformance.look import main; main()"),
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -133,6 +133,7 @@ def _opened(spec: DeviceSpec) -> str:
     return ""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read a request from stdin and print the answer on the last line of stdout."""
     answer = look(json.load(sys.stdin))
     print("\n" + json.dumps(answer))

@@ -58,7 +58,9 @@ class DeviceConformance:
         named: str | DeviceSpec | None = getattr(cls, "device", None)
         if named is None:
             raise UsageError(f'{cls.__name__} names no device. Write in it: device = "NAME"')
-        return load_registry().spec(named) if isinstance(named, str) else named
+        if isinstance(named, str):
+            return load_registry(in_process=True).spec(named)
+        return named
 
     @classmethod
     def _expected(cls) -> Mapping[str, ExpectedFailure] | None:

@@ -1,48 +1,67 @@
-"""What the layer builders of every device share."""
+"""`Layers`: one table of builders by method names, and one refusal of unknown attributes."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from msinet_core.device import Layers
+from msinet_core.device.layers import METHODS
 from msinet_core.errors import GraphError
-from msinet_core.network.interpolation import interpolation_matrix, supported
-from msinet_core.network.ops import Conv2D
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import OPS, Concat, Conv2D, Op, Resize
 
 
-def test_a_value_that_is_known_is_translated() -> None:
-    assert supported(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
+class Everything(Layers):
+    supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Layers.supported,
+        "coordinates": ("asymmetric",),
+    }
+
+    def conv2d(self, op: Conv2D, inputs: Sequence[str], parameters: Mapping[str, str]) -> object:
+        return op, inputs, parameters
+
+    def resize(self, op: Resize, inputs: Sequence[str], parameters: Mapping[str, str]) -> object:
+        return op.coordinates
 
 
-def test_a_value_that_is_not_known_is_refused_with_those_that_are() -> None:
-    with pytest.raises(
-        GraphError,
-        match=r"^Device 'npu' does not compute Conv2D with padding 'SAME', only with VALID\.$",
-    ):
-        supported(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
+def test_every_op_and_the_loss_has_a_method() -> None:
+    assert set(METHODS) == {*OPS.values(), KLDivergence} - {OPS["Input"]}
+    assert len(set(METHODS.values())) == len(METHODS)
 
 
-def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
-    doubled = interpolation_matrix(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
-    np.testing.assert_array_equal(doubled, [0, 1, 2, 3, 4, 4])
+def test_only_the_ops_with_a_method_have_a_builder() -> None:
+    assert set(Everything().builders()) == {Conv2D, Resize}
 
 
-def test_half_pixel_doubling_keeps_none() -> None:
-    doubled = interpolation_matrix(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
-    np.testing.assert_array_equal(doubled, [0, 0.5, 1.5, 2.5, 3.5, 4])
+def test_a_builder_calls_its_method_with_the_same_arguments() -> None:
+    op = Conv2D(4)
+    assert Everything().builders()[Conv2D](op, ["x"], {"kernel": "k"}) == (
+        op,
+        ["x"],
+        {"kernel": "k"},
+    )
 
 
-@given(st.integers(1, 12), st.integers(1, 30), st.sampled_from(["asymmetric", "half_pixel"]))
-def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates) -> None:
-    matrix = interpolation_matrix(source, target, coordinates)
-    assert matrix.shape == (target, source)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1)
-    assert (matrix >= 0).all()
-    assert ((matrix > 0).sum(axis=1) <= 2).all()
+def test_an_unsupported_value_is_refused_and_names_the_supported() -> None:
+    builder = Everything().builders()[Resize]
+    assert builder(Resize(2, "asymmetric"), [], {}) == "asymmetric"
+    with pytest.raises(GraphError, match=r"Resize.*coordinates.*half_pixel.*asymmetric"):
+        builder(Resize(2, "half_pixel"), [], {})
 
 
-def test_other_coordinates_are_refused() -> None:
-    with pytest.raises(GraphError, match=r"'align_corners' are not known\. Use asymmetric or half"):
-        interpolation_matrix(2, 4, "align_corners")  # type: ignore[arg-type]
+def test_an_attribute_that_the_device_does_not_know_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Rotate(Op):
+        direction: str = "left"
+
+    with pytest.raises(GraphError, match=r"Rotate.*direction.*left"):
+        Layers().check_attributes(Rotate())
+
+
+@pytest.mark.parametrize("op", [Conv2D(4, padding="VALID"), Resize(3, "half_pixel"), Concat()])
+def test_every_known_value_is_supported_by_default(op: Any) -> None:
+    Layers().check_attributes(op)

@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs: recorded once for each shape, then replayed without Python."""
+"""Training steps as CUDA graphs: recorded once per batch shape, then replayed without Python."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 from msinet_torch.layers import Tensor, torch
 
 WARM_UPS = 3
-"""Runs before recording, in which libraries choose their algorithms and allocate."""
+"""Runs before recording, in which libraries choose algorithms and allocate memory."""
 
 WarmUp = Callable[[Tensor, Tensor, float], None]
 Step = Callable[[Sequence[tuple[Tensor, Tensor]], float, Tensor], Tensor]
 
 
-class Recordings:
-    """One recording for each shape of a batch.
+class CudaGraphs:
+    """One recorded step per batch shape.
 
     Args:
         warm_up: Takes images, maps and the weight of an image; changes nothing.
-        step: Takes images with maps, the weight of an image, and the rate; gives the loss.
+        step: Takes pairs of images and maps, the weight of an image, and the rate; returns the
+            loss.
 
     Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
     """
@@ -27,34 +28,33 @@ class Recordings:
     def __init__(self, warm_up: WarmUp, step: Step) -> None:
         self._warm_up = warm_up
         self._step = step
-        self._by_shape: dict[Any, _Recording] = {}
+        self._by_shape: dict[Any, _CudaGraph] = {}
 
     def run(self, images: Tensor, maps: Tensor, rate: float) -> Tensor:
-        """Make a step; the loss is overwritten by the next one of that shape.
+        """Make a step; the next step of that shape overwrites the returned loss.
 
         Args:
             images: On the GPU.
             maps: On the GPU.
             rate: Adam's rate.
         """
-        recording = self._by_shape.get(images.shape)
-        if recording is None:
-            recording = _Recording(self._warm_up, self._step, images, maps)
-            self._by_shape[images.shape] = recording
-        return recording.replay(images, maps, rate)
+        if images.shape not in self._by_shape:
+            graph = _CudaGraph(self._warm_up, self._step, images, maps)
+            self._by_shape[images.shape] = graph
+        return self._by_shape[images.shape].replay(images, maps, rate)
 
 
-class _Recording:
+class _CudaGraph:
     def __init__(self, warm_up: WarmUp, step: Step, images: Tensor, maps: Tensor) -> None:
         self._images, self._maps = images.clone(), maps.clone()
         self._rate = torch.zeros((), device=images.device)
         share = 1 / len(images)
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 warm_up(self._images, self._maps, share)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._loss = step([(self._images, self._maps)], share, self._rate)

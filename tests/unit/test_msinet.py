@@ -297,8 +297,8 @@ def test_width_scales_every_channel_but_the_output():
 
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan")])
-def test_a_width_that_cannot_be_is_refused(width):
-    with pytest.raises(UsageError, match=f"width must be above 0.*{width}"):
+def test_an_invalid_width_is_refused(width):
+    with pytest.raises(UsageError, match=f"width.*{width}"):
         msinet_graph(width=width)
 
 
@@ -311,10 +311,6 @@ def test_a_width_that_cannot_be_is_refused(width):
         ((0, 8), "8x8"),
     ],
 )
-def test_image_sizes_that_do_not_come_back_are_refused(size, suggested):
-    with pytest.raises(UsageError) as caught:
+def test_invalid_image_sizes_are_refused_and_valid_ones_suggested(size, suggested):
+    with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}.*{suggested}"):
         msinet_graph().check_image_size(size)
-    message = str(caught.value)
-    assert f"Image size {size[0]}x{size[1]} cannot be used" in message
-    assert "divisible by 8" in message
-    assert suggested in message

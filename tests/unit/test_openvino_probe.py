@@ -1,4 +1,4 @@
-"""What is said about the device openvino without OpenVINO."""
+"""The device openvino without importing OpenVINO: probe, doctor, and selection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pluggy
 import pytest
 
-from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core import (
+    Availability,
+    DeviceSpec,
+    DeviceUnavailableError,
+    Finding,
+    Probe,
+    UsageError,
+    hardware,
+)
+from msinet_core.hardware import host
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.registry.doctor import Finding
 from msinet_core.registry.loader import LoadedPlugin, Plugin
 from msinet_core.registry.registry import Registry
 from msinet_openvino import SPEC
@@ -29,13 +35,13 @@ ABSENT = Probe(Availability.NOT_HERE, reason="It is absent.", fix="pip install i
 
 def registry(*specs: DeviceSpec) -> Registry:
     plugin = Plugin("toy", "toy", "toy-dist", "1.0")
-    return Registry([LoadedPlugin(plugin, list(specs))], pluggy.PluginManager("msinet"))
+    return Registry([LoadedPlugin(plugin, list(specs))])
 
 
 def install(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
     """Pretend that OpenVINO is installed in a version, or not at all."""
-    monkeypatch.setattr("msinet_core.hardware.host.distribution_version", lambda name: version)
-    monkeypatch.setattr(openvino_probe, "distribution_version", lambda name: version)
+    for module in (host, hardware):
+        monkeypatch.setattr(module, "distribution_version", lambda name: version)
 
 
 def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,22 +53,16 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe.hardware
 
 
-@pytest.mark.parametrize(
-    ("version", "reason"),
-    [
-        (None, "openvino is not installed (needs >=2025.0)."),
-        ("2024.6.0", "openvino 2024.6.0 is installed, which does not fit (needs >=2025.0)."),
-    ],
-)
-def test_not_installed(monkeypatch: pytest.MonkeyPatch, version: str | None, reason: str) -> None:
+@pytest.mark.parametrize("version", [None, "2024.6.0"])
+def test_missing_or_too_old(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
     install(monkeypatch, version)
     probe = openvino_probe.probe()
     assert not probe.ready
-    assert probe.reason == reason
+    assert (version or "openvino") in probe.reason and ">=2025.0" in probe.reason
     assert probe.fix == 'pip install "msinet[openvino]"'
 
 
-def test_the_extra_brings_what_the_spec_requires() -> None:
+def test_the_extra_installs_what_the_spec_requires() -> None:
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
     assert list(SPEC.requires) == toml.loads(text)["project"]["optional-dependencies"]["openvino"]
@@ -79,29 +79,26 @@ def test_light_modules_import_neither_openvino_nor_numpy() -> None:
 
 def test_training_on_it_is_refused_and_names_the_devices_that_train() -> None:
     gone = replace(REFERENCE, name="gone", probe=lambda: ABSENT)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"openvino.*--device reference") as caught:
         registry(HERE, REFERENCE, gone).select("openvino", training=True)
-    assert str(caught.value) == (
-        "Device 'openvino' predicts only, it does not train. "
-        "Train with --device reference and predict here with its checkpoint."
-    )
+    assert "gone" not in str(caught.value)
 
 
-def test_training_on_it_is_refused_also_where_nothing_trains() -> None:
-    with pytest.raises(UsageError, match="None that trains is ready here; msinet-run devices"):
+def test_training_on_it_is_refused_if_no_device_trains() -> None:
+    with pytest.raises(UsageError, match="openvino"):
         registry(HERE).select("openvino", training=True)
 
 
-def test_automatic_selection_passes_it_over_for_training_alone() -> None:
+def test_automatic_selection_skips_it_for_training_only() -> None:
     trains = replace(REFERENCE, name="trains", priority=0)
     devices = registry(HERE, trains)
     assert devices.select(environment={}).name == "openvino"
     assert devices.select(environment={}, training=True).name == "trains"
-    with pytest.raises(DeviceUnavailableError, match="openvino: It predicts only"):
+    with pytest.raises(DeviceUnavailableError, match="openvino"):
         registry(HERE).select(environment={}, training=True)
 
 
-def test_whatever_trains_has_a_higher_priority() -> None:
+def test_devices_that_train_have_a_higher_priority() -> None:
     from msinet_core.registry.registry import load_registry
 
     ranks = [
@@ -113,21 +110,20 @@ def test_whatever_trains_has_a_higher_priority() -> None:
 
 
 def test_options_are_checked_before_openvino_is_imported() -> None:
-    with pytest.raises(UsageError, match=r"cannot be 'tpu'.*Use cpu or gpu or npu or auto"):
+    with pytest.raises(UsageError, match=r"target.*tpu"):
         SPEC.open("float32", {"target": "tpu"})
-    with pytest.raises(UsageError, match="does not train"):
+    with pytest.raises(UsageError, match="mirrored"):
         SPEC.open("float32", distribute="mirrored")
 
 
-def test_doctor_says_nothing_more_where_openvino_is_not_installed() -> None:
+def test_doctor_finds_nothing_without_openvino() -> None:
     findings: list[Finding] = list(examine(replace(SPEC, probe=lambda: ABSENT), {}))
     assert findings == []
 
 
-def test_the_train_command_explains_before_it_asks_for_data(run: Any) -> None:
+def test_the_train_command_refuses_it_before_looking_for_data(run: Any) -> None:
     if not SPEC.probe().ready:
         pytest.skip("openvino is not installed")
     result = run("--device", "openvino", "train")
     assert result.exit_code == 2
-    told = "Device 'openvino' predicts only, it does not train. Train with --device"
-    assert told in result.output
+    assert "openvino" in result.output and "--device" in result.output
