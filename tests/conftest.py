@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core; frameworks read these when they are imported, here and in children.
+    for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_variable, "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

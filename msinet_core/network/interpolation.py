@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core.errors import GraphError
-from msinet_core.network.ops import Coordinates, Op
-
-_Value = TypeVar("_Value")
-
-
-def supported(op: Op, name: str, values: Mapping[Any, _Value], who: str) -> _Value:
-    """Translate an op's attribute for a framework, or raise an error if it is not supported.
-
-    Args:
-        op: The op.
-        name: The attribute's name.
-        values: The framework's value for each supported value.
-        who: The device or framework, for the message.
-
-    Raises:
-        GraphError: The value is not supported.
-    """
-    value = getattr(op, name)
-    if value not in values:
-        known = " or ".join(map(str, values))
-        raise GraphError(
-            f"{who} does not support {type(op).__name__} with {name}='{value}', only {known}"
-        )
-    return values[value]
+from msinet_core.network.ops import Coordinates
 
 
 def interpolation_matrix(source: int, target: int, coordinates: Coordinates) -> NDArray[np.float64]:

@@ -1,12 +1,11 @@
 """The device `cpu`: TensorFlow on the processor, on every system that has TensorFlow.
 
-This module is light: it only describes the device.
+This module only describes the device; it imports no framework.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceSpec, Register, hookimpl
 from msinet_cpu.probe import REQUIRES, probe
 from msinet_tensorflow import CLUSTER_VARIABLE
 
@@ -20,6 +19,7 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=REQUIRES,
+    checkpoint_format="keras",
     priority=10,
     capabilities=Capabilities(
         training=True,
@@ -32,5 +32,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `cpu`."""
+    """Register the device `cpu`."""
     register(SPEC)

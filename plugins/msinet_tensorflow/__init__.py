@@ -1,7 +1,6 @@
-"""What the TensorFlow devices share: version checks, probes, layer builders, the compiled steps.
+"""The code that all TensorFlow devices share; it registers no device of its own.
 
-It brings no device of its own. `versions` and `probe` are light; `layers`, `model` and `device`
-import TensorFlow.
+`versions` and `probe` import no framework; `layers`, `model` and `device` import TensorFlow.
 """
 
 from __future__ import annotations
