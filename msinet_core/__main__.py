@@ -10,6 +10,6 @@ if __name__ == "__main__":
     if sys.path and Path(sys.path[0]) == Path.cwd():
         del sys.path[0]
 
-    from msinet_core.cli import cli
+    from msinet_core.cli import main
 
-    cli(prog_name="msinet-run")
+    main()

@@ -192,7 +192,7 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the rates of devices: the bare step, and the whole work around it.
 
     Args:
-        results: One for each device, as `msinet_core.benchmark.measure.benchmark` returns them.
+        results: One for each device, as `msinet_core.bench` returns them.
         path: The file to make or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:

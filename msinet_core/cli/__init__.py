@@ -11,6 +11,7 @@ import click
 
 from msinet_core.cli.options import CommandGroup, chosen_device, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.version import __version__
 
 COMMANDS = (
@@ -90,15 +91,15 @@ class MsinetGroup(CommandGroup):
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 click.echo("".join(traceback.format_exception(error)), err=True)
-            raise _failure(error, ctx) from error
+            raise _failure(error) from error
 
 
-def _failure(error: Exception, ctx: click.Context) -> Failure:
+def _failure(error: Exception) -> Failure:
     if isinstance(error, MsinetError):
         from msinet_core.system.install_hints import installable
 
         return Failure(installable(str(error)), error.exit_code)
-    chosen = chosen_device(ctx)
+    chosen = chosen_device()
     if chosen is not None:
         from msinet_core.registry.diagnosis import failure_message
 
@@ -128,4 +129,5 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``msinet-run``."""
-    cli()
+    InterruptFlag.forces_exit = True
+    cli(prog_name="msinet-run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ API_VERSION = 1
 """The version of the contract between the core and its plugins."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+_opened: ContextVar[DeviceSpec | None] = ContextVar("opened", default=None)
 
 
 class Availability(Enum):
@@ -268,6 +271,7 @@ class DeviceSpec:
             DeviceUnavailableError: Its framework or its hardware fails.
             UsageError: It does not support the precision, an option or the distribution.
         """
+        _opened.set(self)
         precision = self.check_precision(precision)
         chosen = self.check_options(options or {})
         offered = self.capabilities.distribution
@@ -286,3 +290,8 @@ class DeviceSpec:
                 f"cannot open device '{self.name}': {describe_error(error)} msinet-run devices "
                 f"shows what it needs, and MSINET_DEBUG=1 where it failed."
             ) from error
+
+
+def opened_spec() -> DeviceSpec | None:
+    """Return the device that was opened last, so that an unexpected error can name it."""
+    return _opened.get()

@@ -87,7 +87,10 @@ def advice(error: BaseException, device: str) -> str:
         device: The device's name.
     """
     if isinstance(error, MemoryError) or _MEMORY.search(describe_error(error)):
-        return "If it ran out of memory, use a smaller --batch-size or --image-size."
+        return (
+            "If it ran out of memory, use a smaller --batch-size or --image-size. A training run "
+            "keeps its steps if --accumulate grows as --batch-size shrinks; --resume accepts that."
+        )
     return f"To find out what is wrong, run: msinet-run plugins check {device}"
 
 

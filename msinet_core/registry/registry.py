@@ -195,7 +195,7 @@ class Registry:
         Args:
             spec: A device of this registry.
         """
-        return next(item.plugin for item in self.registrations if item.spec is spec)
+        return next(item.plugin for item in self.registrations if item.spec.name == spec.name)
 
 
 def load_registry(

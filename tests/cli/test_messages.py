@@ -1,7 +1,8 @@
 """What commands print: the one place where wording is pinned, one snapshot file per command.
 
 ``messages/COMMAND.args`` lists command lines; ``messages/COMMAND.txt`` is what they print and how
-they exit. After a change of wording, write the snapshots anew and read the difference::
+they exit. A line that begins with ``@`` only prepares the folder for the next ones. After a change
+of wording, update the snapshots and read the difference::
 
     pytest tests/cli/test_messages.py --update-snapshots
 """
@@ -53,7 +54,13 @@ def test_messages(
     monkeypatch.setenv("MSINET_DISABLE_PLUGINS", "msinet-device-jax")
     (tmp_path / "text.txt").write_text("not a checkpoint, not an image")
     lines = [line for line in case.read_text().splitlines() if line and not line.startswith("#")]
-    text = "\n".join(printed(run, line, tmp_path) for line in lines)
+    texts = []
+    for line in lines:
+        if line.startswith("@"):
+            assert run(*shlex.split(line[1:])).exit_code == 0
+        else:
+            texts.append(printed(run, line, tmp_path))
+    text = "\n".join(texts)
     snapshot = case.with_suffix(".txt")
     if request.config.getoption("--update-snapshots"):
         snapshot.write_text(text)

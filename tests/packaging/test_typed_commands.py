@@ -147,13 +147,13 @@ def test_the_pages_have_commands() -> None:
     [
         ("msinet-run trian --data x", "no command trian"),
         ("msinet-run train --data x --epoch 3", "No such option"),
-        ("msinet-run train --data x --epochs three", "not a valid integer"),
+        ("msinet-run train --data x --epochs three", "must be an integer"),
         ("$ msinet-run --device metl train --data x", "no device metl"),
         ("V=1 msinet-run train --device cuda -O xl=on", "no option xl"),
         ("venv/bin/msinet-run predict a.jpg", "weights is missing"),
         ("msinet-run inspect a b", "unexpected b"),
         ("msinet-run evaluate --data x --weights", "requires an argument"),
-        ("msinet-run train --data x \\\n    --precision float12", "is not one of"),
+        ("msinet-run train --data x \\\n    --precision float12", "must be one of"),
     ],
 )
 def test_an_invalid_command_is_found(line: str, fault: str, devices: dict[str, set[str]]) -> None:

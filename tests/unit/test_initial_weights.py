@@ -1,4 +1,4 @@
-"""Where weights come from when training starts."""
+"""The weights that training starts from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRAPH = msinet_graph(0.02)
 
 @pytest.fixture(autouse=True)
 def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what lies in the caches of this machine out of the tests; return Keras' folder."""
+    """Hide the caches of this machine from the tests; return the folder of Keras."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
     folder = tmp_path / "keras" / "models"
@@ -56,7 +56,7 @@ def test_the_bits_are_the_same_on_every_machine_and_in_every_version() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**64))
-def test_a_tensor_depends_on_the_seed_and_its_name_alone(seed: int) -> None:
+def test_a_tensor_depends_only_on_the_seed_and_its_name(seed: int) -> None:
     def chain(*names: str) -> Graph:
         net = GraphBuilder(4)
         x = net.input
@@ -85,59 +85,60 @@ def test_variance_before_a_relu_is_he_and_elsewhere_glorot() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(UsageError, match="Received: -1"):
+    with pytest.raises(UsageError, match="-1"):
         random_state(GRAPH, -1)
 
 
-def test_random_says_so() -> None:
+def test_random_weights_are_announced_with_their_seed() -> None:
     state, sentence = initial_state(GRAPH, "random", 5)
     assert same(state.weights, random_state(GRAPH, 5).weights)
-    assert sentence == "All layers start from random weights, seed 5."
+    assert "random" in sentence
+    assert "seed 5" in sentence
 
 
-def test_auto_without_vgg16_is_random_and_says_how_to_get_it() -> None:
+def test_auto_without_vgg16_is_random_and_offers_the_download() -> None:
     state, sentence = initial_state(GRAPH, "auto", 5)
     assert same(state.weights, random_state(GRAPH, 5).weights)
-    assert "random weights, seed 5, since no VGG16 weights are on this machine" in sentence
+    assert "seed 5" in sentence
+    assert "--init vgg16" in sentence
     assert keras_vgg16.ADDRESS in sentence
 
 
-def test_vgg16_that_cannot_be_downloaded_says_where_to_put_it(
+def test_a_failed_download_of_vgg16_says_where_to_put_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras_vgg16, "ADDRESS", "ftp://example.invalid/vgg16.h5")
-    with pytest.raises(MsinetError, match="is refused") as error:
+    with pytest.raises(MsinetError) as error:
         initial_state(msinet_graph(), "vgg16", 5)
-    place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
+    target = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
     assert keras_vgg16.ADDRESS in str(error.value)
-    assert f"put it at {place}" in str(error.value)
+    assert str(target) in str(error.value)
 
 
-def test_vgg16_is_downloaded_into_the_cache_only_when_asked_for(
+def test_vgg16_is_downloaded_once_and_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
-    asked: list[str] = []
+    target = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
+    requested: list[str] = []
 
-    def download(url: str, target: Path, **options: object) -> Path:
-        asked.append(url)
+    def download(url: str, path: Path, **options: object) -> Path:
+        requested.append(url)
         assert options["checksum"] == "md5:6d6bbae143d832006294945121d1f1fc"
-        target.parent.mkdir(parents=True)
-        write_vgg16(target)
-        return target
+        path.parent.mkdir(parents=True)
+        write_vgg16(path)
+        return path
 
     monkeypatch.setattr("msinet_core.checkpoint.published.download", download)
-    _, sentence = initial_state(msinet_graph(), "auto", 5)
-    assert "--init vgg16 downloads it" in sentence
-    assert asked == []
+    initial_state(msinet_graph(), "auto", 5)
+    assert requested == []
     for _ in range(2):
         _, sentence = initial_state(msinet_graph(), "vgg16", 5)
-        assert f"VGG16 weights in {place}" in sentence
-    assert asked == [keras_vgg16.ADDRESS]
+        assert f"{target}" in sentence
+    assert requested == [keras_vgg16.ADDRESS]
 
 
 def test_vgg16_is_not_downloaded_for_a_network_that_it_does_not_fit() -> None:
-    with pytest.raises(CheckpointError, match="fit only a network with the published encoder"):
+    with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
         initial_state(GRAPH, "vgg16", 5)
 
 
@@ -172,7 +173,7 @@ def test_vgg16_fits_width_1_only(no_cache: Path) -> None:
     path = no_cache / keras_vgg16.FILE_NAME
     write_vgg16(path)
     for init in ("vgg16", str(path)):
-        with pytest.raises(CheckpointError, match="only a network with the published encoder"):
+        with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
             initial_state(GRAPH, init, 5)
     state, sentence = initial_state(GRAPH, "auto", 5)
     assert same(state.weights, random_state(GRAPH, 5).weights)
@@ -183,7 +184,7 @@ def test_another_network_has_no_encoder_for_vgg16(no_cache: Path) -> None:
     write_vgg16(no_cache / keras_vgg16.FILE_NAME)
     net = GraphBuilder()
     net.add("only", Conv2D(1), net.input)
-    with pytest.raises(CheckpointError, match="only a network with the published encoder"):
+    with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
         initial_state(net.build(), "vgg16", 5)
 
 
@@ -192,7 +193,7 @@ def test_a_damaged_vgg16_file_is_an_error_even_for_auto(no_cache: Path) -> None:
     write_vgg16(path)
     path.write_bytes(path.read_bytes()[:5000])
     for init in ("auto", "vgg16"):
-        with pytest.raises(CheckpointError, match="truncated"):
+        with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
             initial_state(msinet_graph(), init, 5)
 
 
@@ -204,7 +205,7 @@ def test_a_checkpoint_is_a_start_without_its_optimizer(tmp_path: Path) -> None:
     found, sentence = initial_state(GRAPH, str(path), 5)
     assert same(found.weights, state.weights)
     assert found.optimizer is None
-    assert sentence == f"All layers start from the weights in {path}."
+    assert str(path) in sentence
 
 
 def test_a_checkpoint_of_another_width_lists_its_mismatches(tmp_path: Path) -> None:
@@ -213,18 +214,19 @@ def test_a_checkpoint_of_another_width_lists_its_mismatches(tmp_path: Path) -> N
     save_checkpoint(path, Checkpoint(other, random_state(other, 0)))
     with pytest.raises(CheckpointError) as error:
         initial_state(GRAPH, str(path), 5)
-    assert "width: 22 of 23 convolutions" in str(error.value)
-    assert "weight conv1/conv1_1/kernel: has shape (3, 3, 3, 5), should be" in str(error.value)
+    assert "width" in str(error.value)
+    assert "conv1/conv1_1/kernel" in str(error.value)
+    assert "(3, 3, 3, 5)" in str(error.value)
 
 
-def test_a_word_that_is_no_file_says_what_init_takes(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"takes auto, vgg16, random, published:salicon .* or the"):
+def test_a_word_that_is_not_a_file_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing"):
         check_init("nothing")
-    with pytest.raises(UsageError, match="--init vgg: Did you mean 'vgg16'"):
+    with pytest.raises(UsageError, match="vgg16"):
         check_init("vgg")
-    with pytest.raises(UsageError, match="There is no file"):
+    with pytest.raises(UsageError, match="vgg19"):
         initial_state(GRAPH, "vgg19", 5)
     path = tmp_path / "notes.txt"
     path.write_text("not weights")
-    with pytest.raises(CheckpointError, match="in no format that is known here"):
+    with pytest.raises(CheckpointError, match=path.name):
         initial_state(GRAPH, str(path), 5)
