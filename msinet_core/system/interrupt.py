@@ -1,10 +1,10 @@
-"""Stop long work between two steps when the user or the system asks for it."""
+"""Stop long work between two steps on Ctrl-C or a termination signal."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from msinet_core.errors import InterruptedRunError
@@ -16,9 +16,9 @@ SIGNALS = tuple(
 
 
 class InterruptFlag:
-    """A context in which the first signal sets a flag and the second one ends the program at once.
+    """A context in which the first signal sets a flag and the second one raises KeyboardInterrupt.
 
-    Outside the main thread, where Python handles no signals, it only serves as a flag.
+    Outside the main thread, where Python handles no signals, it is only a flag.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,7 @@ class InterruptFlag:
             }
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -50,21 +45,21 @@ class InterruptFlag:
         self._event.set()
 
     def set(self) -> None:
-        """Ask for the stop, as a signal would."""
+        """Request a stop, as a signal would."""
         self._event.set()
 
     def is_set(self) -> bool:
-        """Tell whether a stop is asked for."""
+        """Return whether a stop was requested."""
         return self._event.is_set()
 
     def raise_if_set(self, message: str) -> None:
-        """End the work if a stop is asked for.
+        """Raise if a stop was requested.
 
         Args:
-            message: What was saved and how to go on.
+            message: What was saved and how to continue.
 
         Raises:
-            InterruptedRunError: A stop is asked for.
+            InterruptedRunError: A stop was requested.
         """
         if self._event.is_set():
             raise InterruptedRunError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -414,7 +415,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half(
 
 
 def test_what_a_kill_while_unpacking_left_is_removed(served: Path, tmp_path: Path) -> None:
-    left = tmp_path / "sets" / f".osie.{2**22 + 1}.tmp"
+    left = tmp_path / "sets" / f".msinet-{socket.gethostname()}-{2**22 + 1}-0123abcd.tmp"
     (left / "stimuli").mkdir(parents=True)
     get("osie", tmp_path / "sets")
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["osie"]

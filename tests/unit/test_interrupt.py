@@ -1,4 +1,4 @@
-"""Which signals let work end in order, and which do not."""
+"""Which signals stop work in order, and which do not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msinet_core.system.interrupt import SIGNALS, InterruptFlag
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_the_handlers_come_back(number: int) -> None:
+def test_the_first_signal_sets_the_flag_and_handlers_are_restored(number: int) -> None:
     before = signal.getsignal(number)
     with InterruptFlag() as flag:
         os.kill(os.getpid(), number)
@@ -22,14 +22,14 @@ def test_the_first_signal_asks_and_the_handlers_come_back(number: int) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_the_second_signal_ends_at_once() -> None:
+def test_the_second_signal_raises() -> None:
     with pytest.raises(KeyboardInterrupt), InterruptFlag():
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no such signal")
-def test_a_closed_terminal_saves_unless_nohup_said_to_go_on() -> None:
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     assert signal.SIGHUP in SIGNALS
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
