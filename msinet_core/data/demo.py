@@ -69,7 +69,7 @@ def make_demo(
     """
     import numpy as np
 
-    from msinet_core.data._demo_scene import draw_scene
+    from msinet_core.data.demo_scene import draw_scene
 
     settings = {
         "version": DEMO_VERSION,

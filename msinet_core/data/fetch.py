@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from msinet_core.data._recipes import RECIPES, Rule
 from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, cache_folder, find_folder, unknown_name
 from msinet_core.data.download import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
 from msinet_core.data.osie import is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset
+from msinet_core.data.recipes import RECIPES, Rule
 from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list, os_reason
 from msinet_core.system.files import atomic_folder
 from msinet_core.system.progress import Progress

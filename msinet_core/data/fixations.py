@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data._decode import SUFFIXES, decode
+from msinet_core.data.decode import SUFFIXES, decode
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
 

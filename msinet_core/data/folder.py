@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from msinet_core.data._decode import SUFFIXES
+from msinet_core.data.decode import SUFFIXES
 from msinet_core.data.fixations import FIXATION_SUFFIXES
 from msinet_core.data.images import list_files
 from msinet_core.data.sample import FileTruth, Sample

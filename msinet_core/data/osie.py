@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data._decode import SUFFIXES
+from msinet_core.data.decode import SUFFIXES, image_size
 from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, clashes, index
-from msinet_core.data.images import image_size, read_map, to_gray, write_map
+from msinet_core.data.images import read_map, to_gray, write_map
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, MsinetError, os_reason
 

@@ -6,16 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from msinet_core.data.decode import image_size
 from msinet_core.data.fixations import Fixations, read_fixation_file
-from msinet_core.data.images import (
-    IMAGE_PADDING,
-    MAP_PADDING,
-    fit,
-    image_size,
-    placement,
-    read_image,
-    read_map,
-)
+from msinet_core.data.images import IMAGE_PADDING, MAP_PADDING, read_image, read_map
+from msinet_core.data.resize import fit, placement
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from msinet_core.data.decode import image_size
 from msinet_core.data.fixations import Fixations, fixation_table, load_mat, read_fixation_file
 from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
-from msinet_core.data.images import image_size, write_map
+from msinet_core.data.images import write_map
 from msinet_core.data.osie import FIXATIONS_FILE, saliency_map
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
