@@ -1,4 +1,4 @@
-"""Look at every file of a data set before a training run does."""
+"""Check every file of a dataset."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Result = TypeVar("Result")
 
 @dataclass
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Args:
-        problems: Every file that cannot be used, in words.
-        images: The number of images looked at.
-        fixations: The number of fixations on the images; None if there are none in the data set.
-        outside: The number of fixations that are not on their image and are left out.
+        problems: A sentence for every file that cannot be used.
+        images: The number of images that were checked.
+        fixations: The number of fixations on the images; None if the dataset has none.
+        outside: The number of fixations outside their image, which are ignored.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -40,11 +40,11 @@ def check_dataset(
     """Decode every image and map, and read all fixations.
 
     Args:
-        dataset: What to look at.
-        problems: What is known already; it comes first in the report.
-        progress: Shows what happens.
+        dataset: The dataset.
+        problems: Known problems; they come first in the report.
+        progress: Shows progress.
     """
-    # By name: a set that is not split comes in the order of a draw.
+    # Sorted, since a dataset without train/ and val/ is in random order.
     samples = sorted(dataset.train + dataset.valid, key=lambda sample: sample.stimulus)
     report = Report(list(problems))
     with (
@@ -74,8 +74,7 @@ def _check_sample(sample: Sample) -> Report:
         _attempt(report, lambda: check_shapes(sample, *shapes))
     if map is not None and not map.any():
         report.problems.append(
-            f"The map of {sample.stimulus} is black: it says nothing about where people look. "
-            f"Replace it, or remove both."
+            f"The map of {sample.stimulus} is black. Replace it, or remove it and the image."
         )
     if image is not None:
         fixations = _attempt(report, sample.truth.read_fixations)

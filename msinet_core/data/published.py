@@ -1,4 +1,4 @@
-"""The seven data sets that MSI-Net was published with, as a table.
+"""The seven datasets that MSI-Net was published with.
 
 The checksums are those that pysaliency (https://github.com/matthias-k/pysaliency) publishes; they
 were not compared with the files here.
@@ -13,13 +13,13 @@ from msinet_core.network.ops import Size
 
 @dataclass(frozen=True)
 class Source:
-    """One archive of a published data set.
+    """An archive of a published dataset.
 
     Args:
-        what: What is in it.
-        address: Where it is.
-        file: What it is called on this machine.
-        checksum: ``"md5:..."``; empty if nobody published one.
+        what: Its content.
+        address: Its URL.
+        file: Its name on this machine.
+        checksum: ``"md5:..."``; empty if none is published.
     """
 
     what: str
@@ -30,19 +30,19 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """What is known about a published data set.
+    """A published dataset.
 
     Args:
-        name: As it is typed after ``--data``; also the name of its folder.
-        title: As its authors write it.
+        name: The value of ``--data``; also the name of its folder.
+        title: Its name as its authors write it.
         image_size: Height and width of the network's input in pixels.
         train: The number of training images.
         valid: The number of validation images.
-        observers: How many people looked at each image.
-        seconds: For how long.
-        sources: What is downloaded from where.
-        categories: Groups of equal size, in the order of the files, that are each split alike.
-        fixed_split: Whether its authors split it: ``stimuli/train`` and ``stimuli/val``.
+        observers: The number of people who looked at each image.
+        seconds: How long they looked.
+        sources: Its archives.
+        categories: The number of consecutive groups of equal size, each split in the same way.
+        fixed_split: Whether it was published with ``stimuli/train`` and ``stimuli/val``.
     """
 
     name: str
@@ -200,7 +200,7 @@ PUBLISHED = {
         ),
     )
 }
-"""Each published data set by its name."""
+"""Each published dataset by its name."""
 
 
 def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tuple[list[int], ...]:
@@ -210,12 +210,12 @@ def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tupl
 
     Args:
         count: The number of files.
-        n_train: How many of them are for training.
-        seed: Decides the order that is cut in two.
-        categories: Groups of equal size, one after another, that are each split alike.
+        n_train: The number of training files.
+        seed: Determines the order that is cut in two.
+        categories: The number of consecutive groups of equal size, each split in the same way.
 
     Returns:
-        The places of the training files and of the validation files in the sorted list.
+        The indices of the training files and of the validation files.
 
     Source: The reference implementation's data.py.
     """
@@ -226,6 +226,6 @@ def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tupl
     np.random.RandomState(seed).shuffle(order)
     starts = [group * each for group in range(categories)]
     return tuple(
-        [start + int(place) for start in starts for place in places]
-        for places in (order[:train_each], order[train_each:])
+        [start + int(index) for start in starts for index in indices]
+        for indices in (order[:train_each], order[train_each:])
     )

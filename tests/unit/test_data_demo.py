@@ -79,13 +79,13 @@ def test_what_is_made_already_is_left_as_it_is(tmp_path):
 def test_another_folders_place_is_not_taken(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
-    with pytest.raises(DataError, match="holds other files; they are left as they are"):
+    with pytest.raises(DataError, match="photos"):
         make_demo(tmp_path / "photos", **SMALL)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(DataError, match=r"a\.jpg"):
         make_demo(tmp_path / "photos" / "a.jpg", **SMALL)
     folder = make_demo(tmp_path / "demo", **SMALL)
-    with pytest.raises(DataError, match="made with other settings"):
+    with pytest.raises(DataError, match="seed"):
         make_demo(folder, **SMALL, seed=8)
 
 

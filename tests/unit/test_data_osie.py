@@ -124,7 +124,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(small, tmp_path, caplog)
         assert found["1"].read_map().max() == 1
         assert found["2"].read_map().max() == 1
     assert len(caplog.records) == 1, "said once, not for every image"
-    assert "cannot be kept" in caplog.text
+    assert "cache" in caplog.text
 
 
 def test_maps_that_are_there_are_used(small, tmp_path):
@@ -146,24 +146,24 @@ def test_images_without_fixations_and_fixations_without_images_are_listed(small,
 
 
 def test_an_incomplete_set_is_refused(small, tmp_path):
-    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+    with pytest.raises(DataError, match="2 .*OSIE.* 700"):
         open_dataset("osie", tmp_path)
-    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+    with pytest.raises(DataError, match="2 .*OSIE.* 700"):
         open_dataset(str(small))
 
 
 def test_files_that_are_not_osies_are_refused(tmp_path):
     path = tmp_path / "fixations.mat"
-    with pytest.raises(DataError, match="cannot be read: it is not there"):
+    with pytest.raises(DataError, match=r"fixations\.mat"):
         read_osie(path)
     savemat(path, {"other": 1})
-    with pytest.raises(DataError, match="not arranged as OSIE's"):
+    with pytest.raises(DataError, match="OSIE"):
         read_osie(path)
     write_osie(tmp_path, {"1.jpg": [([1.0, 2.0], [1.0])]})
-    with pytest.raises(DataError, match="of one length"):
+    with pytest.raises(DataError, match="fix_x"):
         read_osie(path)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match=r"fixations\.mat"):
         read_osie(path)
 
 

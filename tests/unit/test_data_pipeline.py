@@ -128,7 +128,7 @@ def test_no_more_than_the_prefetched_batches_are_read_ahead(prefetch):
 def test_a_bad_file_is_reported_in_its_place_and_the_threads_end():
     batches = pipeline(30, 1, Recorder(fails_at=6), workers=3).batches()
     assert numbers(islice(batches, 6)) == [[n] for n in range(6)]
-    with pytest.raises(DataError, match=r"6\.jpg is damaged"):
+    with pytest.raises(DataError, match=r"6\.jpg"):
         next(batches)
     assert not reading_threads()
 
@@ -165,7 +165,7 @@ def test_an_epoch_that_is_used_up_leaves_no_thread():
 )
 def test_numbers_that_are_too_small_are_refused(options):
     arguments = {"batch_size": 1, **options}
-    with pytest.raises(UsageError, match="must be at least"):
+    with pytest.raises(UsageError, match=r"Received: -?\d"):
         pipeline(3, **arguments)
 
 
@@ -175,7 +175,7 @@ def test_a_truncated_file_of_a_folder_is_named(tiny_data: Path):
     dataset = open_dataset(str(tiny_data))
     batches = BatchPipeline(dataset.train, (32, 40), 1).batches()
     assert len(list(islice(batches, 2))) == 2
-    with pytest.raises(DataError, match=r"train02\.png is damaged or was cut off"):
+    with pytest.raises(DataError, match=r"train02\.png"):
         next(batches)
 
 
