@@ -29,10 +29,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_it_is_a_sound_data_set_with_fixations(tmp_path):
+def test_it_is_a_valid_dataset_with_fixations(tmp_path):
     dataset = open_dataset(str(make_demo(tmp_path / "demo", **SMALL)))
     assert (len(dataset.train), len(dataset.valid)) == (3, 2)
-    report = check_dataset(dataset)
+    report = check_dataset(str(tmp_path / "demo"))
     assert report.problems == []
     assert report.images == 5
     assert report.fixations > 5 * 8 * 5

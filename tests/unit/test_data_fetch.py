@@ -180,10 +180,9 @@ def test_every_published_set_becomes_a_sound_folder(
     fetched = get(name, tmp_path / "sets")
     assert (fetched.images, fetched.is_new, fetched.archives) == (3, True, ())
     assert fetched.folder == tmp_path / "sets" / name
-    dataset, problems = survey(name, tmp_path / "sets")
-    report = check_dataset(dataset, problems)
+    report = check_dataset(name, tmp_path / "sets")
     assert report.problems == []
-    assert (len(dataset.train), len(dataset.valid)) == (2, 1)
+    assert (len(report.dataset.train), len(report.dataset.valid)) == (2, 1)
     assert report.fixations
     assert report.outside == 0
     assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == [name]
