@@ -13,7 +13,7 @@ from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.report import Evaluation
 from msinet_core.evaluation.scoring import score_samples
 from msinet_core.network.ops import Size
-from msinet_core.prediction.predictor import open_predictor, read_checkpoint, trained_image_size
+from msinet_core.prediction.predictor import load
 from msinet_core.system.progress import Progress, as_progress
 
 
@@ -75,11 +75,18 @@ def evaluate(
     if not samples:
         raise DataError(f"Dataset {dataset.name} has no images in the split '{split}'.")
     progress = as_progress(progress)
-    checkpoint = read_checkpoint(weights, progress)
-    size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
-    predictor = open_predictor(
-        checkpoint, device, precision, size, batch_size, device_options, workers, progress
+    predictor = load(
+        weights,
+        device,
+        precision=precision,
+        image_size=image_size,
+        batch_size=batch_size,
+        device_options=device_options,
+        workers=workers,
+        progress=progress,
     )
+    if image_size is None and predictor.trained_image_size is None:
+        predictor.image_size = dataset.image_size
     return replace(
         score_samples(predictor, samples, progress),
         data=dataset.name,
@@ -87,5 +94,5 @@ def evaluate(
         weights=os.fspath(weights),
         device=predictor.device,
         precision=predictor.precision,
-        image_size=size,
+        image_size=predictor.image_size,
     )

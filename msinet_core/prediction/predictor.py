@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from msinet_core.checkpoint import Checkpoint
     from msinet_core.device import Model
     from msinet_core.network.graph import Graph
 
@@ -77,64 +76,26 @@ def load(
         >>> model = load("best.msinet.h5", device="cpu")
         >>> saliency = model.predict("photo.jpg")
     """
-    progress = as_progress(progress)
-    checkpoint = read_checkpoint(weights, progress)
-    size = None
-    if image_size != "original":
-        size = trained_image_size(checkpoint) if image_size is None else image_size
-    return open_predictor(
-        checkpoint, device, precision, size, batch_size, device_options, workers, progress
-    )
-
-
-def read_checkpoint(weights: str | os.PathLike[str], progress: Progress) -> Checkpoint:
-    """Read the weights of `load`, and download published ones.
-
-    Args:
-        weights: As for `load`.
-        progress: Shows the download.
-    """
     from msinet_core.checkpoint import read_weights
     from msinet_core.checkpoint.published import resolve_weights
-
-    return read_weights(resolve_weights(os.fspath(weights), progress))
-
-
-def open_predictor(
-    checkpoint: Checkpoint,
-    device: str | None,
-    precision: str,
-    image_size: Size | None,
-    batch_size: int | None,
-    device_options: Mapping[str, str] | None,
-    workers: int | None,
-    progress: Progress,
-) -> Predictor:
-    """Open a device with the weights of a checkpoint; the arguments are those of `load`.
-
-    Args:
-        checkpoint: The network and its weights.
-        device: As for `load`.
-        precision: As for `load`.
-        image_size: Height and width in pixels; None: each image at its own size.
-        batch_size: As for `load`.
-        device_options: As for `load`.
-        workers: As for `load`.
-        progress: Shows the chosen device.
-    """
     from msinet_core.registry.registry import open_device
 
-    if image_size is not None:  # before the device: importing its framework takes seconds
-        image_size = _check_size(image_size)
-        checkpoint.graph.check_image_size(image_size)
+    progress = as_progress(progress)
+    # Files first: importing the device's framework takes seconds.
+    checkpoint = read_weights(resolve_weights(os.fspath(weights), progress))
+    trained = image_size_of(checkpoint.metadata)
+    size = None if image_size == "original" else _check_size(image_size or trained)
+    if size is not None:
+        checkpoint.graph.check_image_size(size)
     opened = open_device(device, precision, device_options, progress.message)
     return Predictor(
         opened.compile(checkpoint.graph, checkpoint.state),
         checkpoint.graph,
-        image_size,
+        size,
         batch_size,
         workers,
-        opened.precision,
+        precision=opened.precision,
+        trained_image_size=trained,
     )
 
 
@@ -149,6 +110,7 @@ class Predictor:
         batch_size: The maximum number of images in a batch; None: 8, or 1 without `image_size`.
         workers: Threads that read and write images; None: by the number of cores.
         precision: The precision of the model, for reports.
+        trained_image_size: The image size that the weights were trained with, if it is known.
 
     Raises:
         UsageError: The network does not accept the size, or a number is below 1.
@@ -161,7 +123,9 @@ class Predictor:
         image_size: Size | None = DEFAULT_IMAGE_SIZE,
         batch_size: int | None = None,
         workers: int | None = None,
+        *,
         precision: str = "auto",
+        trained_image_size: Size | None = None,
     ) -> None:
         if image_size is not None:
             graph.check_image_size(image_size)
@@ -169,6 +133,7 @@ class Predictor:
         self.graph = graph
         self.image_size = image_size
         self.precision = precision
+        self.trained_image_size = trained_image_size
         default_batch = 1 if image_size is None else DEFAULT_BATCH_SIZE
         self.batch_size = default_batch if batch_size is None else batch_size
         self.workers = max(2, min(8, os.cpu_count() or 2)) if workers is None else workers
@@ -281,25 +246,12 @@ class Predictor:
 
 def _check_size(size: Any) -> Size:
     try:
-        height, width = size
+        height, width = size or DEFAULT_IMAGE_SIZE
         return int(height), int(width)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"invalid image_size: {size!r}; use (height, width), for example (240, 320)"
         ) from error
-
-
-def trained_image_size(checkpoint: Checkpoint, default: Size = DEFAULT_IMAGE_SIZE) -> Size:
-    """Return the image size that a checkpoint was trained with.
-
-    Args:
-        checkpoint: Its metadata may contain it.
-        default: The size if they do not.
-
-    Raises:
-        CheckpointError: The size in the metadata is invalid.
-    """
-    return image_size_of(checkpoint.metadata) or default
 
 
 def image_size_of(metadata: Mapping[str, Any]) -> Size | None:

@@ -27,7 +27,7 @@ def png(point: tuple[int, int]) -> bytes:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A FIWI of three images whose archive was saved in the cache by hand; no server has it."""
-    source = Source("everything", "https://127.0.0.1:1/webpage_dataset.zip", "webpage_dataset.zip")
+    source = Source("everything", "https://127.0.0.1:1/webpage_dataset.zip")
     monkeypatch.setitem(
         PUBLISHED, "fiwi", replace(PUBLISHED["fiwi"], train=2, valid=1, sources=(source,))
     )

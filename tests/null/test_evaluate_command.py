@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
-from msinet_core.data import open_dataset, read_image
+from msinet_core.data import PUBLISHED, open_dataset, read_image
 from msinet_core.errors import InterruptedRunError, UsageError
 from msinet_core.evaluation import metrics
 from msinet_core.evaluation.report import METRICS, Summary
@@ -92,6 +93,26 @@ def test_the_function_returns_what_the_command_prints(run: Run, weights, looked_
     assert [image.name for image in evaluation.images] == [f"train{n:02d}.png" for n in range(5)]
     mean = evaluation.summary()["cc"]["network"].mean
     assert mean == pytest.approx(np.mean([image.network["cc"] for image in evaluation.images]))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "given", "expected"),
+    [({}, None, (216, 384)), ({"image_size": SIZE}, None, SIZE), ({}, (24, 32), (24, 32))],
+    ids=["of the dataset", "of the training", "given"],
+)
+def test_the_size_is_given_or_that_of_training_or_of_the_dataset(
+    tmp_path, looked_at, monkeypatch, metadata, given, expected
+):
+    known = replace(PUBLISHED["fiwi"], train=5, valid=3)
+    monkeypatch.setitem(PUBLISHED, "fiwi", known)
+    looked_at.rename(tmp_path / "fiwi")
+    graph = msinet_graph(0.01)
+    path = tmp_path / "w.msinet.h5"
+    save_checkpoint(path, Checkpoint(graph, random_state(graph, 1), metadata=metadata))
+    evaluation = msinet.evaluate(
+        path, "fiwi", device="reference", data_root=tmp_path, image_size=given, limit=1
+    )
+    assert evaluation.image_size == expected
 
 
 def test_the_function_is_silent_unless_progress_is_requested(weights, tiny_data, capfd):

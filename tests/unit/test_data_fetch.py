@@ -157,7 +157,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for source, members in zip(PUBLISHED[name].sources, archives, strict=True):
             zipped(folder / source.file, {**NOISE, **members})
             url = f"http://127.0.0.1:{server.server_address[1]}/{source.file}"
-            sources.append(Source(source.what, url, source.file))
+            sources.append(Source(source.what, url, name=source.file))
         small = replace(PUBLISHED[name], sources=tuple(sources), train=2, valid=1, categories=1)
         monkeypatch.setitem(PUBLISHED, name, small)
     monkeypatch.setattr(
@@ -331,9 +331,7 @@ def test_bombs_are_refused_before_anything_is_unpacked(
             refuse(served, tmp_path, bomb, match)
 
 
-def test_a_member_with_a_false_size_is_truncated_and_refused(
-    served: Path, tmp_path: Path
-) -> None:
+def test_a_member_with_a_false_size_is_truncated_and_refused(served: Path, tmp_path: Path) -> None:
     path = served / PUBLISHED["osie"].sources[0].file
     zipped(path, {"a/data/stimuli/1.jpg": bytes(1_000_000)})
     content = bytearray(path.read_bytes())
@@ -359,9 +357,7 @@ def test_a_disk_that_is_too_small_is_refused_before_unpacking(
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
-def test_a_damaged_archive_is_refused(
-    served: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_archive_is_refused(served: Path, tmp_path: Path, damage: str) -> None:
     path = served / PUBLISHED["osie"].sources[0].file
     content = bytearray(path.read_bytes())
     at = content.index(JPEG[:8]) if JPEG[:8] in content else 200

@@ -183,7 +183,7 @@ def test_a_published_set_has_its_size_and_split(make, tmp_path):
 
 def test_an_incomplete_published_set_is_refused_and_as_a_folder_it_is_ones_own(make, tmp_path):
     folder = make(*flat(20), folder="fiwi")
-    with pytest.raises(DataError, match="20 .*FIWI.* 149"):
+    with pytest.raises(DataError, match=r"20 .*FIWI.* 149"):
         open_dataset("fiwi", tmp_path)
     assert len(open_dataset(str(folder)).train) == 16
 

@@ -146,9 +146,9 @@ def test_images_without_fixations_and_fixations_without_images_are_listed(small,
 
 
 def test_an_incomplete_set_is_refused(small, tmp_path):
-    with pytest.raises(DataError, match="2 .*OSIE.* 700"):
+    with pytest.raises(DataError, match=r"2 .*OSIE.* 700"):
         open_dataset("osie", tmp_path)
-    with pytest.raises(DataError, match="2 .*OSIE.* 700"):
+    with pytest.raises(DataError, match=r"2 .*OSIE.* 700"):
         open_dataset(str(small))
 
 

@@ -10,18 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from msinet_core.checkpoint import Checkpoint
 from msinet_core.device import Model
 from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import State
-from msinet_core.prediction.predictor import (
-    DEFAULT_IMAGE_SIZE,
-    Done,
-    Failed,
-    Predictor,
-    trained_image_size,
-)
+from msinet_core.prediction.predictor import Done, Failed, Predictor, image_size_of
 
 GRAPH = msinet_graph(0.01)
 
@@ -307,17 +299,12 @@ def test_counts_below_one_are_refused(name):
         Predictor(RedChannel(), GRAPH, (24, 32), **{name: 0})
 
 
-def checkpoint(**metadata):
-    return Checkpoint(GRAPH, State(), metadata=metadata)
-
-
-def test_the_trained_size_comes_from_the_checkpoint():
-    assert trained_image_size(checkpoint(image_size=[360, 368])) == (360, 368)
-    assert trained_image_size(checkpoint()) == DEFAULT_IMAGE_SIZE
-    assert trained_image_size(checkpoint(), default=(216, 384)) == (216, 384)
+def test_the_trained_size_comes_from_the_metadata():
+    assert image_size_of({"image_size": [360, 368]}) == (360, 368)
+    assert image_size_of({}) is None
 
 
 @pytest.mark.parametrize("size", [[240], "wide", 240, [None, 3]])
 def test_an_invalid_trained_size_is_refused(size):
     with pytest.raises(CheckpointError, match="image_size"):
-        trained_image_size(checkpoint(image_size=size))
+        image_size_of({"image_size": size})
