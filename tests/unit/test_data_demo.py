@@ -76,7 +76,7 @@ def test_what_is_made_already_is_left_as_it_is(tmp_path):
     assert marked.read_bytes() == b"mine"
 
 
-def test_another_folders_place_is_not_taken(tmp_path):
+def test_a_folder_with_other_content_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     with pytest.raises(DataError, match="photos"):
@@ -105,7 +105,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="msinet-run data demo DIR"):
         make_demo(tmp_path / "file" / "demo", **SMALL)

@@ -1,4 +1,4 @@
-"""Published data sets, from archives with the inner layout of the real ones to a sound folder."""
+"""Published datasets, from archives with the inner layout of the real ones to a sound folder."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def get(name: str, root: Path, **options: Any) -> fetch.Fetched:
 
 
 @pytest.mark.parametrize("name", list(ARCHIVES))
-def test_every_published_set_becomes_a_sound_folder(
+def test_every_published_dataset_becomes_a_valid_folder(
     served: Path, tmp_path: Path, name: str
 ) -> None:
     fetched = get(name, tmp_path / "sets")
@@ -193,7 +193,7 @@ def test_every_published_set_becomes_a_sound_folder(
 
 
 @pytest.mark.parametrize("name", list(ARCHIVES))
-def test_fixations_are_where_the_authors_put_them(served: Path, tmp_path: Path, name: str) -> None:
+def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
     dataset, _ = survey(name, tmp_path)
     fixations = dataset.train[0].truth.read_fixations()
@@ -217,7 +217,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     np.testing.assert_array_equal(sample.read_map(), saliency_map(found, SIZE, sigma))
 
 
-def test_observers_of_pascal_are_told_apart_and_counted_from_one(
+def test_observers_of_pascal_are_distinguished_and_count_from_one(
     served: Path, tmp_path: Path
 ) -> None:
     folder = get("pascals", tmp_path).folder
@@ -226,14 +226,14 @@ def test_observers_of_pascal_are_told_apart_and_counted_from_one(
     assert not (folder / "fixations" / "pascalFix.mat").exists()
 
 
-def test_archives_are_kept_when_asked(served: Path, tmp_path: Path) -> None:
+def test_archives_are_kept_on_request(served: Path, tmp_path: Path) -> None:
     fetched = get("mit1003", tmp_path, keep=True)
     cache = tmp_path / "cache" / "msinet" / "downloads" / "mit1003"
     assert fetched.archives == (cache / "ALLSTIMULI.zip", cache / "ALLFIXATIONMAPS.zip")
     assert all(archive.is_file() for archive in fetched.archives)
 
 
-def test_an_archive_put_in_place_by_hand_is_used(served: Path, tmp_path: Path) -> None:
+def test_an_archive_saved_by_hand_is_used(served: Path, tmp_path: Path) -> None:
     by_hand = tmp_path / "cache" / "msinet" / "downloads" / "osie"
     by_hand.mkdir(parents=True)
     file = PUBLISHED["osie"].sources[0].file
@@ -241,7 +241,7 @@ def test_an_archive_put_in_place_by_hand_is_used(served: Path, tmp_path: Path) -
     assert get("osie", tmp_path).images == 3
 
 
-def test_a_set_that_is_there_is_left_alone(served: Path, tmp_path: Path) -> None:
+def test_an_existing_dataset_is_not_downloaded(served: Path, tmp_path: Path) -> None:
     (tmp_path / "osie").mkdir()
     (tmp_path / "osie" / "mine.txt").touch()
     assert get("osie", tmp_path) == fetch.Fetched(tmp_path / "osie")
@@ -260,7 +260,7 @@ def test_names_that_cannot_be_downloaded_are_wrong_usage(tmp_path: Path) -> None
         get("demo", tmp_path)
 
 
-def test_a_missing_archive_is_told_with_address_and_place(served: Path, tmp_path: Path) -> None:
+def test_a_missing_archive_is_named_with_address_and_file(served: Path, tmp_path: Path) -> None:
     source = PUBLISHED["fiwi"].sources[0]
     (served / source.file).unlink()
     with pytest.raises(MsinetError, match="404") as error:
@@ -408,7 +408,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half(
     assert get("osie", tmp_path / "sets").images == 3
 
 
-def test_what_a_kill_while_unpacking_left_is_removed(served: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_kill_while_unpacking_are_removed(served: Path, tmp_path: Path) -> None:
     left = tmp_path / "sets" / f".msinet-{socket.gethostname()}-{2**22 + 1}-0123abcd.tmp"
     (left / "stimuli").mkdir(parents=True)
     get("osie", tmp_path / "sets")

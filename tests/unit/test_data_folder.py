@@ -1,4 +1,4 @@
-"""A folder is a data set when every image has a map; everything that does not fit is named."""
+"""A folder is a dataset when every image has a map; everything that does not fit is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Write empty files (pairing reads names only) and return the data set's folder."""
+    """Write empty files (pairing reads names only) and return the dataset's folder."""
 
     def write(*names: str, folder: str = "mine") -> Path:
         for name in names:
@@ -181,14 +181,14 @@ def test_a_published_set_has_its_size_and_split(make, tmp_path):
     assert names(fiwi.valid) == [f"{number:04d}" for number in order[99:]]
 
 
-def test_an_incomplete_published_set_is_refused_and_as_a_folder_it_is_ones_own(make, tmp_path):
+def test_an_incomplete_published_dataset_is_only_valid_by_its_path(make, tmp_path):
     folder = make(*flat(20), folder="fiwi")
     with pytest.raises(DataError, match=r"20 .*FIWI.* 149"):
         open_dataset("fiwi", tmp_path)
     assert len(open_dataset(str(folder)).train) == 16
 
 
-def test_salicon_must_come_with_its_own_split(make, tmp_path):
+def test_salicon_must_be_split(make, tmp_path):
     make(*flat(4), folder="salicon")
     with pytest.raises(DataError, match="SALICON"):
         open_dataset("salicon", tmp_path)
@@ -215,7 +215,7 @@ def test_names_in_categories_and_endings_of_published_maps_are_paired(make):
     assert samples["Art/2"].truth.fixations == folder / "fixations/Art/2_fixPts.jpg"
 
 
-def test_a_folder_of_ones_own_is_also_found_under_the_root(make, tmp_path):
+def test_any_folder_is_also_found_in_the_root(make, tmp_path):
     make(*flat(5), folder="sets/birds")
     assert len(open_dataset("birds", tmp_path / "sets").valid) == 1
 

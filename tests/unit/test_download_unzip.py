@@ -29,7 +29,7 @@ ARCHIVES = [archive(kind) for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def unpack(data: bytes) -> dict[str, bytes] | str:
-    """Unpack everything into an empty folder; return the files, or the sentence."""
+    """Unpack everything into an empty folder; return the files, or the message."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "x.zip").write_bytes(data)
