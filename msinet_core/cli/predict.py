@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,21 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
         return SizeType().convert(value, param, ctx)
 
 
+class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        from msinet_core.errors import UsageError
+        from msinet_core.prediction.shards import parse_shard
+
+        try:
+            return parse_shard(value)
+        except UsageError as error:
+            self.fail(str(error))
+
+
 @click.command()
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
@@ -64,6 +80,18 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     "most 24 images with their maps.",
 )
 @click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Skip images whose results exist, to continue a large job.",
+)
+@click.option(
+    "--shard",
+    type=_ShardType(),
+    metavar=_ShardType.name,
+    help="Predict only part I of N, counted from 0, to use several processes or machines. "
+    "[default: from the variables of torchrun or srun, else all]",
+)
+@click.option(
     "--image-size",
     type=_SizeOrOriginal(),
     metavar=_SizeOrOriginal.name,
@@ -86,6 +114,8 @@ def predict(
     out: Path,
     map_format: str,
     overlay: bool,
+    skip_existing: bool,
+    shard: tuple[int, int] | None,
     **options: Any,
 ) -> None:
     """Predict saliency maps of images.
@@ -103,13 +133,22 @@ def predict(
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import load
+    from msinet_core.prediction.shards import launched_shard
     from msinet_core.system.progress_bars import progress_bars
 
     # Images first: importing the device's framework takes seconds.
     plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)
+    shard = shard or launched_shard(os.environ)
+    if shard is not None:
+        plan = plan.shard(*shard)
+    if skip_existing:
+        plan = plan.without_existing()
     progress = progress_bars()
     for note in plan.notes:
         progress.message(note)
+    if not plan.jobs:
+        progress.message("There is nothing to predict.")
+        return
     predictor = load(weights, device_name(), progress=progress, **options)
     report = predict_files(predictor, plan, progress)
     overview = f" Overview: {report.overview}" if report.overview else ""

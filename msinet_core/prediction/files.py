@@ -15,7 +15,7 @@ import numpy as np
 from msinet_core.data import read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError
 from msinet_core.pictures import SHEET_LIMIT, Panel, make_panel, write_contact_sheet, write_overlay
-from msinet_core.prediction.outputs import OVERVIEW, Job, Plan
+from msinet_core.prediction.outputs import Job, Plan
 from msinet_core.prediction.stream import Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
@@ -129,8 +129,9 @@ def _draw_overview(plan: Plan, done: Sequence[Job], panels: Mapping[Path, Panel]
     if len(chosen) < total:
         title = f"{len(chosen)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
     shown = [panels.get(job.source) or _read_panel(job, plan) for job in chosen]
-    write_contact_sheet(plan.out / OVERVIEW, shown, title)
-    return plan.out / OVERVIEW
+    path = plan.out / plan.overview
+    write_contact_sheet(path, shown, title)
+    return path
 
 
 def _read_panel(job: Job, plan: Plan) -> Panel:

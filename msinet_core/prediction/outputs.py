@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from os.path import realpath
 from pathlib import Path
@@ -47,6 +47,7 @@ class Plan:
         format: Of the maps: ``"jpeg"``, ``"png"`` or ``"npy"``.
         overlay: Whether to write overlays and the contact sheet.
         notes: Sentences that the user should read before it starts.
+        overview: The file name of the contact sheet.
     """
 
     jobs: tuple[Job, ...]
@@ -54,6 +55,34 @@ class Plan:
     format: str = "jpeg"
     overlay: bool = False
     notes: tuple[str, ...] = ()
+    overview: str = OVERVIEW
+
+    def shard(self, index: int, count: int) -> Plan:
+        """Return the part of one process; all parts together are the plan.
+
+        Args:
+            index: The number of the process, from 0.
+            count: The number of processes.
+        """
+        jobs = self.jobs[index::count]
+        note = f"Shard {index}/{count}: {len(jobs)} of {len(self.jobs)} images."
+        name = Path(OVERVIEW).stem
+        overview = f"{name}_{index}_of_{count}{Path(OVERVIEW).suffix}"
+        return replace(self, jobs=jobs, notes=(*self.notes, note), overview=overview)
+
+    def without_existing(self) -> Plan:
+        """Return the part whose results do not exist yet."""
+        jobs = tuple(job for job in self.jobs if not all(path.exists() for path in self.files(job)))
+        note = f"Skipped {len(self.jobs) - len(jobs)} of {len(self.jobs)} images: results exist."
+        return replace(self, jobs=jobs, notes=(*self.notes, note))
+
+    def files(self, job: Job) -> list[Path]:
+        """Return the files that are written for an image.
+
+        Args:
+            job: One of the plan's.
+        """
+        return [job.map, job.overlay] if self.overlay else [job.map]
 
 
 def plan_outputs(

@@ -189,6 +189,24 @@ def test_a_second_run_does_not_read_the_maps_of_the_first(run: Run, tmp_path, we
     assert len(files(photos / "maps")) == 4
 
 
+def test_shards_write_all_maps_once_and_skip_existing_ones(run: Run, weights, photos, monkeypatch):
+    arguments = (*REFERENCE, "predict", photos, "--weights", weights, "--overlay")
+    assert run(*arguments, "--shard", "0/3").exit_code == 0
+    assert len(list(Path("maps").rglob("*_overlay.jpeg"))) == 2
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert run(*arguments).exit_code == 0
+    monkeypatch.delenv("RANK")
+    result = run(*arguments, "--skip-existing")
+    assert result.exit_code == 0, result.output
+    assert "1/1 images" in result.stderr
+    assert len(list(Path("maps").rglob("*_overlay.jpeg"))) == 4
+    assert len(list(Path("maps").glob("overview*.png"))) == 3
+    before = {path: path.stat().st_mtime_ns for path in Path("maps").rglob("*.jpeg")}
+    assert run(*arguments, "--skip-existing").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("maps").rglob("*.jpeg")} == before
+
+
 def test_maps_never_replace_images(run: Run, weights, photos):
     (photos / "0.jpg").rename(photos / "0.jpeg")
     before = (photos / "0.jpeg").read_bytes()
@@ -218,6 +236,7 @@ def test_images_can_be_predicted_at_their_own_size(run: Run, weights, photos):
         (["photos", "--batch-size", "-1"], 2, "-1"),
         (["photos", "--image-size", "0x0"], 2, "0x0"),
         (["photos", "--format", "pgn"], 2, "'png'"),
+        (["photos", "--shard", "2/2"], 2, "2/2"),
         (["photos", "--device", "warp"], 2, "warp"),
         (["photos", "--precision", "float16", "--device", "reference"], 2, "float16"),
         ([], 2, "PATH"),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from msinet_core.data import FoundImage
 from msinet_core.errors import DataError, UsageError
-from msinet_core.prediction.outputs import plan_outputs
+from msinet_core.prediction.outputs import Job, Plan, plan_outputs
+from msinet_core.prediction.shards import launched_shard, parse_shard
 
 
 def found(*names: str, root: str = "photos") -> list[FoundImage]:
@@ -91,6 +92,54 @@ def test_no_two_results_ever_share_a_file(parts):
     assert len({*targets, "maps/overview.png"}) == 2 * len(images) + 1
     again = plan_outputs(images, Path("maps"), format="png", overlay=True)
     assert again == plan
+
+
+@given(st.integers(0, 30), st.integers(1, 8))
+def test_the_shards_of_a_plan_are_the_plan(images, count):
+    names = [Path(f"{number}.jpg") for number in range(images)]
+    plan = Plan(tuple(Job(name, name, name) for name in names), Path("maps"))
+    shards = [plan.shard(index, count) for index in range(count)]
+    assert sorted(job.map for shard in shards for job in shard.jobs) == sorted(
+        job.map for job in plan.jobs
+    )
+    sizes = [len(shard.jobs) for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
+    assert len({shard.overview for shard in shards}) == count
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+def test_existing_results_are_skipped(tmp_path, overlay):
+    plan = plan_outputs(found("a.jpg", "b.jpg", "c.jpg"), tmp_path, overlay=overlay)
+    for job in plan.jobs[:2]:
+        job.map.touch()
+    plan.jobs[0].overlay.touch()
+    left = [job.source.name for job in plan.without_existing().jobs]
+    assert left == (["b.jpg", "c.jpg"] if overlay else ["c.jpg"])
+
+
+@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "0/0", "a/b", "1/2/3"])
+def test_invalid_shards_are_refused(text):
+    with pytest.raises(UsageError, match="shard"):
+        parse_shard(text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, (1, 4)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3"}, (2, 3)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, None),  # in the batch script itself
+    ],
+)
+def test_torchrun_and_srun_shard_the_work(environment, expected):
+    assert launched_shard(environment) == expected
+
+
+def test_invalid_variables_of_a_launcher_are_named():
+    with pytest.raises(UsageError, match="WORLD_SIZE"):
+        launched_shard({"RANK": "4", "WORLD_SIZE": "4"})
 
 
 def test_results_of_an_earlier_run_are_skipped_with_a_note(tmp_path):
