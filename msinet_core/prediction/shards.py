@@ -26,7 +26,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if found is None or int(found[1]) >= int(found[2]):
         raise UsageError(
-            f"invalid shard: '{text}'; use I/N with I from 0 to N-1, for example 0/4 to 3/4"
+            f"'{text}' is not a shard; use I/N with I from 0 to N-1, for example 0/4 to 3/4"
         )
     return int(found[1]), int(found[2])
 
