@@ -16,6 +16,10 @@ from pathlib import Path
 import pytest
 
 from msinet_core import __version__
+from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.state import OptimizerState, State
+from msinet_core.training.initial_weights import random_state
 from tests.conftest import Run
 
 FOLDER = Path(__file__).parent / "messages"
@@ -33,12 +37,29 @@ def printed(run: Run, line: str, folder: Path) -> str:
     text = result.output.replace(str(folder), "FOLDER").replace(__version__, "VERSION")
     text = re.sub(r"\d+\.\d+ s\b", "N s", text)
     text = re.sub(r" +\d+ ms\b", "  N ms", text)
+    text = re.sub(r"\d+\.\d+ images/s\b", "N images/s", text)
+    text = re.sub(r" *-?\d\.\d{3} ± \d\.\d{3}", "  N ± N", text)
     # Other people's plugins may be installed, and they make columns wider.
     parts = [part.rstrip() for part in text.splitlines() if "msinet-device-jax " not in part]
     if "list" in words:
         parts = [re.sub(r"-{4,}", "---", re.sub(r"(?<=\S) {3,}", "  ", part)) for part in parts]
     text = "\n".join(parts)
     return f"$ msinet-run {line}\n{text}\n[exit code {result.exit_code}]\n"
+
+
+def write_checkpoint(path: Path) -> None:
+    """Write a small checkpoint that is the same everywhere."""
+    graph = msinet_graph(0.01)
+    state = random_state(graph, 0)
+    state = State(state.weights, OptimizerState.zeros(state.weights))
+    metadata = {
+        "created": "2026-01-02T03:04:05+00:00",
+        "dataset": "osie",
+        "device": "cpu",
+        "image_size": [240, 320],
+        "msinet": __version__,
+    }
+    save_checkpoint(path, Checkpoint(graph, state, {"history": []}, metadata))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
@@ -52,7 +73,9 @@ def test_messages(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("MSINET_DISABLE_PLUGINS", "msinet-device-jax")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **options: tmp_path / "cache")
     (tmp_path / "text.txt").write_text("not a checkpoint, not an image")
+    write_checkpoint(tmp_path / "best.msinet.h5")
     lines = [line for line in case.read_text().splitlines() if line and not line.startswith("#")]
     texts = []
     for line in lines:

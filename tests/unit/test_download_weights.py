@@ -95,7 +95,7 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
     cache: Path, asked: list[str], members: dict[str, bytes]
 ) -> None:
     members["../../model_evil.pb"] = b"evil"
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match="model_evil"):
         resolve_weights("published:salicon")
     assert not list(cache.parent.parent.rglob("*evil*"))
 

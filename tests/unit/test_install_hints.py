@@ -1,4 +1,4 @@
-"""Cures that install more of msinet name the place where this msinet came from."""
+"""Commands that install extras of msinet name where this msinet came from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from msinet_core.system import install_hints
-from msinet_core.system.install_hints import installable
+from msinet_core.system.install_hints import editable_folder, installable
 
-CURE = 'pip uninstall --yes tensorflow && pip install "msinet[cpu]"'
+COMMAND = 'pip uninstall --yes tensorflow && pip install "msinet[cpu]"'
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def installed_from(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], 
     install_hints._origin.cache_clear()
 
 
-@pytest.mark.parametrize("origin", [None, "", "no JSON", "[]"])
-def test_from_an_index_the_name_will_do(
+@pytest.mark.parametrize("origin", [None, "", "not JSON", "[]"])
+def test_from_an_index_the_command_is_unchanged(
     installed_from: Callable[[Any], None], origin: str | None
 ) -> None:
     installed_from(origin)
-    assert installable(CURE) == CURE
+    assert installable(COMMAND) == COMMAND
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,27 @@ def test_from_an_index_the_name_will_do(
         ),
     ],
 )
-def test_from_elsewhere_the_place_is_named(
+def test_from_elsewhere_the_origin_is_named(
     installed_from: Callable[[Any], None], origin: Any, requirement: str
 ) -> None:
     installed_from(origin)
-    assert installable(CURE).endswith(f"&& pip install {requirement}")
+    assert installable(COMMAND).endswith(f"&& pip install {requirement}")
 
 
 def test_for_another_machine_no_path_of_this_one_is_named(
     installed_from: Callable[[Any], None],
 ) -> None:
     installed_from({"url": "file:///home/me/msinet", "dir_info": {}})
-    told = installable('On a Mac with Apple silicon: pip install "msinet[metal]"')
-    assert told == 'On a Mac with Apple silicon: pip install ".[metal]", in a checkout of msinet'
+    text = installable('On a Mac with Apple silicon: pip install "msinet[metal]"')
+    assert '".[metal]"' in text
+    assert "/home/me" not in text
     assert installable("On a Mac: buy one") == "On a Mac: buy one"
+
+
+def test_only_editable_distributions_have_a_source_folder(
+    installed_from: Callable[[Any], None],
+) -> None:
+    installed_from({"url": "file:///home/my%20code", "dir_info": {"editable": True}})
+    assert editable_folder("msinet") == "/home/my code"
+    installed_from({"url": "file:///home/my%20code", "dir_info": {}})
+    assert editable_folder("msinet") is None

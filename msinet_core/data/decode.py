@@ -1,11 +1,14 @@
-"""Decode an image file of any common kind into 8-bit-range float32, or say what is wrong."""
+"""Decode image files and Pillow images of any common mode to float32 in 0..255."""
 
 from __future__ import annotations
 
 import io
 import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,11 +22,16 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm"}
 )
-"""Endings, in lower case, of the files that count as images when a folder is searched."""
+"""Suffixes, in lower case, of the files that count as images when a folder is searched."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
-"""What Pillow may try; it knows formats (EPS) that it starts other programs for. MPO, which some
-cameras write, is opened as the JPEG that it begins with."""
+"""What Pillow may try: for others, such as EPS, it runs other programs. MPO, which some cameras
+write, is opened as the JPEG that it begins with."""
+
+Mode: TypeAlias = Literal["RGB", "L"]
+
+LARGEST_IMAGE = 2**27
+"""Pixels; decoded, so many take 1.6 GB. The largest cameras have about 10^8."""
 
 _ORIENTATION = 0x0112
 _JPEG_GRAY = (127, 128)
@@ -31,14 +39,39 @@ _FILLER = b"\x5a" * 256
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
-def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
-    """Decode the first frame of an image file, upright.
-
-    Transparency is laid over white for "RGB", since that is what browsers and viewers show it on
-    and what such pictures are drawn for; over black for "L", since a map says nothing there.
+def decode(path: Path, mode: Mode) -> NDArray[np.float32]:
+    """Decode the first frame of an image file, upright; see `to_pixels`.
 
     Args:
         path: The file.
+        mode: ``"RGB"`` for images, ``"L"`` for maps.
+
+    Returns:
+        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255.
+
+    Raises:
+        DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
+    """
+    with _opened(path) as stream:
+        data = stream.read()
+    if not data:
+        raise DataError(f"Image {path} is empty (0 bytes). Copy or download it again.")
+    picture = _open(path, io.BytesIO(data))
+    _load(path, picture)
+    if picture.format in ("JPEG", "MPO") and _ends_early(picture, data):
+        raise _damaged(path, "its data end before the last pixel")
+    return to_pixels(picture, path, mode)
+
+
+def to_pixels(picture: Image, name: object, mode: Mode) -> NDArray[np.float32]:
+    """Convert a Pillow image of any mode to an array, upright.
+
+    Transparent images are drawn on white for "RGB", as browsers and viewers show them, and on
+    black for "L", since a map has no saliency there.
+
+    Args:
+        picture: The image.
+        name: What messages call it.
         mode: ``"RGB"`` for images, ``"L"`` for maps.
 
     Returns:
@@ -46,16 +79,10 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
         16-bit color is reduced to 8 bits by Pillow.
 
     Raises:
-        DataError: The file is not there, no image, damaged, cut off, or too large to decode.
+        DataError: The image is damaged, or its values have no defined range.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {os_reason(error)}.") from error
-    if not data:
-        raise DataError(f"Image {path} is empty: the file has 0 bytes. Copy or download it again.")
-    picture = _load(path, data)
-    pixels = _wide_gray(path, picture)
+    _load(name, picture)
+    pixels = _wide_gray(name, picture)
     if pixels is None:
         pixels = np.asarray(_narrow(picture, mode), np.float32)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -65,69 +92,77 @@ def decode(path: Path, mode: Literal["RGB", "L"]) -> NDArray[np.float32]:
 
 
 def image_size(path: Path) -> Size:
-    """Read an image's height and width, as seen upright, without decoding it.
+    """Read an image's height and width, upright, without decoding it.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: The file is not there or no image.
+        DataError: The file is missing or not an image.
     """
-    try:
-        data = path.open("rb")
-    except OSError as error:
-        raise DataError(f"Image {path} cannot be read: {os_reason(error)}.") from error
-    with data:
-        picture = _open(path, data)
+    with _opened(path) as stream:
+        picture = _open(path, stream)
         width, height = picture.size
         return (width, height) if _orientation(picture) >= 5 else (height, width)
 
 
-def _open(path: Path, stream: Any) -> Image:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+            raise DataError(f"Could not read image {path}: not a regular file.")
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise DataError(f"Could not read image {path}: {os_reason(error)}.") from error
+
+
+def _open(path: Path, stream: BinaryIO) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()  # registers all formats; without it only some can be named
     try:
-        return Image.open(stream, formats=_FORMATS)
+        picture = Image.open(stream, formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"Image {path} is not in a format that can be read (JPEG, PNG, TIFF, WebP, BMP, GIF, "
-            f"PPM), or its beginning is damaged. Convert it to PNG or JPEG, or copy it again."
+            f"Image {path} is damaged, or is not one of the supported formats (JPEG, PNG, TIFF, "
+            f"WebP, BMP, GIF, PPM). Copy it again, or convert it to PNG or JPEG."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"Image {path} is refused: {error} A small file that unpacks to so much can be made "
-            f"to fill the memory; if it is a real image, save it at a smaller size."
+            f"Image {path} is too large: {error} If it is a real image, save it at a smaller size."
         ) from error
     except Exception as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
-
-
-def _load(path: Path, data: bytes) -> Image:
-    picture = _open(path, io.BytesIO(data))
-    try:
-        picture.load()
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        raise _damaged(path, str(error) or type(error).__name__) from error
-    if picture.format in ("JPEG", "MPO") and _ends_early(picture, data):
-        raise _damaged(path, "its coded data end before the last pixel")
+    width, height = picture.size
+    if width * height > LARGEST_IMAGE:
+        raise DataError(
+            f"Image {path} is too large: {height}x{width} are more than {LARGEST_IMAGE:,} pixels. "
+            f"Save it at a smaller size."
+        )
     return picture
 
 
-def _damaged(path: Path, reason: str) -> DataError:
+def _load(name: object, picture: Image) -> None:
+    try:
+        picture.load()
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
+        raise _damaged(name, str(error) or type(error).__name__) from error
+
+
+def _damaged(name: object, reason: str) -> DataError:
     return DataError(
-        f"Image {path} is damaged or was cut off: {reason}. Copy or download it again, or remove "
-        f"it."
+        f"Image {name} is damaged or truncated: {reason}. Copy or download it again, or remove it."
     )
 
 
 def _ends_early(picture: Image, data: bytes) -> bool:
-    """Tell whether a JPEG that decoded without complaint lacks data for its last blocks.
+    """Return whether a JPEG that decoded without an error lacks data for its last blocks.
 
-    When a marker comes too early, libjpeg paints what is missing mid-gray (or leaves it blurred, if
-    the file is progressive) and only warns, which Pillow does not pass on. A real gray corner is
-    told from a painted one by adding bytes in front of the marker: they change the picture only if
-    the decoder still waits for data.
+    If a marker comes too early, libjpeg fills the missing blocks with mid-gray (or leaves them
+    blurred, if the file is progressive) and only warns, which Pillow does not report. To tell a
+    real gray corner from a filled one, bytes are inserted before the marker: they change the
+    picture only if the decoder still expects data.
     """
     gray = all(value in _JPEG_GRAY for value in np.asarray(picture)[-1, -1:].flat)
     if not gray and "progressive" not in picture.info:
@@ -156,25 +191,25 @@ def _with_filler(data: bytes) -> bytes:
     return b"".join([*parts, data[start:]])
 
 
-def _wide_gray(path: Path, picture: Image) -> NDArray[np.float32] | None:
-    """Scale gray of more than 8 bits to 0..255; None for a picture of 8 bits or fewer."""
+def _wide_gray(name: object, picture: Image) -> NDArray[np.float32] | None:
+    """Scale gray of more than 8 bits to 0..255; None for a picture of at most 8 bits."""
     if picture.mode == "F":
         raise DataError(
-            f"Image {path} holds floating-point values, whose black and white are not defined. "
-            f"Save it with 8 or 16 bits."
+            f"Image {name} has floating-point values, whose range is not defined. Save it with 8 "
+            f"or 16 bits."
         )
     if not picture.mode.startswith("I"):
         return None
     values = np.asarray(picture)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(
-            f"Image {path} holds values from {values.min()} to {values.max()}, which are not in "
-            f"the range of 16 bits. Save it with 8 or 16 bits."
+            f"Image {name} has values from {values.min()} to {values.max()}, which do not fit 16 "
+            f"bits. Save it with 8 or 16 bits."
         )
     return values.astype(np.float32) / np.float32(257)
 
 
-def _narrow(picture: Image, mode: Literal["RGB", "L"]) -> Image:
+def _narrow(picture: Image, mode: Mode) -> Image:
     from PIL import Image, ImageChops
 
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
@@ -190,7 +225,7 @@ def _narrow(picture: Image, mode: Literal["RGB", "L"]) -> Image:
 def _orientation(picture: Image) -> int:
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # unreadable EXIF data say nothing about the pixels
+    except Exception:  # damaged EXIF data do not matter to the pixels
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -1,4 +1,4 @@
-"""What is where in the archives of the published data sets, and what it becomes."""
+"""Which files of the archives of published datasets are used, and how they are converted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from msinet_core.data.decode import image_size
 from msinet_core.data.fixations import Fixations, fixation_table, load_mat, read_fixation_file
 from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
-from msinet_core.data.images import image_size, write_map
+from msinet_core.data.images import write_map
 from msinet_core.data.osie import FIXATIONS_FILE, saliency_map
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
@@ -19,25 +20,25 @@ from msinet_core.system.files import write_text
 
 OMRON_SIGMA = 16.0
 FIWI_SIGMA = 30.0
-"""Standard deviations in pixels of the Gaussian that each fixation becomes in a map."""
+"""Standard deviations in pixels of the Gaussian at each fixation of a map."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which files are taken from an archive, and where they go.
+    """Which files are unpacked from an archive, and where to.
 
     Args:
-        pattern: Matches their paths in the archive, to the end.
-        target: Their places in the data set; the pattern's groups are filled in.
-        finish: Turns a file that was put in its place into what is used.
+        pattern: Matches the end of their paths in the archive.
+        target: Their paths in the dataset, with the pattern's groups in braces.
+        finish: Converts an unpacked file.
     """
 
     pattern: re.Pattern[str]
     target: str
     finish: Callable[[Path], None] | None = None
 
-    def place(self, name: str) -> str | None:
-        """Give the place of a file; None if it is not taken.
+    def target_of(self, name: str) -> str | None:
+        """Return the path of a file in the dataset; None if it is not used.
 
         Args:
             name: Its path in the archive.
@@ -47,16 +48,16 @@ class Rule:
 
 
 def _rule(pattern: str, target: str, finish: Callable[[Path], None] | None = None) -> Rule:
-    """Anchor a pattern at a folder's name and at the end; NAME stands for a file's stem."""
+    """Anchor a pattern at a folder's name and at the end; NAME matches a file's stem."""
     named = pattern.replace("NAME", r"(?P<name>[^/]+)")
     return Rule(re.compile(rf"(?:^|/){named}$"), target, finish)
 
 
 def _finish_omron(path: Path) -> None:
-    """Turn DUT-OMRON's ``.mat`` into a table and a map.
+    """Convert DUT-OMRON's ``.mat`` to a table and a map.
 
-    Rows are column, row and observer; the observer 0 stands for the image's width and height.
-    Coordinates count from 0: zeros occur among them.
+    Rows are column, row and observer; observer 0 has the image's width and height. Coordinates
+    count from 0: zeros occur among them.
     """
     content = load_mat(path, ["s"])
     try:
@@ -69,7 +70,7 @@ def _finish_omron(path: Path) -> None:
         ]
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise DataError(
-            f"{path.name} is not arranged as DUT-OMRON's fixations: {error}."
+            f"{path.name} does not have the structure of DUT-OMRON's fixations: {error}."
         ) from error
     size = (int(height), int(width))
     fixations = Fixations.from_points(observers, size)
@@ -79,13 +80,13 @@ def _finish_omron(path: Path) -> None:
 
 
 def _finish_fiwi(path: Path) -> None:
-    """Make FIWI's map from the image of its fixations."""
+    """Create FIWI's map from the image of its fixations."""
     size = image_size(path)
     _write_map(path, read_fixation_file(path, size), size, FIWI_SIGMA)
 
 
 def _finish_pascal(path: Path) -> None:
-    """Divide PASCAL-S' one file of fixations (MATLAB 7.3) into a table for each image.
+    """Convert PASCAL-S' file of all fixations (MATLAB 7.3) to a table for each image.
 
     ``fixCell`` refers to an array ``(3, n)`` for each image: row, column and observer from 1.
     """
@@ -99,7 +100,9 @@ def _finish_pascal(path: Path) -> None:
                 observers = [points[subjects == observer] for observer in np.unique(subjects)]
                 write_text(path.with_name(f"{number}.csv"), fixation_table(observers))
     except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{path.name} is not arranged as PASCAL-S' fixations: {error}.") from error
+        raise DataError(
+            f"{path.name} does not have the structure of PASCAL-S' fixations: {error}."
+        ) from error
     path.unlink()
 
 
@@ -117,15 +120,15 @@ RECIPES: dict[str, tuple[Rule, ...]] = {
     "mit1003": (
         _rule(r"NAME\.jpeg", STIMULI + "/{name}.jpeg"),
         _rule(r"NAME_fixMap\.jpg", SALIENCY + "/{name}.jpg"),
-        # Leaves out "...p1010764fixPts.jpg", which belongs to no image of the set.
+        # Without "...p1010764fixPts.jpg", which belongs to no image.
         _rule(r"NAME_fixPts\.jpg", FIXATIONS + "/{name}.jpg"),
     ),
     "cat2000": tuple(
         _rule(
-            rf"{there}/(?P<category>[^/]+)/NAME\.{ending}",
-            f"{here}/{{category}}/{{name}}.{ending}",
+            rf"{source}/(?P<category>[^/]+)/NAME\.{suffix}",
+            f"{target}/{{category}}/{{name}}.{suffix}",
         )
-        for there, here, ending in (
+        for source, target, suffix in (
             ("Stimuli", STIMULI, "jpg"),
             ("FIXATIONLOCS", FIXATIONS, "mat"),
             ("FIXATIONMAPS", SALIENCY, "jpg"),
@@ -149,7 +152,7 @@ RECIPES: dict[str, tuple[Rule, ...]] = {
         _rule(r"[^/]*all5[^/]*/(?:[^/]+/)*NAME\.png", FIXATIONS + "/{name}.png", _finish_fiwi),
     ),
 }
-"""For each data set the rules for all of its archives; the first that matches a file takes it.
+"""For each dataset the rules for its archives; the first that matches a file is used.
 
 Source: the reference implementation's download.py, and pysaliency's external_datasets.
 """

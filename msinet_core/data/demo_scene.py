@@ -1,4 +1,4 @@
-"""Draw one scene of the demo set: a bright odd one out among muted shapes on a textured ground."""
+"""Draw a scene of the demo dataset: muted shapes and a bright odd one out on a textured ground."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SMOOTHING = 4
-"""Outlines are drawn so many times larger and reduced, so that their edges are smooth."""
+"""The factor by which outlines are drawn larger and then reduced, for smooth edges."""
 
 CELL = 56
-"""Distance of neighbouring shapes in pixels, before they are moved a little."""
+"""Distance of neighboring shapes in pixels, before they are moved a little."""
 
 OBSERVERS = 8
 
 
 class Scene(NamedTuple):
-    """A picture with its truth.
+    """A picture with its true map and fixations.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
-        map: ``(H, W)`` in 0..1, a Gaussian on each odd one.
+        map: ``(H, W)`` in 0..1, a Gaussian at each odd one.
         fixations: For each observer ``(n, 2)`` int64, row and column.
     """
 
@@ -39,10 +39,10 @@ class Scene(NamedTuple):
 
 
 def draw_scene(rng: np.random.Generator, size: Size) -> Scene:
-    """Make up a scene.
+    """Draw a scene.
 
     Args:
-        rng: Decides everything.
+        rng: Determines everything.
         size: Height and width in pixels.
     """
     centers = _centers(rng, size)
@@ -64,7 +64,7 @@ def draw_scene(rng: np.random.Generator, size: Size) -> Scene:
 
 
 def _centers(rng: np.random.Generator, size: Size) -> Floats:
-    """Place shapes on a loose grid, ``(n, 2)`` row and column, well inside the image."""
+    """Return positions of shapes on a loose grid, ``(n, 2)`` row and column, inside the image."""
     counts = [max(1, axis // CELL) for axis in size]
     if counts == [1, 1]:
         counts = [1, 2]
@@ -82,14 +82,14 @@ def _color(hue: float, saturation: float, value: float) -> Floats:
 
 
 def _bright(hue: float) -> Floats:
-    """Give a full color, mixed with as much white as blue and violet need to look bright."""
+    """Return a full color, mixed with as much white as blue and violet need to look bright."""
     color = _color(hue, 0.9, 1.0)
     luminance = float(color @ np.array([0.299, 0.587, 0.114]))
     return color + (255 - color) * max(0.0, (150 - luminance) / (255 - luminance))
 
 
 def _ground(rng: np.random.Generator, size: Size, hue: float) -> Floats:
-    """Texture: two shades of one hue, mixed by a slope, clouds and a fine weave or grain."""
+    """Return a texture: two shades of one hue, with a slope, clouds and a fine weave or grain."""
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]] / size[0]
     angle = rng.uniform(0, 2 * np.pi)
     slope = np.cos(angle) * (rows - 0.5) + np.sin(angle) * (columns - 0.5 * size[1] / size[0])
@@ -108,7 +108,7 @@ def _ground(rng: np.random.Generator, size: Size, hue: float) -> Floats:
 
 
 def _noise(rng: np.random.Generator, size: Size, cell: int) -> Floats:
-    """Smooth noise of unit variance whose features are about `cell` pixels wide."""
+    """Return smooth noise of unit variance with features about `cell` pixels wide."""
     from PIL import Image
 
     cells = [axis // cell + 3 for axis in size]
@@ -126,7 +126,7 @@ def _paint(
     kind: str,
     color: Floats,
 ) -> Floats:
-    """Lay shapes on an image: a soft shadow below, lit from above on the left."""
+    """Paint shapes on an image, lit from the upper left, with a soft shadow."""
     from PIL import Image, ImageDraw, ImageFilter
 
     mask = Image.new("L", (image.shape[1] * SMOOTHING, image.shape[0] * SMOOTHING))
@@ -161,7 +161,7 @@ def _gaussians(centers: Floats, size: Size, sigma: float) -> Floats:
 def _look(
     rng: np.random.Generator, centers: Floats, is_odd: NDArray[np.bool_], size: Size
 ) -> NDArray[np.int64]:
-    """Make up one observer: most looks go to the odd ones, a few to anything else."""
+    """Return the fixations of an observer: most on the odd ones, a few on other shapes."""
     chance = np.where(is_odd, 0.85 / is_odd.sum(), 0.15 / max(1, (~is_odd).sum()))
     targets = centers[rng.choice(len(centers), rng.integers(6, 11), p=chance / chance.sum())]
     points = np.rint(targets + rng.normal(0, 5, targets.shape))
@@ -175,7 +175,7 @@ def _turned(outline: Floats, angle: float) -> Floats:
 
 
 def _ring_of(count: int, *radii: float) -> Callable[[], Floats]:
-    """Give an outline of `count` corners around the center at radii that take turns."""
+    """Return an outline with `count` corners around the center, at alternating radii."""
 
     def outline() -> Floats:
         angles = 2 * np.pi * np.arange(count) / count
