@@ -131,13 +131,13 @@ def train(
             device = config.device
         spec = registry.select(device, training=True, message=display.message)
     else:
+        spec = registry.select(device, training=True, message=display.message)
         if data is None:
             raise UsageError(
                 "no dataset given; use --data with the name of a dataset (msinet-run data list "
                 "shows them) or a folder with stimuli/ and saliency/. --data demo draws its own "
                 "images."
             )
-        spec = registry.select(device, training=True, message=display.message)
         config = TrainConfig(**given, device=spec.name)
         folder = RunFolder(Path(run) if run else new_run_path(config.data, spec.name))
         folder.check_new()
