@@ -23,7 +23,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.frozen_save import write_graph
+from msinet_core.checkpoint.formats.frozen import write_graph
 from msinet_core.device import Model
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.training.initial_weights import random_state

@@ -13,9 +13,9 @@ Example:
 _MODULES = {
     # For users.
     "benchmark.bench": ("bench",),
-    "checkpoint.convert": ("convert",),
-    "checkpoint.inspect": ("inspect",),
-    "conformance.same_weights": ("verify_conversion",),
+    "checkpoint.convert": ("Conversion", "convert"),
+    "checkpoint.inspect": ("Description", "inspect"),
+    "conformance.same_weights": ("Verification", "verify_conversion"),
     "evaluation.evaluate": ("evaluate",),
     "prediction.predictor": ("Predictor", "load"),
     "registry.inventory": ("DeviceEntry", "devices"),
@@ -33,6 +33,9 @@ _MODULES = {
         "UsageError",
     ),
     # For plugin authors.
+    "checkpoint.archive": ("Archive", "Checkpoint", "StoredTensor"),
+    "checkpoint.catalog": ("Format",),
+    "checkpoint.formats.keras_archive": ("write_keras_archive",),
     "conformance.suite": ("DeviceConformance",),
     "device": (
         "Availability",

@@ -2,8 +2,16 @@
 
 from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
+from msinet_core.checkpoint.archive import Archive as Archive
+from msinet_core.checkpoint.archive import Checkpoint as Checkpoint
+from msinet_core.checkpoint.archive import StoredTensor as StoredTensor
+from msinet_core.checkpoint.catalog import Format as Format
+from msinet_core.checkpoint.convert import Conversion as Conversion
 from msinet_core.checkpoint.convert import convert as convert
+from msinet_core.checkpoint.formats.keras_archive import write_keras_archive as write_keras_archive
+from msinet_core.checkpoint.inspect import Description as Description
 from msinet_core.checkpoint.inspect import inspect as inspect
+from msinet_core.conformance.same_weights import Verification as Verification
 from msinet_core.conformance.same_weights import verify_conversion as verify_conversion
 from msinet_core.conformance.suite import DeviceConformance as DeviceConformance
 from msinet_core.device import Availability as Availability

@@ -284,6 +284,11 @@ def spec_problems(spec: object) -> list[str]:
         problems.append(f"factory {spec.factory!r} must look like 'package.module:Class'")
     if spec.doctor is not None and not re.fullmatch(r"[\w.]+:\w+", spec.doctor):
         problems.append(f"doctor {spec.doctor!r} must look like 'package.module:function'")
+    problems += [
+        f"checkpoint format {location!r} must look like 'package.module:NAME'"
+        for location in spec.checkpoint_formats.values()
+        if not re.fullmatch(r"[\w.]+:\w+", location)
+    ]
     if not is_axis_order(spec.kernel_layout, CANONICAL_KERNEL_LAYOUT):
         problems.append(f"kernel_layout {spec.kernel_layout!r} must be an order of the axes HWIO")
     problems += [

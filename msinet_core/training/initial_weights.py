@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.checkpoint import keras_vgg16, read_weights
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint import read_weights
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
 from msinet_core.network.msinet import msinet_graph

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msinet_core import Capabilities, DeviceSpec, Register, hookimpl
 from msinet_cpu.probe import REQUIRES, probe
-from msinet_tensorflow import CLUSTER_VARIABLE
+from msinet_tensorflow import CHECKPOINT_FORMATS, CLUSTER_VARIABLE
 
 SPEC = DeviceSpec(
     name="cpu",
@@ -19,8 +19,9 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=REQUIRES,
-    checkpoint_format="keras",
     priority=10,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "bfloat16"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msinet_core import Capabilities, DeviceSpec, Register, hookimpl
 from msinet_metal_nhwc.probe import REQUIRES, probe
+from msinet_tensorflow import CHECKPOINT_FORMATS
 
 SPEC = DeviceSpec(
     name="metal",
@@ -18,8 +19,9 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=REQUIRES,
-    checkpoint_format="keras",
     priority=200,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "float16", "bfloat16"),

@@ -6,6 +6,7 @@ This module only describes the device; it imports no framework.
 from __future__ import annotations
 
 from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
+from msinet_tensorflow import CHECKPOINT_FORMATS
 from msinet_tpu.probe import REQUIRES, probe
 
 STEPS_PER_EXECUTION = "steps-per-execution"
@@ -20,8 +21,9 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=REQUIRES,
-    checkpoint_format="keras",
     priority=400,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
     options=(
         DeviceOption(

@@ -13,25 +13,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msinet_core.checkpoint import names
-from msinet_core.checkpoint.protobuf import fields, read_varint
+from msinet_core.checkpoint.wire.protobuf import fields, read_varint
 
 KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""Where the graph of the objects is stored."""
+"""The name of the tensor that is the graph of the objects."""
 
 _WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
 _CHECKSUM_SIZE = 4
 
 
 def canonical_names(text: bytes, path: Path) -> Mapping[str, str]:
-    """Give the keys of MSI-Net's weights by canonical name; an optimizer's are left out.
+    """Return the keys of MSI-Net's weights by canonical name, without an optimizer's.
 
     Args:
-        text: The tensor under `KEY`: a length, a checksum, and the graph.
+        text: The tensor `KEY`: a length, a checksum, and the graph.
         path: The checkpoint, for messages.
 
     Raises:
         CheckpointError: Several variables have one name.
-        ValueError: It is no graph of objects.
+        ValueError: It is not a graph of objects.
         IndexError: It is cut off.
     """
     length, position = read_varint(text, 0)
@@ -52,6 +52,6 @@ def _weights(graph: bytes) -> Iterator[tuple[str, str]]:
             key = attribute.get(3, b"").decode()
             match = _WEIGHT.match(attribute.get(2, b"").decode())
             layer = names.layer_name(match[1]) if match else None
-            # An optimizer calls its memory of a weight by the weight's name too.
+            # An optimizer names its moments of a weight after the weight, too.
             if match and layer and "optimizer" not in key.lower():
                 yield f"{layer}/{match[2]}", key

@@ -1,4 +1,4 @@
-"""Protocol buffers, read and written field by field: no schema, no dependency.
+"""Protocol buffers, read and written field by field, without schemas.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
@@ -15,14 +15,14 @@ Chunks = Sequence[Buffer]
 
 
 def read_varint(data: Buffer, position: int) -> tuple[int, int]:
-    """Read a number, and give the position after it.
+    """Read an integer, and return it with the position after it.
 
     Args:
         data: The message.
-        position: Where it begins.
+        position: Of its first byte.
 
     Raises:
-        ValueError: It never ends.
+        ValueError: It is too long.
         IndexError: The message ends first.
     """
     value = 0
@@ -32,7 +32,7 @@ def read_varint(data: Buffer, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise ValueError("a number in it never ends")
+    raise ValueError("an integer is too long")
 
 
 def fields(message: Buffer) -> Iterator[tuple[int, Any]]:
@@ -42,7 +42,8 @@ def fields(message: Buffer) -> Iterator[tuple[int, Any]]:
         message: Slices of a memoryview are views of it.
 
     Raises:
-        ValueError: It is no message, or it ends in the middle of a field.
+        ValueError: It is not a message, or ends in the middle of a field.
+        IndexError: It ends in the middle of an integer.
     """
     position, end = 0, len(message)
     while position < end:
@@ -58,23 +59,21 @@ def fields(message: Buffer) -> Iterator[tuple[int, Any]]:
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
-            raise ValueError(f"a field of the unknown kind {kind}")
+            raise ValueError(f"a field has the unknown type {kind}")
         if position + length > end:
-            raise ValueError("a field reaches beyond the end of its message")
+            raise ValueError("a field extends beyond its message")
         value = message[position : position + length]
-        if kind == 1:
-            (value,) = struct.unpack("<Q", value)
-        elif kind == 5:
-            (value,) = struct.unpack("<I", value)
+        if kind != 2:
+            value = int.from_bytes(value, "little")
         position += length
         yield number, value
 
 
 def varint(value: int) -> bytes:
-    """Write a number.
+    """Write an integer.
 
     Args:
-        value: From 0 on.
+        value: 0 or more.
     """
     out = bytearray()
     while value > 0x7F:
@@ -84,17 +83,17 @@ def varint(value: int) -> bytes:
 
 
 def integer(number: int, value: int) -> bytes:
-    """Write a field that holds a number.
+    """Write a field that holds an integer.
 
     Args:
         number: The field's.
-        value: From 0 on.
+        value: 0 or more.
     """
     return varint(number << 3) + varint(value)
 
 
 def fixed32(number: int, value: int) -> bytes:
-    """Write a field that holds a number in four bytes.
+    """Write a field that holds an integer in four bytes.
 
     Args:
         number: The field's.
@@ -108,7 +107,7 @@ def text(number: int, value: str | Buffer) -> bytes:
 
     Args:
         number: The field's.
-        value: What it holds.
+        value: Its content.
     """
     data = value.encode() if isinstance(value, str) else value
     return varint(number << 3 | 2) + varint(len(data)) + data

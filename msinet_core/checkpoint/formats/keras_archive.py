@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any
 
-from msinet_core.checkpoint import keras_weights
+from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
+from msinet_core.checkpoint.formats.keras import keras_3_image, keras_order, open_keras_3
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.system.files import atomic_path
 
 SUFFIX = ".keras"
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = {"config.json", "metadata.json", _WEIGHTS}
-_MOST_MEMBERS = 1000
-_MOST_BYTES = 2**31
-_LARGEST_RATIO = 20
+_MAX_MEMBERS = 1000
+_MAX_BYTES = 2**31
+_MAX_RATIO = 20
 """Weights hardly shrink by half; an archive of zeros shrinks a thousandfold."""
+
+KerasModel = tuple[Mapping[str, Any], Mapping[str, str], list[str]]
+"""A model's config.json, its metadata.json, and its layers' names in the model's order."""
 
 
 def matches(path: Path) -> bool:
-    """Tell whether a file is named as full Keras models are.
+    """Return whether a file is named like a full Keras model.
 
     Args:
         path: Any path.
@@ -43,63 +48,69 @@ def open_archive(path: Path) -> Iterator[Archive]:
         path: The file.
 
     Raises:
-        CheckpointError: It is damaged, refused, or does not tell its layers' names.
+        CheckpointError: It is damaged, refused, or does not name its layers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             _check(archive, path)
-            # zipfile compares with the checksum of the whole member when its end is read.
+            # zipfile compares with the checksum of the whole member at its end.
             content = archive.read(_WEIGHTS)
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
         raise CheckpointError(
-            f"{path} is no Keras model, or damaged: {error}. Copy or download it again."
+            f"{path} is not a Keras model, or damaged: {error}. Copy or download it again."
         ) from error
-    with keras_weights.open_keras_3(path, content) as opened:
+    with open_keras_3(path, content) as opened:
         yield opened
 
 
-def write(path: Path, checkpoint: Checkpoint) -> None:
+def write_keras_archive(
+    path: Path,
+    checkpoint: Checkpoint,
+    describe: Callable[[Graph, Mapping[str, str]], KerasModel],
+) -> None:
     """Write a model that `keras.models.load_model` loads, with its weights.
 
     Args:
         path: The file to make or replace, ``*.keras``.
         checkpoint: The network and its weights.
+        describe: Describes the network in Keras' terms; its arguments are the network and the
+            name that each convolution's layer must have, by the convolution's node.
 
     Raises:
-        CheckpointError: Keras is not installed, or an op of the network has no counterpart in it.
-        MsinetError: The disk refuses; the old file is whole.
+        CheckpointError: `describe` refuses, or the network's names do not fit the format.
+        MsinetError: The disk is full or read-only; the old file is unchanged.
     """
-    from msinet_core.checkpoint.keras_model import describe_model
-
-    config, metadata, order = describe_model(checkpoint.graph)
-    layout = keras_weights.lay_out_keras_3(checkpoint, order)
+    flat = names.flat_names(keras_order(checkpoint.graph), "_")
+    config, metadata, layers = describe(checkpoint.graph, flat)
+    nodes = {name: node for node, name in flat.items()}
+    weights = keras_3_image(checkpoint, [nodes[name] for name in layers if name in nodes])
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, value in (("metadata.json", metadata), ("config.json", config)):
-            archive.writestr(name, json.dumps(value))
-        stream: IO[bytes]
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", json.dumps(config))
         with archive.open(_WEIGHTS, "w", force_zip64=True) as stream:
-            layout.copy_to(stream)
+            stream.write(weights)
 
 
 def _check(archive: zipfile.ZipFile, path: Path) -> None:
     """Refuse what no Keras model has, from the directory alone: nothing is unpacked yet."""
     members = archive.infolist()
-    names = [member.filename for member in members]
-    if len(members) > _MOST_MEMBERS:
+    if len(members) > _MAX_MEMBERS:
         raise CheckpointError(f"{path} is refused: it has {len(members):,} members.")
-    for name in names:
+    found = [member.filename for member in members]
+    for name in found:
         parts = PurePosixPath(name.replace("\\", "/"))
         outside = parts.is_absolute() or ".." in parts.parts
         if outside or (name not in _MEMBERS and parts.parts[:1] != ("assets",)):
             raise CheckpointError(
-                f"{path} is refused: its member '{name}' is no part of a Keras model. "
+                f"{path} is refused: Keras models have no member '{name}'. "
                 f"Use a file from a source you trust."
             )
-    if len(set(names)) < len(names) or _WEIGHTS not in names:
-        raise CheckpointError(f"{path} is no Keras model: it needs one {_WEIGHTS}. Copy it again.")
+    if len(set(found)) < len(found) or _WEIGHTS not in found:
+        raise CheckpointError(
+            f"{path} is not a Keras model: it needs one {_WEIGHTS}. Copy or download it again."
+        )
     weights = archive.getinfo(_WEIGHTS)
-    most = min(_MOST_BYTES, max(2**20, _LARGEST_RATIO * weights.compress_size))
-    if weights.file_size > most:
+    if weights.file_size > min(_MAX_BYTES, max(2**20, _MAX_RATIO * weights.compress_size)):
         raise CheckpointError(
             f"{path} is refused: its {_WEIGHTS} unpacks from {weights.compress_size:,} to "
             f"{weights.file_size:,} bytes. Use a file from a source you trust."

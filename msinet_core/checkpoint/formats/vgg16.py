@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.checkpoint import safetensors, tf1, torch_file
 from msinet_core.checkpoint.archive import Archive, StoredTensor
+from msinet_core.checkpoint.formats import safetensors, tf1, torch
 from msinet_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-"""Where torchvision's ``features`` has convolutions; ReLUs and pools are between them."""
+"""The convolutions in torchvision's ``features``; ReLUs and pools are between them."""
 
 _LAYERS = tuple(
     f"conv{block}/conv{block}_{layer}"
@@ -40,27 +40,27 @@ _ROLES = {"weights": "kernel", "biases": "bias"}
 
 
 def matches_torch_file(path: Path) -> bool:
-    """Tell whether a file is named as torchvision names VGG16's weights.
+    """Return whether a file is named like torchvision's VGG16 weights.
 
     Args:
         path: Any path.
     """
-    return torch_file.matches(path) and path.name.startswith("vgg16")
+    return torch.matches(path) and path.name.startswith("vgg16")
 
 
 def matches_safetensors(path: Path) -> bool:
-    """Tell whether a safetensors file has torchvision's VGG16 in it, by its names.
+    """Return whether a safetensors file has torchvision's VGG16 in it, by its names.
 
     Args:
         path: Any path.
     """
-    return safetensors.matches(path) and set(_FEATURES) <= set(
+    return safetensors.matches(path) and _FEATURES.keys() <= set(
         safetensors.read_header(path).entries
     )
 
 
 def matches_hybrid(path: Path) -> bool:
-    """Tell whether a TensorFlow checkpoint has VGG16 under the names of the published training.
+    """Return whether a TensorFlow checkpoint has VGG16 under the names of the published training.
 
     Args:
         path: A prefix, an index or a data file.
@@ -71,7 +71,7 @@ def matches_hybrid(path: Path) -> bool:
         with tf1.open_archive(path) as archive:
             return any(_HYBRID.match(name) for name in archive.weights)
     except CheckpointError:
-        return False  # opening it as any TensorFlow checkpoint tells what is wrong
+        return False  # the TensorFlow format reports what is wrong
 
 
 @contextmanager
@@ -82,10 +82,10 @@ def open_torch_file(path: Path) -> Iterator[Archive]:
         path: The file.
 
     Raises:
-        CheckpointError: PyTorch is not installed, or the file is damaged or refused.
+        CheckpointError: It is damaged or refused.
     """
-    state, _ = torch_file.load(path)
-    yield _torchvision(path, {key: torch_file.stored(key, state[key]) for key in state})
+    tensors, _ = torch.read_state_dict(path)
+    yield _torchvision(path, tensors)
 
 
 @contextmanager
@@ -100,8 +100,9 @@ def open_safetensors(path: Path) -> Iterator[Archive]:
     """
     layout = safetensors.LAYOUTS["torch"]
     entries = safetensors.read_header(path).entries
-    tensors = {key: safetensors.stored(path, entry, layout) for key, entry in entries.items()}
-    yield _torchvision(path, tensors)
+    yield _torchvision(
+        path, {key: safetensors.stored(path, entry, layout) for key, entry in entries.items()}
+    )
 
 
 @contextmanager
@@ -116,15 +117,11 @@ def open_hybrid(path: Path) -> Iterator[Archive]:
     """
     with tf1.open_archive(path) as archive:
         found = {name: match for name in archive.weights if (match := _HYBRID.match(name))}
-        yield replace(
-            archive,
-            weights={
-                f"{match[1]}/{_ROLES[match[2]]}": archive.weights[name]
-                for name, match in found.items()
-            },
-            optimizer=None,
-            unused=(*archive.unused, *(name for name in archive.weights if name not in found)),
-        )
+        weights = {
+            f"{match[1]}/{_ROLES[match[2]]}": archive.weights[name] for name, match in found.items()
+        }
+        unused = (*archive.unused, *(name for name in archive.weights if name not in found))
+        yield replace(archive, weights=weights, optimizer=None, unused=unused)
 
 
 def _torchvision(path: Path, tensors: Mapping[str, StoredTensor]) -> Archive:
@@ -138,7 +135,7 @@ def _torchvision(path: Path, tensors: Mapping[str, StoredTensor]) -> Archive:
 def _for_pixels(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale the first kernel to images in 0..255; torchvision's are in 0..1, over the deviation.
 
-    Means differ by less than a tenth of a deviation, which training takes up.
+    The means differ by less than a tenth of a deviation, which training absorbs.
     """
     deviation = 255 * np.array(_STANDARD_DEVIATION, np.float32)
     return kernel / deviation[:, np.newaxis]

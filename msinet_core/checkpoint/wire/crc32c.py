@@ -1,10 +1,10 @@
-"""CRC-32C, the checksum in TensorFlow's checkpoints, vectorised with NumPy.
+"""CRC-32C, the checksum in TensorFlow's checkpoints, vectorized with NumPy.
 
 A message is a polynomial over GF(2), and its CRC is the remainder after division by P. Squaring is
-linear there, so P(x)**n = P(x**n) for every power of two n, and a multiple of P leaves the
-remainder as it is. Reducing by P(x**n) with n the bits of a whole block needs no table: a block is
-removed by XORing it onto the blocks that the lower terms of P point to. That shrinks a message to
-32 blocks; smaller and smaller blocks shrink it to what a plain loop does at once.
+linear there, so P(x)**n = P(x**n) for every power of two n, and a multiple of P does not change the
+remainder. Reducing by P(x**n) with n the bits of a whole block needs no table: a block is removed
+by XORing it onto the blocks that the lower terms of P point to. That shrinks a message to 32
+blocks; smaller and smaller blocks shrink it to what a plain loop does at once.
 
 Source: RFC 3720, appendix B.4 (polynomial and test vectors).
 """
@@ -45,14 +45,15 @@ def crc32c(data: bytes | memoryview | NDArray[np.uint8]) -> int:
     return _plain(message.tobytes(), 0) ^ 0xFFFFFFFF
 
 
-def masked(crc: int) -> int:
-    """Mask a CRC as TensorFlow stores it.
+def masked_crc32c(data: bytes | memoryview | NDArray[np.uint8]) -> int:
+    """Compute the CRC-32C of bytes, masked as TensorFlow stores it.
 
     Args:
-        crc: A CRC-32C.
+        data: Any contiguous buffer.
 
     Source: tensorflow/core/lib/hash/crc32c.h.
     """
+    crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
