@@ -28,7 +28,7 @@ import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 

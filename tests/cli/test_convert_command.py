@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state

@@ -12,8 +12,8 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, describe, read_weights
 from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.formats import find_format
-from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State

@@ -9,7 +9,7 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.checkpoint.archive import summarize
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State

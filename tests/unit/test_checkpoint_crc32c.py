@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.checkpoint.wire.crc32c import crc32c, masked_crc32c
 
 
 def bitwise(data: bytes) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
-from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.checkpoint.wire.crc32c import crc32c, masked_crc32c
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.msinet import msinet_graph
 

@@ -10,7 +10,7 @@ import pytest
 
 from msinet_core.checkpoint import Checkpoint, describe, load_checkpoint, read_weights
 from msinet_core.checkpoint.convert import WRITERS, convert, verify
-from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 

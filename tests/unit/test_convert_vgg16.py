@@ -12,7 +12,7 @@ import pytest
 from msinet_core.checkpoint import Checkpoint
 from msinet_core.checkpoint import tf1_save as tf1
 from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State

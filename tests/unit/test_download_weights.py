@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from msinet_core.checkpoint import keras_vgg16, published
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
 from msinet_core.data import PUBLISHED
 from msinet_core.errors import CheckpointError, DataError, UsageError

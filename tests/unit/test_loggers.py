@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core.checkpoint.wire.crc32c import crc32c, masked_crc32c
 from msinet_core.checkpoint.protobuf import fields
 from msinet_core.errors import UsageError
 from msinet_core.system.progress import Progress

@@ -17,7 +17,7 @@ from typing import Any
 _MAX_OPCODES = 1_000_000
 """A state_dict takes some thirty for each tensor."""
 
-_EMPTY: Mapping[str, Callable[[], Any]] = {
+_CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
@@ -27,10 +27,8 @@ _EMPTY: Mapping[str, Callable[[], Any]] = {
     "EMPTY_SET": list,
 }
 _LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
 }
 """Opcodes whose argument is the value."""
 
@@ -87,6 +85,8 @@ def read_pickle(stream: io.BytesIO, persistent: Callable[[Any], Any]) -> Any:
 
 
 class _Machine:
+    """Executes the opcodes that PyTorch's own reader of weights knows."""
+
     def __init__(self, persistent: Callable[[Any], Any]) -> None:
         self.stack: list[Any] = []
         self._outer: list[list[Any]] = []
@@ -94,58 +94,45 @@ class _Machine:
         self._persistent = persistent
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out one opcode."""
-        stack = self.stack
+        """Execute one opcode."""
         if name in _LITERALS:
-            stack.append(argument)
-            return
-        if name in _EMPTY:
-            stack.append(_EMPTY[name]())
-            return
+            self.stack.append(argument)
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        else:
+            self._structure(name, argument)
+
+    def _structure(self, name: str, argument: Any) -> None:
+        stack = self.stack
         match name:
-            case "PROTO" | "FRAME" | "STOP":
+            case "PROTO" | "STOP":
                 pass
             case "MARK":
                 self._outer.append(stack)
                 self.stack = []
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                self._since_mark()
-            case "DUP":
-                stack.append(stack[-1])
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
+            case "BINPUT" | "LONG_BINPUT":
                 self._memo[argument] = stack[-1]
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
+            case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[argument])
             case "TUPLE":
-                self._push(tuple(self._since_mark()))
+                values = self._since_mark()
+                self.stack.append(tuple(values))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(tuple(self._pop(int(name[-1]))))
-            case "LIST" | "FROZENSET":
-                self._push(self._since_mark())
             case "APPEND":
                 self._extend(self._pop(1))
             case "APPENDS" | "ADDITEMS":
                 self._extend(self._since_mark())
-            case "DICT":
-                items = self._since_mark()
-                self._push({})
-                self._set(items)
             case "SETITEM":
                 self._set(self._pop(2))
             case "SETITEMS":
                 self._set(self._since_mark())
             case "GLOBAL":
                 stack.append(Global(argument.replace(" ", ".")))
-            case "STACK_GLOBAL":
-                stack.append(Global(".".join(self._pop(2))))
             case "REDUCE" | "NEWOBJ":
                 function, arguments = self._pop(2)
-                known = isinstance(function, Global)
-                stack.append(Call(function.name if known else "", arguments))
+                name = function.name if isinstance(function, Global) else ""
+                stack.append(Call(name, arguments))
             case "BUILD":
                 (state,) = self._pop(1)
                 stack[-1].state = state
@@ -154,15 +141,8 @@ class _Machine:
             case _:
                 raise ValueError(f"unsupported opcode {name}")
 
-    def _push(self, value: Any) -> None:
-        self.stack.append(value)
-
     def _pop(self, count: int) -> list[Any]:
-        values = self.stack[-count:]
-        if len(values) < count:
-            raise ValueError("empty stack")
-        del self.stack[-count:]
-        return values
+        return [self.stack.pop() for _ in range(count)][::-1]
 
     def _since_mark(self) -> list[Any]:
         values = self.stack
@@ -170,7 +150,7 @@ class _Machine:
         return values
 
     def _extend(self, values: list[Any]) -> None:
-        if isinstance(self.stack[-1], list):  # else a class of lists, of no interest
+        if isinstance(self.stack[-1], list):  # else a subclass of list, which holds no weights
             self.stack[-1].extend(values)
 
     def _set(self, items: list[Any]) -> None:
