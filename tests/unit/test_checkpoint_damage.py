@@ -17,8 +17,8 @@ from msinet_core.checkpoint import (
     read_weights,
     save_checkpoint,
 )
-from msinet_core.checkpoint.wire.hdf5 import write_text
 from msinet_core.checkpoint.wire.checksums import text_checksum
+from msinet_core.checkpoint.wire.hdf5 import write_text
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.msinet import msinet_graph

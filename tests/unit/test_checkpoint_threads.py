@@ -1,7 +1,8 @@
-"""Tensors are read, hashed and searched through by several threads, and in order."""
+"""Tensors are read and hashed by several threads, in order; large files are searched in chunks."""
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.checkpoint import heap, threads
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.threads import each
+from msinet_core.checkpoint.wire.hdf5_heap import find_all
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.ops import Conv2D
@@ -24,7 +25,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_items_are_worked_on_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = threading.Barrier(2, timeout=30)
     assert sorted(each(lambda _: together.wait(), range(2))) == [0, 1]
 
@@ -34,7 +35,7 @@ def test_the_first_failure_is_raised() -> None:
         each(lambda number: 1 // number, [1, 0, 2])
 
 
-def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
+def test_every_damaged_tensor_is_listed_in_the_order_of_the_network() -> None:
     net = GraphBuilder(3)
     last = net.input
     for number in range(8):
@@ -59,9 +60,7 @@ def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
     parts=st.lists(st.one_of(st.binary(max_size=9), st.just(b"GCOL\x01\0\0\0"), st.just(b"GCOL"))),
     chunk=st.sampled_from([4, 8, 12, 64]),
 )
-def test_signatures_are_found_wherever_they_stand(parts: list[bytes], chunk: int) -> None:
+def test_signatures_are_found_at_any_offset(parts: list[bytes], chunk: int) -> None:
     data, signature = b"".join(parts), b"GCOL\x01\0\0\0"
     wanted = [n for n in range(len(data)) if data.startswith(signature, n)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heap, "_CHUNK", chunk)
-        assert list(heap._places(data, signature)) == wanted
+    assert list(find_all(data, signature, chunk)) == wanted

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from msinet_core.checkpoint.wire.crc32c import crc32c, masked_crc32c
-from msinet_core.checkpoint.protobuf import fields
+from msinet_core.checkpoint.wire.crc32c import masked_crc32c
+from msinet_core.checkpoint.wire.protobuf import fields
 from msinet_core.errors import UsageError
 from msinet_core.system.progress import Progress
 from msinet_core.training.loggers import EventFiles, check_loggers, open_loggers
@@ -40,7 +40,7 @@ def events(folder: Path) -> list[dict[int, Any]]:
             event = data[start + 12 : start + 12 + length]
             ends = data[start + 8 : start + 12], data[start + 12 + length : start + 16 + length]
             for part, end in zip((head, event), ends, strict=True):
-                assert struct.unpack("<I", end) == (masked(crc32c(part)),)
+                assert struct.unpack("<I", end) == (masked_crc32c(part),)
             found.append(dict(fields(event)))
             start += 16 + length
     return found

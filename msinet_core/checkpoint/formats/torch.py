@@ -158,12 +158,16 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     texts = origin_texts(checkpoint, _LAYOUT)
     texts |= {f"sha256:{key}": checksum for key, (_, checksum) in prepared.items()}
     tensors = {key: tensor for key, (tensor, _) in prepared.items()}
+    members: dict[str, bytes | memoryview] = {
+        "data.pkl": _write_pickle(tensors, texts),
+        "byteorder": b"little",
+        "version": b"3\n",
+    }
+    for number, tensor in enumerate(tensors.values()):
+        members[f"data/{number}"] = tensor.reshape(-1).view(np.uint8).data
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr("archive/data.pkl", _write_pickle(tensors, texts))
-        archive.writestr("archive/byteorder", "little")
-        for number, tensor in enumerate(tensors.values()):
-            archive.writestr(f"archive/data/{number}", tensor.reshape(-1).view(np.uint8).data)
-        archive.writestr("archive/version", "3\n")
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
 
 
 @dataclass(eq=False)
@@ -313,7 +317,8 @@ def _write_pickle(tensors: Mapping[str, NDArray[np.float32]], texts: Mapping[str
     ordered_dict = b"ccollections\nOrderedDict\n)R"
     out = bytearray(b"\x80\x02" + ordered_dict + b"(")
     for number, (key, tensor) in enumerate(tensors.items()):
-        strides = [stride // 4 for stride in tensor.strides]
+        # NumPy's own strides are arbitrary along axes of size 1.
+        strides = [math.prod(tensor.shape[axis + 1 :]) for axis in range(tensor.ndim)]
         storage = _text("storage") + b"ctorch\nFloatStorage\n" + _text(str(number)) + _text("cpu")
         out += _text(key) + b"ctorch._utils\n_rebuild_tensor_v2\n("
         out += b"(" + storage + _integers(tensor.size) + b"tQ" + _integers(0)
