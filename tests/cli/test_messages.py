@@ -37,6 +37,7 @@ def printed(run: Run, line: str, folder: Path) -> str:
     text = result.output.replace(str(folder), "FOLDER").replace(__version__, "VERSION")
     text = re.sub(r"\d+\.\d+ s\b", "N s", text)
     text = re.sub(r" +\d+ ms\b", "  N ms", text)
+    text = re.sub(r"\([\d,]+ bytes\)", "(N bytes)", text)
     text = re.sub(r"\d+\.\d+ images/s\b", "N images/s", text)
     text = re.sub(r" *-?\d\.\d{3} ± \d\.\d{3}", "  N ± N", text)
     # Other people's plugins may be installed, and they make columns wider.

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msinet_core import convert, inspect
 from msinet_core.checkpoint import Checkpoint, read_weights
 from msinet_core.checkpoint.catalog import find_format
-from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.formats.torch import read_state_dict
 from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.errors import CheckpointError
