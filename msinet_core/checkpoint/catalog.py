@@ -121,10 +121,7 @@ FORMATS: tuple[Format, ...] = (
         holds=_NETWORK,
     ),
     Format(  # msinet_tensorflow writes it
-        "keras",
-        "Keras 3 model (*.keras)",
-        keras_archive.matches,
-        keras_archive.open_archive,
+        "keras", "Keras 3 model (*.keras)", keras_archive.matches, keras_archive.open_archive
     ),
     Format(
         "torch-vgg16",
@@ -244,7 +241,7 @@ def find_format(path: Path) -> Format:
         if is_hdf5(path)
         else "not in a supported format"
     )
-    readable = [one.title for one in (*FORMATS, *contributed) if one.matches is not _never]
+    readable = [one.title for one in (*FORMATS, *contributed) if one.open is not _write_only]
     failed = f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
     raise CheckpointError(f"{path} is {kind}. Supported formats:\n{bullet_list(readable)}{failed}")
 
