@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,12 @@ MAX_LISTED = 60
 
 _FEW = 6
 """Up to this many mismatches are all listed; more mean another network, and three suffice."""
+
+_MAX_GROWTH, _MIN_MEMORY = 3, 2**26
+"""How many times a file's size, plus how many bytes, its tensors may take."""
+
+_MAX_PIXELS = 2**24
+"""Of an image size in the metadata; predicting at that size takes gigabytes."""
 
 _WEIGHT = "weight "
 _MOMENTS = ("first moment ", "second moment ")
@@ -72,8 +79,10 @@ def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
     if size is None:
         return None
     try:
-        height, width = size
-        return int(height), int(width)
+        height, width = (int(axis) for axis in size)
+        if min(height, width) < 1 or height * width > _MAX_PIXELS:
+            raise ValueError
+        return height, width
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"invalid image_size in checkpoint: {size!r}; use --image-size HxW"
@@ -96,6 +105,11 @@ class StoredTensor:
     dtype: str
     has_checksum: bool
     read: Callable[[], NDArray[np.float32]]
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes as float32."""
+        return 4 * math.prod(self.shape)
 
 
 StoredTensors = Mapping[str, StoredTensor]
@@ -144,6 +158,11 @@ class Archive:
     def size(self) -> int:
         """The size on disk in bytes."""
         return sum(file.stat().st_size for file in self.files or (self.path,))
+
+    @property
+    def max_bytes(self) -> int:
+        """The most memory that its tensors may take: they can be repeated or compressed."""
+        return _MAX_GROWTH * self.size + _MIN_MEMORY
 
     @property
     def network(self) -> Graph:
@@ -196,7 +215,8 @@ class Archive:
             graph: The network they are for.
 
         Raises:
-            CheckpointError: Lists every tensor that does not fit, or every damaged one.
+            CheckpointError: Lists every tensor that does not fit, or every damaged one; or the
+                tensors would take more than `max_bytes`.
         """
         mismatches = self.mismatches(graph)
         if mismatches:
@@ -213,10 +233,15 @@ class Archive:
                 f"Use a checkpoint of this network; msinet-run inspect {self.path} shows every "
                 f"tensor in the file.{hint}"
             )
+        groups = self.groups(graph)
+        declared = sum(tensor.bytes for stored in groups.values() for tensor in stored.values())
+        if declared > self.max_bytes:
+            raise CheckpointError(
+                f"{self.path} is truncated or made to exhaust memory: its tensors would take "
+                f"{declared:,} bytes, and the file has {self.size:,}. Copy or download it again."
+            )
         damage: list[str] = []
-        tensors = {
-            group: _read_all(group, stored, damage) for group, stored in self.groups(graph).items()
-        }
+        tensors = {group: _read_all(group, stored, damage) for group, stored in groups.items()}
         if damage:
             raise CheckpointError(damage_message(self.path, damage))
         if self.optimizer is None:

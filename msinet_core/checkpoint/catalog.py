@@ -194,15 +194,15 @@ def contributed_formats() -> tuple[tuple[Format, ...], list[str]]:
     """
     formats, problems = {}, []
     for registration in load_registry().registrations:
-        for name, location in registration.spec.checkpoint_formats.items():
+        for location in registration.spec.checkpoint_formats:
             try:
                 module, _, attribute = location.partition(":")
                 found = getattr(importlib.import_module(module), attribute)
-                if not isinstance(found, Format) or found.name != name:
-                    raise TypeError(f"{location} is not a Format named '{name}'")
+                if not isinstance(found, Format):
+                    raise TypeError(f"{found!r} is not a msinet_core.Format")
                 formats[location] = found
             except Exception as error:
-                problem = f"{registration.plugin}: format '{name}': {describe_error(error)}"
+                problem = f"{registration.plugin}: format '{location}': {describe_error(error)}"
                 problems.append(problem)
     return tuple(formats.values()), problems
 

@@ -114,7 +114,7 @@ def inspect(path: str | Path) -> Description:
         graph = archive.graph
         damage = [] if graph is None else archive.mismatches(graph)
         tensors = [
-            _summarize_tensor(group, name, tensor, damage)
+            _summarize_tensor(group, name, tensor, archive.max_bytes, damage)
             for group, stored in archive.groups(archive.network).items()
             for name, tensor in stored.items()
         ]
@@ -161,9 +161,11 @@ def _training_keys(archive: Archive, damage: list[str]) -> list[str] | None:
 
 
 def _summarize_tensor(
-    group: str, name: str, tensor: StoredTensor, damage: list[str]
+    group: str, name: str, tensor: StoredTensor, max_bytes: int, damage: list[str]
 ) -> TensorSummary:
     try:
+        if tensor.bytes > max_bytes:
+            raise CheckpointError(f"would take {tensor.bytes:,} bytes, far more than the file has")
         values = tensor.read()
     except CheckpointError as error:
         damage.append(f"{group}/{name}: {error}")

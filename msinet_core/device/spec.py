@@ -178,7 +178,7 @@ class DeviceSpec:
             `Finding` objects.
         checkpoint_format: The format that ``convert --to DEVICE`` writes, as users of its
             framework expect it.
-        checkpoint_formats: File formats that come with it: the name of each, and its `Format` as
+        checkpoint_formats: File formats that come with it: the `Format` of each, as
             ``"package.module:NAME"``. The module is imported if the format may be needed, and
             imports the framework only to read or write.
         doctor_arguments: The arguments that `doctor` supports in addition to ``precision`` and the
@@ -199,7 +199,7 @@ class DeviceSpec:
     capabilities: Capabilities = field(default_factory=Capabilities)
     options: tuple[DeviceOption, ...] = ()
     checkpoint_format: str = "msinet"
-    checkpoint_formats: Mapping[str, str] = field(default_factory=dict)
+    checkpoint_formats: tuple[str, ...] = ()
     doctor: str | None = None
     doctor_arguments: tuple[str, ...] = ()
 

@@ -286,7 +286,7 @@ def spec_problems(spec: object) -> list[str]:
         problems.append(f"doctor {spec.doctor!r} must look like 'package.module:function'")
     problems += [
         f"checkpoint format {location!r} must look like 'package.module:NAME'"
-        for location in spec.checkpoint_formats.values()
+        for location in spec.checkpoint_formats
         if not re.fullmatch(r"[\w.]+:\w+", location)
     ]
     if not is_axis_order(spec.kernel_layout, CANONICAL_KERNEL_LAYOUT):

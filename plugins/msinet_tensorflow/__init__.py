@@ -8,5 +8,5 @@ from __future__ import annotations
 CLUSTER_VARIABLE = "TF_CONFIG"
 """TensorFlow's environment variable that names every process and says which one this is."""
 
-CHECKPOINT_FORMATS = {"keras": "msinet_tensorflow.checkpoint:KERAS_MODEL"}
+CHECKPOINT_FORMATS = ("msinet_tensorflow.checkpoint:KERAS_MODEL",)
 """The formats that the TensorFlow devices add."""

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
-from msinet_core.checkpoint.archive import summarize
+from msinet_core.checkpoint.archive import Archive, StoredTensor, summarize
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 
@@ -50,7 +52,23 @@ def test_the_image_size_comes_from_the_metadata() -> None:
     assert Checkpoint(GRAPH, State()).image_size is None
 
 
-@pytest.mark.parametrize("size", [[240], "wide", 240, [None, 3]])
+@pytest.mark.parametrize("size", [[240], "wide", 240, [None, 3], [0, 8], [-8, -8], [40_000] * 2])
 def test_an_invalid_image_size_is_refused(size: object) -> None:
     with pytest.raises(CheckpointError, match="--image-size"):
         _ = Checkpoint(GRAPH, State(), metadata={"image_size": size}).image_size
+
+
+def test_tensors_that_repeat_a_small_file_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"x")
+    net = GraphBuilder()
+    net.add("end", Conv2D(1), net.add("wide", Conv2D(2**20), net.input))
+    graph = net.build()
+
+    def read() -> np.ndarray:
+        raise AssertionError("nothing is to be read")
+
+    stored = {
+        item.name: StoredTensor(item.shape, "float32", False, read) for item in graph.parameters
+    }
+    with pytest.raises(CheckpointError, match="small"):
+        Archive(tmp_path / "small", stored).read_state(graph)

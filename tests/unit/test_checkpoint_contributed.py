@@ -27,7 +27,7 @@ def msinet_register_devices(register):
     register(DeviceSpec(
         name="toy", summary="a toy", framework="Toy", factory="nowhere:Toy", api_version=1,
         probe=lambda: Probe(Availability.INSTALLED), priority=-1,
-        checkpoint_format="npz", checkpoint_formats={"npz": "toy_formats:NPZ"},
+        checkpoint_format="npz", checkpoint_formats=("toy_formats:NPZ",),
     ))
 """
 FORMATS = """
@@ -143,10 +143,9 @@ SPEC = DeviceSpec(
     "changes",
     [
         {"checkpoint_format": None},
-        {"checkpoint_formats": {"npz": "no colon"}},
-        {"checkpoint_formats": {"npz": 7}},
-        {"checkpoint_formats": {7: "module:NAME"}},
-        {"checkpoint_formats": ["npz"]},
+        {"checkpoint_formats": ("no colon",)},
+        {"checkpoint_formats": (7,)},
+        {"checkpoint_formats": "module:NAME"},
     ],
 )
 def test_invalid_contributions_are_found_at_registration(changes: dict[str, object]) -> None:

@@ -183,6 +183,7 @@ HEADER = b"\x08\x01"  # one data file
         {b"": HEADER, b"a": b"\x0b"},  # no such type of field
         {b"": HEADER, b"a": b"\x80" * 11},  # an integer without an end
         {b"": HEADER, b"_CHECKPOINTABLE_OBJECT_GRAPH": b""},
+        {b"": HEADER, b"x" * 2**24: b""},  # names without end
     ],
 )
 def test_an_invalid_index_is_refused(prefix: Path, entries: dict[bytes, bytes]) -> None:
@@ -207,7 +208,7 @@ def shape(*axes: int) -> bytes:
     [
         (b"\x08\x01" + shape(2) + b"\x28\x07", "7 bytes"),
         (b"\x08\x01" + shape(2) + b"\x18\x05\x28\x08", "data file 5"),
-        (b"\x08\x01" + shape(2**61, 2) + b"\x28\x08", "8 bytes"),
+        (b"\x08\x01" + shape(2**61, 2) + b"\x28\x08", "bytes"),
         (b"\x08\x02" + shape(2) + b"\x28\x10", "float64"),
         (b"\x08\x63" + shape(2) + b"\x28\x10", "type 99"),
         (b"\x08\x01" + shape(2) + b"\x3a\x00", "slices"),

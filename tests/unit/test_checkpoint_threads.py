@@ -35,7 +35,9 @@ def test_the_first_failure_is_raised() -> None:
         each(lambda number: 1 // number, [1, 0, 2])
 
 
-def test_every_damaged_tensor_is_listed_in_the_order_of_the_network() -> None:
+def test_every_damaged_tensor_is_listed_in_the_order_of_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    path.touch()
     net = GraphBuilder(3)
     last = net.input
     for number in range(8):
@@ -49,7 +51,7 @@ def test_every_damaged_tensor_is_listed_in_the_order_of_the_network() -> None:
         item.name: StoredTensor(item.shape, "float32", True, broken) for item in graph.parameters
     }
     with pytest.raises(CheckpointError) as error:
-        Archive(Path("weights.h5"), dict(reversed(stored.items()))).read_state(graph)
+        Archive(path, dict(reversed(stored.items()))).read_state(graph)
     listed = [line for line in str(error.value).splitlines() if "it is broken" in line]
     assert len(listed) == len(stored)
     for line, name in zip(listed, stored, strict=True):

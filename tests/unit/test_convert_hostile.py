@@ -149,6 +149,11 @@ def test_a_right_safetensors_header_is_read(tmp_path: Path) -> None:
     assert [row.shape for row in found.tensors] == [(2,), (2,)]
 
 
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    header = {str(number): tensor(0, 0, shape=[0]) for number in range(10_001)}
+    assert "10,000" in refusal(safetensors(tmp_path / "x.safetensors", header))
+
+
 def test_a_header_longer_than_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
@@ -241,18 +246,16 @@ def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -
         ({"code.py": b"x", "model.weights.h5": b"x"}, "'code.py'"),
         ({"config.json": b"{}"}, "model.weights.h5"),
         ({"model.weights.h5": b"not HDF5"}, "HDF5"),
-        ({f"assets/{number}": b"" for number in range(1001)}, "1,001"),
     ],
 )
 def test_hostile_keras_archives(tmp_path: Path, members: dict[str, bytes], name: str) -> None:
     assert name in refusal(write_archive(tmp_path / "x.keras", members))
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed_members_are_refused(tmp_path: Path, compression: int) -> None:
     members = {"model.weights.h5": bytes(2**25)}
-    path = write_archive(tmp_path / "x.keras", members, zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 2**16
-    assert "33,554,432" in refusal(path)
+    assert "compressed" in refusal(write_archive(tmp_path / "x.keras", members, compression))
 
 
 @pytest.mark.parametrize("content", [b"\x0a\xff\xff\xff\xff\x0f", b"\x0b", b"\x80" * 11, b"\x0a"])
@@ -281,4 +284,5 @@ def test_a_constant_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     node = field(1, field(1, b"conv1/conv1_1/bias") + field(2, b"Const") + attribute)
     path = tmp_path / "x.pb"
     path.write_bytes(node)
-    assert "(1099511627776,)" in inspect(path).damage[0]
+    assert "4,398,046,511,104" in inspect(path).damage[0]
+    refusal(path)

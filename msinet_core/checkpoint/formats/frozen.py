@@ -53,9 +53,6 @@ SAVED_MODEL = "saved_model.pb"
 _ORIGIN = "msinet_origin"
 """The constant for `origin.origin_json`."""
 
-_MAX_REPEATED = 2**24
-"""Values that one stored value may stand for: more than any tensor of MSI-Net has."""
-
 _WEIGHT = re.compile(r"(.+)/(kernel|bias)$")
 _READ_VARIABLE = re.compile(r"(.+)/(Conv2D|BiasAdd)/ReadVariableOp/resource$")
 """How a frozen Keras model names its weights."""
@@ -245,11 +242,9 @@ def _canonical(name: str, known: set[str]) -> str | None:
 def _read(constant: Constant) -> NDArray[np.float32]:
     count = math.prod(constant.shape)
     data = constant.content if len(constant.content) else constant.floats
-    if len(data) != 4 * count:
-        if len(constant.content) or len(data) % 4 or len(data) > 4 * count:
-            raise CheckpointError(f"{len(data)} bytes for shape {constant.shape}")
-        if count > _MAX_REPEATED:
-            raise CheckpointError(f"shape {constant.shape}, but only {len(data)} bytes")
+    is_partial = not len(constant.content) and len(data) % 4 == 0 and len(data) < 4 * count
+    if len(data) != 4 * count and not is_partial:
+        raise CheckpointError(f"{len(data)} bytes for shape {constant.shape}")
     # The last value stands for all that follow, and no value at all for zeros.
     stored = np.frombuffer(data, "<f4")
     tensor = np.zeros(count, np.float32)

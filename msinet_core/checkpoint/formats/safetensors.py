@@ -34,6 +34,7 @@ LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}
 """The order of a kernel's axes by the format's name."""
 
 _ALIGNMENT = 8
+_MAX_TENSORS = 10_000
 
 UNKNOWN_LAYOUT = "safetensors"
 """The name of the format of files that do not declare their kernels' layout."""
@@ -202,8 +203,9 @@ def read_header(path: Path) -> Header:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy"):  # checks types, shapes and offsets against the file's size
-            pass
+        with safe_open(path, "numpy") as file:  # checks types, shapes and offsets
+            if len(file.keys()) > _MAX_TENSORS:
+                raise ValueError(f"more than {_MAX_TENSORS:,} tensors")
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length), object_pairs_hook=_without_duplicates)

@@ -31,6 +31,7 @@ from msinet_core.checkpoint.formats.safetensors import LAYOUTS
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.pickle import Call, Global, read_pickle
+from msinet_core.checkpoint.wire.zip import stored_members
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
 
@@ -211,13 +212,7 @@ def _map(path: Path) -> memoryview:
 def _read_zip(path: Path) -> Any:
     data = _map(path)
     with zipfile.ZipFile(path) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members.values())
-        if not stored or sum(member.file_size for member in members.values()) > len(data):
-            raise CheckpointError(
-                f"{path} is refused: its members are compressed, which PyTorch's never are, and "
-                f"could unpack to any size. Use a file from a source you trust."
-            )
+        members = stored_members(archive, path)
         (pickle,) = (name for name in members if name.endswith("/data.pkl"))
         folder = pickle.removesuffix("data.pkl")
         if members[pickle].file_size > _MAX_PICKLE:

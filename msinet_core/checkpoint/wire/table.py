@@ -16,6 +16,9 @@ FOOTER_SIZE = 48
 _TRAILER_SIZE = 5
 """After each block: its compression, and a checksum."""
 
+_MAX_KEYS = 2**24
+"""Characters in all keys of a block."""
+
 _NO_RESTARTS = struct.pack("<II", 0, 1)
 """Every key of a block counts from its first entry."""
 
@@ -75,13 +78,16 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         raise ValueError("compressed blocks, which TensorFlow does not write")
     (restarts,) = struct.unpack_from("<I", data, end - 4)
     last = end - 4 - 4 * restarts
-    position, key = offset, b""
+    position, key, total = offset, b"", 0
     while position < last:
         shared, position = read_varint(data, position)
         unshared, position = read_varint(data, position)
         length, position = read_varint(data, position)
         key = key[:shared] + data[position : position + unshared]
         position += unshared
+        total += len(key)
+        if total > _MAX_KEYS:  # each key can repeat almost all of the one before
+            raise ValueError("the names are too long")
         yield key, data[position : position + length]
         position += length
 
