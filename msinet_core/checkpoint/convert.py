@@ -182,7 +182,7 @@ def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archi
         )
     if not safetensors.matches(source):
         raise UsageError(
-            f"--from-layout is for safetensors files, and {source} is none; leave it out."
+            f"--from-layout is for safetensors files, which {source} is not; leave it out."
         )
     with safetensors.open_archive(source, safetensors.LAYOUTS[from_layout]) as archive:
         yield (

@@ -227,7 +227,7 @@ def _check(checkpoint: Checkpoint) -> None:
     optimizer = checkpoint.state.optimizer
     for tensors in (checkpoint.state.weights, *((optimizer.m, optimizer.v) if optimizer else ())):
         wrong += [
-            f"{name}: is {value.dtype}, should be float32"
+            f"{name}: is {value.dtype}, expected float32"
             for name, value in tensors.items()
             if value.dtype != np.float32
         ]

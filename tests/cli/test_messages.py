@@ -17,7 +17,9 @@ import pytest
 
 from msinet_core import __version__
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.training.initial_weights import random_state
 from tests.conftest import Run
@@ -48,19 +50,22 @@ def printed(run: Run, line: str, folder: Path) -> str:
     return f"$ msinet-run {line}\n{text}\n[exit code {result.exit_code}]\n"
 
 
-def write_checkpoint(path: Path) -> None:
-    """Write a small checkpoint that is the same everywhere."""
-    graph = msinet_graph(0.01)
-    state = random_state(graph, 0)
-    state = State(state.weights, OptimizerState.zeros(state.weights))
-    metadata = {
-        "created": "2026-01-02T03:04:05+00:00",
-        "dataset": "osie",
-        "device": "cpu",
-        "image_size": [240, 320],
-        "msinet": __version__,
-    }
-    save_checkpoint(path, Checkpoint(graph, state, {"history": []}, metadata))
+def write_checkpoints(folder: Path) -> None:
+    """Write the checkpoint of a narrow MSI-Net, and of a network of one layer."""
+    net = GraphBuilder()
+    net.add("conv", Conv2D(2), net.input)
+    for name, graph in (("best", msinet_graph(0.01)), ("small", net.build())):
+        weights = random_state(graph, 0).weights
+        state = State(weights, OptimizerState.zeros(weights))
+        metadata = {
+            "created": "2026-01-02T03:04:05+00:00",
+            "dataset": "osie",
+            "device": "cpu",
+            "image_size": [240, 320],
+            "msinet": __version__,
+        }
+        checkpoint = Checkpoint(graph, state, {"history": []}, metadata)
+        save_checkpoint(folder / f"{name}.msinet.h5", checkpoint)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
@@ -76,7 +81,7 @@ def test_messages(
     monkeypatch.setenv("MSINET_DISABLE_PLUGINS", "msinet-device-jax")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **options: tmp_path / "cache")
     (tmp_path / "text.txt").write_text("not a checkpoint, not an image")
-    write_checkpoint(tmp_path / "best.msinet.h5")
+    write_checkpoints(tmp_path)
     lines = [line for line in case.read_text().splitlines() if line and not line.startswith("#")]
     texts = []
     for line in lines:

@@ -216,7 +216,7 @@ def test_tensors_that_do_not_fit_the_graph_are_not_saved(tmp_path: Path) -> None
     with pytest.raises(CheckpointError) as error:
         save_checkpoint(path, Checkpoint(graph, State(weights)))
     assert "weight conv1/conv1_1/bias: missing" in str(error.value)
-    assert "conv1/conv1_2/bias: is float64, should be float32" in str(error.value)
+    assert "conv1/conv1_2/bias: is float64, expected float32" in str(error.value)
     assert not path.exists()
 
 

@@ -75,7 +75,7 @@ def test_without_a_graph_it_must_fit_the_published_network(prefix: Path) -> None
     assert "45 of 46" in text
     assert text.count("has shape") == 3
     assert f"msinet-run convert {prefix} NEW.msinet.h5 --network CHECKPOINT" in text
-    assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), should be (3, 3, 3, 64)" in text
+    assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), expected (3, 3, 3, 64)" in text
 
 
 def test_half_a_checkpoint_names_the_other_half(prefix: Path) -> None:
