@@ -36,7 +36,7 @@ def contiguous_tensor(dataset: h5py.Dataset, path: Path, checksum: str | None) -
     """
     size = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
     stored = int(dataset.id.get_storage_size())
-    if dataset.chunks is not None or stored != size or size > dataset.file.id.get_filesize():
+    if dataset.chunks is not None or stored != size:
         raise CheckpointError(
             f"{path}: '{dataset.name}' declares shape {dataset.shape}, {size} bytes, and stores "
             f"{stored} bytes. It is damaged, compressed or made to exhaust memory; use another "
