@@ -11,7 +11,7 @@ import numpy as np
 
 from msinet_core.data.images import IMAGE_PADDING, as_image
 from msinet_core.data.resize import fit
-from msinet_core.errors import CheckpointError, UsageError
+from msinet_core.errors import UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.prediction.stream import (
@@ -83,7 +83,7 @@ def load(
     progress = as_progress(progress)
     # Files first: importing the device's framework takes seconds.
     checkpoint = read_weights(resolve_weights(os.fspath(weights), progress))
-    trained = image_size_of(checkpoint.metadata)
+    trained = checkpoint.image_size
     size = None if image_size == "original" else _check_size(image_size or trained)
     if size is not None:
         checkpoint.graph.check_image_size(size)
@@ -251,25 +251,4 @@ def _check_size(size: Any) -> Size:
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"invalid image_size: {size!r}; use (height, width), for example (240, 320)"
-        ) from error
-
-
-def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
-    """Return the image size in a checkpoint's metadata; None if it is missing.
-
-    Args:
-        metadata: Of the checkpoint.
-
-    Raises:
-        CheckpointError: The size is invalid.
-    """
-    size = metadata.get("image_size")
-    if size is None:
-        return None
-    try:
-        height, width = size
-        return int(height), int(width)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"invalid image_size in checkpoint: {size!r}; use --image-size HxW"
         ) from error

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.checkpoint.formats import read_header
+from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
+from msinet_core.checkpoint.read import read_header
 from msinet_core.data import Dataset, open_dataset
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Size
-from msinet_core.prediction.predictor import image_size_of
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state

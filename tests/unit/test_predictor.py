@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from msinet_core.device import Model
-from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError
+from msinet_core.errors import DataError, MsinetError, UsageError
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.prediction.predictor import Done, Failed, Predictor, image_size_of
+from msinet_core.prediction.predictor import Done, Failed, Predictor
 
 GRAPH = msinet_graph(0.01)
 
@@ -297,14 +297,3 @@ def test_a_size_that_the_network_does_not_accept_is_refused():
 def test_counts_below_one_are_refused(name):
     with pytest.raises(UsageError, match=name):
         Predictor(RedChannel(), GRAPH, (24, 32), **{name: 0})
-
-
-def test_the_trained_size_comes_from_the_metadata():
-    assert image_size_of({"image_size": [360, 368]}) == (360, 368)
-    assert image_size_of({}) is None
-
-
-@pytest.mark.parametrize("size", [[240], "wide", 240, [None, 3]])
-def test_an_invalid_trained_size_is_refused(size):
-    with pytest.raises(CheckpointError, match="image_size"):
-        image_size_of({"image_size": size})
