@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msinet_core.checkpoint import Checkpoint, keras_vgg16, save_checkpoint
+from msinet_core.checkpoint import Checkpoint, save_checkpoint
+from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.msinet import msinet_graph
