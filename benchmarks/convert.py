@@ -1,13 +1,13 @@
-"""Measure how long ``msinet-run convert`` takes beside reading and writing the same bytes.
+"""Compare ``msinet-run convert`` with reading and writing the same bytes.
 
     python benchmarks/convert.py
     python benchmarks/convert.py --checkpoint best.msinet.h5 --rounds 15 --folder /data/scratch
 
-For each format, a checkpoint is converted to it and back. Round by round, the source's bytes are
-read and written with fsync, and then the same file is converted in this process; what is printed is
-the median of the ratios of such pairs, since on a shared machine only neighbors compare. A process
-of its own then converts once, and tells the most memory that it had. Targets are removed before
-each measurement; every source was read before, so neither side waits for the disk to read.
+For each format, a checkpoint is converted to it and back. In each round the source's bytes are read
+and written with fsync, and then the same file is converted in this process. The median of the
+ratios is printed, since on a shared machine only neighboring measurements compare. A new process
+then converts once and reports its peak memory. Targets are removed before each measurement; every
+source has been read before, so neither side waits for the disk to read.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from msinet_core import convert
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
 
@@ -42,16 +42,16 @@ TARGETS = {
     "torch": "weights_torch.safetensors",
     "mlx": "weights_mlx.safetensors",
 }
-"""The formats that need no framework; others measure how long a framework takes to import."""
+"""Formats that need no framework; another one would measure the import of its framework."""
 
 MEMORY = """
 import json, sys
 from pathlib import Path
-from msinet_core.checkpoint.convert import convert
+from msinet_core import convert
 
 def peak():
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would begin with the memory of the process that started this
+    if status.exists():  # getrusage would begin with the memory of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource
@@ -59,7 +59,7 @@ def peak():
     return used if sys.platform == "darwin" else used * 1024
 
 before = peak()
-convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+convert(*sys.argv[1:4])
 print(json.dumps([before, peak()]))
 """
 
@@ -130,7 +130,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _files(path: Path) -> tuple[Path, ...]:
     with find_format(path).open(path) as archive:
-        return archive.files or (path / "saved_model.pb" if path.is_dir() else path,)
+        return archive.files or (archive.path,)
 
 
 def _size(files: tuple[Path, ...]) -> int:

@@ -1,8 +1,8 @@
 """Compare the device `openvino` with the same network converted to OpenVINO and run bare.
 
-The bare network is what a user gets without this program: a frozen TensorFlow graph that
-``openvino.convert_model`` reads, compiled with the same hints, its input in place. All are measured
-in turn in one process, and ratios are taken round by round, since machines are noisy::
+The bare network is what users get without msinet: a frozen TensorFlow graph that
+``openvino.convert_model`` reads, compiled with the same hints, with its input in place. All are
+measured in turn in one process, and ratios are computed per round because machines are noisy::
 
     python benchmarks/openvino_prediction.py --rounds 15
 """
@@ -23,18 +23,18 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.frozen_save import write_graph
+from msinet_core.checkpoint.formats.frozen import write_graph
 from msinet_core.device import Model
-from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.training.initial_weights import random_state
 from msinet_openvino import SPEC
 
 Images = NDArray[np.float32]
 Round = Callable[[], NDArray[np.float32]]
-"""Predicts all images once; returns their maps."""
+"""Predict all images once and return their maps."""
 
 LARGEST_DIFFERENCE = 1e-2
-"""Between maps of one precision, which reach from 0 to 1."""
+"""The largest difference allowed between maps of one precision, which range from 0 to 1."""
 
 ELEMENT_TYPES = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
 
@@ -46,8 +46,8 @@ def compile_bare(
 
     Args:
         frozen: A ``*.pb`` with the nodes ``input`` and ``output``.
-        shape: Of one image, ``(1, H, W, 3)``.
-        precision: What is computed in.
+        shape: The shape of one image, ``(1, H, W, 3)``.
+        precision: The precision to compute in.
         hint: ``"LATENCY"`` or ``"THROUGHPUT"``.
     """
     network = ov.convert_model(frozen)
@@ -60,7 +60,7 @@ def bare_latency(compiled: ov.CompiledModel, images: Images) -> Round:
     """Return a round that predicts one image after another with one request.
 
     Args:
-        compiled: For one image.
+        compiled: The network, compiled for one image.
         images: ``(N, H, W, 3)``.
     """
     request = compiled.create_infer_request()
@@ -84,7 +84,7 @@ def bare_throughput(compiled: ov.CompiledModel, images: Images) -> Round:
     """Return a round that keeps OpenVINO's own queue of requests full.
 
     Args:
-        compiled: For one image.
+        compiled: The network, compiled for one image.
         images: ``(N, H, W, 3)``.
     """
     queue = ov.AsyncInferQueue(compiled)
@@ -108,7 +108,7 @@ def device_latency(model: Model, images: Images) -> Round:
     """Return a round that predicts one image after another, as `Predictor.predict` does.
 
     Args:
-        model: The device's.
+        model: The model on the device.
         images: ``(N, H, W, 3)``.
     """
     return lambda: np.concatenate(
@@ -117,10 +117,10 @@ def device_latency(model: Model, images: Images) -> Round:
 
 
 def device_throughput(model: Model, images: Images, batch_size: int) -> Round:
-    """Return a round that reads each batch after the next is on its way, as `predict` does.
+    """Return a round that reads each batch after starting the next one, as `predict` does.
 
     Args:
-        model: The device's.
+        model: The model on the device.
         images: ``(N, H, W, 3)``.
         batch_size: Images in a batch.
     """
@@ -138,14 +138,14 @@ def device_throughput(model: Model, images: Images, batch_size: int) -> Round:
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> Mapping[str, Round]:
-    """Compile everything, and check that all of one precision put out the same maps.
+    """Compile everything, and check that all networks of one precision compute the same maps.
 
     Args:
-        arguments: What the command line says.
-        folder: Where the frozen graph goes.
+        arguments: The command line.
+        folder: The folder for the frozen graph.
 
     Returns:
-        A round by ``"precision hint who"``.
+        The rounds by ``"PRECISION HINT device|bare"``.
     """
     graph = msinet_graph(arguments.width)
     state = random_state(graph, seed=0)
@@ -168,10 +168,12 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> Mapping[str, Round]:
         compiled = compile_bare(frozen, one, precision, "THROUGHPUT")
         rounds[f"{precision} throughput bare"] = bare_throughput(compiled, images)
         maps = [run() for name, run in rounds.items() if name.startswith(precision)]
-        apart = max(float(np.abs(each - maps[0]).max()) for each in maps)
-        if not apart <= LARGEST_DIFFERENCE or maps[0].max() < 0.99:
-            sys.exit(f"{precision}: the networks differ by {apart}; their times mean nothing.")
-        print(f"{precision}: maps of all four agree within {apart:.1e}")
+        difference = max(float(np.abs(each - maps[0]).max()) for each in maps)
+        if not difference <= LARGEST_DIFFERENCE or maps[0].max() < 0.99:
+            sys.exit(
+                f"{precision}: the maps differ by {difference}, so the times are not comparable"
+            )
+        print(f"{precision}: all four maps agree within {difference:.1e}")
     return rounds
 
 
@@ -179,11 +181,11 @@ def measure(rounds: Mapping[str, Round], count: int) -> dict[str, list[float]]:
     """Time every round in turn, `count` times; the order is reversed each time.
 
     Args:
-        rounds: By name.
-        count: How often.
+        rounds: The rounds by name.
+        count: How many times each.
 
     Returns:
-        Seconds by name.
+        The seconds by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rounds}
     names = list(rounds)
@@ -200,7 +202,7 @@ def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
     """Return the median over the rounds of the first's time divided by the second's.
 
     Args:
-        seconds: As `measure` returns them.
+        seconds: The result of `measure`.
         one: A name.
         other: Another name.
     """
@@ -211,23 +213,29 @@ def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--width", type=float, default=1.0, help="scale of the channels")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))
-    parser.add_argument("--images", type=int, default=8, help="images in a round")
-    parser.add_argument("--batch-size", type=int, default=8, help="of the device's folder mode")
+    parser.add_argument("--width", type=float, default=1.0, help="scale of the number of channels")
+    parser.add_argument(
+        "--image-size", type=int, nargs=2, default=DEFAULT_IMAGE_SIZE, metavar=("H", "W")
+    )
+    parser.add_argument("--images", type=int, default=8, help="images in each round")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="images in a batch for throughput"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--precision", choices=ELEMENT_TYPES, nargs="+", default=list(ELEMENT_TYPES)
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's seconds")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the seconds of every round"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(prepare(arguments, Path(folder)), arguments.rounds)
     for name, values in seconds.items():
-        print(f"{name:28} {1e3 * statistics.median(values) / arguments.images:8.1f} ms an image")
+        print(f"{name:28} {1e3 * statistics.median(values) / arguments.images:8.1f} ms per image")
     for precision in arguments.precision:
         for hint in ("latency", "throughput"):
-            mine, bare = (f"{precision} {hint} {who}" for who in ("device", "bare"))
+            mine, bare = (f"{precision} {hint} {kind}" for kind in ("device", "bare"))
             print(f"{precision} {hint}: device / bare {ratio(seconds, mine, bare):.3f}")
         latency, throughput = (f"{precision} {hint} device" for hint in ("latency", "throughput"))
         print(f"{precision}: throughput / latency {ratio(seconds, throughput, latency):.3f}")

@@ -1,9 +1,9 @@
-"""Training on torch-cpu, beside a plain PyTorch loop of the same network written by hand.
+"""Compare training on torch-cpu with a plain PyTorch loop of the same network.
 
-Both alternate, round by round, so that what else the machine does meets both; the answer is the
+Both alternate, round by round, so that other load on the machine affects both; the result is the
 median over the rounds of (msinet's seconds / the loop's seconds). They share a process, or with
-``--apart`` each has one of its own, as users run them: then neither finds memory that the other
-has had from the system already.
+``--apart`` each has its own, as users run them: then neither reuses memory that the other has
+already obtained from the system.
 
     python benchmarks/torch_training.py
     python benchmarks/torch_training.py --precision bfloat16 --rounds 9
@@ -11,11 +11,11 @@ has had from the system already.
     python benchmarks/torch_training.py --threads 1 --rounds 5
     python benchmarks/torch_training.py --width 0.25 --image-size 120x160 --rounds 3
 
-On a machine that does other things besides, believe the processor's time with ``--threads 1``:
-threads that wait for each other spend the processor's time too.
+On a busy machine, trust the processor time with ``--threads 1``: threads that wait for each other
+use processor time too.
 
-The loop is what a careful person writes: modules, channels_last, autocast for bfloat16, Adam with
-fused=True, the gradients set to None. It resizes with PyTorch's own kernel in the same coordinates.
+The loop is well written: modules, channels_last, autocast for bfloat16, Adam with fused=True,
+gradients set to None. It resizes with PyTorch's own kernel in the same coordinates.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  -- the name that every PyTorch program uses
+import torch.nn.functional as F  # noqa: N812  -- the usual name
 
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_MEAN, msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.registry import load_registry
+from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import random_state
 
 RATE = 1e-6
 
 
 def resize(x: torch.Tensor) -> torch.Tensor:
-    """Enlarge twice in asymmetric coordinates: corners aligned, with one more row and column."""
+    """Double the size in asymmetric coordinates: corners aligned, with one more row and column."""
     height, width = x.shape[2:]
     x = F.pad(x, (0, 1, 0, 1), mode="replicate")
     size = (2 * height + 1, 2 * width + 1)
@@ -53,7 +54,7 @@ def resize(x: torch.Tensor) -> torch.Tensor:
 
 
 def resize_half_pixel(x: torch.Tensor) -> torch.Tensor:
-    """Enlarge twice as PyTorch does it in one call."""
+    """Double the size in half-pixel coordinates."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -61,8 +62,8 @@ class HandWritten(torch.nn.Module):
     """MSI-Net as modules.
 
     Args:
-        width: Scales every number of channels but the output's.
-        coordinates: Of the resizes.
+        width: Scale of the number of channels, except the output's.
+        coordinates: Resize coordinates.
     """
 
     def __init__(self, width: float, coordinates: str) -> None:
@@ -102,9 +103,9 @@ class HandWritten(torch.nn.Module):
         self.last = conv(source, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give maps in 0..1."""
+        """Return maps in 0..1."""
         x = images - self.mean
-        kept = []
+        features = []
         for block, convs in enumerate(self.blocks, 1):
             for layer in convs:
                 x = F.relu(layer(x), inplace=True)
@@ -112,11 +113,11 @@ class HandWritten(torch.nn.Module):
                 x = F.max_pool2d(x, 2)
             else:
                 x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=float("-inf")), 2, stride=1)
-            kept.append(x)
-        x = torch.cat(kept[2:], 1)
+            features.append(x)
+        x = torch.cat(features[2:], 1)
         branches = [F.relu(layer(x), inplace=True) for layer in self.aspp]
-        everywhere = F.relu(self.globally(x.mean((2, 3), keepdim=True)), inplace=True)
-        branches.append(everywhere.expand(-1, -1, *x.shape[2:]))
+        pooled = F.relu(self.globally(x.mean((2, 3), keepdim=True)), inplace=True)
+        branches.append(pooled.expand(-1, -1, *x.shape[2:]))
         x = F.relu(self.joined(torch.cat(branches, 1)), inplace=True)
         for layer in self.decoder:
             x = F.relu(layer(self.resize(x)), inplace=True)
@@ -126,17 +127,17 @@ class HandWritten(torch.nn.Module):
 
 
 def divergence(true: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """Give the mean over images of the loss that MSI-Net is trained with."""
+    """Return the mean training loss of MSI-Net over images."""
     true = true / (1e-7 + true.sum((1, 2, 3), keepdim=True))
     predicted = predicted / (1e-7 + predicted.sum((1, 2, 3), keepdim=True))
     return (true * torch.log(1e-7 + true / (1e-7 + predicted))).sum((1, 2, 3)).mean()
 
 
 def by_hand(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
-    """Return a training step of the loop."""
+    """Return a training step of the plain loop."""
     model = HandWritten(settings.width, settings.resize).to(memory_format=torch.channels_last)
     weights = iter(random_state(msinet_graph(settings.width), seed=0).weights.values())
-    with torch.no_grad():  # the graph's order is the modules'
+    with torch.no_grad():  # modules and graph have the same order
         for module in model.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.copy_(torch.from_numpy(next(weights)).permute(3, 2, 0, 1))
@@ -172,19 +173,19 @@ def by_msinet(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]
 
 
 def seconds(step: Callable[[], float], steps: int) -> tuple[float, float]:
-    """Time some steps: by the clock, and by what the processor spent on this process."""
+    """Return wall-clock and processor seconds per step."""
     start, spent = time.perf_counter(), time.process_time()
     for _ in range(steps):
         step()
     return (time.perf_counter() - start) / steps, (time.process_time() - spent) / steps
 
 
-class Here:
+class InProcess:
     """A step in this process.
 
     Args:
         name: ``"msinet"`` or ``"loop"``.
-        settings: What is measured.
+        settings: The command line.
     """
 
     def __init__(self, name: str, settings: argparse.Namespace) -> None:
@@ -200,12 +201,12 @@ class Here:
         return seconds(self._step, self._settings.steps)
 
 
-class Apart:
-    """A step in a process of its own.
+class InOwnProcess:
+    """A step in a separate process.
 
     Args:
         name: ``"msinet"`` or ``"loop"``.
-        settings: What is measured.
+        settings: The command line.
     """
 
     def __init__(self, name: str, settings: argparse.Namespace) -> None:
@@ -215,26 +216,25 @@ class Apart:
         self.first_loss: float = self._pipe.recv()
 
     def measure(self) -> tuple[float, float]:
-        """Have some steps timed; the other process waits meanwhile."""
+        """Time some steps; this process waits meanwhile."""
         self._pipe.send(None)
         answer: tuple[float, float] = self._pipe.recv()
         return answer
 
 
 def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
-    here = Here(name, settings)
-    pipe.send(here.first_loss)
-    with suppress(EOFError):  # the one who asks has gone
+    step = InProcess(name, settings)
+    pipe.send(step.first_loss)
+    with suppress(EOFError):  # the main process has ended
         while True:
             pipe.recv()
-            pipe.send(here.measure())
+            pipe.send(step.measure())
 
 
 def random_batch(settings: argparse.Namespace) -> Batch:
-    """Make images and maps of noise."""
-    height, width = map(int, settings.image_size.split("x"))
+    """Return images and maps of noise."""
     random = np.random.default_rng(0)
-    shape = (settings.batch_size, height, width)
+    shape = (settings.batch_size, *settings.image_size)
     return Batch(
         random.uniform(0, 255, (*shape, 3)).astype(np.float32),
         random.uniform(0, 1, (*shape, 1)).astype(np.float32),
@@ -242,7 +242,7 @@ def random_batch(settings: argparse.Namespace) -> Batch:
 
 
 def comparison(times: dict[str, list[float]]) -> dict[str, Any]:
-    """Give medians, and the median and all of the ratios of each round."""
+    """Return the median times, and the ratio of each round with its median."""
     ratios = [ours / theirs for ours, theirs in zip(times["msinet"], times["loop"], strict=True)]
     return {
         "milliseconds": {
@@ -259,14 +259,14 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--resize", choices=("asymmetric", "half_pixel"), default="asymmetric")
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--image-size", default="240x320")
+    parser.add_argument("--image-size", type=IMAGE_SIZE.parse, default=DEFAULT_IMAGE_SIZE)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=2, help="steps in a row of each in a round")
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own choice")
-    parser.add_argument("--apart", action="store_true", help="each in a process of its own")
+    parser.add_argument("--steps", type=int, default=2, help="steps in each round")
+    parser.add_argument("--threads", type=int, help="PyTorch threads; default: PyTorch's choice")
+    parser.add_argument("--apart", action="store_true", help="run each in its own process")
     settings = parser.parse_args()
-    kind = Apart if settings.apart else Here
+    kind = InOwnProcess if settings.apart else InProcess
     steps = {name: kind(name, settings) for name in ("msinet", "loop")}
     first = {name: step.first_loss for name, step in steps.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}

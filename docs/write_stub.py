@@ -1,4 +1,4 @@
-"""Write ``msinet_core/__init__.pyi``, which tells type checkers and editors the public names."""
+"""Write ``msinet_core/__init__.pyi``, where type checkers and editors find the public names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def stub() -> str:
             )
             for name, target in msinet_core._SUBMODULES.items()
         ),
-        "from msinet_core.system.version import __version__ as __version__",
     ]
     return "\n".join([*lines[:2], *sorted(lines[2:]), ""])
 

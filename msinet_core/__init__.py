@@ -2,7 +2,7 @@
 
 This is the front door: everything that users and plugin authors import is a name of this package.
 Every other module is private and may change. Names are imported on first use, so that
-``import msinet_core`` takes milliseconds and loads neither NumPy nor a framework.
+``import msinet_core`` takes about a millisecond and loads neither NumPy nor a framework.
 
 Example:
     >>> import msinet_core as msinet
@@ -10,20 +10,16 @@ Example:
     >>> saliency = model.predict("photo.jpg")
 """
 
-import importlib
-from typing import Any
-
-from msinet_core.system.version import __version__
-
 _MODULES = {
     # For users.
     "benchmark.bench": ("bench",),
-    "checkpoint.convert": ("convert",),
-    "checkpoint.inspect": ("inspect",),
-    "conformance.same_weights": ("verify_conversion",),
+    "checkpoint.convert": ("Conversion", "convert"),
+    "checkpoint.inspect": ("Description", "inspect"),
+    "conformance.same_weights": ("Verification", "verify_conversion"),
     "evaluation.evaluate": ("evaluate",),
     "prediction.predictor": ("Predictor", "load"),
-    "registry.inventory": ("devices",),
+    "registry.inventory": ("DeviceEntry", "devices"),
+    "system.version": ("__version__",),
     "training.train": ("train",),
     "errors": (
         "CheckpointError",
@@ -37,8 +33,10 @@ _MODULES = {
         "UsageError",
     ),
     # For plugin authors.
+    "checkpoint.archive": ("Archive", "Checkpoint", "StoredTensor"),
+    "checkpoint.catalog": ("Format",),
+    "checkpoint.formats.keras_archive": ("write_keras_archive",),
     "conformance.suite": ("DeviceConformance",),
-    "device.processes": ("Processes", "report_lost_processes"),
     "device": (
         "Availability",
         "Capabilities",
@@ -50,15 +48,17 @@ _MODULES = {
         "Layers",
         "Model",
         "Probe",
+        "Processes",
         "Program",
+        "report_lost_processes",
     ),
     "network.adam": ("Adam",),
     "network.graph": ("Graph", "GraphBuilder", "LayerBuilder", "Parameter"),
     "network.interpolation": ("interpolation_matrix",),
-    "network.layout": ("permutation", "transpose"),
+    "network.layout": ("permutation",),
     "network.loss": ("KLDivergence",),
     "network.loss_scale": ("LossScale",),
-    "network.msinet": ("msinet_graph",),
+    "network.msinet": ("DEFAULT_IMAGE_SIZE", "msinet_graph"),
     "network.state": ("Batch", "OptimizerState", "State", "Tensors"),
     "registry.doctor": ("Finding",),
     "registry.hookspecs": ("Register", "hookimpl"),
@@ -68,7 +68,7 @@ _MODULES = {
 
 _SUBMODULES = {
     "apple": "hardware.apple",
-    "hardware": "hardware.host",
+    "hardware": "hardware",
     "nvidia": "hardware.nvidia",
     "ops": "network.ops",
 }
@@ -76,12 +76,15 @@ _SUBMODULES = {
 
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME), *sorted(_SUBMODULES)]
+__all__ = sorted([*_HOME, *_SUBMODULES])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+
+    value: object
     if name in _SUBMODULES:
-        value: Any = importlib.import_module(f"{__name__}.{_SUBMODULES[name]}")
+        value = importlib.import_module(f"{__name__}.{_SUBMODULES[name]}")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     else:

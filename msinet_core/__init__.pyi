@@ -1,8 +1,17 @@
 # Written by docs/write_stub.py from the table in __init__.py.
 
+from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
+from msinet_core.checkpoint.archive import Archive as Archive
+from msinet_core.checkpoint.archive import Checkpoint as Checkpoint
+from msinet_core.checkpoint.archive import StoredTensor as StoredTensor
+from msinet_core.checkpoint.catalog import Format as Format
+from msinet_core.checkpoint.convert import Conversion as Conversion
 from msinet_core.checkpoint.convert import convert as convert
+from msinet_core.checkpoint.formats.keras_archive import write_keras_archive as write_keras_archive
+from msinet_core.checkpoint.inspect import Description as Description
 from msinet_core.checkpoint.inspect import inspect as inspect
+from msinet_core.conformance.same_weights import Verification as Verification
 from msinet_core.conformance.same_weights import verify_conversion as verify_conversion
 from msinet_core.conformance.suite import DeviceConformance as DeviceConformance
 from msinet_core.device import Availability as Availability
@@ -15,9 +24,9 @@ from msinet_core.device import Hardware as Hardware
 from msinet_core.device import Layers as Layers
 from msinet_core.device import Model as Model
 from msinet_core.device import Probe as Probe
+from msinet_core.device import Processes as Processes
 from msinet_core.device import Program as Program
-from msinet_core.device.processes import Processes as Processes
-from msinet_core.device.processes import report_lost_processes as report_lost_processes
+from msinet_core.device import report_lost_processes as report_lost_processes
 from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError
 from msinet_core.errors import DeviceUnavailableError as DeviceUnavailableError
@@ -38,9 +47,9 @@ from msinet_core.network.graph import LayerBuilder as LayerBuilder
 from msinet_core.network.graph import Parameter as Parameter
 from msinet_core.network.interpolation import interpolation_matrix as interpolation_matrix
 from msinet_core.network.layout import permutation as permutation
-from msinet_core.network.layout import transpose as transpose
 from msinet_core.network.loss import KLDivergence as KLDivergence
 from msinet_core.network.loss_scale import LossScale as LossScale
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE as DEFAULT_IMAGE_SIZE
 from msinet_core.network.msinet import msinet_graph as msinet_graph
 from msinet_core.network.state import Batch as Batch
 from msinet_core.network.state import OptimizerState as OptimizerState
@@ -51,6 +60,7 @@ from msinet_core.prediction.predictor import load as load
 from msinet_core.registry.doctor import Finding as Finding
 from msinet_core.registry.hookspecs import Register as Register
 from msinet_core.registry.hookspecs import hookimpl as hookimpl
+from msinet_core.registry.inventory import DeviceEntry as DeviceEntry
 from msinet_core.registry.inventory import devices as devices
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__

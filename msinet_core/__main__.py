@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from msinet_core.cli import cli
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
-    cli(prog_name="msinet-run")
+    # Python searches the current folder first; nothing there is to be executed by accident.
+    if sys.path and Path(sys.path[0]) == Path.cwd():
+        del sys.path[0]
+
+    from msinet_core.cli import main
+
+    main()

@@ -3,7 +3,7 @@
 One rule gives the exit code of every command:
 
 * 2, wrong usage: an argument or option cannot be used as given, which includes naming a file,
-  folder, data set, device or format that does not exist.
+  folder, dataset, device or format that does not exist.
 * 1: what it names exists, and fails.
 * 3: the device is known, but not available on this machine.
 * 130: interrupted, with the state saved.
@@ -13,23 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-
-__all__ = [
-    "DEBUG_VARIABLE",
-    "CheckpointError",
-    "DataError",
-    "DeviceUnavailableError",
-    "DivergenceError",
-    "GraphError",
-    "InterruptedRunError",
-    "MsinetError",
-    "PluginError",
-    "UsageError",
-    "bullet_list",
-    "describe_error",
-    "did_you_mean",
-    "os_reason",
-]
 
 DEBUG_VARIABLE = "MSINET_DEBUG"
 """Show tracebacks with messages, and lists in full."""
@@ -109,8 +92,22 @@ def describe_error(error: BaseException) -> str:
     Args:
         error: The exception.
     """
-    text = str(error) if isinstance(error, MsinetError) else f"{type(error).__name__}: {error}"
+    text = error_text(error)
+    if not isinstance(error, MsinetError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if text.endswith(".") else f"{text}."
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception's text, even if its ``__str__`` raises.
+
+    Args:
+        error: The exception.
+    """
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"(its __str__ raised {type(fault).__name__})"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures for people: heat maps over images, contact sheets and learning curves."""
+"""Draw heat maps over images, contact sheets, learning curves and charts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
 COLORMAP = "inferno"
-"""Brighter means more salient, in even steps, in print and to color-blind readers too. The rainbow
-that the field is used to lacks both, and draws edges where the map has none."""
+"""Brighter is more salient, in even steps, also in print and for color-blind readers. The usual
+rainbow has neither property, and shows edges where the map has none."""
 
 SHEET_LIMIT = 24
-"""The most images on one contact sheet: what can be told apart on a screen."""
+"""The maximum number of images on a contact sheet, so that they are recognizable on a screen."""
 
 _OPACITY = 0.85
 _STRIP = 2**18
@@ -30,7 +30,7 @@ _PLOT_FORMATS = ("png", "svg", "pdf")
 _BACKGROUND_COLOR, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
 _MARGIN, _GAP, _LINE = 24, 4, 24
 _LAYOUTS = ((3, 1, 400), (8, 2, 300), (SHEET_LIMIT, 3, 210))
-"""Up to so many images: so many columns, and tiles so wide."""
+"""The number of columns and the width of tiles, up to a number of images."""
 
 _TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
 
@@ -40,7 +40,7 @@ class Panel:
     """One image of a contact sheet, already small.
 
     Args:
-        name: What is written above it.
+        name: The text above it.
         image: ``(h, w, 3)`` uint8.
         saliency: ``(h, w)`` float32 in 0..1.
     """
@@ -51,7 +51,7 @@ class Panel:
 
 
 def overlay(image: NDArray[np.float32], saliency: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay a map as heat over its image: salient places glow, the rest turns gray and dim.
+    """Draw a map as heat over its image: salient regions glow, the rest becomes gray and dim.
 
     Args:
         image: ``(H, W, 3)``, RGB in 0..255.
@@ -74,12 +74,12 @@ def write_overlay(path: Path, image: NDArray[np.float32], saliency: NDArray[np.f
     """Write an overlay as JPEG.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         image: ``(H, W, 3)``, RGB in 0..255.
         saliency: ``(H, W)`` in 0..1.
 
     Raises:
-        MsinetError: The disk refuses.
+        MsinetError: The file system refused.
     """
     from PIL import Image
 
@@ -91,10 +91,10 @@ def write_overlay(path: Path, image: NDArray[np.float32], saliency: NDArray[np.f
 def make_panel(
     name: str, image: NDArray[np.float32], saliency: NDArray[np.float32], width: int = 400
 ) -> Panel:
-    """Shrink an image and its map to what a contact sheet needs.
+    """Shrink an image and its map for a contact sheet.
 
     Args:
-        name: What to write above it.
+        name: The text above it.
         image: ``(H, W, 3)``, RGB in 0..255.
         saliency: ``(H, W)`` in 0..1.
         width: The longest side in pixels.
@@ -118,12 +118,12 @@ def write_contact_sheet(path: Path, panels: Sequence[Panel], title: str) -> None
     """Write a PNG that shows images, maps and overlays side by side.
 
     Args:
-        path: The file to make or replace.
-        panels: One or more; `SHEET_LIMIT` at most are shown.
+        path: The file to create or replace.
+        panels: One or more; at most `SHEET_LIMIT` are shown.
         title: The line at the top.
 
     Raises:
-        MsinetError: The disk refuses.
+        MsinetError: The file system refused.
     """
     sheet = _draw_sheet(panels[:SHEET_LIMIT], title)
     with atomic_path(path) as temporary:
@@ -131,17 +131,17 @@ def write_contact_sheet(path: Path, panels: Sequence[Panel], title: str) -> None
 
 
 def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
-    """Write a PNG of the training and the validation loss over the epochs, the best one marked.
+    """Write a PNG of training and validation loss over the epochs, with the best epoch marked.
 
     Args:
         history: A row for each epoch: ``epoch``, ``train_loss`` and ``valid_loss``.
-        path: The file to make or replace.
+        path: The file to create or replace.
         title: The line at the top, for example the run's name.
 
     Raises:
-        MsinetError: The disk refuses.
+        MsinetError: The file system refused.
     """
-    # The object interface: pyplot would start a window system and keep every figure alive.
+    # Not pyplot, which would start a window system and keep every figure alive.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -170,34 +170,33 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
 
 
 def plot_format(path: Path) -> str:
-    """Give the format that a plot's name asks for.
+    """Return the format of a plot by its file name.
 
     Args:
-        path: The file to make: ``*.png``, ``*.svg`` or ``*.pdf``.
+        path: The file to create: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:
-        UsageError: It ends otherwise.
+        UsageError: The suffix is another one.
     """
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in _PLOT_FORMATS:
-        endings = ", ".join(f"*.{known}" for known in _PLOT_FORMATS)
+    format = path.suffix.lower().removeprefix(".")
+    if format not in _PLOT_FORMATS:
+        suffixes = ", ".join(f".{known}" for known in _PLOT_FORMATS)
         raise UsageError(
-            f"A plot cannot be written as '{path.name}': its name must say the format. "
-            f"Use one of: {endings}"
+            f"Unknown format of the plot '{path.name}'. Use one of these suffixes: {suffixes}"
         )
-    return ending
+    return format
 
 
 def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the rates of devices: the bare step, and the whole work around it.
+    """Draw the rates of devices: of the bare step, and with reading and writing files.
 
     Args:
-        results: One for each device, as `msinet_core.benchmark.measure.benchmark` returns them.
-        path: The file to make or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
+        results: One for each device, as `msinet_core.bench` returns them.
+        path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:
-        UsageError: It ends otherwise.
-        MsinetError: The disk refuses.
+        UsageError: The suffix is another one.
+        MsinetError: The file system refused.
     """
     from matplotlib.figure import Figure
 
@@ -208,17 +207,17 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes, (work, title) in zip(
         panels, (("predict", "predict a folder"), ("train", "train")), strict=True
     ):
-        measured = [place for place, result in enumerate(results) if work in result]
+        measured = [row for row, result in enumerate(results) if work in result]
         for offset, key, label, color in (
             (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
             (0.2, "whole_images_per_s", "whole", _TRAIN_COLOR),
         ):
-            rates = [results[place][work][key] for place in measured]
-            places = [place + offset for place in measured]
-            bars = axes.barh(places, rates, height=0.38, color=color, label=label)
+            rates = [results[row][work][key] for row in measured]
+            positions = [row + offset for row in measured]
+            bars = axes.barh(positions, rates, height=0.38, color=color, label=label)
             axes.bar_label(bars, map(_rate, rates), padding=3, fontsize=9)
-        for place in set(range(len(results))) - set(measured):
-            axes.text(0, place, " predicts only", va="center", color="gray", fontsize=9)
+        for row in set(range(len(results))) - set(measured):
+            axes.text(0, row, " predicts only", va="center", color="gray", fontsize=9)
         axes.margins(x=0.2)
         axes.set_xlabel("images/s")
         axes.set_title(title, loc="left", fontsize=11)
@@ -255,7 +254,7 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def _strips(image: NDArray[np.float32]) -> Iterator[slice]:
-    """Cut an image into rows of about `_STRIP` pixels: what is computed on the way stays small."""
+    """Cut an image into rows of about `_STRIP` pixels, so that intermediate arrays are small."""
     height, width = image.shape[:2]
     rows = max(1, _STRIP // max(1, width))
     return (slice(top, top + rows) for top in range(0, height, rows))
@@ -267,11 +266,11 @@ def _to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _blending() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give for each of 256 steps of heat the color that is added, and the share of gray kept."""
+    """Return for each of 256 steps of heat the color to add, and the share of gray to keep."""
     from matplotlib import colormaps
 
     heat = np.arange(256) / 255
-    opacity = _OPACITY * heat**0.75  # below 1, so that weak places still show a tint
+    opacity = _OPACITY * heat**0.75  # below 1, so that weak regions still have a tint
     colors = 255 * colormaps[COLORMAP](np.arange(256))[:, :3]
     return (opacity[:, None] * colors).astype(np.float32), (1 - opacity).astype(np.float32)
 
@@ -301,7 +300,7 @@ def _draw_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
 
 
 def _aspect(panels: Sequence[Panel]) -> float:
-    """Return a height over width that suits most images, so that few tiles have wide borders."""
+    """Return the height over width of most images, so that few tiles have wide borders."""
     return float(
         np.clip(np.median([p.image.shape[0] / p.image.shape[1] for p in panels]), 0.4, 1.5)
     )
@@ -335,7 +334,7 @@ def _write(
     color: tuple[int, int, int],
     width: int,
 ) -> None:
-    """Write a line of text, without its beginning when it is too long: names end differently."""
+    """Write a line of text, without its beginning if it is too long: names differ at the end."""
     glyphs = _glyphs()
     shown = "".join(letter if ord(letter) in glyphs else "?" for letter in text)
     while len(shown) > 2 and draw.textlength(shown, font=font) > width:
@@ -352,7 +351,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=1)
 def _glyphs() -> frozenset[int]:
-    """Return the characters that the font can show; it would draw an empty box for others."""
+    """Return the characters of the font; it would draw an empty box for others."""
     from matplotlib.ft2font import FT2Font
 
     return frozenset(FT2Font(_font_file()).get_charmap())
@@ -361,5 +360,5 @@ def _glyphs() -> frozenset[int]:
 def _font_file() -> str:
     import matplotlib
 
-    # Matplotlib brings a font with many scripts; Pillow's own has Latin letters only.
+    # Matplotlib's font has many scripts; Pillow's own has only Latin letters.
     return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"

@@ -1,7 +1,8 @@
-"""What tests of several layers share: tiny data sets and a way to run commands."""
+"""Fixtures of several test folders: tiny datasets and a way to run commands."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core; frameworks read these when they are imported, here and in children.
+    for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_variable, "1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-snapshots", action="store_true", help="write tests/cli/messages/*.txt anew"
+        "--update-snapshots", action="store_true", help="update tests/cli/messages/*.txt"
     )
 
 
@@ -39,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def write_split(folder: Path, split: str, count: int, seed: int) -> None:
-    """Write stimuli with one bright square each, and maps that are bright where the square is."""
+    """Write stimuli with one bright square each, and maps that are bright at the square."""
     from PIL import Image
 
     random = np.random.default_rng(seed)
@@ -57,7 +63,7 @@ def write_split(folder: Path, split: str, count: int, seed: int) -> None:
 
 @pytest.fixture
 def tiny_data(tmp_path: Path) -> Path:
-    """A folder data set of 5 training and 3 validation images of 32x40 pixels."""
+    """A dataset folder with 5 training and 3 validation images of 32x40 pixels."""
     folder = tmp_path / "tiny"
     write_split(folder, "train", 5, seed=1)
     write_split(folder, "val", 3, seed=2)

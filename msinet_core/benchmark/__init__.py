@@ -1,1 +1,1 @@
-"""Measure how fast devices are."""
+"""Measure how fast devices train and predict."""

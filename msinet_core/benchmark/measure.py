@@ -1,21 +1,22 @@
-"""How fast a device is, and how much of that the trainer and the predictor keep."""
+"""Measure how fast a device is, and how much of its speed the trainer and the predictor keep."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
+from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.data import BatchPipeline, open_dataset, read_image, write_map
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
+from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Done, Prediction, Predictor
@@ -32,81 +33,31 @@ if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
 
 STIMULUS_SIZE: Size = (600, 800)
-"""The pictures that are decoded: as large as those of OSIE."""
+"""The size of the pictures to decode, as in OSIE."""
 
 LEARNING_RATE = 1e-6
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is measured.
-
-    Args:
-        image_size: Height and width of the network's input in pixels.
-        batch_size: Images in a batch.
-        precision: The arithmetic.
-        device_options: The device's own options, by name.
-        width: Scale of the channels; 1 is the published network.
-        images: Images in one round of one measurement.
-        rounds: How often the bare step and the whole are measured in turn.
-    """
-
-    image_size: Size = DEFAULT_IMAGE_SIZE
-    batch_size: int = 1
-    precision: str = "auto"
-    width: float = 1.0
-    images: int = 24
-    rounds: int = 5
-    device_options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Rates of a bare compiled step and of the whole around it, measured in turn.
-
-    Args:
-        bare: Images per second of the bare step in each round.
-        whole: Images per second of the trainer, or of predicting a folder, in the same rounds.
-    """
-
-    bare: Sequence[float]
-    whole: Sequence[float]
-
-    @property
-    def share(self) -> float:
-        """The median over the rounds of whole / bare."""
-        return statistics.median(
-            whole / bare for bare, whole in zip(self.bare, self.whole, strict=True)
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return medians, the share, and every round."""
-        return {
-            "bare_images_per_s": statistics.median(self.bare),
-            "whole_images_per_s": statistics.median(self.whole),
-            "share": self.share,
-            "rounds": {"bare": list(self.bare), "whole": list(self.whole)},
-        }
-
-
-def benchmark(
-    spec: DeviceSpec, settings: Settings, folder: Path, progress: Progress | None = None
+def measure(
+    spec: DeviceSpec, settings: BenchSettings, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Measure a device: training and prediction, bare and as the commands do them.
+    """Measure training and prediction on a device, bare and as the commands do them.
 
-    The bare step and the whole alternate in one process, so that what else the machine does meets
-    both, and the ratio is taken round by round.
+    The bare step and the whole alternate in one process, so that other load on the machine affects
+    both, and the ratio is computed per round.
 
     Args:
         spec: The device.
-        settings: What is measured.
+        settings: What to measure.
         folder: An empty folder for pictures, maps and checkpoints.
-        progress: Shows what happens.
+        progress: Shows the progress.
+
+    Returns:
+        As `msinet_core.bench` describes.
 
     Raises:
-        MsinetError: The device does not open or fails.
+        MsinetError: The device does not open, or fails.
     """
-    progress = progress or Progress()
     graph = msinet_graph(settings.width)
     graph.check_image_size(settings.image_size)
     make_pictures(folder / "data", settings.images)
@@ -122,51 +73,55 @@ def benchmark(
     phases = 1 + spec.capabilities.training
     with progress.task(f"bench {spec.name}", phases * settings.rounds, "rounds") as task:
         model = device.compile(graph, state)
-        predicting = _compare(
+        result["predict"] = _compare(
             lambda: _bare_predict(model, settings),
             lambda: _predict_folder(model, graph, settings, folder),
             settings,
             task.advance,
         )
-        result["predict"] = predicting.to_dict()
         if spec.capabilities.training:
             model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
             epochs = _Epochs(model, graph, spec, settings, folder)
-            training = _compare(
+            result["train"] = _compare(
                 lambda: _bare_train(model, settings), epochs.train_one, settings, task.advance
             )
-            result["train"] = training.to_dict()
     return result
 
 
 def _compare(
     bare: Callable[[], float],
     whole: Callable[[], float],
-    settings: Settings,
+    settings: BenchSettings,
     advance: Callable[[], None],
-) -> Comparison:
+) -> dict[str, Any]:
+    """Measure two rates in turn; `msinet_core.bench` describes the result."""
     bare(), whole()  # compile, fill caches
     rates: list[tuple[float, float]] = []
     for _ in range(settings.rounds):
         rates.append((bare(), whole()))
         advance()
-    return Comparison([rate[0] for rate in rates], [rate[1] for rate in rates])
+    return {
+        "bare_images_per_s": statistics.median(rate[0] for rate in rates),
+        "whole_images_per_s": statistics.median(rate[1] for rate in rates),
+        "share": statistics.median(rate[1] / rate[0] for rate in rates),
+        "rounds": {"bare": [rate[0] for rate in rates], "whole": [rate[1] for rate in rates]},
+    }
 
 
-def _batch(settings: Settings) -> Batch:
+def _batch(settings: BenchSettings) -> Batch:
     random = np.random.default_rng(0)
     shape = (settings.batch_size, *settings.image_size)
     images = random.uniform(0, 255, (*shape, 3)).astype(np.float32)
     return Batch(images, random.uniform(0, 1, (*shape, 1)).astype(np.float32))
 
 
-def _bare_predict(model: Model, settings: Settings) -> float:
+def _bare_predict(model: Model, settings: BenchSettings) -> float:
     images = _batch(settings).images
     return _rate(lambda: np.asarray(model.predict(images)), settings)
 
 
-def _bare_train(model: Model, settings: Settings) -> float:
-    """Read losses as late as the trainer does, so that the device may queue as many steps."""
+def _bare_train(model: Model, settings: BenchSettings) -> float:
+    """Read losses as late as the trainer does, so that the device can queue as many steps."""
     batch = _batch(settings)
     unread: deque[SupportsFloat] = deque()
 
@@ -183,7 +138,7 @@ def _bare_train(model: Model, settings: Settings) -> float:
 
 
 def _rate(
-    step: Callable[[], object], settings: Settings, finish: Callable[[], object] = lambda: None
+    step: Callable[[], object], settings: BenchSettings, finish: Callable[[], object] = lambda: None
 ) -> float:
     steps = max(1, settings.images // settings.batch_size)
     start = time.perf_counter()
@@ -193,8 +148,8 @@ def _rate(
     return steps * settings.batch_size / (time.perf_counter() - start)
 
 
-def _predict_folder(model: Model, graph: Graph, settings: Settings, folder: Path) -> float:
-    """Do what ``predict`` does with a folder: decode, compute, restore the size, write JPEGs."""
+def _predict_folder(model: Model, graph: Graph, settings: BenchSettings, folder: Path) -> float:
+    """Predict a folder as the command does: decode, compute, restore the size, write JPEGs."""
     pictures = sorted((folder / "data" / "stimuli" / "train").iterdir())
     predictor = Predictor(model, graph, settings.image_size, settings.batch_size)
 
@@ -209,10 +164,10 @@ def _predict_folder(model: Model, graph: Graph, settings: Settings, folder: Path
 
 
 class _Epochs:
-    """A trainer that is asked for one epoch at a time, on pictures from files."""
+    """Train one epoch at a time on pictures from files."""
 
     def __init__(
-        self, model: Model, graph: Graph, spec: DeviceSpec, settings: Settings, folder: Path
+        self, model: Model, graph: Graph, spec: DeviceSpec, settings: BenchSettings, folder: Path
     ) -> None:
         self._model = model
         self._graph = graph
@@ -225,6 +180,7 @@ class _Epochs:
             learning_rate=LEARNING_RATE,
             image_size=settings.image_size,
         )
+        self._run.begin(self._config, 0, [])
         dataset = open_dataset(self._config.data)
         size, batch_size = settings.image_size, settings.batch_size
         self._train = BatchPipeline(dataset.train, size, batch_size, shuffle=True)
@@ -232,7 +188,7 @@ class _Epochs:
         self._step = 0
 
     def train_one(self) -> float:
-        """Train one epoch and return its rate, without validation and checkpoint."""
+        """Train one epoch and return its rate without validation and checkpoint."""
         trainer = Trainer(
             self._model,
             self._graph,
@@ -252,11 +208,11 @@ class _Epochs:
 
 
 def make_pictures(folder: Path, count: int, size: Size = STIMULUS_SIZE) -> None:
-    """Write a data set of pictures that are about as hard to decode as photographs.
+    """Write a dataset of pictures that take about as long to decode as photographs.
 
     Args:
-        folder: Gets ``stimuli/`` and ``saliency/``, each with ``train/`` and ``val/``.
-        count: The number of training images; there is one for validation.
+        folder: The folder for ``stimuli/`` and ``saliency/``, each with ``train/`` and ``val/``.
+        count: The number of training images, in addition to one for validation.
         size: Height and width of the pictures.
     """
     from PIL import Image

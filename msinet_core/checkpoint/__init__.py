@@ -1,15 +1,13 @@
-"""Checkpoints: the native format, and the formats that other software left behind."""
+"""Checkpoints: the native format, and conversion from and to the formats of other software."""
 
 from __future__ import annotations
 
 from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.description import describe
-from msinet_core.checkpoint.formats import load_checkpoint, read_graph, read_weights
-from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core.checkpoint.native import save_checkpoint
+from msinet_core.checkpoint.read import load_checkpoint, read_graph, read_weights
 
 __all__ = [
     "Checkpoint",
-    "describe",
     "load_checkpoint",
     "read_graph",
     "read_weights",

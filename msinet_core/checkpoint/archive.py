@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.network.graph import Graph
+    from msinet_core.network.ops import Size
     from msinet_core.network.state import Tensors
 
-MOST_LISTED = 60
-"""How many tensors a message lists: every one of MSI-Net's 46 weights."""
+MAX_LISTED = 60
+"""How many tensors a message lists: all of MSI-Net's 46 weights."""
 
-FEW = 6
-"""As many mismatches are a list; more are another network, of which three show enough."""
+_FEW = 6
+"""Up to this many mismatches are all listed; more mean another network, and three suffice."""
+
+_MAX_GROWTH, _MIN_MEMORY = 3, 2**26
+"""How many times a file's size, plus how many bytes, its tensors may take."""
+
+_MAX_PIXELS = 2**24
+"""Of an image size in the metadata; predicting at that size takes gigabytes."""
 
 _WEIGHT = "weight "
 _MOMENTS = ("first moment ", "second moment ")
@@ -32,13 +40,13 @@ _MOMENTS = ("first moment ", "second moment ")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and whatever else was saved with them, canonical and free of any device.
+    """Weights and what was saved with them, canonical and independent of any device.
 
     Args:
         graph: The network.
-        state: Canonical weights, and Adam's memory or None.
-        training: JSON-able: the trainer's position, history and configuration; None for weights
-            only.
+        state: Canonical weights, and Adam's moments or None.
+        training: JSON-able: the trainer's position, history and configuration; None if the
+            checkpoint holds weights only.
         metadata: JSON-able: where the weights come from (device, versions, dataset,
             image_size [H, W], epoch, step, created ...).
     """
@@ -48,17 +56,49 @@ class Checkpoint:
     training: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def image_size(self) -> Size | None:
+        """Height and width in pixels that the weights were trained at; None if unknown.
+
+        Raises:
+            CheckpointError: The metadata hold something else.
+        """
+        return image_size_of(self.metadata)
+
+
+def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
+    """Return the image size in a checkpoint's metadata, in pixels; None if there is none.
+
+    Args:
+        metadata: Of the checkpoint.
+
+    Raises:
+        CheckpointError: The metadata hold something else.
+    """
+    size = metadata.get("image_size")
+    if size is None:
+        return None
+    try:
+        height, width = (int(axis) for axis in size)
+        if min(height, width) < 1 or height * width > _MAX_PIXELS:
+            raise ValueError
+        return height, width
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"invalid image_size in checkpoint: {size!r}; use --image-size HxW"
+        ) from error
+
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in an open file, not read yet.
+    """A tensor in an open file that has not been read yet.
 
     Args:
         shape: As the file declares it; canonical.
         dtype: As the file declares it.
-        has_checksum: Whether the file tells a damaged tensor from a whole one.
-        read: Reads and verifies it; raises `CheckpointError` with what is wrong in a few words.
-            Several tensors of a file are read at the same time.
+        has_checksum: Whether the file holds a checksum of the values.
+        read: Reads and verifies the tensor; raises `CheckpointError` with a short reason. Several
+            tensors of a file are read at the same time.
     """
 
     shape: tuple[int, ...]
@@ -66,13 +106,18 @@ class StoredTensor:
     has_checksum: bool
     read: Callable[[], NDArray[np.float32]]
 
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes as float32."""
+        return 4 * math.prod(self.shape)
+
 
 StoredTensors = Mapping[str, StoredTensor]
 
 
 @dataclass(frozen=True)
 class StoredOptimizer:
-    """Adam's memory in an open file.
+    """Adam's moments in an open file.
 
     Args:
         step: The number of steps made.
@@ -87,17 +132,17 @@ class StoredOptimizer:
 
 @dataclass(frozen=True)
 class Archive:
-    """An open file of any format: names and shapes are known, no tensor is read yet.
+    """An open file of any format: names and shapes are known, no tensor has been read yet.
 
     Args:
         path: The file, for messages.
         weights: By canonical name.
-        optimizer: Adam's memory, where it is stored and understood.
-        graph: The network it was written for, where the format tells.
-        metadata: Where the weights come from, as far as the file tells.
-        read_training: Reads what the trainer saved; None where the format holds nothing of it.
-        unused: Names that were recognized and are of no use, such as another optimizer's memory.
-        files: What it consists of on disk, where that is not `path` alone.
+        optimizer: Adam's moments, if the file holds them.
+        graph: The network it was written for, if the file holds it.
+        metadata: Where the weights come from, as far as the file knows.
+        read_training: Reads what the trainer saved; returns None if the file holds nothing of it.
+        unused: Names that are recognized but not needed, such as another optimizer's state.
+        files: The files on disk, if that is not `path` alone.
     """
 
     path: Path
@@ -111,35 +156,45 @@ class Archive:
 
     @property
     def size(self) -> int:
-        """The bytes it takes on disk."""
+        """The size on disk in bytes."""
         return sum(file.stat().st_size for file in self.files or (self.path,))
 
+    @property
+    def max_bytes(self) -> int:
+        """The most memory that its tensors may take: they can be repeated or compressed."""
+        return _MAX_GROWTH * self.size + _MIN_MEMORY
+
+    @property
+    def network(self) -> Graph:
+        """The file's network; the published one if the file holds none."""
+        return msinet_graph() if self.graph is None else self.graph
+
     def groups(self, graph: Graph) -> Mapping[str, StoredTensors]:
-        """Give every stored tensor, in groups named as in the native format.
+        """Return every stored tensor, in groups named as in the native format.
 
         Args:
-            graph: Whose order of computation the tensors are sorted by; others come last.
+            graph: Its order of computation is that of the tensors; unknown ones come last.
         """
         groups = {"weights": self.weights}
         if self.optimizer is not None:
             groups |= {"optimizer/m": self.optimizer.m, "optimizer/v": self.optimizer.v}
-        places = {parameter.name: place for place, parameter in enumerate(graph.parameters)}
+        order = {parameter.name: index for index, parameter in enumerate(graph.parameters)}
         return {
             group: {
                 name: stored[name]
-                for name in sorted(stored, key=lambda name: (places.get(name, len(places)), name))
+                for name in sorted(stored, key=lambda name: (order.get(name, len(order)), name))
             }
             for group, stored in groups.items()
         }
 
     def weights_only(self) -> Archive:
-        """Leave out Adam's memory, so that it is not read."""
+        """Return the archive without Adam's moments, so that they are not read."""
         return replace(self, optimizer=None)
 
     def mismatches(self, graph: Graph) -> list[str]:
         """List every way in which the stored tensors do not fit a graph, from their shapes alone.
 
-        A weight's moments are left out where they differ just as the weight does.
+        A weight's moments are left out if they differ just as the weight does.
 
         Args:
             graph: The network they are for.
@@ -153,16 +208,6 @@ class Archive:
             if not line.startswith(_MOMENTS) or line.split(" moment ", 1)[1] not in weights
         ]
 
-    def _way_out(self, graph: Graph) -> str:
-        """Say how a file that does not tell its network is read where it is not the usual one."""
-        if self.graph is not None or graph != msinet_graph():
-            return ""
-        return (
-            f" If it is of another network than the published one (of another width, for example), "
-            f"name a checkpoint that holds that network: "
-            f"msinet-run convert {self.path} NEW.msinet.h5 --network CHECKPOINT"
-        )
-
     def read_state(self, graph: Graph) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
 
@@ -170,57 +215,78 @@ class Archive:
             graph: The network they are for.
 
         Raises:
-            CheckpointError: Lists every tensor that does not fit, or every one that is damaged.
+            CheckpointError: Lists every tensor that does not fit, or every damaged one; or the
+                tensors would take more than `max_bytes`.
         """
         mismatches = self.mismatches(graph)
         if mismatches:
+            hint = ""
+            if self.graph is None and graph == msinet_graph():
+                hint = (
+                    f" If it belongs to a network other than the published one (another width, for "
+                    f"example), name a checkpoint of that network: msinet-run convert {self.path} "
+                    f"NEW.msinet.h5 --network CHECKPOINT"
+                )
             raise CheckpointError(
                 f"{self.path} does not fit the network: {summarize(mismatches, graph)}\n"
                 f"{list_mismatches(mismatches)}\n"
                 f"Use a checkpoint of this network; msinet-run inspect {self.path} shows every "
-                f"tensor that it holds.{self._way_out(graph)}"
+                f"tensor in the file.{hint}"
+            )
+        groups = self.groups(graph)
+        declared = sum(tensor.bytes for stored in groups.values() for tensor in stored.values())
+        if declared > self.max_bytes:
+            raise CheckpointError(
+                f"{self.path} is truncated or made to exhaust memory: its tensors would take "
+                f"{declared:,} bytes, and the file has {self.size:,}. Copy or download it again."
             )
         damage: list[str] = []
-        tensors = {
-            group: _read_all(group, stored, damage) for group, stored in self.groups(graph).items()
-        }
+        tensors = {group: _read_all(group, stored, damage) for group, stored in groups.items()}
         if damage:
-            raise CheckpointError(
-                f"{self.path} is damaged:\n{bullet_list(damage, MOST_LISTED)}\n"
-                f"Copy or download it again, or use another checkpoint."
-            )
-        memory = None
-        if self.optimizer is not None:
-            memory = OptimizerState(
-                self.optimizer.step, tensors["optimizer/m"], tensors["optimizer/v"]
-            )
-        return State(tensors["weights"], memory)
+            raise CheckpointError(damage_message(self.path, damage))
+        if self.optimizer is None:
+            return State(tensors["weights"])
+        moments = tensors["optimizer/m"], tensors["optimizer/v"]
+        return State(tensors["weights"], OptimizerState(self.optimizer.step, *moments))
+
+
+def damage_message(path: Path | str, damage: list[str]) -> str:
+    """Say that a file is damaged, and where.
+
+    Args:
+        path: The file.
+        damage: A line for each damaged part.
+    """
+    return (
+        f"{path} is damaged:\n{bullet_list(damage, MAX_LISTED)}\n"
+        f"Copy or download it again, or use another checkpoint."
+    )
 
 
 def summarize(mismatches: list[str], graph: Graph) -> str:
-    """Say in a few words how much of a file does not fit.
+    """Count in one sentence what does not fit.
 
     Args:
-        mismatches: What `Archive.mismatches` lists.
+        mismatches: The list from `Archive.mismatches`.
         graph: The network that they do not fit.
     """
     weights = [line for line in mismatches if line.startswith(_WEIGHT)]
     shapes = sum("has shape" in line for line in weights)
-    names = len(weights) - shapes
-    told = [f"{shapes} of {len(graph.parameters)} weights have other shapes"] if shapes else []
-    told += [f"{names} are missing or have no place in it"] if names else []
-    if moments := len(mismatches) - len(weights):
-        told += [f"{moments} of the optimizer's moments differ"]
-    return ", ".join(told) + "."
+    counts = {
+        f"{{}} of {len(graph.parameters)} weights have other shapes": shapes,
+        "{} weights are missing or unknown": len(weights) - shapes,
+        "{} of the optimizer's moments differ": len(mismatches) - len(weights),
+    }
+    return ", ".join(text.format(count) for text, count in counts.items() if count) + "."
 
 
 def list_mismatches(mismatches: list[str]) -> str:
-    """List mismatches: all if they are few, else the first.
+    """List mismatches: all if they are few, else the first three.
 
     Args:
-        mismatches: What `Archive.mismatches` lists.
+        mismatches: The list from `Archive.mismatches`.
     """
-    return bullet_list(mismatches, len(mismatches) if len(mismatches) <= FEW else 3)
+    return bullet_list(mismatches, len(mismatches) if len(mismatches) <= _FEW else 3)
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:

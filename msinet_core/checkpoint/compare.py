@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.checkpoint.archive import MOST_LISTED, list_mismatches
+from msinet_core.checkpoint.archive import MAX_LISTED, list_mismatches
 from msinet_core.errors import CheckpointError, bullet_list
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.archive import Archive
     from msinet_core.network.graph import Graph, Node
 
-_SHOWN_NODES = 3
+_MAX_NODES = 3
 
 
 def graph_differences(found: Graph, wanted: Graph) -> list[str]:
-    """List how a file's network differs from the one it is read for; none when they are equal.
+    """List how a file's network differs from the one it is read for; empty if they are equal.
 
-    One line for each attribute that differs in one way, naming the nodes together.
+    Nodes whose attributes differ in the same way share a line.
 
     Args:
         found: The network that the file was written for.
@@ -40,32 +40,33 @@ def graph_differences(found: Graph, wanted: Graph) -> list[str]:
             changes.setdefault(change, []).append(our.name)
     lines += [f"{change} in {_some(names)}" for change, names in changes.items()]
     if not lines and found != wanted:
-        lines.append("the nodes stand in another order")
+        lines.append("the nodes are in another order")
     return lines
 
 
 def require_equal(archive: Archive, graph: Graph) -> None:
-    """Refuse an open file that was written for another network.
+    """Refuse an open file that was written for another network; one without a network passes.
 
     Args:
-        archive: The open file; it tells its network.
+        archive: The open file.
         graph: The network that is to get the weights.
 
     Raises:
         CheckpointError: Lists every difference.
     """
-    assert archive.graph is not None
+    if archive.graph is None:
+        return
     differences = graph_differences(archive.graph, graph)
     if differences:
         mismatches = archive.mismatches(graph)
         tensors = f"\n{list_mismatches(mismatches)}" if mismatches else ""
         raise CheckpointError(
             f"{archive.path} was written for another network (fingerprint "
-            f"{archive.graph.fingerprint}, needed {graph.fingerprint}):\n"
-            f"{bullet_list(differences, MOST_LISTED)}{tensors}\n"
-            f"Use a checkpoint of this network, or the network of this checkpoint: train takes it "
-            f"over with --init {archive.path} unless --width or --resize ask for another. "
-            f"msinet-run inspect {archive.path} shows every tensor that it holds."
+            f"{archive.graph.fingerprint}, expected {graph.fingerprint}):\n"
+            f"{bullet_list(differences, MAX_LISTED)}{tensors}\n"
+            f"Use a checkpoint of this network, or train the network of this checkpoint: --init "
+            f"{archive.path} without --width and --resize. msinet-run inspect {archive.path} "
+            f"shows every tensor in the file."
         )
 
 
@@ -81,7 +82,7 @@ def _width(common: list[tuple[Node, Node]]) -> list[str]:
     theirs, ours = (sum(column) for column in zip(*channels, strict=True))
     return [
         f"width: {changed} of {len(channels)} convolutions have other numbers of channels, "
-        f"{theirs / ours:.3g} times as many in all"
+        f"{theirs / ours:.3g} times as many in total"
     ]
 
 
@@ -97,12 +98,12 @@ def _node_differences(their: Node, our: Node) -> list[str]:
 
 
 def _attributes(node: Node) -> Mapping[str, Any]:
-    """Everything that makes a node what it is, but its width, which has a line of its own."""
+    """Return what defines a node, except its width, which has a line of its own."""
     attributes = {"inputs": list(node.inputs), **asdict(node.op)}
     attributes.pop("filters", None)
     return attributes
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN_NODES])
-    return shown + (f" and {len(names) - _SHOWN_NODES} more" if len(names) > _SHOWN_NODES else "")
+    shown = ", ".join(names[:_MAX_NODES])
+    return shown + (f" and {len(names) - _MAX_NODES} more" if len(names) > _MAX_NODES else "")

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
 
 _LAYER = re.compile(r"(?:^|[/.])(conv[1-5]|aspp|decoder)[/._](conv\d(?:_\d)?)$")
-"""A layer of MSI-Net at the end of a name, whatever scopes are before it."""
+"""A layer of MSI-Net at the end of a name, after any scopes."""
 
-_TORCH_ROLES = {"weight": "kernel", "bias": "bias"}
+_TORCH_ROLES = {"kernel": "weight", "bias": "bias"}
 
 
 def layer_name(name: str) -> str | None:
-    """Recognize a layer of MSI-Net by the end of its name; None where it is none.
+    """Recognize a layer of MSI-Net by the end of its name; return None for any other.
 
     Args:
         name: For example ``model/conv1/conv1_1`` or ``conv1_conv1_1``.
@@ -29,76 +29,83 @@ def layer_name(name: str) -> str | None:
 
 
 def flat_names(names: Iterable[str], separator: str) -> dict[str, str]:
-    """Give nodes or parameters names without slashes.
+    """Return names without slashes, by the names in the network.
 
     Args:
-        names: Names in the network.
-        separator: What stands for a slash.
-
-    Returns:
-        Each name in the file by its name in the network.
+        names: Of nodes or parameters.
+        separator: Replaces each slash.
 
     Raises:
-        CheckpointError: Two of them would have one name.
+        CheckpointError: Two of them would be equal.
     """
     flat = {name: name.replace("/", separator) for name in names}
-    clashes = sorted({name for name in flat.values() if list(flat.values()).count(name) > 1})
+    values = list(flat.values())
+    clashes = sorted({name for name in values if values.count(name) > 1})
     if clashes:
         raise CheckpointError(
-            f"This network cannot be written in the format, where '{separator}' stands for '/': "
-            f"several layers would be named\n{bullet_list(clashes)}\nWrite *.msinet.h5 instead."
+            f"This network cannot be written in this format, which has '{separator}' in place of "
+            f"'/': several layers would be named\n{bullet_list(clashes)}\n"
+            f"Write *.msinet.h5 instead."
         )
     return flat
 
 
 def torch_names(graph: Graph) -> dict[str, str]:
-    """Give each parameter's key in a PyTorch state_dict, by its canonical name.
+    """Return each parameter's key in a PyTorch state_dict, by its canonical name.
 
     Args:
         graph: The network.
 
     Raises:
-        CheckpointError: Two of them would have one name.
+        CheckpointError: Two of them would be equal.
     """
-    roles = {role: torch for torch, role in _TORCH_ROLES.items()}
-    dotted = flat_names((parameter.name for parameter in graph.parameters), ".")
+    layers = {parameter.name: parameter.name.rsplit("/", 1)[0] for parameter in graph.parameters}
+    dotted = flat_names(dict.fromkeys(layers.values()), ".")
     return {
-        parameter.name: f"{dotted[parameter.name].rsplit('.', 1)[0]}.{roles[parameter.role]}"
+        parameter.name: f"{dotted[layers[parameter.name]]}.{_TORCH_ROLES[parameter.role]}"
         for parameter in graph.parameters
     }
 
 
-def from_torch_name(key: str, graph: Graph | None) -> str:
-    """Give the canonical name of a state_dict's key, the key itself where it is unknown.
+def from_torch_names(keys: Iterable[str], graph: Graph | None, path: Path) -> Mapping[str, str]:
+    """Return the keys of a state_dict by canonical name; an unknown key is its own name.
 
     Args:
-        key: For example ``conv1.conv1_1.weight``.
-        graph: The network that the file was written for, where it tells.
-    """
-    if graph is not None:
-        return {torch: name for name, torch in torch_names(graph).items()}.get(key, key)
-    layer, _, role = key.rpartition(".")
-    name = layer_name(layer)
-    return f"{name}/{_TORCH_ROLES[role]}" if name and role in _TORCH_ROLES else key
-
-
-def unique(found: Iterable[tuple[str, str]], path: Path) -> Mapping[str, str]:
-    """Pair canonical names with places in a file, each once.
-
-    Args:
-        found: Canonical name and place.
+        keys: For example ``conv1.conv1_1.weight``.
+        graph: The network that the file was written for, if the file holds it.
         path: The file, for messages.
 
     Raises:
-        CheckpointError: Lists every name that several places have.
+        CheckpointError: Lists every name that several keys have.
     """
-    places: dict[str, list[str]] = {}
-    for name, place in found:
-        places.setdefault(name, []).append(place)
-    twice = [f"{name}: {', '.join(found)}" for name, found in places.items() if len(found) > 1]
-    if twice:
+    known = {} if graph is None else {key: name for name, key in torch_names(graph).items()}
+    roles = {torch: role for role, torch in _TORCH_ROLES.items()}
+
+    def canonical(key: str) -> str:
+        layer, _, role = key.rpartition(".")
+        name = layer_name(layer) if graph is None and role in roles else None
+        return known.get(key, f"{name}/{roles[role]}" if name else key)
+
+    return unique(((canonical(key), key) for key in keys), path)
+
+
+def unique(found: Iterable[tuple[str, str]], path: Path) -> Mapping[str, str]:
+    """Pair canonical names with names in a file, each once.
+
+    Args:
+        found: Canonical name and name in the file.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: Lists every canonical name that several tensors have.
+    """
+    by_name: dict[str, list[str]] = {}
+    for name, stored in found:
+        by_name.setdefault(name, []).append(stored)
+    clashes = [f"{name}: {', '.join(stored)}" for name, stored in by_name.items() if stored[1:]]
+    if clashes:
         raise CheckpointError(
-            f"{path} holds several tensors under one name:\n{bullet_list(twice)}\n"
-            f"Save the one model that is meant in a file of its own."
+            f"{path} holds several tensors for one weight:\n{bullet_list(clashes)}\n"
+            f"Save a single model in a file of its own."
         )
-    return {name: found[0] for name, found in places.items()}
+    return {name: stored[0] for name, stored in by_name.items()}

@@ -1,11 +1,11 @@
-"""Published weights, downloaded when they are asked for by name."""
+"""Published weights, downloaded by name."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from msinet_core.checkpoint import keras_vgg16
+from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.data.download.transfer import download
 from msinet_core.data.download.unzip import check_room, open_zip
 from msinet_core.errors import CheckpointError, MsinetError, UsageError, did_you_mean, os_reason
@@ -13,14 +13,14 @@ from msinet_core.system.files import atomic_folder
 from msinet_core.system.progress import Progress
 
 PREFIX = "published:"
-"""What the names of published weights begin with, where a file is expected."""
+"""How the names of published weights begin."""
 
 VGG16_CHECKSUM = "md5:6d6bbae143d832006294945121d1f1fc"
 VGG16_SIZE = 58_889_256
 """Source: keras/src/applications/vgg16.py, and what Keras shows when it downloads the file."""
 
-_LARGEST = 2**30
-"""Bytes; a model has 100 MB."""
+_MAX_BYTES = 2**30
+"""A model has 100 MB."""
 
 _DRIVE = "https://drive.google.com/uc?export=download&id="
 MODELS = {
@@ -32,20 +32,20 @@ MODELS = {
     "osie": "1JD1tvAqZGxj_gEGmIfoxb9dTe5HOaHj1",
     "fiwi": "19qj9nAjd5gVHLB71oRn_YfYDw5n4Uf2X",
 }
-"""Where on Google Drive the published models are, those for NHWC. No checksums are published.
+"""The identifiers on Google Drive of the published models for NHWC; no checksums are published.
 
 Source: The reference implementation's download.py.
 """
 
 
 def fetch_vgg16(progress: Progress | None = None) -> Path:
-    """Download Keras' VGG16 weights into the cache unless they are there.
+    """Download Keras' VGG16 weights into the cache, unless they are in it.
 
     Args:
-        progress: Shows what happens.
+        progress: Shows the download.
 
     Raises:
-        MsinetError: They cannot be had; says where to put them by hand.
+        MsinetError: The download failed; the message says where to put the file by hand.
     """
     return download(
         keras_vgg16.ADDRESS,
@@ -57,19 +57,19 @@ def fetch_vgg16(progress: Progress | None = None) -> Path:
 
 
 def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
-    """Give the file behind a name; published weights are downloaded unless they are here.
+    """Return the file behind a name; published weights are downloaded into the cache.
 
     Args:
-        name: ``"published:DATASET"``, or a file, which is returned as it is.
-        progress: Shows what happens.
+        name: ``"published:DATASET"``, or a file, which is returned unchanged.
+        progress: Shows the download.
 
     Returns:
         A file or prefix that `read_weights` takes.
 
     Raises:
-        UsageError: No weights of that name were published.
+        UsageError: There are no published weights of that name.
         CheckpointError: The archive holds no model.
-        MsinetError: The archive cannot be had or used; says where to put it by hand.
+        MsinetError: The download failed; the message says where to put the file by hand.
     """
     text = str(name)
     if not text.startswith(PREFIX):
@@ -78,20 +78,20 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
     if dataset not in MODELS:
         hint = did_you_mean(dataset, MODELS).replace("'", f"'{PREFIX}", 1)
         raise UsageError(
-            f"No weights were published as '{text}'.{hint} There are "
+            f"unknown published weights: '{text}'.{hint} Published are "
             f"{', '.join(PREFIX + known for known in MODELS)}."
         )
     folder = keras_vgg16.folders()[0] / f"published-{dataset}"
     if not folder.is_dir():
         archive = folder.with_suffix(".zip")
-        download(_DRIVE + MODELS[dataset], archive, limit=_LARGEST, progress=progress)
+        download(_DRIVE + MODELS[dataset], archive, limit=_MAX_BYTES, progress=progress)
         _unpack(archive, folder)
         archive.unlink()
     return _model(folder)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Take the model out of the archive: a TensorFlow checkpoint, a frozen graph, or both."""
+    """Extract the model: a TensorFlow checkpoint, a frozen graph, or both."""
     wanted = re.compile(r"(?:^|/)(model_\w+\.(?:pb|ckpt\.(?:index|data-\d{5}-of-\d{5})))$")
     try:
         with open_zip(archive) as members, atomic_folder(folder) as new:
@@ -103,12 +103,12 @@ def _unpack(archive: Path, folder: Path) -> None:
                 member.write(new / file)
             if not found:
                 raise CheckpointError(
-                    f"{archive} holds no MSI-Net model (model_*.pb or model_*.ckpt.*). Remove it, "
-                    f"and the next call downloads it again."
+                    f"{archive} holds no MSI-Net model (model_*.pb or model_*.ckpt.*). Delete it "
+                    f"to download it again."
                 )
     except OSError as error:
         raise MsinetError(
-            f"{archive} cannot be unpacked: {os_reason(error)}. Make room, and run the "
+            f"{archive} cannot be unpacked: {os_reason(error)}. Free some disk space, and run the "
             f"command again."
         ) from error
 
@@ -120,6 +120,6 @@ def _model(folder: Path) -> Path:
     for path in sorted(folder.glob("*.pb")):
         return path
     raise CheckpointError(
-        f"{folder} holds no MSI-Net model (model_*.pb or model_*.ckpt.*). Remove the folder, and "
-        f"the next call downloads it again."
+        f"{folder} holds no MSI-Net model (model_*.pb or model_*.ckpt.*). Delete the folder to "
+        f"download it again."
     )

@@ -1,4 +1,4 @@
-"""Work on many tensors at once: hashing, copying and reading large arrays run without Python."""
+"""Work on many tensors at once: hashing, copying and reading large arrays release the GIL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST = 8
+_MAX_THREADS = 8
 """More threads only wait for memory, and each may hold a copy of a tensor."""
 
 
@@ -18,11 +18,11 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     """Call a function with every item, in several threads.
 
     Args:
-        function: Is called for several items at the same time.
-        items: What it is called with.
+        function: Called for several items at the same time.
+        items: Its arguments.
 
     Returns:
         The results in the order of the items; the first exception in that order is raised.
     """
-    with ThreadPoolExecutor(min(_MOST, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))

@@ -1,4 +1,4 @@
-"""The command ``msinet-run``: one module for each command, imported when it is needed."""
+"""The command ``msinet-run``; each command is a module that is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from msinet_core.cli.options import CommandGroup, chosen_device, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
+from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.version import __version__
 
 COMMANDS = (
@@ -33,7 +34,7 @@ class Failure(click.ClickException):
 
     Args:
         message: What to print.
-        exit_code: 1 failed, 2 wrong usage, 3 device not available, 130 interrupted.
+        exit_code: As listed in `msinet_core.errors`.
         label: What to print before the message.
     """
 
@@ -47,9 +48,9 @@ class Failure(click.ClickException):
 
 
 class MsinetGroup(CommandGroup):
-    """A group that imports a command's module on demand and turns errors into sentences."""
+    """A group that imports a command's module on demand and prints errors as sentences."""
 
-    _asked_plugins = False
+    _plugins_loaded = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugin_commands()
@@ -64,19 +65,19 @@ class MsinetGroup(CommandGroup):
         return super().get_command(ctx, cmd_name)
 
     def _add_plugin_commands(self) -> None:
-        if self._asked_plugins:
+        if self._plugins_loaded:
             return
-        self._asked_plugins = True
-        from msinet_core.registry.loader import call_hook
-        from msinet_core.registry.registry import load_registry
+        self._plugins_loaded = True
+        from msinet_core.registry.loader import add_commands, load_plugins
 
-        manager = load_registry().manager
-        for plugin in manager.get_plugins():
+        for loaded in load_plugins():
+            if loaded.problem or not loaded.adds_commands:
+                continue
             try:
-                call_hook(manager, plugin, "msinet_register_commands", cli=self)
+                add_commands(loaded.plugin, self)
             except Exception as error:
-                name = manager.get_name(plugin)
-                click.echo(f"Plugin '{name}' could not add its commands: {error}", err=True)
+                text = describe_error(error)
+                click.echo(f"{loaded.plugin} could not add its commands: {text}", err=True)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -87,31 +88,27 @@ class MsinetGroup(CommandGroup):
             raise Failure("Interrupted.", InterruptedRunError.exit_code, label="") from error
         except InterruptedRunError as error:
             raise Failure(str(error), error.exit_code, label="") from error
-        except MsinetError as error:
-            _show_traceback(error)
-            from msinet_core.system.install_hints import installable
-
-            raise Failure(installable(str(error)), error.exit_code) from error
         except Exception as error:
-            _show_traceback(error)
-            raise Failure(_unforeseen(error, ctx), MsinetError.exit_code) from error
+            if os.environ.get(DEBUG_VARIABLE):
+                click.echo("".join(traceback.format_exception(error)), err=True)
+            raise _failure(error) from error
 
 
-def _unforeseen(error: Exception, ctx: click.Context) -> str:
-    from msinet_core.registry.diagnosis import failure_message
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, MsinetError):
+        from msinet_core.system.install_hints import installable
 
-    chosen = chosen_device(ctx)
+        return Failure(installable(str(error)), error.exit_code)
+    chosen = chosen_device()
     if chosen is not None:
-        return failure_message(error, *chosen)
-    return (
+        from msinet_core.registry.diagnosis import failure_message
+
+        return Failure(failure_message(error, *chosen), MsinetError.exit_code)
+    return Failure(
         f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
-        f"traceback."
+        f"traceback.",
+        MsinetError.exit_code,
     )
-
-
-def _show_traceback(error: BaseException) -> None:
-    if os.environ.get(DEBUG_VARIABLE):
-        click.echo("".join(traceback.format_exception(error)), err=True)
 
 
 @click.group(cls=MsinetGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,8 +118,8 @@ def cli() -> None:
     """Train and run MSI-Net, a saliency network, on any device.
 
     \b
-    msinet-run devices                              what this machine can compute on
-    msinet-run --device cpu train --data demo       train; writes a folder under runs/
+    msinet-run devices                              list the devices of this machine
+    msinet-run --device cpu train --data demo       train; writes a folder in runs/
     msinet-run --device cpu predict photos/ --weights runs/.../checkpoints/best.msinet.h5
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 device not available, 130 interrupted with the
@@ -132,4 +129,5 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``msinet-run``."""
-    cli()
+    InterruptFlag.forces_exit = True
+    cli(prog_name="msinet-run")

@@ -1,25 +1,16 @@
-"""``msinet-run bench``: how fast this machine's devices are."""
+"""``msinet-run bench``: measure the speed of this machine's devices."""
 
 from __future__ import annotations
 
 import json
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from msinet_core.cli.options import (
-    DEVICE_KEY,
-    CountType,
-    SizeType,
-    WidthType,
-    device_options_option,
-    precision_option,
-)
-
-if TYPE_CHECKING:
-    from msinet_core.device import DeviceSpec
+from msinet_core.benchmark.settings import BenchSettings
+from msinet_core.cli.options import device_name, setting_options
 
 
 @click.command()
@@ -29,44 +20,15 @@ if TYPE_CHECKING:
     "names",
     metavar="NAME",
     multiple=True,
-    help="Device to measure; several are measured after one another. Default: all that are ready.",
+    help="Device to measure. Can be repeated. [default: all that are available]",
 )
-@precision_option
-@device_options_option
-@click.option(
-    "--image-size",
-    type=SizeType(),
-    metavar="HxW",
-    default="240x320",
-    show_default=True,
-    help="Height and width of the network's input.",
-)
-@click.option(
-    "--batch-size", type=CountType(), default=1, show_default=True, help="Images in a batch."
-)
-@click.option(
-    "--width",
-    type=WidthType(),
-    default=1.0,
-    show_default=True,
-    help="Scale the channels; 1 is the published network.",
-)
-@click.option(
-    "--images", type=CountType(), default=24, show_default=True, help="Images in each round."
-)
-@click.option(
-    "--rounds",
-    type=CountType(),
-    default=5,
-    show_default=True,
-    help="Rounds; medians are shown.",
-)
+@setting_options(BenchSettings)
 @click.option(
     "--json",
     "json_file",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write everything that was measured; - prints it.",
+    help="Write all measurements to a JSON file; - prints them.",
 )
 @click.option(
     "--plot",
@@ -76,26 +38,22 @@ if TYPE_CHECKING:
     help="Draw the rates: *.png, *.svg or *.pdf.",
 )
 def bench(
-    names: tuple[str, ...], json_file: Path | None, plot_file: Path | None, **options: Any
+    names: tuple[str, ...], json_file: Path | None, plot_file: Path | None, **settings: Any
 ) -> None:
     """Measure images per second of training and prediction.
 
-    For each device: the bare compiled step on an image in memory, and in turn with it the trainer
-    on JPEG files and the prediction of a folder (decoding, resizing, writing). The share says how
-    much of the bare rate is left; it is taken round by round, since machines are noisy.
+    For each device, the bare compiled step on an image in memory alternates with the trainer on
+    JPEG files and with the prediction of a folder (decoding, resizing, writing). The share is the
+    part of the bare rate that remains; it is computed per round because machines are noisy.
     """
-    from msinet_core.benchmark.measure import Settings, benchmark
-    from msinet_core.system.progress_bars import progress_bars
+    from msinet_core.benchmark import bench as front_door
 
     if plot_file is not None:
         from msinet_core.pictures import draw_rates, plot_format
 
-        plot_format(plot_file)  # known before minutes of measuring
-    settings = Settings(**options)
-    results = []
-    for spec in _chosen(names):
-        with tempfile.TemporaryDirectory() as folder:
-            results.append(benchmark(spec, settings, Path(folder), progress_bars()))
+        plot_format(plot_file)  # fails now instead of after minutes of measuring
+    devices = [name for name in (device_name(), *names) if name]
+    results = front_door.bench(devices, progress=True, **settings)
     _print_table(results, to_stderr=str(json_file) == "-")
     if json_file is not None:
         _write_json(results, json_file)
@@ -103,49 +61,27 @@ def bench(
         draw_rates(results, plot_file)
 
 
-def _chosen(names: tuple[str, ...]) -> list[DeviceSpec]:
-    from msinet_core.errors import DeviceUnavailableError
-    from msinet_core.registry.registry import load_registry, run_probe
-
-    registry = load_registry()
-    before_command = click.get_current_context().meta.get(DEVICE_KEY)
-    wanted = (before_command, *names) if before_command else names
-    if wanted:
-        return [registry.select(name) for name in dict.fromkeys(wanted)]
-    ready = [
-        registration.spec
-        for registration in registry.registrations
-        if registration.spec.priority >= 0 and run_probe(registration.spec).ready
-    ]
-    if not ready:
-        raise DeviceUnavailableError(
-            "No device is ready to be measured. Run: msinet-run devices, to see what each needs."
-        )
-    return ready
-
-
 def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
     from msinet_core.cli.tables import print_table
 
-    names = ("device", "work")
     numbers = ("bare images/s", "whole images/s", "share", "GFLOP/s bare")
-    rows = []
-    for result in results:
-        for work, factor in (("predict", 1), ("train", 3)):
-            if work in result:
-                rates = result[work]
-                gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
-                rows.append(
-                    (
-                        f"{result['device']} {result['precision']}",
-                        work,
-                        f"{rates['bare_images_per_s']:.2f}",
-                        f"{rates['whole_images_per_s']:.2f}",
-                        f"{100 * rates['share']:.0f} %",
-                        f"{gflops:.0f}",
-                    )
-                )
-    print_table((*names, *numbers), rows, right=numbers, to_stderr=to_stderr)
+    rows = [row for result in results for row in _rows(result)]
+    print_table(("device", "work", *numbers), rows, right=numbers, to_stderr=to_stderr)
+
+
+def _rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for work, factor in (("predict", 1), ("train", 3)):
+        if work in result:
+            rates = result[work]
+            gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
+            yield (
+                f"{result['device']} {result['precision']}",
+                work,
+                f"{rates['bare_images_per_s']:.2f}",
+                f"{rates['whole_images_per_s']:.2f}",
+                f"{100 * rates['share']:.0f} %",
+                f"{gflops:.0f}",
+            )
 
 
 def _write_json(results: list[dict[str, Any]], path: Path) -> None:

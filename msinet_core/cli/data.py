@@ -1,4 +1,4 @@
-"""``msinet-run data``: which data sets there are, whether one is sound, and one to try."""
+"""``msinet-run data``: list, download, check and create datasets."""
 
 from __future__ import annotations
 
@@ -12,47 +12,29 @@ from msinet_core.cli.options import CommandGroup, CountType, SizeType, data_root
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
-    from msinet_core.data.dataset import Dataset
     from msinet_core.network.ops import Size
 
 
 @click.group(cls=CommandGroup)
 def data() -> None:
-    """List, download, check and make data sets."""
+    """List, download, check and create datasets."""
 
 
 @data.command("list")
 @data_root_option
 @json_option
 def list_command(data_root: Path | None, as_json: bool) -> None:
-    """List the data sets that have a name, and where they are.
+    """List the named datasets and where they are.
 
-    Any folder with stimuli/ and saliency/ is a data set too; its path is its name.
+    Any folder with stimuli/ and saliency/ is a dataset too; its path is its name.
     """
-    from msinet_core.data.dataset import find_folder
-    from msinet_core.data.published import PUBLISHED
+    from msinet_core.data.catalog import list_datasets
 
-    rows: list[dict[str, Any]] = [_demo_row(data_root)]
-    rows += [
-        {
-            "name": known.name,
-            "title": known.title,
-            "image_size": list(known.image_size),
-            "train": known.train,
-            "valid": known.valid,
-            "observers": known.observers,
-            "seconds": known.seconds,
-            "folder": _text(find_folder(known.name, data_root)),
-            "sources": [
-                {"what": source.what, "address": source.address} for source in known.sources
-            ],
-        }
-        for known in PUBLISHED.values()
-    ]
+    rows = list_datasets(data_root)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    _print_table(rows, data_root)
+    else:
+        _print_table(rows, data_root)
 
 
 @data.command()
@@ -60,10 +42,10 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 @data_root_option
 @click.option("--keep", is_flag=True, help="Keep the archives after unpacking.")
 def fetch(name: str, data_root: Path | None, keep: bool) -> None:
-    """Download a data set that has a name, and put it where train and evaluate look for it.
+    """Download a named dataset to the folder where train and evaluate look for it.
 
-    A broken download goes on where it broke off when the command is given again. The data sets
-    belong to their authors, whose terms hold.
+    A download that broke is resumed when the command is run again. The datasets belong to their
+    authors, whose terms apply.
 
     Example: msinet-run data fetch mit1003 --data-root datasets
     """
@@ -73,14 +55,14 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
     fetched = fetch_dataset(name, data_root, keep=keep, progress=progress_bars())
     root = f" --data-root {data_root}" if data_root else ""
     if fetched.is_new:
-        click.echo(f"{name} is in {fetched.folder}: {fetched.images:,} images with maps.")
+        click.echo(f"Downloaded {name} to {fetched.folder}: {fetched.images:,} images with maps.")
     else:
         click.echo(
-            f"{fetched.folder} is there already; nothing was downloaded. To look at every file in "
-            f"it: msinet-run data check {name}{root}"
+            f"{fetched.folder} exists already; nothing was downloaded. Check its files with: "
+            f"msinet-run data check {name}{root}"
         )
     for archive in fetched.archives:
-        click.echo(f"Kept: {archive}")
+        click.echo(f"Kept {archive}")
     click.echo(f"Train on it with: msinet-run train --data {name}{root}")
 
 
@@ -91,27 +73,25 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
 def check(name: str, data_root: Path | None, as_json: bool) -> None:
     """Open every image, map and file of fixations, and list all that cannot be used.
 
-    Ends with exit code 1 if there is anything to mend.
+    The exit code is 1 if there are problems.
 
     Example: msinet-run data check osie --data-root datasets
     """
     from msinet_core.data.check import check_dataset
-    from msinet_core.data.dataset import survey
     from msinet_core.errors import DataError, bullet_list
     from msinet_core.system.progress_bars import progress_bars
 
-    dataset, problems = survey(name, data_root)
-    report = check_dataset(dataset, problems, progress_bars())
+    report = check_dataset(name, data_root, progress_bars())
+    count = len(report.problems)
     if as_json:
-        click.echo(json.dumps(_document(dataset, report), indent=2))
-        click.get_current_context().exit(1 if report.problems else 0)
-    if report.problems:
-        count = len(report.problems)
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        click.get_current_context().exit(1 if count else 0)
+    if count:
         raise DataError(
-            f"Data set '{name}' has {count} problem{'s' if count > 1 else ''}:\n"
+            f"Dataset '{name}' has {count} problem{'s' * (count > 1)}:\n"
             f"{bullet_list(report.problems, count)}"
         )
-    click.echo(_summary(dataset, report))
+    click.echo(_summary(report))
 
 
 @data.command()
@@ -140,16 +120,12 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
     help="Height and width in pixels.",
 )
 @click.option(
-    "--seed",
-    type=CountType(0),
-    default=7,
-    show_default=True,
-    help="Decides the pictures.",
+    "--seed", type=CountType(0), default=7, show_default=True, help="Determines the pictures."
 )
 def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> None:
-    """Make a small data set to try everything with: bright odd ones out among muted shapes.
+    """Create a small dataset to try everything with: a bright odd one out among muted shapes.
 
-    The same options give the same pictures. train --data demo makes it by itself.
+    The same options give the same pictures. train --data demo creates it by itself.
 
     Example: msinet-run data demo shapes --train 200 --valid 50
     """
@@ -157,89 +133,49 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
     from msinet_core.system.progress_bars import progress_bars
 
     make_demo(folder, train, valid, size=image_size, seed=seed, progress=progress_bars())
-    click.echo(f"{train} training and {valid} validation images are in {folder}.")
+    path = str(folder) if len(folder.parts) > 1 else f"./{folder}"  # not a dataset's name
+    click.echo(f"{folder} has {train} training and {valid} validation images.")
     click.echo(
-        f"Train on them with: msinet-run train --data {_as_path(folder)} "
-        "--init random --learning-rate 1e-4"
+        f"Train on them with: msinet-run train --data {path} --init random --learning-rate 1e-4"
     )
-
-
-def _demo_row(data_root: Path | None) -> dict[str, Any]:
-    from msinet_core.data.dataset import DEMO, cache_folder, find_folder
-    from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
-
-    made = demo_folder(cache_folder())
-    return {
-        "name": DEMO,
-        "title": "Demo",
-        "image_size": list(DEFAULT_IMAGE_SIZE),
-        "train": DEMO_TRAIN,
-        "valid": DEMO_VALID,
-        "observers": None,
-        "seconds": None,
-        "folder": _text(find_folder(DEMO, data_root) or (made if made.is_dir() else None)),
-        "sources": [],
-    }
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _as_path(folder: Path) -> str:
-    """Write a folder so that ``--data`` does not take it for a name."""
-    return str(folder) if len(folder.parts) > 1 else f"./{folder}"
 
 
 def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.data.dataset import DEMO
+    from msinet_core.data.dataset import DEFAULT_ROOT, DEMO
 
-    headings = ("name", "network input", "train/valid", "observers", "here")
+    headings = ("name", "network input", "train/valid", "observers", "folder")
     cells = [
         (
             row["name"],
             "{}x{}".format(*row["image_size"]),
             f"{row['train']}/{row['valid']}",
             f"{row['observers']}, {row['seconds']:g} s" if row["observers"] else "simulated",
-            row["folder"] or ("made when asked for" if row["name"] == DEMO else "no"),
+            row["folder"] or ("created on first use" if row["name"] == DEMO else "not downloaded"),
         )
         for row in rows
     ]
     print_table(headings, cells, right=("train/valid",))
     click.echo()
     for row in rows:
-        if row["folder"] is None:
-            for source in row["sources"]:
-                text = f"{row['title']}, {source['what']}: {source['address']}"
-                click.echo(text)
+        for source in row["sources"] if row["folder"] is None else ():
+            click.echo(f"{row['title']}, {source['what']}: {source['address']}")
     click.echo(
-        f"Those that are not here belong in {data_root or 'data'}/NAME, where msinet-run data "
-        f"fetch NAME puts them; any folder with stimuli/ and saliency/ is a data set too: give "
-        f"its path."
+        f"Download one to {data_root or DEFAULT_ROOT}/NAME with: msinet-run data fetch NAME. Any "
+        f"folder with stimuli/ and saliency/ is a dataset too; use its path as the name."
     )
 
 
-def _document(dataset: Dataset, report: Report) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "image_size": list(dataset.image_size),
-        "train": len(dataset.train),
-        "valid": len(dataset.valid),
-        "images": report.images,
-        "fixations": report.fixations,
-        "fixations_outside": report.outside,
-        "problems": report.problems,
-    }
-
-
-def _summary(dataset: Dataset, report: Report) -> str:
+def _summary(report: Report) -> str:
+    dataset = report.dataset
     height, width = dataset.image_size
     text = (
-        f"Data set {dataset.name} is sound: {len(dataset.train)} training and "
-        f"{len(dataset.valid)} validation images. The network sees them at {height}x{width}, "
-        f"{'as published' if dataset.has_own_size else 'the default'}; --image-size changes it."
+        f"Dataset {dataset.name} is valid: {len(dataset.train)} training and {len(dataset.valid)} "
+        f"validation images. Network input: {height}x{width}, "
+        f"{'as published' if dataset.has_own_size else 'the default'}; change it with --image-size."
     )
     if report.fixations is not None:
-        text += f" {report.fixations:,} fixations on the images, {report.outside:,} outside."
+        text += (
+            f" {report.fixations:,} fixations on the images; {report.outside:,} outside, ignored."
+        )
     return text

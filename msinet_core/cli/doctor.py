@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -31,13 +32,13 @@ COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
 @click.option(
     "--topology",
     metavar="NAME",
-    help="Compile ahead of time for hardware that is not here; for tpu, for example v5e:1x1.",
+    help="Compile ahead of time for hardware this machine lacks; for tpu, for example v5e:1x1.",
 )
 @click.option(
     "--batch-size",
     type=CountType(),
     metavar="N",
-    help="With --topology: compile for this batch size only. [default: look for the largest]",
+    help="With --topology: compile for this batch size only. [default: find the largest]",
 )
 @click.option(
     "--image-size",
@@ -57,10 +58,10 @@ def doctor(
     device_options: dict[str, str],
     as_json: bool,
 ) -> None:
-    """Examine a device: packages, hardware, choices, and what its plugin can prove here.
+    """Examine a device: its packages, hardware, options, and its plugin's own checks.
 
-    Works on any machine: what can be shown without the hardware is shown. Exits with 1 when there
-    is a problem.
+    Works on any machine; what needs the hardware is left out without it. Exits with 1 if there is
+    a problem.
 
     \b
     msinet-run --device metal doctor
@@ -72,23 +73,19 @@ def doctor(
 
     registry = load_registry()
     name = device_name() or os.environ.get(DEVICE_VARIABLE)
-    spec = registry.spec(name) if name else registry.select(message=_tell)
+    spec = registry.spec(name) if name else registry.select(message=_echo_to_stderr)
     spec.check_precision(precision)
     spec.check_options(device_options)
-    asked = {
-        "topology": topology,
-        "batch-size": str(batch_size) if batch_size else None,
-        "image-size": "{}x{}".format(*image_size) if image_size else None,
-        "precision": precision,
-    }
     if topology is None and (batch_size or image_size):
-        raise UsageError(
-            "--batch-size and --image-size say what --topology compiles. Add --topology, or leave "
-            "them out."
-        )
-    _refuse_unknown(spec, [name for name, value in asked.items() if value], registry)
-    arguments = {name: value for name, value in asked.items() if value is not None}
-    arguments = {**device_options, **arguments}
+        raise UsageError("--batch-size and --image-size require --topology")
+    given = {
+        "topology": topology,
+        "batch-size": batch_size and str(batch_size),
+        "image-size": image_size and "{}x{}".format(*image_size),
+    }
+    arguments = {name: value for name, value in given.items() if value}
+    _check_arguments(spec, arguments, registry)
+    arguments = {**device_options, **arguments, "precision": precision}
     findings: list[Finding] = []
     for finding in examine(spec, arguments):
         findings.append(finding)
@@ -101,23 +98,22 @@ def doctor(
         raise click.exceptions.Exit(1)
 
 
-def _refuse_unknown(spec: DeviceSpec, asked: list[str], registry: Registry) -> None:
-    """Refuse what the device's examination would ignore."""
+def _check_arguments(spec: DeviceSpec, names: Iterable[str], registry: Registry) -> None:
+    """Reject arguments that the device's examination would ignore."""
     from msinet_core.errors import UsageError
 
-    for name in asked:
-        if name == "precision" or name in spec.doctor_arguments:
+    for name in names:
+        if name in spec.doctor_arguments:
             continue
-        devices = [item.spec for item in registry.registrations]
-        knowing = [other.name for other in devices if name in other.doctor_arguments]
-        who = f"Known to: {', '.join(knowing)}." if knowing else "No device knows it."
+        others = [item.spec for item in registry.registrations]
+        supporting = [other.name for other in others if name in other.doctor_arguments]
         raise UsageError(
-            f"Device '{spec.name}' knows no --{name}: its examination does not depend on one. "
-            f"{who} Leave it out, or name another device with --device."
+            f"device '{spec.name}' does not support --{name}; devices that do: "
+            f"{', '.join(supporting) or 'none'}"
         )
 
 
-def _tell(text: str) -> None:
+def _echo_to_stderr(text: str) -> None:
     click.echo(text, err=True)
 
 

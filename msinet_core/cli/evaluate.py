@@ -1,9 +1,10 @@
-"""``msinet-run evaluate``: how well a checkpoint predicts where people looked."""
+"""``msinet-run evaluate``: score how well a checkpoint predicts where people look."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,17 @@ from msinet_core.cli.options import (
     CountType,
     SizeType,
     data_root_option,
+    device_name,
     device_option,
     device_options_option,
     json_option,
-    open_device,
     precision_option,
     weights_option,
     workers_option,
 )
 
 if TYPE_CHECKING:
-    from msinet_core.evaluation.evaluator import Evaluation, Summary
-    from msinet_core.network.ops import Size
+    from msinet_core.evaluation.report import Evaluation, Summary
 
 
 @click.command()
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="NAME|DIR",
-    help="Data set by name, or a folder with stimuli/ and saliency/.",
+    help="Dataset by name, or a folder with stimuli/ and saliency/.",
 )
 @data_root_option
 @weights_option
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=ChoiceType(["valid", "train"], synonyms={"val": "valid", "validation": "valid"}),
     default="valid",
     show_default=True,
-    help="Which part of the data set; valid is what lies in the folders named val/.",
+    help="Part of the dataset; valid is what the folders named val/ contain.",
 )
 @click.option("--limit", type=CountType(), metavar="N", help="Use the first N images only.")
 @click.option(
@@ -51,14 +51,13 @@ if TYPE_CHECKING:
     metavar="N",
     default=42,
     show_default=True,
-    help="The seed of the training run, which splits a folder without train/ and val/.",
+    help="Seed of the training run, which splits a folder without train/ and val/.",
 )
 @click.option(
     "--image-size",
     type=SizeType(),
     metavar="HxW",
-    help="Height and width that images are fitted to. [default: as in training, else the data "
-    "set's]",
+    help="Fit images to this height and width. [default: as in training, else the dataset's]",
 )
 @click.option(
     "--batch-size",
@@ -81,114 +80,67 @@ if TYPE_CHECKING:
 @device_option
 def evaluate(
     data: str,
-    data_root: Path | None,
     weights: Path,
-    split: str,
-    limit: int | None,
-    seed: int,
-    image_size: Size | None,
-    batch_size: int,
-    precision: str,
-    device_options: dict[str, str],
-    workers: int | None,
     out: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Score a checkpoint on a data set with the field's metrics.
+    """Score a checkpoint on a dataset with the metrics of the field.
 
-    Beside the network stands a Gaussian in the middle of each image: what can be known without
-    looking at it. NSS, AUC and IG need fixations and are given where the data set has them.
+    A Gaussian in the middle of each image is scored too: what can be predicted without looking at
+    the image. NSS, AUC and IG need fixations and are shown if the dataset has them.
 
     \b
     msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
-    """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.checkpoint import read_weights
-    from msinet_core.checkpoint.published import resolve_weights
-    from msinet_core.data import open_dataset
-    from msinet_core.errors import DataError, MsinetError
-    from msinet_core.evaluation.evaluator import FEWEST_OTHER_IMAGES, NETWORK
-    from msinet_core.evaluation.evaluator import evaluate as run
-    from msinet_core.prediction.predictor import Predictor, trained_image_size
+    """  # noqa: D301  -- click reads \b as "do not wrap"
+    from msinet_core.errors import MsinetError
+    from msinet_core.evaluation import evaluate as front_door
     from msinet_core.system.files import write_text
-    from msinet_core.system.progress_bars import progress_bars
 
-    # What can be wrong without the device is found first: its framework takes seconds to import.
-    dataset = open_dataset(data, data_root, seed=seed)
-    samples = (dataset.valid if split == "valid" else dataset.train)[:limit]
-    if not samples:
-        raise DataError(f"Data set {dataset.name} has no images in the part '{split}'.")
-    progress = progress_bars()
-    checkpoint = read_weights(resolve_weights(weights, progress))
-    size = image_size or trained_image_size(checkpoint, default=dataset.image_size)
-    checkpoint.graph.check_image_size(size)
-    device = open_device(precision, device_options)
-    model = device.compile(checkpoint.graph, checkpoint.state)
-    predictor = Predictor(model, checkpoint.graph, size, batch_size, workers)
-    evaluation = run(predictor, samples, progress)
+    evaluation = front_door.evaluate(weights, data, device=device_name(), progress=True, **options)
+    for note in _notes(evaluation):
+        click.echo(note, err=True)
+    if out is not None:
+        write_text(out, evaluation.to_csv())
+        click.echo(f"Wrote the scores of each image to {out}.", err=True)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+    else:
+        _print_table(evaluation)
+    if evaluation.failures:
+        total = len(evaluation.images) + len(evaluation.failures)
+        raise MsinetError(
+            f"{len(evaluation.failures)} of {total} images could not be used, as listed above. The "
+            f"scores are of the others."
+        )
+
+
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    from msinet_core.evaluation.report import NETWORK
+    from msinet_core.evaluation.scoring import FEWEST_OTHER_IMAGES
+
     if evaluation.with_fixations < len(evaluation.images):
-        progress.message(
-            f"Fixations are known for {evaluation.with_fixations} of {len(evaluation.images)} "
-            f"images; NSS, AUC and IG are about these alone."
+        yield (
+            f"{evaluation.with_fixations} of {len(evaluation.images)} images have fixations; NSS, "
+            f"AUC and IG are computed from these only."
         )
     scored = {key: sources[NETWORK].n for key, sources in evaluation.summary().items()}
     if scored["auc_shuffled"] == 0 < scored["auc_judd"]:
-        progress.message(
-            f"AUC-shuffled is left out: it compares an image with at least {FEWEST_OTHER_IMAGES} "
-            f"others whose fixations are known."
-        )
-    if out is not None:
-        write_text(out, evaluation.to_csv())
-        progress.message(f"The scores of each image are in {out}.")
-    facts = {
-        "data": dataset.name,
-        "split": split,
-        "images": len(evaluation.images),
-        "weights": str(weights),
-        "device": device.spec.name,
-        "precision": device.precision,
-        "image_size": list(size),
-    }
-    if as_json:
-        click.echo(json.dumps(_document(evaluation, facts), indent=2, allow_nan=False))
-    else:
-        _print_table(evaluation, facts)
-    if evaluation.failures:
-        raise MsinetError(
-            f"{len(evaluation.failures)} of {len(samples)} images could not be used; each is named "
-            f"above. The scores are about the others."
+        yield (
+            f"AUC-shuffled is omitted: it needs at least {FEWEST_OTHER_IMAGES} other images with "
+            f"fixations."
         )
 
 
-def _document(evaluation: Evaluation, facts: dict[str, Any]) -> dict[str, Any]:
-    def values(summary: Summary) -> dict[str, Any]:
-        return {
-            "mean": _number(summary.mean),
-            "standard_error": _number(summary.standard_error),
-            "n": summary.n,
-        }
-
-    return {
-        **facts,
-        "images_with_fixations": evaluation.with_fixations,
-        "metrics": {
-            key: {source: values(summary) for source, summary in sources.items()}
-            for key, sources in evaluation.summary().items()
-        },
-        "failures": [{"image": name, "reason": why} for name, why in evaluation.failures],
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
-
-
-def _print_table(evaluation: Evaluation, facts: dict[str, Any]) -> None:
+def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.evaluation.evaluator import CENTER, METRICS, NETWORK
+    from msinet_core.evaluation.report import CENTER, METRICS, NETWORK
 
-    height, width = facts["image_size"]
-    click.echo(f"{facts['data']}, {facts['split']}: {facts['images']} images at {height}x{width}")
+    height, width = evaluation.image_size or (0, 0)
+    click.echo(
+        f"{evaluation.data}, {evaluation.split}: {len(evaluation.images)} images at "
+        f"{height}x{width}"
+    )
     numbers = ("network", "centered Gaussian", "images")
     rows = []
     summary = evaluation.summary()

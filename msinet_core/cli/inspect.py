@@ -1,90 +1,93 @@
-"""``msinet-run inspect``: what a checkpoint file holds and whether it is whole."""
+"""``msinet-run inspect``: what a checkpoint file holds, and whether it is damaged."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from msinet_core.cli.options import json_option
-from msinet_core.errors import CheckpointError, bullet_list
+
+if TYPE_CHECKING:
+    from msinet_core.checkpoint.inspect import Description, TensorSummary
 
 _STATISTICS = ("min", "max", "mean")
+_METADATA_ORDER = (
+    "device",
+    "versions",
+    "msinet",
+    "created",
+    "dataset",
+    "image_size",
+    "epoch",
+    "step",
+)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def inspect(file: Path, as_json: bool) -> None:
-    """Show what FILE holds: network, origin, every tensor, and whether it is whole.
+    """Show what FILE holds: network, origin and every tensor, and whether it is damaged.
 
     FILE is a checkpoint in any format that msinet reads; for a TensorFlow checkpoint, its prefix
-    or one of its files. Exits with 1 when anything in it is damaged.
+    or one of its files. Exits with 1 if anything in it is damaged.
     """
-    from msinet_core.checkpoint import describe
+    from dataclasses import asdict
 
-    description = describe(file)
+    import msinet_core as msinet
+    from msinet_core.checkpoint.archive import damage_message
+
+    description = msinet.inspect(file)
     if as_json:
-        click.echo(json.dumps(description, indent=2))
+        click.echo(json.dumps(asdict(description), indent=2))
     else:
         _show(description)
-    if description["damage"]:
-        raise CheckpointError(
-            f"{description['file']} is damaged:\n{bullet_list(description['damage'])}\n"
-            f"Copy or download it again, or use another checkpoint."
-        )
+    if description.damage:
+        raise msinet.CheckpointError(damage_message(description.file, description.damage))
 
 
-def _show(description: Mapping[str, Any]) -> None:
-    facts = {key: value for key, value in _facts(description).items() if value}
-    width = max(map(len, facts))
-    for key, value in facts.items():
+def _show(description: Description) -> None:
+    rows = {key: value for key, value in _rows(description).items() if value}
+    width = max(map(len, rows))
+    for key, value in rows.items():
         click.echo(f"{click.style(key.ljust(width), bold=True)}  {value}")
     click.echo()
-    _print_tensors(description["tensors"])
+    _print_tensors(description.tensors)
 
 
-def _facts(description: Mapping[str, Any]) -> Mapping[str, str]:
-    from msinet_core.checkpoint import safetensors
-
+def _rows(description: Description) -> Mapping[str, str]:
+    metadata = description.metadata
+    first = {key: metadata[key] for key in _METADATA_ORDER if key in metadata}
     rows = {
-        "file": f"{description['file']}  ({description['bytes']:,} bytes)",
-        "format": description["title"],
+        "file": f"{description.file}  ({description.bytes:,} bytes)",
+        "format": description.title,
         "network": _network(description),
-        **{key.replace("_", " "): _plain(value) for key, value in _origin(description).items()},
+        **{key.replace("_", " "): _plain(value) for key, value in {**first, **metadata}.items()},
     }
-    if description["format"] == safetensors.UNTOLD:
+    if description.format == "safetensors":
         rows["kernels"] = (
-            "as stored; the file does not say how their axes are ordered, and convert takes "
+            "as stored; the file does not declare the order of their axes: convert it with "
             "--from-layout torch (OIHW) or mlx (OHWI)"
         )
-    if description["optimizer_step"] is not None:
-        rows["optimizer"] = f"Adam, after {description['optimizer_step']:,} steps"
-    if description["training"] is not None:
-        rows["training"] = "can be resumed; holds " + ", ".join(description["training"])
-    if description["unused"]:
-        unused = description["unused"]
-        rows["not used"] = f"{len(unused)} entries that training left: {unused[0]} ..."
+    if description.optimizer_step is not None:
+        rows["optimizer"] = f"Adam, after {description.optimizer_step:,} steps"
+    if description.training is not None:
+        rows["training"] = "can be resumed; holds " + ", ".join(description.training)
+    if description.unused:
+        rows["not used"] = f"{len(description.unused)} entries, such as {description.unused[0]}"
     return rows
 
 
-def _network(description: Mapping[str, Any]) -> str:
-    name = "MSI-Net as published" if description["published"] else "not MSI-Net as published"
-    graph = description["graph"]
+def _network(description: Description) -> str:
+    name = "MSI-Net as published" if description.published else "not MSI-Net as published"
+    graph = description.graph
     if graph is None:
-        return f"{name}, judged by names and shapes; the format holds no network"
-    return f"{name}, fingerprint {graph['fingerprint']}, {graph['parameters']:,} parameters"
-
-
-def _origin(description: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata, the best known first."""
-    metadata = description["metadata"]
-    order = ("device", "versions", "msinet", "created", "dataset", "image_size", "epoch", "step")
-    first = {key: metadata[key] for key in order if key in metadata}
-    return {**first, **metadata}
+        return f"{name}, by its names and shapes; the file holds no network"
+    return f"{name}, fingerprint {graph.fingerprint}, {graph.parameters:,} parameters"
 
 
 def _plain(value: Any) -> str:
@@ -92,26 +95,26 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
     if isinstance(value, list):
         return " x ".join(_plain(entry) for entry in value)
-    return "not known" if value is None else str(value)
+    return "unknown" if value is None else str(value)
 
 
-def _print_tensors(tensors: list[Mapping[str, Any]]) -> None:
+def _print_tensors(tensors: list[TensorSummary]) -> None:
     from msinet_core.cli.tables import print_table
 
     rows = []
-    styles: dict[str, dict[str, str | bool]] = {}
+    styles: dict[str, str] = {}
     for tensor in tensors:
-        checksum = tensor["checksum"]
-        if tensor["not_finite"]:
-            checksum += f", {tensor['not_finite']} NaN or infinite"
+        checksum = tensor.checksum
+        if tensor.not_finite:
+            checksum += f", {tensor.not_finite} NaN or infinite"
         if checksum not in ("ok", "none"):
-            styles[checksum] = {"fg": "red"}
-        numbers = (tensor[key] for key in _STATISTICS)
+            styles[checksum] = "red"
+        numbers = (getattr(tensor, name) for name in _STATISTICS)
         rows.append(
             (
-                f"{tensor['group']}/{tensor['name']}",
-                " x ".join(str(axis) for axis in tensor["shape"]),
-                tensor["dtype"],
+                f"{tensor.group}/{tensor.name}",
+                " x ".join(str(axis) for axis in tensor.shape),
+                tensor.dtype,
                 checksum,
                 *("" if number is None else f"{number:.4g}" for number in numbers),
             )

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from msinet_core.registry.registry import Registry
 
 
-STYLES: Mapping[str, Mapping[str, str | bool]] = {
-    "passed": {"fg": "green"},
-    "failed": {"fg": "red"},
-    "passed unexpectedly": {"fg": "red"},
-    "expected failure": {"fg": "yellow"},
-    "not applicable": {"dim": True},
-    "skipped": {"dim": True},
-    "loaded": {"fg": "green"},
-    "broken": {"fg": "red"},
-    "disabled": {"dim": True},
+STYLES: Mapping[str, str] = {
+    "passed": "green",
+    "failed": "red",
+    "passed unexpectedly": "red",
+    "expected failure": "yellow",
+    "not applicable": "dim",
+    "skipped": "dim",
+    "loaded": "green",
+    "broken": "red",
+    "disabled": "dim",
 }
 
 
@@ -104,7 +104,7 @@ def check_device(
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 
-    spec = load_registry().spec(device)
+    spec = load_registry(in_process=True).spec(device)
     if precision is not None:
         spec.check_precision(precision)
     spec.check_options(device_options)

@@ -1,4 +1,4 @@
-"""``msinet-run plugins new``: a package to begin a device of one's own with."""
+"""``msinet-run plugins new``: write a device plugin to start from."""
 
 from __future__ import annotations
 
@@ -14,52 +14,44 @@ import click
     type=click.Choice(["NHWC", "NCHW"]),
     default="NHWC",
     show_default=True,
-    help="Order of the axes of images on the device.",
+    help="Order of image axes on the device.",
 )
 @click.option(
     "--kernel-layout",
     type=click.Choice(["HWIO", "OIHW", "OHWI"]),
     default="HWIO",
     show_default=True,
-    help="Order of the axes of kernels on the device.",
+    help="Order of kernel axes on the device.",
 )
 @click.option(
     "--framework",
     metavar="NAME",
     default="numpy",
     show_default=True,
-    help='What it computes with, as pip installs it, for example "torch>=2.6".',
+    help='The framework as pip installs it, for example "torch>=2.6".',
 )
 @click.option(
     "--into",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Folder to write the package into. [default: this one]",
+    help="Folder to write the package into. [default: the current folder]",
 )
 def new_plugin(name: str, data_format: str, kernel_layout: str, framework: str, into: Path) -> None:
-    """Write a package that brings the device NAME, with its framework's part to be filled in.
+    """Write a plugin package for the device NAME, with the framework's part to be filled in.
 
-    It installs at once and appears in msinet-run devices; its README.md lists what to fill in, and
-    which rows of msinet-run plugins check pass after each step.
+    It can be installed at once, and msinet-run devices lists it. Its README.md says what to fill
+    in, and which rows of msinet-run plugins check pass after each step.
 
     \b
     msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
     """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.errors import UsageError
-    from msinet_core.registry.registry import load_registry
     from msinet_core.scaffold import write_plugin
 
-    for registration in load_registry().registrations:
-        if name in (registration.spec.name, *registration.spec.aliases):
-            raise UsageError(
-                f"There is a device '{name}' already, of {registration.plugin}; two of one name "
-                f"cannot be used. Choose another name."
-            )
     folder = into / f"msinet-device-{name}"
     write_plugin(folder, name, data_format, kernel_layout, framework)
-    click.echo(f"{folder}: written. Next:")
+    click.echo(f"Wrote {folder}. Next:")
     click.echo(f"  pip install -e {folder}")
     click.echo("  msinet-run devices")
     click.echo(f"  msinet-run plugins check {name}")
-    click.echo(f"{folder / 'README.md'} says what to fill in, and in which order.")
+    click.echo(f"What to fill in: {folder / 'README.md'}")

@@ -1,7 +1,8 @@
-"""``msinet-run predict``: saliency maps for images and folders of images."""
+"""``msinet-run predict``: predict saliency maps of images and folders."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from msinet_core.cli.options import (
     ChoiceType,
     CountType,
     SizeType,
+    device_name,
     device_option,
     device_options_option,
-    open_device,
     precision_option,
     weights_option,
     workers_option,
@@ -36,6 +37,21 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
         return SizeType().convert(value, param, ctx)
 
 
+class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        from msinet_core.errors import UsageError
+        from msinet_core.prediction.shards import parse_shard
+
+        try:
+            return parse_shard(value)
+        except UsageError as error:
+            self.fail(str(error))
+
+
 @click.command()
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
@@ -47,7 +63,7 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     show_default=True,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the maps; sub-folders of the images are kept in it.",
+    help="Folder for the maps; subfolders of the images are preserved.",
 )
 @click.option(
     "--format",
@@ -60,21 +76,33 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 @click.option(
     "--overlay",
     is_flag=True,
-    help="Also write NAME_overlay.jpeg, the map as heat over the image, and overview.png, a sheet "
-    "of at most 24 images with their maps.",
+    help="Also write NAME_overlay.jpeg, a heat map over the image, and overview.png, a sheet of at "
+    "most 24 images with their maps.",
+)
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Skip images whose results exist, to continue a large job.",
+)
+@click.option(
+    "--shard",
+    type=_ShardType(),
+    metavar=_ShardType.name,
+    help="Predict only part I of N, counted from 0, to use several processes or machines. "
+    "[default: from the variables of torchrun or srun, else all]",
 )
 @click.option(
     "--image-size",
     type=_SizeOrOriginal(),
     metavar=_SizeOrOriginal.name,
-    help="Height and width that images are fitted to, or 'original': each image at its own size, "
-    "which is slower and needs more memory. [default: as in training, else 240x320]",
+    help="Fit images to this height and width, or 'original': keep each image's own size, which is "
+    "slower and needs more memory. [default: as in training, else 240x320]",
 )
 @click.option(
     "--batch-size",
     type=CountType(),
     metavar="N",
-    help="Images in a batch. [default: 8; 1 with original]",
+    help="Images in a batch. [default: 8, or 1 with original]",
 )
 @precision_option
 @device_options_option
@@ -86,56 +114,50 @@ def predict(
     out: Path,
     map_format: str,
     overlay: bool,
-    image_size: Size | str | None,
-    batch_size: int | None,
-    precision: str,
-    device_options: dict[str, str],
-    workers: int | None,
+    skip_existing: bool,
+    shard: tuple[int, int] | None,
+    **options: Any,
 ) -> None:
     """Predict saliency maps of images.
 
-    PATH is an image or a folder, which is searched to its depth; of a data set the stimuli alone
-    are read, not the maps beside them. Each map has the size of its image. An image that cannot be
-    read is reported and does not stop the others; the exit code is 1 in the end.
+    PATH is an image or a folder, which is searched recursively; of a dataset only the stimuli are
+    predicted, not the maps beside them. Each map has the size of its image. An image that cannot be
+    read is reported and does not stop the others; the exit code is then 1.
 
     \b
     msinet-run predict photo.jpg --weights best.msinet.h5
     msinet-run --device cpu predict photos/ --weights best.msinet.h5 --out maps --overlay
-    """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.checkpoint import read_weights
-    from msinet_core.checkpoint.published import resolve_weights
+    """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.data import find_images
     from msinet_core.errors import MsinetError
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
-    from msinet_core.prediction.predictor import DEFAULT_BATCH_SIZE, Predictor, trained_image_size
+    from msinet_core.prediction.predictor import load
+    from msinet_core.prediction.shards import launched_shard
     from msinet_core.system.progress_bars import progress_bars
 
-    # What can be wrong without the device is found first: its framework takes seconds to import.
+    # Images first: importing the device's framework takes seconds.
     plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)
+    shard = shard or launched_shard(os.environ)
+    if shard is not None:
+        plan = plan.shard(*shard)
+    if skip_existing:
+        plan = plan.without_existing()
     progress = progress_bars()
-    checkpoint = read_weights(resolve_weights(weights, progress))
-    size = None if isinstance(image_size, str) else image_size or trained_image_size(checkpoint)
-    if size is not None:
-        checkpoint.graph.check_image_size(size)
     for note in plan.notes:
         progress.message(note)
-    device = open_device(precision, device_options)
-    predictor = Predictor(
-        device.compile(checkpoint.graph, checkpoint.state),
-        checkpoint.graph,
-        image_size=size,
-        batch_size=batch_size or (1 if size is None else DEFAULT_BATCH_SIZE),
-        workers=workers,
-    )
+    if not plan.jobs:
+        progress.message("There is nothing to predict.")
+        return
+    predictor = load(weights, device_name(), progress=progress, **options)
     report = predict_files(predictor, plan, progress)
+    overview = f" Overview: {report.overview}" if report.overview else ""
     progress.message(
-        f"{len(report.written)} of {len(plan.jobs)} maps are in {out} "
-        f"({report.seconds:.1f} s on {device.spec.name})."
-        + (f" At a glance: {report.overview}" if report.overview else "")
+        f"Wrote {len(report.written)} of {len(plan.jobs)} maps to {out} in {report.seconds:.1f} s "
+        f"on {predictor.device}.{overview}"
     )
     if report.failures:
         raise MsinetError(
-            f"{len(report.failures)} of {len(plan.jobs)} images could not be used; each is named "
-            f"above. Mend or remove them, and give the command again for them alone."
+            f"{len(report.failures)} of {len(plan.jobs)} images could not be used, as listed "
+            f"above. Fix or remove them, and run the command again for them."
         )

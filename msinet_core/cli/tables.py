@@ -1,16 +1,20 @@
-"""Tables that lose nothing: whole lines in a pipe, and on a terminal what its width allows."""
+"""Print tables and notes: wrapped on a terminal, one line for each row in a pipe."""
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import click
 
 _GAP = "  "
 _INDENT = "    "
+_UNLIMITED = 1_000_000
+"""Columns of a pipe or a file, where nothing is wrapped or cut."""
 
 
 def print_table(
@@ -19,132 +23,90 @@ def print_table(
     *,
     notes: Sequence[Sequence[str]] = (),
     right: Sequence[str] = (),
-    styles: Mapping[str, Mapping[str, str | bool]] | None = None,
+    styles: Mapping[str, str] | None = None,
     to_stderr: bool = False,
 ) -> None:
-    """Print rows under headings, without cutting anything off.
-
-    In a pipe or a file each row is one line, however long. On a terminal that is too narrow, cells
-    are wrapped; where that is not enough, each row becomes a block of lines, one for each heading.
+    """Print rows under headings, then the rows' notes; nothing is cut off.
 
     Args:
-        headings: One for each column; the first names the row.
+        headings: One for each column; the first column names the row.
         rows: One text for each column.
-        notes: For each row the lines that stand under it, which may be long.
-        right: Headings of columns that are aligned to the right, for numbers.
-        styles: How certain texts look on a terminal, as arguments of `click.style`.
+        notes: For each row its notes, which may be long.
+        right: Headings of columns that are aligned to the right, such as numbers.
+        styles: How certain texts look on a terminal, as styles of rich.
         to_stderr: Whether to print to stderr.
     """
-    stream = sys.stderr if to_stderr else sys.stdout
-    terminal = shutil.get_terminal_size().columns if stream.isatty() else None
-    columns = list(zip(headings, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    if terminal is not None:
-        widths = _narrowed(widths, columns, terminal - len(_GAP) * (len(widths) - 1))
-    to_right = [name in right for name in headings]
-    lines = _head(headings, widths, to_right) if widths else []
-    for place, row in enumerate(rows):
-        if widths:
-            lines += _lines(row, widths, to_right, styles or {})
-        else:
-            lines += _block(headings, row, styles or {})
-        for note in notes[place] if notes else ():
-            lines += _wrapped(note, terminal)
-    for line in lines:
-        click.echo(line, err=to_stderr)
+    from rich.box import Box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rule = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+    table = Table(
+        box=rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
+    terminal = _terminal_width(to_stderr)
+    widths = _column_widths(list(zip(headings, *rows, strict=True)), terminal or _UNLIMITED)
+    for heading, width in zip(headings, widths, strict=True):
+        justify: Literal["right", "left"] = "right" if heading in right else "left"
+        table.add_column(Text(heading), justify=justify, width=width)
+    for row in rows:
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
+
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        width=sum(widths) + len(_GAP) * len(widths),
+        force_terminal=terminal is not None,
+        color_system=None if terminal is None else "standard",
+    )
+    console.print(table)
+    for line in text.getvalue().splitlines():
+        click.echo(line.rstrip(), err=to_stderr)
+    for row, lines in zip(rows, notes, strict=False):
+        if lines:
+            click.echo(f"\n{click.style(row[0], bold=True)}", err=to_stderr)
+            print_indented("\n".join(lines), to_stderr=to_stderr)
 
 
-def print_indented(text: str) -> None:
-    """Print lines under a title: wrapped on a terminal, whole in a pipe.
+def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Narrow the widest columns until they fit, but none below its longest word.
 
-    Args:
-        text: One or several lines; nothing is printed for an empty text.
+    Rich itself would cut off what does not fit.
     """
-    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in _wrapped(text, terminal):
-        click.echo(line)
-
-
-def _narrowed(widths: Sequence[int], columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Take from the widest columns what is too much; none where words would have to be cut."""
-    narrow = list(widths)
+    widths = [max(map(len, column)) for column in columns]
     least = [
         max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
     ]
-    while sum(narrow) > room:
-        spare = [width if width > low else 0 for width, low in zip(narrow, least, strict=True)]
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > room:
+        spare = [width if width > low else 0 for width, low in zip(widths, least, strict=True)]
         if not any(spare):
-            return []
-        narrow[spare.index(max(spare))] -= 1
-    return narrow
+            break
+        widths[spare.index(max(spare))] -= 1
+    return widths
 
 
-def _head(headings: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) -> list[str]:
-    bold: Mapping[str, Mapping[str, str | bool]] = {name: {"bold": True} for name in headings}
-    rule = _GAP.join("-" * width for width in widths)
-    return [*_lines(headings, widths, to_right, bold), rule]
+def print_indented(text: str, *, to_stderr: bool = False) -> None:
+    """Print lines under a title.
 
-
-def _lines(
-    cells: Sequence[str],
-    widths: Sequence[int],
-    to_right: Sequence[bool],
-    styles: Mapping[str, Mapping[str, str | bool]],
-) -> list[str]:
-    columns = []
-    for place, (cell, width, is_right) in enumerate(zip(cells, widths, to_right, strict=True)):
-        is_last = place == len(cells) - 1
-        column = []
-        for part in _parts(cell, width):
-            space = " " * (width - len(part))
-            shown = click.style(part, **styles[cell]) if cell in styles else part  # type: ignore[arg-type]
-            column.append(space + shown if is_right else shown + ("" if is_last else space))
-        columns.append(column)
-    blanks = [" " * width for width in widths[:-1]] + [""]
-    height = max(map(len, columns))
-    return [
-        _GAP.join(
-            column[line] if line < len(column) else blank
-            for column, blank in zip(columns, blanks, strict=True)
-        ).rstrip()
-        for line in range(height)
-    ]
-
-
-def _parts(cell: str, width: int) -> list[str]:
-    if len(cell) <= width:
-        return [cell]
-    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _block(
-    headings: Sequence[str],
-    row: Sequence[str],
-    styles: Mapping[str, Mapping[str, str | bool]],
-) -> list[str]:
-    first, *others = zip(headings, row, strict=True)
-    return [
-        click.style(first[1], bold=True),
-        *(f"{_INDENT}{name}: {_styled(cell, styles)}" for name, cell in others),
-    ]
-
-
-def _styled(cell: str, styles: Mapping[str, Mapping[str, str | bool]]) -> str:
-    return click.style(cell, **styles[cell]) if cell in styles else cell  # type: ignore[arg-type]
-
-
-def _wrapped(text: str, width: int | None) -> list[str]:
-    if width is None:
-        return [_INDENT + line for line in text.splitlines()]
-    return [
-        part
-        for line in text.splitlines()
-        for part in textwrap.wrap(
+    Args:
+        text: One or several lines; nothing is printed for an empty text.
+        to_stderr: Whether to print to stderr.
+    """
+    width = max(_terminal_width(to_stderr) or _UNLIMITED, 20)
+    for line in text.splitlines():
+        wrapped = textwrap.fill(
             line,
-            max(width, 20),
+            width,
             initial_indent=_INDENT,
             subsequent_indent=_INDENT,
             break_long_words=False,
             break_on_hyphens=False,
         )
-    ]
+        click.echo(wrapped, err=to_stderr)
+
+
+def _terminal_width(to_stderr: bool) -> int | None:
+    """Return the width in columns; None if it is not a terminal."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    return shutil.get_terminal_size().columns if stream.isatty() else None

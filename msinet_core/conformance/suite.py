@@ -55,7 +55,9 @@ class DeviceConformance:
         device: str | DeviceSpec | None = getattr(cls, "device", None)
         if device is None:
             raise UsageError(f'{cls.__name__} needs a device; add: device = "NAME"')
-        return load_registry().spec(device) if isinstance(device, str) else device
+        if isinstance(device, str):
+            return load_registry(in_process=True).spec(device)
+        return device
 
     @classmethod
     def _expected(cls) -> Mapping[str, ExpectedFailure] | None:

@@ -167,7 +167,7 @@ class Walk:
         options: Mapping[str, str] | None = None,
     ) -> None:
         if isinstance(device, str):
-            device = open_subject(load_registry().spec(device), precision, options)
+            device = open_subject(load_registry(in_process=True).spec(device), precision, options)
         self._subject = device
         self._models: dict[str, _Twins] = {}
         self._pending: dict[int | None, _Pending] = {}

@@ -1,19 +1,11 @@
-"""Images and data sets on the host: NumPy arrays, NHWC, float32, the same for every device."""
+"""Images and datasets on the host: NumPy arrays, NHWC, float32, the same for every device."""
 
 from msinet_core.data.dataset import Dataset, open_dataset
 from msinet_core.data.demo import make_demo
-from msinet_core.data.images import (
-    FoundImage,
-    find_images,
-    fit,
-    prepare_image,
-    read_image,
-    read_map,
-    restore_map,
-    write_map,
-)
+from msinet_core.data.images import FoundImage, find_images, read_image, read_map, write_map
 from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.data.published import PUBLISHED, PublishedDataset
+from msinet_core.data.resize import fit, restore_map
 from msinet_core.data.sample import Sample
 
 __all__ = [
@@ -27,7 +19,6 @@ __all__ = [
     "fit",
     "make_demo",
     "open_dataset",
-    "prepare_image",
     "read_image",
     "read_map",
     "restore_map",

@@ -1,4 +1,4 @@
-"""Open a data set by its name or its folder."""
+"""Open a dataset by its name or its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 
 DEFAULT_ROOT = Path("data")
-"""Where named data sets are looked for when nothing else is said."""
+"""The default folder of named datasets."""
 
 DEMO = "demo"
 _PROBLEMS_SHOWN = 200
@@ -26,12 +26,11 @@ class Dataset:
     """Images with true maps, divided into training and validation.
 
     Args:
-        name: What it is called.
-        image_size: Height and width in pixels that images are fitted into unless asked otherwise.
-        train: For training, in the order in which they are used without shuffling.
+        name: Its name.
+        image_size: The default height and width in pixels that images are fitted to.
+        train: For training, in the order without shuffling.
         valid: For validation.
-        has_own_size: Whether `image_size` belongs to the data set, or is what is used when nobody
-            says anything.
+        has_own_size: Whether `image_size` was published with the dataset.
     """
 
     name: str
@@ -42,36 +41,33 @@ class Dataset:
 
 
 def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 42) -> Dataset:
-    """Open a data set and pair its files; the images themselves are not read yet.
+    """Open a dataset and pair its files; the images themselves are not read yet.
 
-    A published name means the folder of that name under `root`, with its published image size and
-    split; ``demo`` makes its images when they are not there. Anything else is a folder with
-    ``stimuli/`` and ``saliency/``, each with ``train/`` and ``val/`` or flat, and then split 80 to
-    20; ``fixations/`` is used where it exists.
+    A published name is the folder of that name in `root`, with its published image size and split;
+    ``demo`` is created if it is missing. Anything else is a folder with ``stimuli/`` and
+    ``saliency/``, each with ``train/`` and ``val/``, or flat and then split 80 to 20;
+    ``fixations/`` is optional.
 
     Args:
         name_or_folder: For example ``"osie"``, or the path of a folder.
-        root: The folder that named data sets are in; None for ``data``.
-        seed: Decides the split of a folder that is not split.
+        root: The folder that contains named datasets; None for ``data``.
+        seed: Determines the split of a folder without ``train/`` and ``val/``.
 
     Raises:
-        UsageError: There is no such name or folder, or no data set of that name on this machine.
-        DataError: Its files do not fit together; all that do not are listed.
+        UsageError: No such name or folder, or the named dataset is not on this machine.
+        DataError: Its files do not match; all problems are listed.
     """
     dataset, problems = survey(name_or_folder, root, seed=seed)
     folder = find_folder(name_or_folder, root)
     if problems and folder is not None and (folder.resolve().parent / STIMULI).is_dir():
-        raise UsageError(
-            f"{folder} is a part of a data set; --data takes the whole of it. "
-            f"Did you mean '{folder.parent}'?"
-        )
+        raise UsageError(f"{folder} is only a part of a dataset. Did you mean '{folder.parent}'?")
     if problems:
         count = f"{len(problems)} problem{'s' if problems[1:] else ''}"
         raise DataError(
-            f"Data set '{name_or_folder}' cannot be used, {count}:\n"
+            f"Dataset '{name_or_folder}' has {count}:\n"
             f"{bullet_list(problems, _PROBLEMS_SHOWN)}\n"
-            f"Every image needs one map of the same name. Add, rename or remove the files listed; "
-            f"msinet-run data check {name_or_folder} looks again.\n{LAYOUT}"
+            f"Every image needs one map of the same name. Add, rename or remove the files listed, "
+            f"and run: msinet-run data check {name_or_folder}\n{LAYOUT}"
         )
     return dataset
 
@@ -79,7 +75,7 @@ def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 4
 def survey(
     name_or_folder: str, root: Path | None = None, *, seed: int = 42
 ) -> tuple[Dataset, list[str]]:
-    """Open what can be used of a data set, and list every file that does not fit.
+    """Open the usable part of a dataset, and list every file that does not match.
 
     Args:
         name_or_folder: As for `open_dataset`.
@@ -87,8 +83,8 @@ def survey(
         seed: As for `open_dataset`.
 
     Raises:
-        UsageError: There is no such name or folder, or no data set of that name on this machine.
-        DataError: A file that all of it needs cannot be read.
+        UsageError: No such name or folder, or the named dataset is not on this machine.
+        DataError: A file of all images, such as OSIE's fixations, cannot be read.
     """
     published = PUBLISHED.get(name_or_folder)
     folder = find_folder(name_or_folder, root)
@@ -107,7 +103,7 @@ def survey(
 
 
 def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
-    """Find where a data set lies; None if it does not.
+    """Return the folder of a dataset; None if it does not exist.
 
     Args:
         name_or_folder: As for `open_dataset`.
@@ -121,7 +117,7 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again, in the system's place for such things."""
+    """Return the user's cache folder: for files that can be created again."""
     import platformdirs
 
     return platformdirs.user_cache_path("msinet", appauthor=False)
@@ -141,19 +137,19 @@ def _split(
     if scan.problems:
         return samples, [], scan.problems
     if published is not None and published.fixed_split:
-        problem = f"{STIMULI}/: not divided into train/ and val/, as {published.title} is"
+        problem = f"{STIMULI}/: not divided into train/ and val/, unlike {published.title}"
         return samples, [], [problem]
     if published is not None and count != expected:
         problem = (
-            f"{STIMULI}/: {count} images, {published.title} has {expected} and its published split "
-            f"needs all of them (give the folder another name to use it as a set of your own)"
+            f"{STIMULI}/: {count} images, but {published.title} has {expected}, and its published "
+            f"split needs all of them (rename the folder to use it as your own dataset)"
         )
         return samples, [], [problem]
     if count < 2:
-        problem = f"{STIMULI}/: one image cannot be split; one is needed to validate with"
+        problem = f"{STIMULI}/: one image cannot be split into training and validation"
         return samples, [], [problem]
     train, valid = split(count, n_train, seed, categories)
-    return [samples[place] for place in train], [samples[place] for place in valid], []
+    return [samples[index] for index in train], [samples[index] for index in valid], []
 
 
 def _not_found(name: str, root: Path | None) -> UsageError:
@@ -161,28 +157,28 @@ def _not_found(name: str, root: Path | None) -> UsageError:
     if name in PUBLISHED:
         sources = [f"{source.what}: {source.address}" for source in PUBLISHED[name].sources]
         return UsageError(
-            f"Data set '{name}' is not at {expected}. It comes from\n{bullet_list(sources)}\n"
-            f"msinet-run data fetch {name} puts it in its place. Or put it there yourself, or name "
-            f"the folder that holds {name}/ with --data-root.\n"
+            f"Dataset '{name}' is not at {expected}. Download it with: msinet-run data fetch {name}"
+            f"\nOr download it by hand from\n{bullet_list(sources)}\n"
+            f"If you have it, pass the folder that contains {name}/ as --data-root.\n"
             f"{OSIE_LAYOUT if name == 'osie' else LAYOUT}"
         )
     if Path(name).exists():
-        return UsageError(f"{name} is a file; --data takes a name or a folder.\n{LAYOUT}")
+        return UsageError(f"{name} is a file, but --data takes a name or a folder.\n{LAYOUT}")
     return UsageError(
-        f"There is no data set and no folder '{name}', nor {expected}.{_known_names(name)}; any "
-        f"folder with stimuli/ and saliency/ will do."
+        f"No such dataset or folder: '{name}' (nor {expected}).{_known_names(name)}. Any folder "
+        f"with stimuli/ and saliency/ is a dataset too."
     )
 
 
 def unknown_name(name: str) -> UsageError:
-    """Say which data sets have names, to somebody who typed another one.
+    """Return the error for an unknown name of a dataset.
 
     Args:
-        name: What was typed.
+        name: The name.
     """
-    return UsageError(f"There is no data set '{name}'.{_known_names(name)}.")
+    return UsageError(f"No such dataset: '{name}'.{_known_names(name)}.")
 
 
 def _known_names(name: str) -> str:
     names = [DEMO, *PUBLISHED]
-    return f"{did_you_mean(name, names)} Data sets by name: {', '.join(names)}"
+    return f"{did_you_mean(name, names)} Named datasets: {', '.join(names)}"

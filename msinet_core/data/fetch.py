@@ -1,17 +1,17 @@
-"""Download a published data set and arrange it as every other data set is."""
+"""Download a published dataset and arrange its files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from msinet_core.data._recipes import RECIPES, Rule
 from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, cache_folder, find_folder, unknown_name
 from msinet_core.data.download import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
 from msinet_core.data.osie import is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset
+from msinet_core.data.recipes import RECIPES, Rule
 from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list, os_reason
 from msinet_core.system.files import atomic_folder
 from msinet_core.system.progress import Progress
@@ -19,13 +19,13 @@ from msinet_core.system.progress import Progress
 
 @dataclass(frozen=True)
 class Fetched:
-    """A data set that is here now.
+    """A dataset on this machine.
 
     Args:
-        folder: Where.
-        images: How many images it has; 0 if it was there before and nobody counted.
-        is_new: Whether it was not there before.
-        archives: What is kept of the downloads.
+        folder: Its folder.
+        images: The number of its images; 0 if it existed already.
+        is_new: Whether it was downloaded now.
+        archives: The archives that were kept.
     """
 
     folder: Path
@@ -42,26 +42,28 @@ def fetch_dataset(
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> Fetched:
-    """Download the archives of a published data set and unpack what belongs to it.
+    """Download the archives of a published dataset and unpack its files.
 
-    The folder appears when it is complete. Archives are kept in the cache until then, also when
-    something fails, and an archive that was put there by hand is used.
+    The folder appears when it is complete. Until then the archives are kept in the cache, also if
+    something fails, and an archive that was saved there by hand is used.
 
     Args:
         name: A name in `PUBLISHED`.
-        root: The folder that named data sets are in; None for ``data``.
+        root: The folder that contains named datasets; None for ``data``.
         keep: Keep the archives.
-        progress: Shows what happens.
-        patience: How long to try.
+        progress: Shows progress.
+        patience: When to give up on a server.
 
     Raises:
-        UsageError: There is no such data set, or it needs no download.
-        DataError: An archive is not what it should be, or does not fit on the disk.
-        MsinetError: An archive cannot be downloaded; says where to put it by hand.
-        InterruptedRunError: Ctrl-C; says what is kept.
+        UsageError: The name is unknown, or the dataset needs no download.
+        DataError: An archive is damaged or not the published one, or the disk is full.
+        MsinetError: An archive cannot be downloaded; says where to save it by hand.
+        InterruptedRunError: Ctrl-C; says what was kept.
     """
     if name == DEMO:
-        raise UsageError("The demo set is made, not downloaded: msinet-run train --data demo.")
+        raise UsageError(
+            "The demo dataset needs no download; use it with: msinet-run train --data demo"
+        )
     if name not in PUBLISHED:
         raise unknown_name(name)
     known, progress = PUBLISHED[name], progress or Progress()
@@ -101,14 +103,13 @@ def _unpack(
             return _check(known, new, cache)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be made: {os_reason(error)}. The archives are kept in "
-            f"{cache}; make room or name another folder with --data-root, and run the command "
-            f"again."
+            f"Could not create {folder}: {os_reason(error)}. The archives were kept in {cache}; "
+            f"free some space or choose another folder with --data-root, and run the command again."
         ) from error
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"Interrupted while unpacking; {folder} was not made. The archives are kept in "
-            f"{cache}, and the same command unpacks them."
+            f"Interrupted while unpacking; {folder} was not created. The archives were kept in "
+            f"{cache}; run the same command again to unpack them."
         ) from error
 
 
@@ -118,32 +119,30 @@ def _unpack_archive(
     with open_zip(archive) as members:
         wanted: list[tuple[Member, str, Rule]] = []
         for member in members:
-            places = ((rule.place(member.name), rule) for rule in rules)
-            wanted += [(member, place, rule) for place, rule in places if place][:1]
+            targets = ((rule.target_of(member.name), rule) for rule in rules)
+            wanted += [(member, target, rule) for target, rule in targets if target][:1]
         check_room([member for member, _, _ in wanted], archive, folder)
         with progress.task(f"unpack {archive.name}", len(wanted), "files") as task:
-            for member, place, rule in wanted:
-                target = folder / place
-                member.write(target)
+            for member, target, rule in wanted:
+                member.write(folder / target)
                 if rule.finish:
-                    rule.finish(target)
+                    rule.finish(folder / target)
                 task.advance()
 
 
 def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
-    """Count the images; what is incomplete or does not fit together does not become a data set."""
+    """Return the number of images of a complete dataset; refuse an incomplete one."""
     scan = scan_osie(folder, cache_folder()) if is_osie(folder) else scan_folder(folder)
     count = len(scan.train) + len(scan.valid or ())
     problems = scan.problems[:]
     if count != known.train + known.valid:
         problems.append(
-            f"{STIMULI}/: {count} images with maps, {known.title} has {known.train + known.valid}"
+            f"{STIMULI}/: {count} images with maps, expected {known.train + known.valid}"
         )
     if problems:
         raise DataError(
-            f"What was downloaded is not {known.title} as it was published:\n"
-            f"{bullet_list(problems)}\n"
-            f"Nothing was unpacked. The archives are in {cache}: look at them, or remove them and "
-            f"run the command again."
+            f"The download is not {known.title} as published:\n{bullet_list(problems)}\n"
+            f"Nothing was unpacked. The archives are in {cache}; to download them again, remove "
+            f"them and run the command again."
         )
     return count

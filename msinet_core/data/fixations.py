@@ -1,4 +1,4 @@
-"""Where observers looked: points read from the files that people have, as pixels of the image."""
+"""Read fixations, as pixels of the image, from the formats of published datasets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data._decode import SUFFIXES, decode
+from msinet_core.data.decode import SUFFIXES, decode
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """``(n, 2)``: row and column, 0 for the center of the first pixel."""
 
 FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
-"""Endings, in lower case, of the files that hold fixations."""
+"""Suffixes, in lower case, of files with fixations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Fixations:
     """The fixations of one image.
 
     Args:
-        observers: For each observer ``(n, 2)`` int64, row and column of a pixel of the image. A
-            file that does not tell observers apart gives one array.
-        outside: How many points were left out because they are not on the image.
+        observers: For each observer ``(n, 2)`` int64, row and column of a pixel of the image; one
+            array if the file does not distinguish observers.
+        outside: The number of points outside the image, which are ignored.
     """
 
     observers: tuple[NDArray[np.int64], ...]
@@ -42,24 +42,24 @@ class Fixations:
         """Round points to pixels, and drop and count those outside the image.
 
         Args:
-            observers: For each observer ``(n, 2)``; values that are not numbers count as outside.
+            observers: For each observer ``(n, 2)``; NaN counts as outside.
             size: The image's height and width in pixels.
         """
-        kept, outside = [], 0
+        inside_points, outside = [], 0
         for points in observers:
             pixels = np.floor(np.asarray(points, np.float64).reshape(-1, 2) + 0.5)
             inside = ((pixels >= 0) & (pixels < size)).all(axis=1)
-            kept.append(pixels[inside].astype(np.int64))
+            inside_points.append(pixels[inside].astype(np.int64))
             outside += int((~inside).sum())
-        return cls(tuple(kept), outside)
+        return cls(tuple(inside_points), outside)
 
 
 def read_fixation_file(path: Path, size: Size) -> Fixations:
     """Read the fixations of one image.
 
     * ``.csv``: a header with the columns ``x`` and ``y`` (pixels, 0 at the left and at the top)
-      and, if observers are told apart, ``observer``; a row for each fixation.
-    * ``.mat``: MATLAB, as CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``) has it.
+      and optionally ``observer``; a row for each fixation.
+    * ``.mat``: MATLAB, as in CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``).
     * an image of the stimulus' size: every pixel that is not black is a fixation.
 
     Args:
@@ -67,7 +67,7 @@ def read_fixation_file(path: Path, size: Size) -> Fixations:
         size: Height and width of the stimulus in pixels.
 
     Raises:
-        DataError: The file cannot be read or does not fit the image.
+        DataError: The file cannot be read or does not match the image.
     """
     readers = {".csv": _read_csv, ".mat": _read_mat}
     return readers.get(path.suffix.lower(), _read_points_image)(path, size)
@@ -92,10 +92,10 @@ def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
 
     Args:
         path: The file.
-        variables: Their names; those that are not in the file are left out.
+        variables: Their names; those that are not in the file are missing from the result.
 
     Raises:
-        DataError: The file is not there, damaged, or in MATLAB's format 7.3.
+        DataError: The file is missing, damaged, or in MATLAB's format 7.3.
     """
     from scipy.io import loadmat
 
@@ -105,13 +105,13 @@ def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
         )
     except NotImplementedError as error:
         raise DataError(
-            f"{path} is in MATLAB's format 7.3, which is not read here. Save it in MATLAB with "
-            f"the option -v7."
+            f"{path} is in MATLAB's format 7.3, which is not supported. Save it in MATLAB with the "
+            f"option -v7."
         ) from error
-    except Exception as error:  # whatever a damaged file makes the parser stumble over
+    except Exception as error:  # of any type, if the file is damaged
         raise DataError(
-            f"{path} cannot be read as a MATLAB file: {error or type(error).__name__}. "
-            f"Copy or download it again."
+            f"Could not read {path} as a MATLAB file: {error or type(error).__name__}. Copy or "
+            f"download it again."
         ) from error
     return content
 
@@ -123,14 +123,14 @@ def _read_csv(path: Path, size: Size) -> Fixations:
             rows = csv.DictReader(stream, skipinitialspace=True)
             if not {"x", "y"} <= set(rows.fieldnames or ()):
                 raise DataError(
-                    f"{path} does not begin with a line that names the columns x and y. "
+                    f"{path} has no header with the columns x and y. "
                     f"Found: {', '.join(rows.fieldnames or ['nothing'])}."
                 )
             for row in rows:
                 point = float(row["y"]), float(row["x"])
                 observers.setdefault(row.get("observer") or "", []).append(point)
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table of fixations: {error}.") from error
+        raise DataError(f"Could not read {path} as a table of fixations: {error}.") from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
 
 
@@ -147,9 +147,9 @@ def _read_mat(path: Path, size: Size) -> Fixations:
             return Fixations.from_points(points, size)
     except (AttributeError, ValueError, TypeError) as error:
         raise DataError(
-            f"The fixations in {path} are not arranged as expected: {error}."
+            f"The fixations in {path} have an unexpected structure: {error}."
         ) from error
-    raise DataError(f"{path} holds neither 'fixLocs' (CAT2000) nor 'gaze' (SALICON).")
+    raise DataError(f"{path} has neither 'fixLocs' (CAT2000) nor 'gaze' (SALICON).")
 
 
 def _read_points_image(path: Path, size: Size) -> Fixations:
@@ -162,7 +162,7 @@ def _read_points_image(path: Path, size: Size) -> Fixations:
 def _from_mask(path: Path, mask: NDArray[np.bool_], size: Size) -> Fixations:
     if mask.shape != size:
         raise DataError(
-            f"{path} is {mask.shape[0]}x{mask.shape[1]} and its image {size[0]}x{size[1]} (height "
-            f"x width): each pixel of one must be a pixel of the other."
+            f"{path} is {mask.shape[0]}x{mask.shape[1]}, but its image is {size[0]}x{size[1]} "
+            f"(height x width); they must have the same size."
         )
     return Fixations((np.argwhere(mask),))

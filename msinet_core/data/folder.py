@@ -1,4 +1,4 @@
-"""Any folder as a data set: pair images with maps and fixations by their names."""
+"""Pair the images of a folder with maps and fixations by their names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from msinet_core.data._decode import SUFFIXES
+from msinet_core.data.decode import SUFFIXES
 from msinet_core.data.fixations import FIXATION_SUFFIXES
 from msinet_core.data.images import list_files
 from msinet_core.data.sample import FileTruth, Sample
@@ -17,20 +17,20 @@ SPLITS = ("train", "val")
 _PARTS = (STIMULI, SALIENCY)
 
 LAYOUT = """\
-A data set is a folder with
+A dataset is a folder with
   stimuli/train/NAME.jpg   stimuli/val/NAME.jpg     images
-  saliency/train/NAME.png  saliency/val/NAME.png    their maps, of the same names
-  fixations/train/ and fixations/val/               points, if there are any
-or without train/ and val/, to be split 80 to 20."""
+  saliency/train/NAME.png  saliency/val/NAME.png    maps of the same names
+  fixations/train/         fixations/val/           fixations (optional)
+or the same without train/ and val/, which is split 80 to 20."""
 
 
 class Scan(NamedTuple):
-    """What is in a folder.
+    """The samples in a folder.
 
     Args:
         train: The samples for training; all of them if `valid` is None.
         valid: The samples for validation; None if the folder is not split.
-        problems: Every file that does not fit.
+        problems: A line for every file that does not match.
     """
 
     train: list[Sample]
@@ -42,7 +42,7 @@ def scan_folder(folder: Path) -> Scan:
     """Pair the files of a folder with ``stimuli/`` and ``saliency/``.
 
     Args:
-        folder: The data set.
+        folder: The dataset.
     """
     missing = [f"{name}/: no such folder" for name in _PARTS if not (folder / name).is_dir()]
     if missing:
@@ -57,33 +57,33 @@ def scan_folder(folder: Path) -> Scan:
 def index(folder: Path, part: str, suffixes: Collection[str]) -> dict[str, list[str]]:
     """List files by the name that pairs them.
 
-    Names keep their folders, for data sets with categories. The endings ``_fixMap`` and ``_fixPts``
-    of MIT1003 do not count, and what the archive of CAT2000 has in folders named ``Output``, small
-    copies of the maps, is left out.
+    Names include subfolders, for datasets with categories. MIT1003's ``_fixMap`` and ``_fixPts``
+    are removed from names, and folders named ``Output``, where CAT2000 has small copies of its
+    maps, are skipped.
 
     Args:
-        folder: The data set.
-        part: The folder in it to look in.
-        suffixes: Endings of the files that count.
+        folder: The dataset.
+        part: The folder in it to search.
+        suffixes: Suffixes of the files to list.
 
     Returns:
-        For each name the files, relative to `folder`; more than one is a clash.
+        For each name its files, relative to `folder`; more than one is a conflict.
     """
     names: defaultdict[str, list[str]] = defaultdict(list)
     for file in list_files(folder / part, suffixes):
         if "Output" not in file.parts[:-1]:
             name = file.with_suffix("").as_posix()
-            for ending in ("_fixMap", "_fixPts"):
-                name = name.removesuffix(ending)
+            for suffix in ("_fixMap", "_fixPts"):
+                name = name.removesuffix(suffix)
             names[name].append(f"{part}/{file.as_posix()}")
     return dict(names)
 
 
-def clashes(files: dict[str, list[str]]) -> list[str]:
-    """Describe the files that share a name.
+def conflicts(files: dict[str, list[str]]) -> list[str]:
+    """Describe the files that have the same name.
 
     Args:
-        files: What `index` gives.
+        files: From `index`.
     """
     return [f"{', '.join(group)}: the same name; keep one" for group in files.values() if group[1:]]
 
@@ -94,14 +94,14 @@ def _pair(folder: Path, split: str) -> tuple[list[Sample], list[str]]:
     maps = index(folder, parts[1], SUFFIXES)
     fixations = index(folder, parts[2], FIXATION_SUFFIXES)
     problems = [] if stimuli else [f"{parts[0]}/: no images in this folder"]
-    problems += clashes(stimuli) + clashes(maps) + clashes(fixations)
+    problems += conflicts(stimuli) + conflicts(maps) + conflicts(fixations)
     problems += [
-        f"{files[0]}: no map {parts[1]}/{name}.png (or another ending)"
+        f"{files[0]}: no map {parts[1]}/{name}.png (or another suffix)"
         for name, files in stimuli.items()
         if name not in maps
     ]
     problems += [
-        f"{files[0]}: no image {parts[0]}/{name}.jpg (or another ending)"
+        f"{files[0]}: no image {parts[0]}/{name}.jpg (or another suffix)"
         for name, files in maps.items()
         if name not in stimuli
     ]

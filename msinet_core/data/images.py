@@ -1,18 +1,17 @@
-"""Find, read and write images and saliency maps; the same NumPy arrays for every device."""
+"""Find, read and write images and saliency maps."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msinet_core.data._decode import SUFFIXES, decode, image_size
-from msinet_core.data.resize import fit, placement, restore_map
+from msinet_core.data.decode import SUFFIXES, decode, to_pixels
 from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list, os_reason
-from msinet_core.network.ops import Size
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
@@ -24,11 +23,11 @@ MAP_FORMATS = ("jpeg", "png", "npy")
 
 
 class FoundImage(NamedTuple):
-    """An image file and its place under the folder that was searched.
+    """An image file, and its path in the folder that was searched.
 
     Args:
         path: The file.
-        relative: Its path under that folder; the bare name of a file that was given itself.
+        relative: Its path in that folder; only the name of a file that was listed itself.
     """
 
     path: Path
@@ -36,7 +35,7 @@ class FoundImage(NamedTuple):
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
-    """Read an image upright, whatever its kind of color.
+    """Read an image of any color mode, upright.
 
     Args:
         path: The file.
@@ -45,9 +44,53 @@ def read_image(path: Path) -> NDArray[np.float32]:
         ``(H, W, 3)`` float32, RGB in 0..255.
 
     Raises:
-        DataError: The file is not there, no image, damaged, cut off, or too large to decode.
+        DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
     """
     return decode(path, "RGB")
+
+
+def as_image(image: object) -> NDArray[Any]:
+    """Return the pixels of an image in any form that users have it in.
+
+    Args:
+        image: A path; an array ``(H, W, 3)`` of RGB values in 0..255; or a PIL image of any mode,
+            which is converted as files are.
+
+    Returns:
+        ``(H, W, 3)``, RGB in 0..255.
+
+    Raises:
+        DataError: The file cannot be read, or the array is not an image.
+        UsageError: It is none of these.
+    """
+    from PIL import Image
+
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return to_pixels(image, f"{image.width}x{image.height}", "RGB")
+    if not isinstance(image, np.ndarray):
+        raise UsageError(
+            f"Cannot predict from {type(image).__name__}. Pass a path, an array (H, W, 3) or a PIL "
+            f"image, or an iterable of them. Received: {image!r:.80}"
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise DataError(
+            f"An image array has the shape (H, W, 3), RGB. Received: {image.shape}; for gray or "
+            f"transparent images use PIL.Image.fromarray(array)"
+        )
+    if image.dtype.kind not in "uif":
+        raise DataError(f"An image array is uint8 or float. Received: {image.dtype}")
+    lowest, highest = image.min(), image.max()
+    if not (lowest >= 0 and highest <= 255):  # also where one is not a number
+        raise DataError(f"An image array has values in 0..255. Received: {lowest} to {highest}")
+    if image.dtype.kind == "f" and 0 < highest <= 1:
+        warnings.warn(
+            "The values of this image array are at most 1, which is almost black: images are in "
+            "0..255. Multiply it by 255 if it is in 0..1.",
+            stacklevel=3,
+        )
+    return image
 
 
 def read_map(path: Path) -> NDArray[np.float32]:
@@ -60,49 +103,33 @@ def read_map(path: Path) -> NDArray[np.float32]:
         ``(H, W, 1)`` float32 in 0..1.
 
     Raises:
-        DataError: The file is not there, no image, damaged, cut off, or too large to decode.
+        DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
     """
     return decode(path, "L") / np.float32(255)
 
 
-def prepare_image(path: Path, size: Size) -> NDArray[np.float32]:
-    """Read an image and fit it into the network's input.
-
-    Args:
-        path: The file.
-        size: Height and width of the input in pixels.
-
-    Returns:
-        ``(*size, 3)`` float32, RGB in 0..255, padded with 126.
-
-    Raises:
-        DataError: As `read_image`.
-    """
-    return fit(read_image(path), size, IMAGE_PADDING)
-
-
 def write_map(path: Path, map: NDArray[Any], format: str) -> None:
-    """Write a saliency map; a kill leaves the old file or the new one, never half of it.
+    """Write a saliency map atomically.
 
     Args:
         path: The file to make or replace.
         map: ``(H, W)`` in 0..1.
         format: ``"jpeg"`` (8-bit gray, quality 100), ``"png"`` (8-bit gray) or ``"npy"`` (float32
-            as it is).
+            unchanged).
 
     Raises:
-        DataError: The map holds values that are not numbers.
-        UsageError: The format is none of these.
-        MsinetError: The disk refuses.
+        DataError: The map has values that are not finite.
+        UsageError: The format is unknown.
+        MsinetError: The file system refused.
     """
     from PIL import Image
 
     if format not in MAP_FORMATS:
-        raise UsageError(f"Format '{format}' is unknown. Use {', '.join(MAP_FORMATS)}.")
+        raise UsageError(f"Unknown format '{format}'. Use one of: {', '.join(MAP_FORMATS)}")
     if not np.isfinite(map).all():
         raise DataError(
-            f"The map for {path.name} holds values that are not numbers and was not written. "
-            f"Check the weights: a training run that diverged leaves such values."
+            f"The map for {path.name} has values that are not finite and was not written. Check "
+            f"the weights: a training run that diverged leaves such values."
         )
     with atomic_path(path) as temporary:
         if format == "npy":
@@ -125,14 +152,14 @@ def to_gray(map: NDArray[Any]) -> NDArray[np.uint8]:
 def find_images(paths: Sequence[Path]) -> list[FoundImage]:
     """Collect images from files and folders.
 
-    Folders are searched to their depth, in the order of their names; hidden files and folders are
-    skipped. A file that is given itself is taken whatever its ending; nothing is taken twice.
+    Folders are searched recursively, sorted by name; hidden files and folders are skipped. A file
+    that is listed itself is taken whatever its suffix; nothing is taken twice.
 
     Args:
         paths: Files and folders.
 
     Raises:
-        UsageError: A path is not there; all that are not, and folders without images, are listed.
+        UsageError: A path does not exist; all of them, and folders without images, are listed.
         DataError: A folder has no images.
     """
     found: dict[Path, FoundImage] = {}
@@ -142,33 +169,33 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
         if path.is_dir():
             files = [FoundImage(path / name, name) for name in list_files(path, SUFFIXES)]
             if not files:
-                endings = " ".join(sorted(SUFFIXES))
-                problems.append(f"{path}: no images in this folder ({endings})")
-        elif path.exists():
+                suffixes = " ".join(sorted(SUFFIXES))
+                problems.append(f"{path}: no images in this folder ({suffixes})")
+        elif os.path.lexists(path):
             files = [FoundImage(path, Path(path.name))]
         else:
             files = []
             kind = UsageError
             problems.append(f"{path}: no such file or folder")
         for file in files:
-            # A link and what it points to are two images to their owner; one folder is one.
+            # A link to an image is another image; a link to a folder is the same folder.
             found.setdefault(file.path.parent.resolve() / file.path.name, file)
     if problems:
         raise kind(
-            f"Not everything that was asked for is there:\n{bullet_list(problems)}\n"
-            f"Give image files, or folders with images."
+            f"Some paths cannot be used:\n{bullet_list(problems)}\n"
+            f"List image files, or folders with images."
         )
     return list(found.values())
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """List the files under a folder by their endings, sorted, relative to it.
+    """List the files in a folder that have certain suffixes, sorted, relative to it.
 
     Linked folders are followed, each real folder once.
 
     Args:
-        folder: Where to look, to any depth; hidden files and folders are skipped.
-        suffixes: Endings in lower case, for example ``".png"``; the files' own case is ignored.
+        folder: Searched recursively; hidden files and folders are skipped.
+        suffixes: Suffixes in lower case, for example ``".png"``; the case of files is ignored.
 
     Raises:
         DataError: A folder cannot be listed.
@@ -176,16 +203,14 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise DataError(
-            f"The folder {error.filename} cannot be listed: {os_reason(error)}. Make it readable, "
-            f"or name folders without it."
+            f"Could not list the folder {error.filename}: {os_reason(error)}. Make it readable, or "
+            f"list folders without it."
         ) from error
 
     seen: set[str] = set()
     found = []
-    there = folder.is_dir()  # a folder that is not there has no files; its callers say so
-    for parent, folders, files in os.walk(
-        folder, onerror=refuse if there else None, followlinks=True
-    ):
+    onerror = refuse if folder.is_dir() else None  # a missing folder has no files
+    for parent, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
@@ -199,22 +224,3 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(found, key=lambda path: path.as_posix())
-
-
-__all__ = [
-    "IMAGE_PADDING",
-    "MAP_FORMATS",
-    "MAP_PADDING",
-    "FoundImage",
-    "find_images",
-    "fit",
-    "image_size",
-    "list_files",
-    "placement",
-    "prepare_image",
-    "read_image",
-    "read_map",
-    "restore_map",
-    "to_gray",
-    "write_map",
-]

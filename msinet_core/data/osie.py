@@ -1,4 +1,4 @@
-"""OSIE as its authors publish it: one file of fixations, and maps made from it."""
+"""Read OSIE as published: one file of all fixations, and maps that are created from it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data._decode import SUFFIXES
+from msinet_core.data.decode import SUFFIXES, image_size
 from msinet_core.data.fixations import Fixations, load_mat
-from msinet_core.data.folder import SALIENCY, STIMULI, Scan, clashes, index
-from msinet_core.data.images import image_size, read_map, to_gray, write_map
+from msinet_core.data.folder import SALIENCY, STIMULI, Scan, conflicts, index
+from msinet_core.data.images import read_map, to_gray, write_map
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, MsinetError, os_reason
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 FIXATIONS_FILE = "fixations.mat"
 OSIE_LAYOUT = f"""\
-It needs {STIMULI}/1001.jpg to {STIMULI}/1700.jpg and {FIXATIONS_FILE}, which are in the archive;
-maps are made from the fixations."""
+It needs {STIMULI}/1001.jpg to {STIMULI}/1700.jpg and {FIXATIONS_FILE} from the archive; maps are
+created from the fixations."""
 
 SIGMA = 16.0
-"""Standard deviation in pixels of the Gaussian that each fixation becomes in a map."""
+"""Standard deviation in pixels of the Gaussian at each fixation of a map."""
 
 MAP_VERSION = 1
-"""Part of the cache's key; to be raised when `saliency_map` comes to compute something else."""
+"""Part of the cache's key; increase it when `saliency_map` changes."""
 
 _write_lock = threading.Lock()
 _warned: set[Path] = set()
@@ -43,10 +43,10 @@ _log = logging.getLogger(__name__)
 
 
 def is_osie(folder: Path) -> bool:
-    """Tell whether a folder holds OSIE as published.
+    """Return whether a folder contains OSIE as published.
 
     Args:
-        folder: The data set.
+        folder: The dataset.
     """
     return (folder / STIMULI).is_dir() and (folder / FIXATIONS_FILE).is_file()
 
@@ -54,11 +54,11 @@ def is_osie(folder: Path) -> bool:
 def scan_osie(folder: Path, cache: Path) -> Scan:
     """Pair OSIE's images with their fixations.
 
-    A map in ``saliency/`` is used as it is; what is not there is made from the fixations.
+    A map in ``saliency/`` is used unchanged; missing ones are created from the fixations.
 
     Args:
-        folder: The data set.
-        cache: Where maps that are made from fixations are kept.
+        folder: The dataset.
+        cache: The user's cache folder, for maps that are created.
 
     Raises:
         DataError: The file of fixations cannot be read.
@@ -68,8 +68,8 @@ def scan_osie(folder: Path, cache: Path) -> Scan:
     stimuli = index(folder, STIMULI, SUFFIXES)
     maps = index(folder, SALIENCY, SUFFIXES)
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    made = cache / "osie" / f"{key}-sigma{SIGMA:g}-v{MAP_VERSION}"
-    problems = clashes(stimuli) + clashes(maps)
+    cached = cache / "osie" / f"{key}-sigma{SIGMA:g}-v{MAP_VERSION}"
+    problems = conflicts(stimuli) + conflicts(maps)
     problems += [
         f"{files[0]}: no fixations for it in {FIXATIONS_FILE}"
         for name, files in stimuli.items()
@@ -87,7 +87,7 @@ def scan_osie(folder: Path, cache: Path) -> Scan:
             FixationTruth(
                 folder / files[0],
                 fixations[name],
-                made / f"{name}.png",
+                cached / f"{name}.png",
                 folder / maps[name][0] if name in maps else None,
             ),
         )
@@ -99,18 +99,18 @@ def scan_osie(folder: Path, cache: Path) -> Scan:
 
 @dataclass(frozen=True, eq=False)
 class FixationTruth:
-    """A map that is made from fixations when it is first needed, and kept.
+    """A map that is created from fixations when it is first needed, and cached.
 
     Args:
-        stimulus: The image that was looked at.
+        stimulus: The image.
         observers: For each observer ``(n, 2)`` float64, row and column in pixels from 0.
-        made: Where the map is kept; the image's size is added to the name.
-        map: A map that is there already and is used instead.
+        cached: The file in the cache; the image's size is added to the name.
+        map: An existing map, which is used instead.
     """
 
     stimulus: Path
     observers: Observers = field(repr=False)
-    made: Path
+    cached: Path
     map: Path | None = None
 
     def read_fixations(self) -> Fixations:
@@ -118,20 +118,20 @@ class FixationTruth:
         return Fixations.from_points(self.observers, image_size(self.stimulus))
 
     def read_map(self) -> NDArray[np.float32]:
-        """Read or make the map, ``(H, W, 1)`` in 0..1; the bits are the same either way."""
+        """Read or create the map, ``(H, W, 1)`` in 0..1; the bits are the same either way."""
         if self.map is not None:
             return read_map(self.map)
         height, width = image_size(self.stimulus)
-        kept = self.made.with_name(f"{self.made.stem}-{height}x{width}.png")
-        if kept.exists():
-            with suppress(DataError):  # damaged from outside: made anew
-                return read_map(kept)
+        path = self.cached.with_name(f"{self.cached.stem}-{height}x{width}.png")
+        if path.exists():
+            with suppress(DataError):  # damaged: created again
+                return read_map(path)
         map = saliency_map(self.read_fixations(), (height, width))
         try:
             with _write_lock:
-                write_map(kept, map[..., 0], "png")
+                write_map(path, map[..., 0], "png")
         except MsinetError as error:
-            _warn_once(kept.parent, error)
+            _warn_once(path.parent, error)
         return map
 
 
@@ -140,16 +140,16 @@ def saliency_map(
 ) -> NDArray[np.float32]:
     """Blur fixations into a map whose highest value is 1, in steps of 1/255.
 
-    Beyond the image's edge the blur is mirrored back, so that a fixation there counts as much as
-    one in the middle.
+    The blur is mirrored at the image's edges, so that a fixation there counts as much as one in the
+    middle.
 
     Args:
-        fixations: Those of all observers are taken together.
+        fixations: Those of all observers are combined.
         size: The image's height and width in pixels.
         sigma: The Gaussian's standard deviation in pixels.
 
     Returns:
-        ``(*size, 1)`` float32 in 0..1; zeros if there is no fixation.
+        ``(*size, 1)`` float32 in 0..1; zeros without fixations.
 
     Source: Kroner et al. 2020, section 3.2; the reference implementation's download.py.
     """
@@ -165,22 +165,22 @@ def saliency_map(
 
 
 def read_osie(path: Path) -> Mapping[str, Observers]:
-    """Read OSIE's file of fixations; a second call for the same file costs nothing.
+    """Read OSIE's file of fixations; a second call for the same file is free.
 
     Args:
         path: ``fixations.mat``.
 
     Returns:
-        For each image's name without ending the fixations of its observers, each ``(n, 2)``
+        For each image's name without suffix the fixations of its observers, each ``(n, 2)``
         float64, row and column in pixels from 0.
 
     Raises:
-        DataError: The file is not there, damaged, or not arranged as OSIE's.
+        DataError: The file is missing or damaged, or does not have OSIE's structure.
     """
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {os_reason(error)}.") from error
+        raise DataError(f"Could not read {path}: {os_reason(error)}.") from error
     return _parse(path.resolve(), status.st_mtime_ns, status.st_size)
 
 
@@ -196,9 +196,9 @@ def _parse(path: Path, modified: int, size: int) -> Mapping[str, Observers]:
         }
     except (KeyError, AttributeError, ValueError, TypeError) as error:
         raise DataError(
-            f"{path} is not arranged as OSIE's fixations.mat (for each image 'img' and 'subjects', "
-            f"for each of these 'fix_x' and 'fix_y' of one length): {error!r}. Copy or download it "
-            f"again."
+            f"{path} does not have the structure of OSIE's fixations.mat (for each image 'img' and "
+            f"'subjects', for each subject 'fix_x' and 'fix_y' of equal length): {error!r}. Copy "
+            f"or download it again."
         ) from error
 
 
@@ -214,5 +214,5 @@ def _warn_once(folder: Path, error: MsinetError) -> None:
         _warned.add(folder)
         reason = error.__cause__ or error
         _log.warning(
-            "Maps cannot be kept in %s (%s); they are made anew each time.", folder, reason
+            "Could not cache maps in %s (%s); they are created again each time.", folder, reason
         )

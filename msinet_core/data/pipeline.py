@@ -1,4 +1,4 @@
-"""Batches in order, read by threads ahead of the device; their number changes nothing."""
+"""Read batches in threads ahead of the device, in an order that the threads do not affect."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class BatchPipeline:
     """Read, fit and batch the samples of one split.
 
     Args:
-        samples: What to read.
-        image_size: Height and width in pixels that images and maps are fitted into.
-        batch_size: Samples in a batch; the last of an epoch may have fewer.
-        seed: Decides the order of every epoch, with its number.
-        shuffle: Whether each epoch has an order of its own, or all have that of `samples`.
-        workers: Threads that read; None for one a core, at most 4.
-        prefetch: Batches that are read ahead of the one in use; this bounds the memory.
-        shard: This worker's index and the number of workers. Each reads its own part of every
-            batch; together, in their order, the parts are the batch that one worker would read.
+        samples: The samples.
+        image_size: Height and width in pixels that images and maps are fitted to.
+        batch_size: Samples in a batch; the last one of an epoch may have fewer.
+        seed: Determines the order of each epoch, with the epoch's number.
+        shuffle: Whether each epoch has its own random order, or that of `samples`.
+        workers: Threads that read; None for one per core, at most 4.
+        prefetch: Batches to read ahead of the one in use; this bounds the memory.
+        shard: The index of this process and the number of processes. Each reads its own part of
+            every batch; together, in order, the parts are the batch that one process would read.
 
     Raises:
-        UsageError: A number is too small, or there is no such shard.
+        UsageError: A number is too small, or the shard does not exist.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class BatchPipeline:
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
-        for name, value, least in (
+        for name, value, minimum in (
             ("batch size", batch_size, 1),
             ("number of workers", workers, 1),
             ("number of batches to prefetch", prefetch, 1),
             ("seed", seed, 0),
         ):
-            if value < least:
-                raise UsageError(f"The {name} must be at least {least}. Received: {value}")
+            if value < minimum:
+                raise UsageError(f"The {name} must be at least {minimum}. Received: {value}")
         if not 0 <= shard[0] < shard[1]:
-            raise UsageError(f"There is no shard {shard[0]} of {shard[1]}; they count from 0.")
+            raise UsageError(f"No such shard: {shard[0]} of {shard[1]}, counted from 0.")
         self._samples = samples
         self._image_size = image_size
         self._batch_size = batch_size
@@ -79,14 +79,14 @@ class BatchPipeline:
 
     @property
     def image_count(self) -> int:
-        """The number of images in an epoch, over all workers."""
+        """The number of images in an epoch, over all processes."""
         return len(self._samples)
 
     def images_in(self, first: int, count: int) -> int:
-        """Give the number of images in some batches, over all workers.
+        """Return the number of images in some batches, over all processes.
 
         Args:
-            first: The first batch's place in an epoch.
+            first: The index of the first batch in an epoch.
             count: The number of batches.
         """
         before, after = (
@@ -95,10 +95,10 @@ class BatchPipeline:
         return after - before
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Give the places of the samples in the order of an epoch.
+        """Return the indices of the samples in the order of an epoch.
 
         Args:
-            epoch: Its number, from 0; alone with the seed it decides the order.
+            epoch: Its number, from 0; it determines the order together with the seed.
         """
         if not self._shuffle:
             return np.arange(len(self._samples))
@@ -108,7 +108,7 @@ class BatchPipeline:
     def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
         """Read an epoch, or the rest of it.
 
-        Closing the iterator early, or losing it, stops the threads before it returns.
+        Closing or dropping the iterator early stops the threads before it returns.
 
         Args:
             epoch: Its number, from 0.
@@ -116,37 +116,37 @@ class BatchPipeline:
 
         Yields:
             Images ``(N, *image_size, 3)`` in 0..255 and maps ``(N, *image_size, 1)`` in 0..1,
-            float32, contiguous; none (N = 0) where a batch has fewer images than there are workers.
+            float32, contiguous; N is 0 if a batch has fewer images than there are processes.
 
         Raises:
-            DataError: A file cannot be used; raised in the place of the batch that it is in.
+            DataError: A file cannot be used; raised instead of its batch.
         """
         order = self.order(epoch)
         first = range(start * self._batch_size, len(order), self._batch_size)
-        waiting = iter([self._part(order[place : place + self._batch_size]) for place in first])
+        waiting = iter([self._part(order[start : start + self._batch_size]) for start in first])
         ahead: deque[_Pending] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="msinet-data")
         try:
             while True:
-                while len(ahead) <= self._prefetch and (places := next(waiting, None)) is not None:
-                    ahead.append(self._begin(pool, places))
+                while len(ahead) <= self._prefetch and (part := next(waiting, None)) is not None:
+                    ahead.append(self._begin(pool, part))
                 if not ahead:
                     return
                 yield ahead.popleft().finish()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _part(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         index, count = self._shard
-        return places[len(places) * index // count : len(places) * (index + 1) // count]
+        return batch[len(batch) * index // count : len(batch) * (index + 1) // count]
 
-    def _begin(self, pool: ThreadPoolExecutor, places: NDArray[np.int64]) -> _Pending:
-        count = len(places)
+    def _begin(self, pool: ThreadPoolExecutor, indices: NDArray[np.int64]) -> _Pending:
+        count = len(indices)
         images = np.empty((count, *self._image_size, 3), np.float32)
         maps = np.empty((count, *self._image_size, 1), np.float32)
         reads = [
-            pool.submit(self._read, self._samples[place], images[row], maps[row])
-            for row, place in enumerate(places)
+            pool.submit(self._read, self._samples[index], images[row], maps[row])
+            for row, index in enumerate(indices)
         ]
         return _Pending(Batch(images, maps), reads)
 

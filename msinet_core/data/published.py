@@ -1,4 +1,4 @@
-"""The seven data sets that MSI-Net was published with, as a table.
+"""The seven datasets that MSI-Net was published with.
 
 The checksums are those that pysaliency (https://github.com/matthias-k/pysaliency) publishes; they
 were not compared with the files here.
@@ -7,42 +7,49 @@ were not compared with the files here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from msinet_core.network.ops import Size
 
 
 @dataclass(frozen=True)
 class Source:
-    """One archive of a published data set.
+    """An archive of a published dataset.
 
     Args:
-        what: What is in it.
-        address: Where it is.
-        file: What it is called on this machine.
-        checksum: ``"md5:..."``; empty if nobody published one.
+        what: Its content.
+        address: Its URL.
+        checksum: ``"md5:..."``; empty if none is published.
+        name: Its name on this machine; empty for that in the address.
     """
 
     what: str
     address: str
-    file: str
     checksum: str = ""
+    name: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of the file on this machine."""
+        return self.name or PurePosixPath(urlsplit(self.address).path).name
 
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """What is known about a published data set.
+    """A published dataset.
 
     Args:
-        name: As it is typed after ``--data``; also the name of its folder.
-        title: As its authors write it.
+        name: The value of ``--data``; also the name of its folder.
+        title: Its name as its authors write it.
         image_size: Height and width of the network's input in pixels.
         train: The number of training images.
         valid: The number of validation images.
-        observers: How many people looked at each image.
-        seconds: For how long.
-        sources: What is downloaded from where.
-        categories: Groups of equal size, in the order of the files, that are each split alike.
-        fixed_split: Whether its authors split it: ``stimuli/train`` and ``stimuli/val``.
+        observers: The number of people who looked at each image.
+        seconds: How long they looked.
+        sources: Its archives.
+        categories: The number of consecutive groups of equal size, each split in the same way.
+        fixed_split: Whether it was published with ``stimuli/train`` and ``stimuli/val``.
     """
 
     name: str
@@ -61,146 +68,85 @@ _DRIVE = "https://drive.google.com/uc?export=download&id="
 _JUDD = "https://people.csail.mit.edu/tjudd/WherePeopleLook/"
 _OMRON = "http://saliencydetection.net/dut-omron/download/"
 
+_SOURCES = {
+    "salicon": (
+        Source(
+            "images",
+            _DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+            "md5:eb2a1bb706633d1b31fc2e01422c5757",
+            "salicon-images.zip",
+        ),
+        Source(
+            "fixations",
+            _DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+            "md5:462b70f4f9e8ea446ac628e46cea8d3d",
+            "salicon-fixations.zip",
+        ),
+        Source("maps", _DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8", name="salicon-maps.zip"),
+    ),
+    "mit1003": (
+        Source("images", _JUDD + "ALLSTIMULI.zip", "md5:0d7df8b954ecba69b6796e77b9afe4b6"),
+        Source("maps and fixations", _JUDD + "ALLFIXATIONMAPS.zip"),
+    ),
+    "cat2000": (
+        Source(
+            "everything",
+            "http://saliency.mit.edu/trainSet.zip",
+            "md5:56ad5c77e6c8f72ed9ef2901628d6e48",
+        ),
+    ),
+    "dutomron": (
+        Source("images", _OMRON + "DUT-OMRON-image.zip", "md5:a8951db9297afacf78bc0e5079103cf1"),
+        Source(
+            "fixations",
+            _OMRON + "DUT-OMRON-eye-fixations.zip",
+            "md5:d9f4f83fcc78b1e5efb579ae9fb0edc2",
+        ),
+    ),
+    "pascals": (
+        Source(
+            "everything",
+            "http://cbs.ic.gatech.edu/salobj/download/salObj.zip",
+            "md5:e48b4e5deac08bddcaec55ce56e4d420",
+        ),
+    ),
+    "osie": (
+        Source(
+            "everything",
+            "https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/archive/master.zip",
+            name="predicting-human-gaze-beyond-pixels-master.zip",
+        ),
+    ),
+    "fiwi": (
+        Source("everything", "https://www.dropbox.com/s/30nxg2uwd1wpb80/webpage_dataset.zip?dl=1"),
+    ),
+}
+
 PUBLISHED = {
-    dataset.name: dataset
-    for dataset in (
-        PublishedDataset(
-            "salicon",
-            "SALICON",
-            (240, 320),
-            train=10000,
-            valid=5000,
-            observers=16,
-            seconds=5,
-            sources=(
-                Source(
-                    "images",
-                    _DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
-                    "salicon-images.zip",
-                    "md5:eb2a1bb706633d1b31fc2e01422c5757",
-                ),
-                Source(
-                    "fixations",
-                    _DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
-                    "salicon-fixations.zip",
-                    "md5:462b70f4f9e8ea446ac628e46cea8d3d",
-                ),
-                Source("maps", _DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8", "salicon-maps.zip"),
-            ),
-            fixed_split=True,
-        ),
-        PublishedDataset(
-            "mit1003",
-            "MIT1003",
-            (360, 360),
-            train=803,
-            valid=200,
-            observers=15,
-            seconds=3,
-            sources=(
-                Source(
-                    "images",
-                    _JUDD + "ALLSTIMULI.zip",
-                    "ALLSTIMULI.zip",
-                    "md5:0d7df8b954ecba69b6796e77b9afe4b6",
-                ),
-                Source("maps and fixations", _JUDD + "ALLFIXATIONMAPS.zip", "ALLFIXATIONMAPS.zip"),
-            ),
-        ),
-        PublishedDataset(
-            "cat2000",
-            "CAT2000",
-            (216, 384),
-            train=1600,
-            valid=400,
-            observers=18,
-            seconds=5,
-            sources=(
-                Source(
-                    "everything",
-                    "http://saliency.mit.edu/trainSet.zip",
-                    "trainSet.zip",
-                    "md5:56ad5c77e6c8f72ed9ef2901628d6e48",
-                ),
-            ),
-            categories=20,
-        ),
-        PublishedDataset(
-            "dutomron",
-            "DUT-OMRON",
-            (360, 360),
-            train=4168,
-            valid=1000,
-            observers=5,
-            seconds=2,
-            sources=(
-                Source(
-                    "images",
-                    _OMRON + "DUT-OMRON-image.zip",
-                    "DUT-OMRON-image.zip",
-                    "md5:a8951db9297afacf78bc0e5079103cf1",
-                ),
-                Source(
-                    "fixations",
-                    _OMRON + "DUT-OMRON-eye-fixations.zip",
-                    "DUT-OMRON-eye-fixations.zip",
-                    "md5:d9f4f83fcc78b1e5efb579ae9fb0edc2",
-                ),
-            ),
-        ),
-        PublishedDataset(
-            "pascals",
-            "PASCAL-S",
-            (360, 360),
-            train=650,
-            valid=200,
-            observers=8,
-            seconds=2,
-            sources=(
-                Source(
-                    "everything",
-                    "http://cbs.ic.gatech.edu/salobj/download/salObj.zip",
-                    "salObj.zip",
-                    "md5:e48b4e5deac08bddcaec55ce56e4d420",
-                ),
-            ),
-        ),
-        PublishedDataset(
-            "osie",
-            "OSIE",
-            (240, 320),
-            train=500,
-            valid=200,
-            observers=15,
-            seconds=3,
-            sources=(
-                Source(
-                    "everything",
-                    "https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/archive/"
-                    "master.zip",
-                    "predicting-human-gaze-beyond-pixels-master.zip",
-                ),
-            ),
-        ),
-        PublishedDataset(
-            "fiwi",
-            "FIWI",
-            (216, 384),
-            train=99,
-            valid=50,
-            observers=11,
-            seconds=5,
-            sources=(
-                Source(
-                    "everything",
-                    "https://www.dropbox.com/s/30nxg2uwd1wpb80/webpage_dataset.zip?dl=1",
-                    "webpage_dataset.zip",
-                ),
-            ),
-        ),
+    name: PublishedDataset(
+        name,
+        title,
+        size,
+        train,
+        valid,
+        observers,
+        seconds,
+        sources=_SOURCES[name],
+        categories=20 if name == "cat2000" else 1,
+        fixed_split=name == "salicon",
+    )
+    for name, title, size, train, valid, observers, seconds in (
+        # name, title, image size, training images, validation images, observers, seconds
+        ("salicon", "SALICON", (240, 320), 10000, 5000, 16, 5),
+        ("mit1003", "MIT1003", (360, 360), 803, 200, 15, 3),
+        ("cat2000", "CAT2000", (216, 384), 1600, 400, 18, 5),
+        ("dutomron", "DUT-OMRON", (360, 360), 4168, 1000, 5, 2),
+        ("pascals", "PASCAL-S", (360, 360), 650, 200, 8, 2),
+        ("osie", "OSIE", (240, 320), 500, 200, 15, 3),
+        ("fiwi", "FIWI", (216, 384), 99, 50, 11, 5),
     )
 }
-"""Each published data set by its name."""
+"""Each published dataset by its name."""
 
 
 def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tuple[list[int], ...]:
@@ -210,12 +156,12 @@ def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tupl
 
     Args:
         count: The number of files.
-        n_train: How many of them are for training.
-        seed: Decides the order that is cut in two.
-        categories: Groups of equal size, one after another, that are each split alike.
+        n_train: The number of training files.
+        seed: Determines the order that is cut in two.
+        categories: The number of consecutive groups of equal size, each split in the same way.
 
     Returns:
-        The places of the training files and of the validation files in the sorted list.
+        The indices of the training files and of the validation files.
 
     Source: The reference implementation's data.py.
     """
@@ -226,6 +172,6 @@ def split(count: int, n_train: int, seed: int = 42, categories: int = 1) -> tupl
     np.random.RandomState(seed).shuffle(order)
     starts = [group * each for group in range(categories)]
     return tuple(
-        [start + int(place) for start in starts for place in places]
-        for places in (order[:train_each], order[train_each:])
+        [start + int(index) for start in starts for index in indices]
+        for indices in (order[:train_each], order[train_each:])
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Box(NamedTuple):
-    """Where an image lies inside its padding, in pixels."""
+    """The position of an image inside its padding, in pixels."""
 
     top: int
     left: int
@@ -24,11 +24,11 @@ class Box(NamedTuple):
 
 
 def placement(original: Size, size: Size) -> Box:
-    """Give the place that an image takes when it is fitted into a size.
+    """Return the box of an image that is fitted into a size.
 
     Args:
         original: The image's height and width in pixels.
-        size: The height and width that it must fit into.
+        size: The height and width to fit into.
     """
     scale = min(target / axis for target, axis in zip(size, original, strict=True))
     height, width = (max(1, round(axis * scale)) for axis in original)
@@ -38,12 +38,12 @@ def placement(original: Size, size: Size) -> Box:
 def fit(image: NDArray[Any], size: Size, pad_value: float) -> NDArray[np.float32]:
     """Resize an image so that it fits, keeping its aspect ratio, and pad it symmetrically.
 
-    An odd number of padding pixels puts the extra one below or to the right.
+    If the number of padding pixels is odd, the extra one is below or to the right.
 
     Args:
         image: ``(H, W, 3)``, an image in 0..255, or ``(H, W, 1)``, a map in 0..1; any real dtype.
         size: Height and width of the result in pixels.
-        pad_value: What the padding is filled with; 126 for images, 0 for maps.
+        pad_value: The value of the padding; 126 for images, 0 for maps.
 
     Returns:
         ``(*size, C)`` float32, contiguous; bicubic overshoot is clipped to the value range.
@@ -61,10 +61,10 @@ def fit(image: NDArray[Any], size: Size, pad_value: float) -> NDArray[np.float32
 
 
 def restore_map(map: NDArray[Any], original: Size) -> NDArray[np.float32]:
-    """Bring a network's map back to the size of the image that was fitted for it.
+    """Resize a network's map to the size of the image that was fitted for it.
 
-    The map is resized so that it covers the original size, and its center is cut out: the part
-    that `fit` gave to the image, also where its padding was uneven.
+    The map is resized so that it covers the original size, and the part that `fit` gave to the
+    image is cut out, even if its padding was uneven.
 
     Args:
         map: ``(h, w)`` in 0..1.
@@ -80,7 +80,7 @@ def restore_map(map: NDArray[Any], original: Size) -> NDArray[np.float32]:
     for source, axis, before in zip(size, original, (box.top, box.left), strict=True):
         cover = max(axis, round(source * scale))
         start = min(round(before * scale), cover - axis)
-        # Only the rows that are kept are computed: the cover of a long strip can be huge.
+        # Compute only the rows that are cut out: the cover of a long strip can be huge.
         cropped.append(_weights(source, cover)[start : start + axis])
     restored = _resample(np.asarray(map, np.float32)[..., None], *cropped)[..., 0]
     return np.clip(restored, 0, 1)
@@ -94,14 +94,14 @@ def _resample(image: NDArray[np.float32], rows: Any, columns: Any) -> NDArray[np
 
 def _multiply(matrix: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
     # SciPy's sparse product works on whole rows in C, without the interpreter's lock: 1.4 ms for
-    # 600x800 to 240x320. Pillow's BOX filter is not an area average when the ratio is no integer.
+    # 600x800 to 240x320. Pillow's BOX filter is no area average unless the ratio is an integer.
     product: NDArray[np.float32] = matrix @ image.reshape(image.shape[0], -1)
     return product.reshape(-1, *image.shape[1:])
 
 
 @lru_cache(maxsize=256)
 def _weights(source: int, target: int) -> Any:
-    """Make the matrix ``(target, source)`` that resizes one axis; each row sums to 1."""
+    """Return the matrix ``(target, source)`` that resizes one axis; each row sums to 1."""
     from scipy.sparse import csr_array
 
     first, weights = (_area if target < source else _bicubic)(source, target)
@@ -122,21 +122,21 @@ def _weights(source: int, target: int) -> Any:
 
 
 def _area(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Weigh source pixels by how much of them lies in each target pixel.
+    """Weight source pixels by how much of them lies in each target pixel.
 
     Source: TensorFlow's ResizeArea; OpenCV's INTER_AREA.
     """
     pixels = np.arange(target, dtype=np.int64)
     first = pixels * source // target
     columns = first[:, None] + np.arange(-(-source // target) + 1)
-    # In units of 1/target source pixels all edges are whole numbers: nothing is lost to rounding.
+    # In units of 1/target source pixels all edges are integers: there are no rounding errors.
     begin = np.maximum(columns * target, pixels[:, None] * source)
     end = np.minimum((columns + 1) * target, (pixels[:, None] + 1) * source)
     return first, np.maximum(end - begin, 0) / source
 
 
 def _bicubic(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Weigh the four nearest source pixels; taps outside the image are dropped.
+    """Weight the four nearest source pixels; taps outside the image are dropped.
 
     Source: Keys 1981, equation 15 (a = -1/2), with half-pixel centers, as Pillow's BICUBIC.
     """

@@ -1,8 +1,4 @@
-"""What a plugin fills in: a light `DeviceSpec`, and a heavy `Device` that is opened on demand.
-
-This package is part of the public door. A plugin's light module imports `DeviceSpec`, `Probe` and
-their parts from here; its heavy module subclasses `Device` and `Model`.
-"""
+"""The contract that a plugin implements: a light `DeviceSpec` and a `Device` opened on demand."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from msinet_core.device.deferred import Deferred
 from msinet_core.device.device import Device
 from msinet_core.device.layers import Layers
 from msinet_core.device.model import Model
-from msinet_core.device.processes import Processes
+from msinet_core.device.processes import Processes, report_lost_processes
 from msinet_core.device.program import Program
 from msinet_core.device.spec import (
     API_VERSION,
@@ -38,4 +34,5 @@ __all__ = [
     "Probe",
     "Processes",
     "Program",
+    "report_lost_processes",
 ]

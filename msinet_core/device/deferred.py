@@ -13,7 +13,7 @@ class Deferred:
     """A result that is read on demand, as a float or an array; reading it waits for the device.
 
     Args:
-        read: Waits for the values and copies them to the host; called once, from any thread.
+        read: Waits for the values and copies them to the host; called once.
         shape: The shape of the result, if it is known before the values are.
     """
 

@@ -1,4 +1,4 @@
-"""The heavy side of a device: its framework, ready to compile networks."""
+"""A device that is open: its framework is imported and ready to compile networks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Device(abc.ABC):
     """A framework on a piece of hardware, ready to compile networks.
 
-    A subclass gives `layer_builders` and `build`. The host speaks NHWC images, HWIO kernels and
-    float32 NumPy arrays; `to_native` and `to_canonical` are the only places that know another
-    kernel layout.
+    A subclass defines `layer_builders` and `build`. On the host, images are NHWC, kernels are HWIO
+    and numbers are float32 NumPy arrays; only `to_native` and `to_canonical` know another kernel
+    layout.
 
     Args:
-        spec: The light description it was opened from.
+        spec: The description it was opened from.
         precision: One of the spec's precisions.
-        options: A value for each of the spec's options; None for their defaults.
+        options: Values for the spec's options by name; the others have their defaults.
     """
 
     def __init__(
@@ -48,22 +48,23 @@ class Device(abc.ABC):
 
     @property
     def processes(self) -> Processes:
-        """The processes that train together; one, unless the device was opened to distribute."""
+        """The processes that train together; this one alone unless training is distributed."""
         return Processes()
 
     @property
     @abc.abstractmethod
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        """A builder for each op and for `KLDivergence`; one that cannot honour an attribute
-        raises, it never ignores it.
+        """A builder for each op and for `KLDivergence`.
+
+        A builder that does not support an attribute's value raises; it never ignores it.
         """
 
     @abc.abstractmethod
     def build(self, program: Program) -> Model:
-        """Make the model that `compile` returns.
+        """Build the model that `compile` returns.
 
         Args:
-            program: Checked: every op has a builder, and the state fits the graph.
+            program: What to build. Every op has a builder, and the state fits the graph.
         """
 
     def compile(
@@ -77,35 +78,35 @@ class Device(abc.ABC):
         """Put a network and its state on the device.
 
         Args:
-            graph: The network; any graph of the known ops.
-            state: Canonical weights, and Adam's memory to continue from (None: zeros).
-            loss: Needed for `eval_step` and `train_step`; None for prediction only.
-            optimizer: Needed for `train_step`; None for evaluation or prediction.
+            graph: The network.
+            state: Canonical weights, and Adam's moments to continue from (None: zeros).
+            loss: Required for `eval_step` and `train_step`; None for prediction only.
+            optimizer: Required for `train_step`; None for evaluation or prediction.
 
         Raises:
             GraphError: An op has no builder, or the state does not fit the graph.
-            UsageError: The device cannot do what is asked.
+            UsageError: The device does not support training, or the loss is missing.
         """
         graph.check_builders(self.layer_builders)
         mismatches = state.mismatches(graph)
         if mismatches:
-            raise GraphError(f"These tensors do not fit the network:\n{bullet_list(mismatches)}")
+            raise GraphError(f"the weights do not fit the network:\n{bullet_list(mismatches)}")
         if optimizer is not None and loss is None:
-            raise UsageError("Training needs a loss beside the optimizer. Received: loss=None")
+            raise UsageError("training requires a loss as well as an optimizer, got loss=None")
         if loss is not None and not self.spec.capabilities.training:
-            raise UsageError(f"Device '{self.spec.name}' predicts only, it does not train.")
+            raise UsageError(f"device '{self.spec.name}' does not support training")
         return self.build(Program(graph, state, loss, optimizer))
 
     def versions(self) -> Mapping[str, str]:
-        """Give the versions that a checkpoint's provenance names, by distribution."""
+        """Return the versions to record in checkpoints, by distribution."""
         return {}
 
     def to_native(self, parameter: Parameter, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take one weight or moment from canonical to the device's layout.
+        """Convert a weight or moment from the canonical layout to the device's.
 
         Args:
-            parameter: Its place in the graph.
-            tensor: Canonical: HWIO, or ``(filters,)``.
+            parameter: The parameter it belongs to.
+            tensor: Kernel ``(H, W, in, out)`` or bias ``(filters,)``, float32.
         """
         if parameter.role != "kernel":
             return tensor
@@ -114,11 +115,11 @@ class Device(abc.ABC):
     def to_canonical(
         self, parameter: Parameter, tensor: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Take one weight or moment from the device's layout to canonical; undoes `to_native`.
+        """Convert a weight or moment from the device's layout to the canonical; undo `to_native`.
 
         Args:
-            parameter: Its place in the graph.
-            tensor: In the device's layout.
+            parameter: The parameter it belongs to.
+            tensor: In the device's layout, float32.
         """
         if parameter.role != "kernel":
             return tensor

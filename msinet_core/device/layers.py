@@ -1,4 +1,4 @@
-"""The table of layer builders that every device fills in, one method for each op."""
+"""A device's layer builders: a class with one method for each op."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ METHODS: Mapping[type, str] = {
     ops.MinMaxNormalize: "min_max_normalize",
     KLDivergence: "kl_divergence",
 }
-"""The method of `Layers` that computes each op, and the loss."""
+"""The method of `Layers` for each op, and for the loss."""
 
 
 class Layers:
-    """Compute ops in a framework; a subclass defines a method for each op that it computes.
+    """Compute ops in a framework; a subclass defines a method for each op that it supports.
 
-    Each method takes ``(op, inputs, parameters)``: the op with its attributes, the input tensors,
-    and the parameters by role (``"kernel"``, ``"bias"``). `kl_divergence` takes the loss in place
-    of an op and ``(true, predicted)`` maps as inputs, and returns the loss of each image, ``(N,)``.
+    The methods are ``subtract_mean``, ``conv2d``, ``max_pool2d``, ``resize``, ``resize_like``,
+    ``concat``, ``global_mean``, ``min_max_normalize`` and ``kl_divergence``. Each takes
+    ``(op, inputs, parameters)``: the op with its attributes, the input tensors, and the parameters
+    by role (``"kernel"``, ``"bias"``), and returns the output tensor. `kl_divergence` takes the
+    loss instead of an op, and the true and the predicted maps as its two inputs; it returns the
+    loss of each image, ``(N,)``.
     """
 
     supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -38,18 +41,18 @@ class Layers:
         "padding": ("SAME", "VALID"),
         "coordinates": ("asymmetric", "half_pixel"),
     }
-    """The values that the methods compute, for every attribute that is a word. `builders` refuses
-    any other value or attribute, so no method has to."""
+    """The supported values of each attribute that is a string. `builders` refuses all other values
+    and attributes, so the methods do not have to."""
 
     def builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        """Return the builders by op, as `Device.layer_builders` needs them."""
+        """Return the builders by op, for `Device.layer_builders`."""
         return {
-            op: self._refusing(getattr(self, name))
+            op: self._checking(getattr(self, name))
             for op, name in METHODS.items()
             if hasattr(self, name)
         }
 
-    def _refusing(self, method: LayerBuilder[Any]) -> LayerBuilder[Any]:
+    def _checking(self, method: LayerBuilder[Any]) -> LayerBuilder[Any]:
         def build(op: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> Any:
             self.check_attributes(op)
             return method(op, inputs, parameters)
@@ -57,19 +60,19 @@ class Layers:
         return build
 
     def check_attributes(self, op: Any) -> None:
-        """Refuse an op with an attribute value that the methods do not compute.
+        """Raise an error if an attribute of an op has an unsupported value.
 
         Args:
             op: An op or the loss.
 
         Raises:
-            GraphError: Names the attribute, its value, and the supported values.
+            GraphError: An attribute has an unsupported value.
         """
         for attribute in fields(op):
             value = getattr(op, attribute.name)
-            known = self.supported.get(attribute.name, ())
-            if isinstance(value, str) and value not in known:
+            supported = self.supported.get(attribute.name, ())
+            if isinstance(value, str) and value not in supported:
                 raise GraphError(
                     f"{type(op).__name__} with {attribute.name}='{value}' is not supported by this "
-                    f"device. Supported: {', '.join(known) or 'none'}."
+                    f"device. Supported: {', '.join(supported) or 'none'}."
                 )

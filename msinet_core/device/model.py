@@ -1,4 +1,4 @@
-"""A network on a device, and the steps that it makes."""
+"""A network on a device: prediction, evaluation and training steps."""
 
 from __future__ import annotations
 
@@ -19,76 +19,84 @@ if TYPE_CHECKING:
 
 
 class Model(abc.ABC):
-    """A network on a device: its weights, its optimizer's memory and its compiled steps.
+    """A network on a device: its weights, its optimizer's moments and its compiled steps.
 
-    A subclass gives `forward` and `state`, and if its device trains, `losses` and `update`; they
-    are called with what was checked. Arguments are canonical NumPy arrays. Results may be lazy, so
-    that the device works while the host prepares the next batch: whoever reads them calls `float`
-    or `numpy.asarray`. A device that has finished when a step returns answers with a plain float or
-    array.
+    A subclass defines `forward` and `state`, and if its device trains, `losses` and `update`; their
+    arguments are checked before they are called. Arguments are canonical NumPy arrays. Results may
+    be lazy (see `Deferred`), so that the device computes while the host prepares the next batch;
+    callers read them with `float` or `numpy.asarray`. Plain floats and arrays are fine as well.
 
     Args:
-        device: Brings builders, layouts and workers.
-        program: The network, its state, and its loss and optimizer where it has them.
+        device: The device, with its builders, layouts and processes.
+        program: The network, its state, and its loss and optimizer if it has them.
     """
 
     unread_losses = 1
-    """How many steps may be asked for before the oldest loss is read: more than one lets a device
-    run several steps as one program. Reading a loss, or `state`, ends the waiting."""
+    """The number of steps that may be started before the oldest loss is read. More than one lets a
+    device run several steps as one program; reading a loss or `state` runs the steps so far."""
 
     def __init__(self, device: Device, program: Program) -> None:
         self._device = device
-        # Not the program itself: its state would keep a second copy of every tensor alive.
+        # Do not keep the program: its state is a second copy of every tensor.
         self._graph = program.graph
         self._loss = program.loss
         self._optimizer = program.optimizer
 
     @property
     def device_name(self) -> str:
-        """The device's name, for messages."""
+        """The device's name."""
         return self._device.spec.name
 
     @abc.abstractmethod
     def forward(self, images: NDArray[np.float32]) -> ArrayLike:
-        """Compute what `predict` returns.
+        """Compute the output of `predict`.
 
         Args:
-            images: ``(N, H, W, C)`` float32 of a shape that the graph takes.
+            images: ``(N, H, W, C)`` float32 of a shape that the graph accepts.
+
+        Returns:
+            ``(N, H', W', C')`` float32.
         """
 
     def losses(self, batch: Batch) -> ArrayLike:
-        """Compute what `eval_step` returns; the graph and the maps fit each other.
+        """Compute the losses of `eval_step`.
 
         Args:
-            batch: Images and true maps.
+            batch: Images and true maps of the network's output size.
+
+        Returns:
+            ``(N,)`` float32.
         """
-        raise UsageError(f"Device '{self._device.spec.name}' predicts only; it has no loss.")
+        raise UsageError(f"device '{self.device_name}' does not support losses")
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        """Make the step that `train_step` promises.
+        """Run the step of `train_step`.
 
         Args:
-            batches: None of them is empty; of several workers, where any may be, call
-                `check_count` with the number of images that all have together.
-            learning_rate: Adam's.
+            batches: Batches that are not empty. If several processes train together, theirs may
+                be: call `check_count` with the number of images in all processes.
+            learning_rate: Adam's learning rate.
+
+        Returns:
+            The mean loss over all images, before the step.
         """
-        raise UsageError(f"Device '{self._device.spec.name}' predicts only, it does not train.")
+        raise UsageError(f"device '{self.device_name}' does not support training")
 
     @abc.abstractmethod
     def state(self) -> State:
-        """Copy weights and Adam's memory to the host, canonical."""
+        """Copy the weights and Adam's moments to the host, in the canonical layout."""
 
     def predict(self, images: NDArray[np.float32]) -> ArrayLike:
         """Compute the network's output.
 
         Args:
-            images: ``(N, H, W, C)`` float32; any N, H, W that the graph takes.
+            images: ``(N, H, W, C)`` float32; any N, H, W that the graph accepts.
 
         Returns:
             ``(N, H', W', C')`` float32 in NHWC; for MSI-Net maps ``(N, H, W, 1)`` in 0..1.
 
         Raises:
-            GraphError: The graph does not take images of that shape.
+            GraphError: The graph does not accept images of that shape.
         """
         self._graph.shapes(images.shape)
         return self.forward(images)
@@ -103,40 +111,40 @@ class Model(abc.ABC):
             ``(N,)`` float32.
 
         Raises:
-            GraphError: The graph does not take images of that shape.
-            PluginError: The device does not give a loss for each image.
+            GraphError: The graph does not accept images of that shape.
+            PluginError: The device does not return one loss per image.
             UsageError: There is no loss, or the maps do not have the size of the output.
         """
         self._check_batch(batch)
         losses = self.losses(batch)
-        # A lazy result may not know its shape yet; one that does is told without being read.
+        # A lazy result need not know its shape; reading it here would wait for the device.
         shape = getattr(losses, "shape", () if isinstance(losses, int | float) else None)
         if shape is not None and tuple(shape) != (len(batch.images),):
             raise PluginError(
-                f"Device '{self.device_name}' gave losses of shape {tuple(shape)} for "
-                f"{len(batch.images)} images, where each image has a loss of its own: (N,). "
-                f"msinet-run plugins check {self.device_name} shows more."
+                f"device '{self.device_name}' returned losses of shape {tuple(shape)} for "
+                f"{len(batch.images)} images; expected ({len(batch.images)},). "
+                f"Run: msinet-run plugins check {self.device_name}"
             )
         return losses
 
     def train_step(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        """Make one optimizer step with the gradient of the mean loss over all the images.
+        """Run one optimizer step with the gradient of the mean loss over all images.
 
         Args:
             batches: One batch, or several whose gradients are accumulated; sizes may differ, and
-                each image weighs the same. Of several workers each gives its own part, which may be
-                empty, and all get the same loss.
-            learning_rate: Adam's.
+                every image has the same weight. If several processes train together, each passes
+                its own part, which may be empty, and all get the same loss.
+            learning_rate: Adam's learning rate.
 
         Returns:
-            The mean loss over all the images, before the step.
+            The mean loss over all images, before the step.
 
         Raises:
-            GraphError: The graph does not take images of that shape.
+            GraphError: The graph does not accept images of that shape.
             UsageError: There is no optimizer, no image, or maps do not have the output's size.
         """
         if self._optimizer is None:
-            raise UsageError("This model was compiled without an optimizer; it cannot be trained.")
+            raise UsageError("this model was compiled without an optimizer and cannot be trained")
         filled = [batch for batch in batches if len(batch.images)]
         for batch in filled:
             self._check_batch(batch)
@@ -146,19 +154,19 @@ class Model(abc.ABC):
         return self.update(filled, learning_rate)
 
     def check_count(self, count: int) -> None:
-        """Refuse a step without images.
+        """Raise an error if a step has no images.
 
         Args:
-            count: How many there are.
+            count: The number of images.
 
         Raises:
-            UsageError: None.
+            UsageError: It is 0.
         """
         if not count:
-            raise UsageError("A training step needs at least one image. Received none.")
+            raise UsageError("a training step needs at least one image, got none")
 
     def native(self, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
-        """Take the weights, or a moment of each, to the device's layout.
+        """Convert the weights, or a moment of each, to the device's layout.
 
         Args:
             tensors: Canonical, by the parameter's name.
@@ -166,10 +174,10 @@ class Model(abc.ABC):
         Returns:
             Contiguous copies in the order of the graph's parameters.
         """
-        return self._changed(self._device.to_native, tensors)
+        return self._convert(self._device.to_native, tensors)
 
     def canonical(self, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
-        """Take the weights, or a moment of each, from the device's layout; undoes `native`.
+        """Convert the weights, or a moment of each, from the device's layout; undo `native`.
 
         Args:
             tensors: In the device's layout, by the parameter's name.
@@ -177,26 +185,26 @@ class Model(abc.ABC):
         Returns:
             Contiguous copies in the order of the graph's parameters.
         """
-        return self._changed(self._device.to_canonical, tensors)
+        return self._convert(self._device.to_canonical, tensors)
 
-    def _changed(
+    def _convert(
         self,
-        change: Callable[[Parameter, NDArray[np.float32]], NDArray[np.float32]],
+        convert: Callable[[Parameter, NDArray[np.float32]], NDArray[np.float32]],
         tensors: Tensors,
     ) -> dict[str, NDArray[np.float32]]:
         import numpy as np
 
         return {
-            parameter.name: np.array(change(parameter, tensors[parameter.name]), order="C")
+            parameter.name: np.array(convert(parameter, tensors[parameter.name]), order="C")
             for parameter in self._graph.parameters
         }
 
     def _check_batch(self, batch: Batch) -> None:
         if self._loss is None:
-            raise UsageError("This model was compiled without a loss; it can only predict.")
+            raise UsageError("this model was compiled without a loss and can only predict")
         shape = self._graph.shapes(batch.images.shape)[self._graph.output.name]
         if batch.maps.shape != shape:
             raise UsageError(
-                f"The true maps have shape {batch.maps.shape}, the predicted ones {shape}; give "
-                f"maps of the network's output size."
+                f"the true maps have shape {batch.maps.shape} but the network's output has shape "
+                f"{shape}"
             )

@@ -1,4 +1,4 @@
-"""The processes and devices that train one model together, as far as the core knows of them."""
+"""The processes that train one model together."""
 
 from __future__ import annotations
 
@@ -13,30 +13,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "DISTRIBUTIONS",
-    "Processes",
-    "check_agreement",
-    "check_distribution",
-    "report_lost_processes",
-]
-
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multiworker")
-"""What follows ``--distribute``: over the devices of one machine, or over several processes."""
+"""The values of ``--distribute``: over the devices of one machine, or over several processes."""
 
 
 @contextmanager
 def report_lost_processes(
     errors: tuple[type[Exception], ...], is_lost: Callable[[Exception], bool] = lambda error: True
 ) -> Iterator[None]:
-    """Turn what a framework raises when another process is gone into a message.
+    """Turn a framework's exception for a lost process into a `MsinetError` that says what to do.
 
     Args:
-        errors: The framework's exceptions.
-        is_lost: Tells those that mean a lost process from others of the same type.
+        errors: The framework's exception types.
+        is_lost: Whether an exception of these types means a lost process; by default each does.
 
     Raises:
-        MsinetError: Another process is gone.
+        MsinetError: Another process was lost.
     """
     try:
         yield
@@ -44,22 +36,22 @@ def report_lost_processes(
         if not is_lost(error):
             raise
         raise MsinetError(
-            f"Lost the connection to another training process ({type(error).__name__}): it has "
-            f"ended or cannot be reached; see its own terminal. The last checkpoint is complete. "
-            f"Start all processes again with --resume."
+            f"lost the connection to another training process ({type(error).__name__}); its own "
+            f"terminal shows why. The last checkpoint is complete: start all processes again with "
+            f"--resume."
         ) from error
 
 
 class Processes:
-    """The processes that train one model together; this is a process that trains alone.
+    """The processes that train one model together; this class is a single process.
 
-    Each is given its own part of every global batch. Calls of `sum` and of a model's `train_step`
-    are made by all of them, in the same order.
+    Each process trains on its own part of every global batch. All of them call `sum` and a model's
+    `train_step` in the same order.
 
     Args:
-        index: This process's place, from 0.
-        count: How many there are.
-        replicas: On how many devices they compute, all together.
+        index: The index of this process, from 0.
+        count: The number of processes.
+        replicas: The number of devices in all processes.
     """
 
     def __init__(self, index: int = 0, count: int = 1, replicas: int = 1) -> None:
@@ -69,20 +61,20 @@ class Processes:
 
     @property
     def chief(self) -> bool:
-        """Whether this is the one that writes files and shows progress."""
+        """Whether this process writes files and shows progress."""
         return self.index == 0
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add up an array over all workers and give each of them the sum.
+        """Return the sum of an array over all processes.
 
         Args:
-            values: Of the same shape everywhere.
+            values: float64, of the same shape in every process.
         """
         return values
 
 
 def check_distribution(device: str, offered: Sequence[str], distribute: str) -> str:
-    """Return how to distribute training, resolving "auto" where there is nothing to choose.
+    """Return how to distribute training; "auto" is "none" for a device that cannot.
 
     Args:
         device: The device's name.
@@ -90,27 +82,27 @@ def check_distribution(device: str, offered: Sequence[str], distribute: str) -> 
         distribute: One of ``DISTRIBUTIONS``.
 
     Raises:
-        UsageError: The device does not train in that way.
+        UsageError: The device does not support it.
     """
     if distribute == "none" or (distribute == "auto" and not offered):
         return "none"
     if distribute not in ("auto", *offered):
         raise UsageError(
-            f"Device '{device}' does not train with --distribute {distribute}. "
-            f"Use --distribute {' or '.join(('none', *offered))}."
+            f"device '{device}' does not support --distribute {distribute}; "
+            f"use --distribute {' or '.join(('none', *offered))}"
         )
     return distribute
 
 
 def check_agreement(processes: Processes, facts: Mapping[str, object]) -> None:
-    """Refuse to train when the workers were not started for the same run.
+    """Raise an error if the processes were not started for the same run.
 
     Args:
-        processes: All of them call this.
-        facts: What has to be the same everywhere, by what people call it.
+        processes: The processes; all of them call this.
+        facts: What has to be the same in all of them, by a name for people.
 
     Raises:
-        UsageError: Something differs; raised by every worker.
+        UsageError: Something differs; raised in every process.
     """
     import numpy as np
 
@@ -122,12 +114,12 @@ def check_agreement(processes: Processes, facts: Mapping[str, object]) -> None:
     ]
     if differ:
         raise UsageError(
-            f"The workers were not started for the same run: they differ in {', '.join(differ)}. "
-            "Start all of them with the same options, and with --run in a folder that all of them "
-            "see, so that they resume from the chief's checkpoint."
+            f"the processes were not started for the same run: they differ in "
+            f"{', '.join(differ)}. Start all of them with the same options, and with --run in a "
+            f"shared folder, so that they resume from the chief's checkpoint."
         )
 
 
 def _number(fact: object) -> int:
-    """Stand for a fact by a number that float64 holds exactly, whatever it is added to."""
+    """Return a hash that float64 holds exactly, also after a sum with zeros."""
     return int.from_bytes(hashlib.sha256(repr(fact).encode()).digest()[:4], "big")

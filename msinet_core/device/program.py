@@ -1,4 +1,4 @@
-"""What a device compiles: a network, its weights, and how it is trained."""
+"""What a device builds: a network, its weights, its loss and its optimizer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Program:
-    """Hold everything that `Device.build` needs.
+    """Everything that `Device.build` needs.
 
     Args:
         graph: The network.
-        state: Canonical weights, and Adam's moments to continue from (None: zeros).
+        state: Canonical weights, and Adam's moments to continue from if there are any.
         loss: None for prediction only.
         optimizer: None for evaluation or prediction.
     """

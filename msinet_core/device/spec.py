@@ -1,10 +1,11 @@
-"""The light side of a device: what it is, what it can do, and whether it is here."""
+"""A device's description: what it is, what it can do, and whether it is available."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from msinet_core.errors import (
     MsinetError,
     UsageError,
     bullet_list,
+    describe_error,
     did_you_mean,
 )
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
@@ -27,9 +29,11 @@ API_VERSION = 1
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+_opened: ContextVar[DeviceSpec | None] = ContextVar("opened", default=None)
+
 
 class Availability(Enum):
-    """How far it is known that a device can be used."""
+    """Whether a device can be used, as far as is known."""
 
     NOT_HERE = "not here"
     INSTALLED = "installed"
@@ -41,9 +45,9 @@ class Hardware:
     """One piece of hardware that a probe found.
 
     Args:
-        name: As its maker calls it.
-        cores: The number of cores of the kind that the framework uses; None if unknown.
-        memory: Bytes that it can use; None if unknown.
+        name: The manufacturer's name for it.
+        cores: The number of cores that the framework uses; None if unknown.
+        memory: Usable memory in bytes; None if unknown.
     """
 
     name: str
@@ -53,15 +57,15 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a cheap look at the machine tells about a device.
+    """The result of a quick look at the machine, without importing a framework.
 
     Args:
-        availability: `NOT_HERE`, or `INSTALLED` when nothing speaks against opening the device.
-        reason: Why it is not here, or a remark about how it would run; a sentence.
-        fix: The exact command, or the place to go, that would make it available. Words that are
-            no command are a sentence: they begin with a capital or end with a full stop.
-        framework_version: Of the installed framework; None if it is not installed.
-        hardware: What the device would compute on.
+        availability: `NOT_HERE`, or `INSTALLED` if nothing is known to prevent opening the device.
+        reason: Why it is not available, or a remark about how it would run; a sentence.
+        fix: The exact command that would make it available; or a sentence, which begins with a
+            capital letter or ends with a period.
+        framework_version: The version of the installed framework; None if it is not installed.
+        hardware: The hardware it would compute on.
     """
 
     availability: Availability
@@ -77,25 +81,25 @@ class Probe:
 
     @property
     def fix_sentence(self) -> str:
-        """The fix as the end of a message: "Run: ..." if it is a command."""
+        """The fix for the end of a message, as "Run: ..." if it is a command."""
         command = re.fullmatch(r"(?:[a-z][\w+-]*(?:\.\d+)?|[./~][\w./+-]*)(?: .+)?", self.fix)
         return f"Run: {self.fix}" if command and not self.fix.endswith(".") else self.fix
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a device can do when it is here.
+    """What a device supports.
 
     Args:
         training: Whether it trains, or predicts only.
-        precisions: Those of ``PRECISIONS`` that it computes in; the first is what "auto" means.
-        distribution: How else than on one device it trains: "mirrored", "multiworker". If there is
-            any, the factory takes a keyword ``distribute`` and finds out what "auto" means.
-        cluster_variable: The environment variable that tells its framework about the other
-            processes; needed for "multiworker".
+        precisions: The supported ones of ``PRECISIONS``; "auto" means the first.
+        distribution: Supported kinds of distributed training: "mirrored", "multiworker". If there
+            are any, the factory takes the keyword ``distribute`` and resolves "auto" itself.
+        cluster_variable: The environment variable through which its framework learns about the
+            other processes; required for "multiworker".
         dilated_gradient: Whether it trains through dilated convolutions, which MSI-Net has.
-        dynamic_shapes: Whether one compiled model takes batches of any size.
-        deterministic: Whether the same input and state give the same bits again.
+        dynamic_shapes: Whether one compiled model accepts batches of any size.
+        deterministic: Whether the same input and state always give the same bits.
     """
 
     training: bool = True
@@ -123,19 +127,19 @@ class Capabilities:
 
     @property
     def distributed(self) -> bool:
-        """Whether it trains on more than one device, or in more than one process."""
+        """Whether it trains on several devices or in several processes."""
         return bool(self.distribution)
 
 
 @dataclass(frozen=True)
 class DeviceOption:
-    """Something that users choose about one device, with ``--device-option NAME=VALUE``.
+    """An option of one device, given as ``--device-option NAME=VALUE``.
 
     Args:
         name: Lower-case letters, digits, ``-`` and ``_``.
-        summary: One line for people.
-        default: The value that is used when nothing is said; one of `choices`.
-        choices: The values that can be said.
+        summary: What it does, on one line.
+        default: The default value; one of `choices`.
+        choices: The valid values.
     """
 
     name: str
@@ -144,7 +148,7 @@ class DeviceOption:
     choices: tuple[str, ...]
 
     def describe(self) -> str:
-        """Say in one line how it is given, its default and what it means."""
+        """Return one line with its usage, default and summary."""
         given = f"--device-option {self.name}={'|'.join(self.choices)}"
         return f"{given} (default {self.default}): {self.summary}"
 
@@ -154,27 +158,31 @@ class DeviceSpec:
     """Describe a device without importing its framework.
 
     Args:
-        name: What is typed after ``--device``: lower-case letters, digits, ``-`` and ``_``.
+        name: The value of ``--device``: lower-case letters, digits, ``-`` and ``_``.
         summary: One line for people.
         framework: The framework's name, for example ``"TensorFlow"``.
-        factory: Where the `Device` class is: ``"package.module:Class"``.
-        probe: Looks at the machine; quick, imports no framework, never raises.
-        api_version: The contract that the plugin was written for, as a number: `API_VERSION` would
-            be that of whatever msinet is installed.
+        factory: The `Device` class, as ``"package.module:Class"``.
+        probe: Returns whether the device is available; quick, imports no framework, never raises.
+        api_version: The version of the contract that the plugin was written for. Write the number:
+            a constant imported from msinet would be that of the installed version.
         data_format: The order of image axes that the device computes in.
         kernel_layout: The order of kernel axes that the device computes with.
         requires: The distributions it needs, as requirement strings (PEP 508).
         aliases: Other names for it.
-        priority: Automatic selection takes the ready device with the highest.
-        capabilities: What it can do.
-        options: What users can choose about it.
-        doctor: Where the function is that examines the device for ``msinet-run doctor``, in the
-            form ``"package.module:function"``; it takes the spec and a mapping of arguments and
-            yields findings (`msinet_core.registry.doctor.Finding`).
-        checkpoint_format: The format that users of its framework expect, which ``convert --to
-            DEVICE`` writes.
-        doctor_arguments: The arguments that it understands beside ``precision`` and the device's
-            options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
+        priority: Automatic selection takes the available device with the highest priority, and
+            none with a negative one.
+        capabilities: What it supports.
+        options: Its own options.
+        doctor: The function that examines the device for ``msinet-run doctor``, as
+            ``"package.module:function"``; it takes the spec and a mapping of arguments and yields
+            `Finding` objects.
+        checkpoint_format: The format that ``convert --to DEVICE`` writes, as users of its
+            framework expect it.
+        checkpoint_formats: File formats that come with it: the `Format` of each, as
+            ``"package.module:NAME"``. The module is imported if the format may be needed, and
+            imports the framework only to read or write.
+        doctor_arguments: The arguments that `doctor` supports in addition to ``precision`` and the
+            device's options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
     """
 
     name: str
@@ -191,6 +199,7 @@ class DeviceSpec:
     capabilities: Capabilities = field(default_factory=Capabilities)
     options: tuple[DeviceOption, ...] = ()
     checkpoint_format: str = "msinet"
+    checkpoint_formats: tuple[str, ...] = ()
     doctor: str | None = None
     doctor_arguments: tuple[str, ...] = ()
 
@@ -201,51 +210,52 @@ class DeviceSpec:
             precision: One of ``PRECISIONS``, or ``"auto"``.
 
         Raises:
-            UsageError: The device does not compute in it.
+            UsageError: The device does not support it.
         """
         offered = self.capabilities.precisions
         if precision == "auto":
             return offered[0]
         if precision not in offered:
             raise UsageError(
-                f"Device '{self.name}' does not compute in {precision}. "
-                f"Use --precision {' or '.join(offered)}."
+                f"device '{self.name}' does not support {precision}; "
+                f"use --precision {' or '.join(offered)}"
             )
         return precision
 
     def check_options(self, given: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the value of each option, with defaults for those that are not given.
+        """Return the value of every option, with defaults for those that are not given.
 
         Args:
-            given: What the user said, by the option's name.
+            given: The user's values by option.
 
         Raises:
-            UsageError: The device has no such option, or the option no such value.
+            UsageError: The device has no such option, or the value is invalid.
         """
         known = {option.name: option for option in self.options}
         for name, value in given.items():
             if name not in known:
-                told = [option.describe() for option in self.options]
-                has = f"It has:\n{bullet_list(told)}" if told else "It has none; leave it out."
+                lines = [option.describe() for option in self.options]
+                options = f"Its options:\n{bullet_list(lines)}" if lines else "It has no options."
                 raise UsageError(
-                    f"Device '{self.name}' has no option '{name}'.{did_you_mean(name, known)} {has}"
+                    f"device '{self.name}' has no option '{name}'.{did_you_mean(name, known)} "
+                    f"{options}"
                 )
             choices = known[name].choices
             if value not in choices:
                 raise UsageError(
-                    f"Option '{name}' of device '{self.name}' cannot be '{value}'."
-                    f"{did_you_mean(value, choices)} Use {' or '.join(choices)}. "
-                    f"It means: {known[name].summary}"
+                    f"invalid value for option '{name}' of device '{self.name}': '{value}'."
+                    f"{did_you_mean(value, choices)} Use {' or '.join(choices)} "
+                    f"({known[name].summary})"
                 )
         return {name: given.get(name, option.default) for name, option in known.items()}
 
     def unavailable_message(self, probe: Probe) -> str:
-        """Say that the device is not available, why, and what to do.
+        """Return a message that the device is not available, why, and what to do.
 
         Args:
-            probe: What its probe returned.
+            probe: The result of its probe.
         """
-        text = f"Device '{self.name}' is not available: {probe.reason} {probe.fix_sentence}"
+        text = f"device '{self.name}' is not available: {probe.reason} {probe.fix_sentence}"
         return text.strip()
 
     def open(
@@ -254,17 +264,18 @@ class DeviceSpec:
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
     ) -> Device:
-        """Import the device's framework and return the device, ready to compile networks.
+        """Import the device's framework and open the device.
 
         Args:
             precision: One of ``PRECISIONS``, or ``"auto"``.
-            options: Values for some of `options`, by name; defaults for the others.
-            distribute: How to train, one of ``msinet_core.device.processes.DISTRIBUTIONS``.
+            options: Values for the device's options by name; the others have their defaults.
+            distribute: How to distribute training: "none", "auto", or one of its capabilities.
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.
-            UsageError: It lacks the precision, an option or the distribution.
+            UsageError: It does not support the precision, an option or the distribution.
         """
+        _opened.set(self)
         precision = self.check_precision(precision)
         chosen = self.check_options(options or {})
         offered = self.capabilities.distribution
@@ -280,7 +291,11 @@ class DeviceSpec:
             raise
         except Exception as error:
             raise DeviceUnavailableError(
-                f"Device '{self.name}' did not open: {type(error).__name__}: {error}. "
-                f"Run: msinet-run devices, to see what it needs; MSINET_DEBUG=1 shows where it "
-                f"failed."
+                f"cannot open device '{self.name}': {describe_error(error)} msinet-run devices "
+                f"shows what it needs, and MSINET_DEBUG=1 where it failed."
             ) from error
+
+
+def opened_spec() -> DeviceSpec | None:
+    """Return the device that was opened last, so that an unexpected error can name it."""
+    return _opened.get()

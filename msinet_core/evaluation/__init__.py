@@ -1,1 +1,1 @@
-"""Score saliency maps against fixations and ground-truth maps."""
+"""Evaluate a network on a dataset."""

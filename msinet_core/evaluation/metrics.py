@@ -1,15 +1,15 @@
-"""How well a saliency map predicts where people looked, in NumPy.
+"""Compute how well a saliency map predicts where people looked.
 
 Every metric takes one map at the size of its image. All are deterministic: where the benchmark's
-code breaks ties or picks negatives with random numbers, the expected value is computed instead.
+code breaks ties or picks negatives at random, the expected value is computed instead.
 
-A constant saliency map is scored like chance (NSS 0, CC 0, AUC 0.5, otherwise as the uniform
-distribution), so that a network that predicts nothing lowers a mean instead of leaving it. Where
+A constant saliency map is scored as chance (NSS 0, CC 0, AUC 0.5, otherwise as the uniform
+distribution), so that a network that predicts nothing lowers a mean instead of being left out. If
 the truth is missing (no fixation, a constant true map for CC, an empty true map for SIM and KLD)
-there is nothing to compare with and the metric is NaN.
+the metric is NaN.
 
-AUC-Borji is left out: its exact value is AUC-Judd with the fixated pixels counted as negatives
-too, which differs by less than the sampling noise of the original.
+AUC-Borji is omitted: its exact value is AUC-Judd with the fixated pixels as negatives too, which
+differs by less than the sampling noise of the original.
 
 Source: Bylinskii, Judd, Oliva, Torralba, Durand: What do different evaluation metrics tell us about
     saliency models?, PAMI 41(3), 2019, and its code, https://github.com/cvzoya/saliency; Le Meur
@@ -34,14 +34,14 @@ Points = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float64).eps)
-"""Keeps logarithms finite; MATLAB's eps, which the benchmark's code uses."""
+"""Keeps logarithms finite; MATLAB's eps, as in the benchmark's code."""
 
 CENTER_SIGMA = 0.25
 """Standard deviation of the centered baseline as a share of each side."""
 
 
 def center_gaussian(size: Size, sigma: float = CENTER_SIGMA) -> Floats:
-    """Make the baseline that looks at the middle of every image, with its maximum near 1.
+    """Return the baseline that looks at the middle of every image, with its maximum near 1.
 
     Args:
         size: Height and width in pixels.
@@ -82,12 +82,12 @@ def auc_judd(saliency: Map, fixations: Points) -> float:
 def auc_shuffled(saliency: Map, fixations: Points, others: Points) -> float:
     """Compute the area under the ROC curve of this image's fixations against other images'.
 
-    The centre bias that all images share earns nothing here.
+    The center bias that all images have in common does not raise it.
 
     Args:
         saliency: ``(H, W)``, any scale.
         fixations: ``(K, 2)`` rows and columns; a pixel counts once.
-        others: ``(L, 2)`` fixations on other images, moved to this image's size.
+        others: ``(L, 2)`` fixations on other images, scaled to this image's size.
 
     Returns:
         0 to 1, chance 0.5; NaN without fixations of either kind.
@@ -167,7 +167,7 @@ def kl_divergence(saliency: Map, truth: Map) -> float:
         truth: ``(H, W)``, the blurred fixations.
 
     Returns:
-        0 for equal distributions, more the worse; NaN when the truth is empty.
+        0 for equal distributions, else more; NaN when the truth is empty.
 
     Source: Bylinskii et al. 2019; formula and epsilon of KLdiv.m in the benchmark's code.
     """
@@ -195,15 +195,15 @@ def training_loss(saliency: Map, truth: Map, loss: KLDivergence | None = None) -
 
 
 def information_gain(saliency: Map, fixations: Points, baseline: Map) -> float:
-    """Compute IG, by how many bits a fixation is better predicted than by a baseline.
+    """Compute IG, the bits by which a fixation is predicted better than by a baseline.
 
     Args:
         saliency: ``(H, W)``, any scale.
         fixations: ``(K, 2)`` rows and columns; a pixel counts once.
-        baseline: ``(H, W)``, what is known without the image, such as `center_gaussian`.
+        baseline: ``(H, W)``, a prediction without the image, such as `center_gaussian`.
 
     Returns:
-        Bits a fixation, 0 for the baseline itself; NaN without fixations.
+        Bits per fixation, 0 for the baseline itself; NaN without fixations.
 
     Source: Kuemmerer et al. 2015; scaled and with the epsilon of the MIT benchmark's code.
     """
@@ -234,7 +234,7 @@ def _map(values: Map) -> Floats:
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"A saliency map has the shape (H, W). Received: {array.shape}")
     if not np.isfinite(array).all():
-        raise DataError("A saliency map holds a value that is not a number or not finite.")
+        raise DataError("A saliency map has a value that is not finite.")
     return array
 
 
@@ -242,7 +242,7 @@ def _pair(first: Map, second: Map) -> tuple[Floats, Floats]:
     one, other = _map(first), _map(second)
     if one.shape != other.shape:
         raise DataError(
-            f"Two maps of one image must have one size. Received: {one.shape} and {other.shape}"
+            f"Two maps of an image must have the same size. Received: {one.shape} and {other.shape}"
         )
     return one, other
 
@@ -254,12 +254,12 @@ def _pixels(values: Floats, points: Points) -> NDArray[np.intp]:
         return np.empty(0, dtype=np.intp)
     if points.ndim != 2 or points.shape[1] != 2 or not np.issubdtype(points.dtype, np.integer):
         raise DataError(
-            f"Fixations are whole numbers of the shape (K, 2). "
+            f"Fixations are integers of the shape (K, 2). "
             f"Received: {points.dtype} of the shape {points.shape}"
         )
     if (points < 0).any() or (points >= values.shape).any():
         raise DataError(
-            f"A fixation lies outside its image of {values.shape[0]}x{values.shape[1]} pixels; "
+            f"A fixation is outside its image of {values.shape[0]}x{values.shape[1]} pixels; "
             f"fixations are rows and columns, counted from 0."
         )
     return np.unique(np.ravel_multi_index((points[:, 0], points[:, 1]), values.shape))
@@ -284,7 +284,7 @@ def _stretch(values: Floats) -> Floats:
 
 def _distribution(values: Floats) -> Floats:
     if (values < 0).any():
-        raise DataError("A map with negative values is no distribution; scale it to 0..1 first.")
+        raise DataError("A map with negative values is not a distribution; scale it to 0..1 first.")
     total = values.sum()
     if total == 0:
         return np.full_like(values, 1 / values.size)

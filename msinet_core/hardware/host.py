@@ -21,18 +21,6 @@ from msinet_core.device import Hardware
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = [
-    "COMMAND_TIMEOUT",
-    "PciDevice",
-    "command_output",
-    "cpu_hardware",
-    "distribution_version",
-    "file_text",
-    "fits",
-    "missing_requirements",
-    "pci_devices",
-]
-
 COMMAND_TIMEOUT = 2.0
 """Seconds that a command may take; those that probes ask answer in hundredths."""
 

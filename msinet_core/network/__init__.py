@@ -1,1 +1,1 @@
-"""What is computed, as data: ops, the graph, MSI-Net, its loss and its optimizer."""
+"""The network as data: ops, graphs, MSI-Net, its loss and its optimizer."""

@@ -1,18 +1,14 @@
-"""The optimizer that MSI-Net is trained with, as a value; devices compute it."""
+"""The optimizer that MSI-Net is trained with, as a value that devices implement."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-__all__ = [
-    "Adam",
-]
-
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam as TensorFlow writes it, with epsilon outside the bias correction.
+    """Adam as in TensorFlow, with epsilon outside the bias correction.
 
     At step t, with gradient g::
 
@@ -26,7 +22,7 @@ class Adam:
     Args:
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
-        epsilon: Added to the root of the second moment.
+        epsilon: Added to the square root of the second moment.
 
     Source: Kingma and Ba, arXiv 1412.6980, section 2, the remark on "epsilon hat"; TensorFlow's
         ResourceApplyAdam.
@@ -37,13 +33,13 @@ class Adam:
     epsilon: float = 1e-8
 
     def rate(self, learning_rate: float, step: int) -> float:
-        """Give the rate of a step, corrected for moments that began at zero.
+        """Return the learning rate of a step, corrected for moments that start at zero.
 
-        In Python's floats: in float32 ``1 - 0.999`` keeps five digits.
+        Computed in Python's floats; in float32, ``1 - 0.999`` has five correct digits.
 
         Args:
-            learning_rate: As it was chosen.
-            step: The step's number, from 1.
+            learning_rate: The chosen learning rate.
+            step: The number of the step, from 1.
         """
         correction = math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         return learning_rate * correction

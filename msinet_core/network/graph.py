@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,19 +15,9 @@ from typing import Any, TypeVar
 from msinet_core.errors import GraphError, UsageError
 from msinet_core.network.ops import OPS, GlobalMean, Input, Op, Resize, ResizeLike, Size
 
-__all__ = [
-    "JSON_FORMAT",
-    "Graph",
-    "GraphBuilder",
-    "LayerBuilder",
-    "Node",
-    "Parameter",
-    "Tensor",
-]
-
 Tensor = TypeVar("Tensor")
 LayerBuilder = Callable[[Any, Sequence[Tensor], Mapping[str, Tensor]], Tensor]
-"""Computes one op: called with the op, its inputs and its parameters by role."""
+"""Computes one op; called with the op, its input tensors and its parameters by role."""
 
 JSON_FORMAT = 1
 
@@ -47,20 +39,17 @@ class Parameter:
     @property
     def size(self) -> int:
         """The number of values."""
-        product = 1
-        for axis in self.shape:
-            product *= axis
-        return product
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Node:
-    """An op at its place in a graph.
+    """A named op in a graph.
 
     Args:
         name: Unique in the graph; parameters are named after it.
-        op: What is computed.
-        inputs: The names of the nodes it reads, in order.
+        op: The op.
+        inputs: The names of its input nodes, in order.
     """
 
     name: str
@@ -73,10 +62,10 @@ class Graph:
     """A network: nodes in the order of computation, from one input to one output.
 
     Args:
-        nodes: The first is the `Input`, the last is the output; each reads earlier ones only.
+        nodes: The first is the `Input`, the last is the output; inputs come before their nodes.
 
     Raises:
-        GraphError: The nodes do not make a graph; the message names the node.
+        GraphError: The nodes are not a valid graph; the message names the node.
     """
 
     nodes: tuple[Node, ...]
@@ -87,22 +76,22 @@ class Graph:
 
     def _check_nodes(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0].op, Input):
-            raise GraphError("A graph begins with an Input node.")
+            raise GraphError("a graph must begin with an Input node")
         seen: set[str] = set()
         for node in self.nodes:
             if not node.name or node.name in seen:
-                raise GraphError(f"Node name '{node.name}' is empty or used twice.")
+                raise GraphError(f"node name '{node.name}' is empty or used twice")
             if isinstance(node.op, Input) and seen:
-                raise GraphError(f"Node '{node.name}': a graph has one Input, the first node.")
+                raise GraphError(f"node '{node.name}': only the first node may be an Input")
             for name in node.inputs:
                 if name not in seen:
-                    raise GraphError(f"Node '{node.name}' reads '{name}', which is not before it.")
+                    raise GraphError(f"node '{node.name}': its input '{name}' does not precede it")
             arity = node.op.arity
             if (arity is None and len(node.inputs) < 2) or (arity not in (None, len(node.inputs))):
-                wanted = "two or more" if arity is None else arity
+                expected = "two or more" if arity is None else arity
                 raise GraphError(
-                    f"Node '{node.name}': {type(node.op).__name__} takes {wanted} inputs. "
-                    f"Received: {len(node.inputs)}"
+                    f"node '{node.name}': {type(node.op).__name__} takes {expected} inputs, got "
+                    f"{len(node.inputs)}"
                 )
             seen.add(node.name)
 
@@ -124,7 +113,7 @@ class Graph:
             if isinstance(node.op, Input):
                 channels[node.name] = node.op.channels
             else:
-                with _NodeNamed(node):
+                with _naming(node):
                     channels[node.name] = node.op.output_channels(_read(channels, node))
         return channels
 
@@ -147,8 +136,8 @@ class Graph:
     def size_multiple(self) -> int:
         """The number of pixels that height and width must be a multiple of.
 
-        It is the strongest reduction inside the graph, so that whatever is pooled away in whole
-        windows comes back when the decoder enlarges.
+        This is the largest reduction in the graph: other sizes lose a partial window in pooling and
+        come out smaller.
         """
         reduction: dict[str, Fraction] = {}
         for node in self.nodes:
@@ -157,7 +146,7 @@ class Graph:
             elif isinstance(node.op, ResizeLike):
                 reduction[node.name] = reduction[node.inputs[1]]
             elif isinstance(node.op, GlobalMean):
-                reduction[node.name] = Fraction(1)  # one value: resized by whoever reads it
+                reduction[node.name] = Fraction(1)  # one value, which a later node resizes
             else:
                 before = max(_read(reduction, node))
                 factor = Fraction(getattr(node.op, "strides", 1))
@@ -167,13 +156,13 @@ class Graph:
         return int(max(reduction.values()))
 
     def check_image_size(self, size: Size) -> None:
-        """Refuse an image size that the network would not return unchanged.
+        """Raise an error if maps would not have the size of the images.
 
         Args:
-            size: Height and width in pixels.
+            size: Height and width of the images in pixels.
 
         Raises:
-            UsageError: Names the nearest valid sizes.
+            UsageError: The size is invalid; the message names the nearest valid sizes.
         """
         multiple = self.size_multiple
         height, width = size
@@ -181,42 +170,41 @@ class Graph:
             below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
             above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
             raise UsageError(
-                f"Invalid image size {height}x{width}: height and width must be multiples of "
-                f"{multiple}, because the network shrinks images by that factor and enlarges them "
-                f"again. Try {' or '.join(dict.fromkeys([below, above]))}."
+                f"invalid image size {height}x{width}: height and width must be multiples of "
+                f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}"
             )
 
     def sizes(self, size: Size) -> Mapping[str, Size]:
-        """Give height and width of each node's output.
+        """Return the height and width of each node's output.
 
         Args:
             size: Height and width of the input in pixels.
 
         Raises:
-            GraphError: An op cannot be applied to that size; the message names its node.
+            GraphError: An op does not accept its input's size; the message names its node.
         """
         sizes: dict[str, Size] = {}
         for node in self.nodes:
             if isinstance(node.op, Input):
                 sizes[node.name] = size
             else:
-                with _NodeNamed(node):
+                with _naming(node):
                     sizes[node.name] = node.op.output_size(_read(sizes, node))
         return sizes
 
     def shapes(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, int, int, int]]:
-        """Give the shape ``(N, H, W, C)`` of each node's output.
+        """Return the shape ``(N, H, W, C)`` of each node's output.
 
         Args:
             shape: The input's ``(N, H, W, C)``.
 
         Raises:
-            GraphError: The channels are not the input's, or an op cannot be applied.
+            GraphError: The number of channels is wrong, or an op does not accept its input's size.
         """
         batch, height, width, channels = shape
         if channels != self.channels[self.input.name]:
             raise GraphError(
-                f"The graph takes {self.channels[self.input.name]} channels. Received: {channels}"
+                f"the network takes {self.channels[self.input.name]} channels, got {channels}"
             )
         return {
             name: (batch, *size, self.channels[name])
@@ -244,12 +232,13 @@ class Graph:
     ) -> Tensor:
         """Compute the output by calling a builder for each node in order.
 
-        This is the only walk over the network: a device brings builders, never a network.
-
         Args:
             builders: One for each type of op in the graph but `Input`.
-            images: What the builders take as the input, in the device's own format.
-            parameters: The device's own tensor for each name in `parameters`.
+            images: The device's own tensor of images, in its own format.
+            parameters: The device's own tensor for each of the graph's `parameters`, by name.
+
+        Returns:
+            The output, in the device's own format.
 
         Raises:
             GraphError: An op has no builder.
@@ -264,53 +253,53 @@ class Graph:
             }
             inputs = _read(values, node)
             values[node.name] = builders[type(node.op)](node.op, inputs, own)
-            for name in node.inputs:  # an eager framework frees what nobody reads again
+            for name in node.inputs:  # so that an eager framework can free it
                 if last_use[name] == node.name:
                     values.pop(name, None)
         return values[self.output.name]
 
     def check_builders(self, builders: Mapping[type, Any]) -> None:
-        """Refuse a table of builders that leaves an op of this graph out.
+        """Raise an error if an op of this graph has no builder.
 
         Args:
-            builders: The table.
+            builders: Builders by type of op.
 
         Raises:
-            GraphError: Names every op without a builder.
+            GraphError: Some ops have no builder; the message names them all.
         """
         missing = {type(node.op) for node in self.nodes[1:]} - set(builders)
         if missing:
             names = ", ".join(sorted(op.__name__ for op in missing))
-            raise GraphError(f"No layer builder for: {names}. The device's plugin must add it.")
+            raise GraphError(f"the device has no layer builder for: {names}")
 
     def between(self, start: str, stop: str) -> Graph:
-        """Cut out the part that computes `stop` from `start`.
+        """Return the part of the graph that computes `stop` from `start`.
 
         Args:
             start: The node whose output becomes the new graph's input.
             stop: The node that becomes the output.
 
         Raises:
-            GraphError: A name is unknown, or `stop` needs more than `start`.
+            GraphError: A name is unknown, or `stop` depends on more than `start`.
         """
         by_name = {node.name: node for node in self.nodes}
         for name in (start, stop):
             if name not in by_name:
-                raise GraphError(f"The graph has no node '{name}'.")
+                raise GraphError(f"the graph has no node '{name}'")
         needed: set[str] = set()
-        waiting = [stop]
-        while waiting:
-            name = waiting.pop()
+        pending = [stop]
+        while pending:
+            name = pending.pop()
             if name not in needed and name != start:
                 if isinstance(by_name[name].op, Input):
-                    raise GraphError(f"'{stop}' also needs what lies before '{start}'.")
+                    raise GraphError(f"'{stop}' also depends on nodes before '{start}'")
                 needed.add(name)
-                waiting.extend(by_name[name].inputs)
+                pending.extend(by_name[name].inputs)
         head = Node(start, Input(self.channels[start]))
         return Graph((head, *(node for node in self.nodes if node.name in needed)))
 
     def to_json(self) -> str:
-        """Write the graph as JSON; equal graphs give equal text."""
+        """Return the graph as JSON; equal graphs give equal text."""
         nodes = [
             {
                 "name": node.name,
@@ -327,38 +316,37 @@ class Graph:
         """Read a graph from JSON.
 
         Args:
-            text: What `to_json` wrote.
+            text: The result of `to_json`.
 
         Raises:
-            GraphError: The text is not a graph, or names an op or attribute unknown here.
+            GraphError: The text is not a graph, or contains an unknown op or attribute.
         """
         try:
             document = json.loads(text)
             if document["format"] != JSON_FORMAT:
                 raise GraphError(
-                    f"The graph is written in format {document['format']}; this version reads "
-                    f"format {JSON_FORMAT}. Install a newer msinet."
+                    f"the graph has format {document['format']}, and this version of msinet reads "
+                    f"format {JSON_FORMAT}; install a newer msinet"
                 )
             return cls(tuple(_node_from_json(entry) for entry in document["nodes"]))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise GraphError(f"Not the JSON of a graph: {error!r}") from error
+            raise GraphError(f"not a graph in JSON: {error!r}") from error
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ when the graph differs."""
+        """Sixteen hexadecimal digits that identify the graph."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 class GraphBuilder:
-    """Write a graph down in the order of computation."""
+    """Build a graph node by node, in the order of computation.
+
+    Args:
+        channels: The number of input channels.
+        name: The name of the input.
+    """
 
     def __init__(self, channels: int = 3, name: str = "input") -> None:
-        """Begin with the input.
-
-        Args:
-            channels: The input's number of channels.
-            name: The input's name.
-        """
         self._nodes = [Node(name, Input(channels))]
         self.input = name
 
@@ -367,8 +355,8 @@ class GraphBuilder:
 
         Args:
             name: The new node's name.
-            op: What it computes.
-            inputs: The names of the nodes it reads.
+            op: Its op.
+            inputs: The names of its input nodes.
         """
         self._nodes.append(Node(name, op, inputs))
         return name
@@ -380,7 +368,7 @@ class GraphBuilder:
 
 def _node_from_json(entry: Mapping[str, Any]) -> Node:
     if entry["op"] not in OPS:
-        raise GraphError(f"Node '{entry['name']}' is a {entry['op']}, an op unknown here.")
+        raise GraphError(f"node '{entry['name']}': unknown op {entry['op']}")
     attributes = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in entry["attributes"].items()
@@ -395,15 +383,10 @@ def _read(values: Mapping[str, _Value], node: Node) -> list[_Value]:
     return [values[name] for name in node.inputs]
 
 
-class _NodeNamed:
-    """Put the node's name in front of what its op complains about."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, GraphError):
-            raise GraphError(f"Node '{self._node.name}': {error}") from error
+@contextmanager
+def _naming(node: Node) -> Iterator[None]:
+    """Put the node's name in front of its op's errors."""
+    try:
+        yield
+    except GraphError as error:
+        raise GraphError(f"node '{node.name}': {error}") from error

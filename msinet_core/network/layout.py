@@ -1,4 +1,4 @@
-"""Axis orders of images and kernels, and the one way between them."""
+"""Axis orders of images and kernels, and conversion between them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ CANONICAL_KERNEL_LAYOUT = "HWIO"
 
 
 def is_axis_order(order: str, axes: str) -> bool:
-    """Tell whether `order` names each letter of `axes` once.
+    """Return whether `order` contains each letter of `axes` once.
 
     Args:
         order: For example ``"OIHW"``.
-        axes: The letters that must occur, for example ``"HWIO"``.
+        axes: The letters, for example ``"HWIO"``.
     """
     return sorted(order) == sorted(axes)
 
 
 def permutation(source: str, target: str) -> tuple[int, ...]:
-    """Give the axes argument of `numpy.transpose` that takes `source` order to `target` order.
+    """Return the `axes` argument of `numpy.transpose` that converts `source` to `target` order.
 
     Args:
-        source: The present order, one letter an axis, for example ``"HWIO"``.
-        target: The wanted order of the same letters, for example ``"OIHW"``.
+        source: The current order, one letter per axis, for example ``"HWIO"``.
+        target: The new order of the same letters, for example ``"OIHW"``.
 
     Raises:
-        ValueError: The two do not name the same axes once each.
+        ValueError: The orders do not have the same axes.
     """
     if not is_axis_order(target, source) or len(set(source)) != len(source):
-        raise ValueError(f"'{source}' and '{target}' do not name the same axes once each.")
+        raise ValueError(f"'{source}' and '{target}' do not have the same axes, once each")
     return tuple(source.index(axis) for axis in target)
 
 
@@ -47,24 +47,14 @@ def transpose(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
 
     Args:
         array: Any dtype; one axis for each letter of `source`.
-        source: The present order of its axes.
-        target: The wanted order.
+        source: The current order of its axes.
+        target: The new order.
 
     Raises:
-        ValueError: The orders differ in their letters, or the array in its number of axes.
+        ValueError: The orders do not have the same axes, or not as many as the array.
     """
     import numpy as np
 
     if array.ndim != len(source):
-        raise ValueError(f"An array of shape {array.shape} has no axes '{source}'.")
+        raise ValueError(f"an array of shape {array.shape} does not have the axes '{source}'")
     return np.ascontiguousarray(array.transpose(permutation(source, target)))
-
-
-__all__ = [
-    "CANONICAL_DATA_FORMAT",
-    "CANONICAL_KERNEL_LAYOUT",
-    "DataFormat",
-    "is_axis_order",
-    "permutation",
-    "transpose",
-]

@@ -1,12 +1,8 @@
-"""The loss that MSI-Net is trained with, as a value that a device's layer builders compute."""
+"""The loss that MSI-Net is trained with, as a value that devices implement."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-__all__ = [
-    "KLDivergence",
-]
 
 
 @dataclass(frozen=True)
@@ -16,7 +12,7 @@ class KLDivergence:
     With ``t`` the true and ``p`` the predicted map of one image, each divided by
     (epsilon + its sum), the loss of that image is ``sum(t * log(epsilon + t / (epsilon + p)))``.
     A builder takes ``(true, predicted)``, both ``(N, H, W, 1)`` in the device's own format, and
-    returns the N losses; a step averages them.
+    returns ``(N,)`` losses; a step averages them.
 
     Args:
         epsilon: Keeps divisions and logarithms finite.

@@ -1,8 +1,9 @@
-"""The loss scale of float16 training: one rule for every device that keeps one.
+"""Dynamic loss scaling for float16 training, the same for every device.
 
-The smallest gradients vanish in float16, so the loss is multiplied by a power of two before its
-gradient is taken. Whether a step counts is known on the device only, so the rule is written for
-numbers that may be tensors: a framework's ``where`` is all it needs of it, and a step never waits.
+Small gradients underflow in float16, so the loss is multiplied by a power of two before its
+gradient is computed. Whether a step overflowed is only known on the device. The rule is therefore
+written for numbers that may be tensors, needs only the framework's ``where``, and never waits for
+the device.
 """
 
 from __future__ import annotations
@@ -12,29 +13,21 @@ from typing import Any, NamedTuple
 
 from msinet_core.network.adam import Adam
 
-__all__ = [
-    "GROWTH_INTERVAL",
-    "INITIAL",
-    "LARGEST",
-    "SMALLEST",
-    "LossScale",
-]
-
 INITIAL = 2.0**15
 SMALLEST = 1.0
 LARGEST = 2.0**30
 GROWTH_INTERVAL = 2000
-"""Good steps in a row after which the scale is doubled."""
+"""The number of consecutive steps without overflow after which the scale doubles."""
 
 
 class LossScale(NamedTuple):
-    """What the rule remembers from step to step; float32 scalars, on the device or off it.
+    """The state of the loss scale: float32 scalars, on the device or on the host.
 
     Args:
-        value: What the loss is multiplied by.
-        good: Steps in a row without an overflow.
-        step: Adam's steps that counted; exact up to 2**24.
-        missing_1: ``1 - beta_1**step``, carried on without the cancellation of that formula.
+        value: The factor on the loss.
+        good: The number of consecutive steps without overflow.
+        step: The number of Adam's steps, without the skipped ones; exact up to 2**24.
+        missing_1: ``1 - beta_1**step``, updated without that formula's loss of digits.
         missing_2: ``1 - beta_2**step``, likewise.
     """
 
@@ -46,11 +39,11 @@ class LossScale(NamedTuple):
 
     @classmethod
     def new(cls, optimizer: Adam, step: int) -> LossScale:
-        """Give the scale as it is when a run begins or is resumed, in plain floats.
+        """Return the initial scale of a run, in Python's floats.
 
         Args:
-            optimizer: Whose steps they are.
-            step: Adam's steps made before.
+            optimizer: The optimizer.
+            step: The number of steps before, if the run is resumed.
         """
         missing_1, missing_2 = 1 - optimizer.beta_1**step, 1 - optimizer.beta_2**step
         return cls(INITIAL, 0.0, float(step), missing_1, missing_2)
@@ -58,19 +51,19 @@ class LossScale(NamedTuple):
     def next(
         self, where: Callable[[Any, Any, Any], Any], optimizer: Adam, finite: Any
     ) -> tuple[LossScale, Any]:
-        """Decide whether a step counts, and give the scale for the next.
+        """Decide whether to apply a step, and return the scale for the next.
 
-        The scale is halved, and the step does not count, when a gradient is not finite; it doubles
-        after ``GROWTH_INTERVAL`` good steps. At scale 1 every step counts: what overflows then has
-        diverged, and has to show.
+        If a gradient is not finite, the scale is halved and the step is skipped. After
+        ``GROWTH_INTERVAL`` steps without overflow it is doubled. At scale 1 every step is applied,
+        so that a divergence shows in the weights.
 
         Args:
             where: The framework's selection: ``where(condition, yes, no)``.
-            optimizer: Brings the decays.
-            finite: Whether every gradient is; a boolean scalar.
+            optimizer: The optimizer, for its decays.
+            finite: Whether every gradient is finite; a boolean scalar.
 
         Returns:
-            The next scale, and whether this step counts. If it does, Adam's rate for it is
+            The next scale, and whether to apply this step. If so, Adam's rate for it is
             ``learning_rate * sqrt(missing_2) / missing_1`` of the next scale.
 
         Source: Micikevicius et al., arXiv 1710.03740, section 3.2; the numbers are those of
@@ -85,12 +78,16 @@ class LossScale(NamedTuple):
             value=where(finite, where(grows, doubled, self.value), halved),
             good=where(grows, 0.0, good),
             step=where(counts, self.step + 1.0, self.step),
-            missing_1=where(counts, _nearer(self.missing_1, optimizer.beta_1), self.missing_1),
-            missing_2=where(counts, _nearer(self.missing_2, optimizer.beta_2), self.missing_2),
+            missing_1=where(
+                counts, _next_missing(self.missing_1, optimizer.beta_1), self.missing_1
+            ),
+            missing_2=where(
+                counts, _next_missing(self.missing_2, optimizer.beta_2), self.missing_2
+            ),
         )
         return after, counts
 
 
-def _nearer(missing: Any, beta: float) -> Any:
-    """Give 1 - beta**(t + 1) from 1 - beta**t."""
+def _next_missing(missing: Any, beta: float) -> Any:
+    """Return 1 - beta**(t + 1) from 1 - beta**t."""
     return missing * beta + (1 - beta)

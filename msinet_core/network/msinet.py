@@ -17,26 +17,21 @@ from msinet_core.network.ops import (
     SubtractMean,
 )
 
-__all__ = [
-    "DEFAULT_IMAGE_SIZE",
-    "IMAGE_MEAN",
-    "msinet_graph",
-]
-
 DEFAULT_IMAGE_SIZE: Size = (240, 320)
-"""Height and width in pixels that the published SALICON model was trained at."""
+"""Height and width in pixels of the images that the published SALICON model was trained on."""
 
 IMAGE_MEAN = (103.939, 116.779, 123.68)
-"""ImageNet's channel means in BGR order, yet subtracted from RGB images: the published weights were
-trained so."""
+"""ImageNet's channel means in BGR order. They are subtracted from RGB images, as in the training of
+the published weights."""
 
 
 def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Graph:
-    """Build MSI-Net: RGB images in 0..255 in, saliency maps in 0..1 out.
+    """Build MSI-Net, from ``(N, H, W, 3)`` RGB images in 0..255 to ``(N, H, W, 1)`` maps in 0..1.
 
     Args:
-        width: Scales every number of channels but the output's; 1 is the published network.
-        resize: ``"asymmetric"`` as the published weights need it, or ``"half_pixel"``.
+        width: Factor on the number of channels of every layer but the last; 1 is the published
+            network.
+        resize: ``"asymmetric"``, which the published weights require, or ``"half_pixel"``.
 
     Raises:
         UsageError: `width` is not above 0.
@@ -45,7 +40,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
         saliency prediction, Neural Networks 129, 2020, section 3.1 and figure 2.
     """
     if not width > 0:
-        raise UsageError(f"width must be above 0. Received: {width}")
+        raise UsageError(f"width must be above 0, got {width}")
 
     def channels(published: int) -> int:
         return max(1, round(published * width))
@@ -53,7 +48,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
     net = GraphBuilder(channels=3)
     x = net.add("subtract_mean", SubtractMean(IMAGE_MEAN), net.input)
 
-    # Encoder: VGG16; the last two pools keep the resolution, and conv5 is dilated instead.
+    # Encoder: VGG16, but the last two pools keep the resolution and conv5 is dilated instead.
     pooled = []
     for block, (layers, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1):
         for layer in range(1, layers + 1):
@@ -64,7 +59,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
         pooled.append(x)
     features = net.add("encoder/concat", Concat(), *pooled[2:])
 
-    # ASPP: the same features at four dilations, and their global mean.
+    # ASPP: the features at four dilations, and their global mean.
     branches = [net.add("aspp/conv1_1", Conv2D(channels(256), kernel_size=1), features)]
     for layer, dilation in enumerate((4, 8, 12), 2):
         conv = Conv2D(channels(256), dilation=dilation)
@@ -75,7 +70,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
     x = net.add("aspp/concat", Concat(), *branches)
     x = net.add("aspp/conv2", Conv2D(channels(256), kernel_size=1), x)
 
-    # Decoder: three times twice the size, half the channels.
+    # Decoder: three times, double the size and halve the channels.
     for layer, filters in enumerate((128, 64, 32), 1):
         x = net.add(f"decoder/resize{layer}", Resize(2, resize), x)
         x = net.add(f"decoder/conv{layer}", Conv2D(channels(filters)), x)

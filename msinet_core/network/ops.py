@@ -1,8 +1,8 @@
-"""The operations a network is made of, as frozen values that name no axis and no framework.
+"""The operations of a network, as frozen values that are independent of axis order and framework.
 
-An op speaks of channels and of spatial sizes, never of axis numbers, so that the same value means
-the same thing in NHWC and in NCHW. Everything that decides the numbers (padding, dilation, resize
-coordinates, epsilons) is an attribute here: a device honours it or refuses it.
+An op refers to channels, height and width, never to axis numbers, so it means the same in NHWC and
+in NCHW. Everything that affects the numbers (padding, dilation, resize coordinates, epsilons) is an
+attribute, which a device has to support or refuse.
 """
 
 from __future__ import annotations
@@ -42,40 +42,40 @@ Coordinates = Literal["asymmetric", "half_pixel"]
 
 def _require(condition: bool, op: Op, field: str, reason: str) -> None:
     if not condition:
-        raise GraphError(f"{type(op).__name__}.{field} {reason}. Received: {getattr(op, field)!r}")
+        raise GraphError(f"{type(op).__name__}.{field} {reason}, got {getattr(op, field)!r}")
 
 
 @dataclass(frozen=True)
 class Op:
-    """Describe one operation; subclasses add its attributes."""
+    """Base class of operations; subclasses add attributes."""
 
     arity: ClassVar[int | None] = 1
     """The number of inputs; None for two or more."""
 
     def output_channels(self, channels: Sequence[int]) -> int:
-        """Give the number of output channels.
+        """Return the number of output channels.
 
         Args:
             channels: The number of channels of each input.
 
         Raises:
-            GraphError: These inputs cannot be used together.
+            GraphError: The inputs do not fit the op.
         """
         return channels[0]
 
     def output_size(self, sizes: Sequence[Size]) -> Size:
-        """Give the output's height and width.
+        """Return the output's height and width.
 
         Args:
             sizes: The height and width of each input.
 
         Raises:
-            GraphError: These inputs cannot be used together.
+            GraphError: The inputs do not fit the op.
         """
         return sizes[0]
 
     def parameter_shapes(self, channels: Sequence[int]) -> Mapping[str, tuple[int, ...]]:
-        """Give the shape of each parameter by its role; kernels are HWIO.
+        """Return the shape of each parameter by its role; kernels are HWIO.
 
         Args:
             channels: The number of channels of each input.
@@ -85,7 +85,7 @@ class Op:
     def flops(self, channels: Sequence[int], output: Size) -> int:
         """Count floating-point operations for one image, two for each multiply-add.
 
-        Only multiply-adds of convolutions are counted, as is usual in the field.
+        Only the multiply-adds of convolutions are counted, as is usual.
 
         Args:
             channels: The number of channels of each input.
@@ -96,7 +96,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Input(Op):
-    """Take in a batch of images, float32.
+    """The input of the network: ``(N, H, W, channels)`` images, float32.
 
     Args:
         channels: The number of channels.
@@ -122,7 +122,7 @@ class SubtractMean(Op):
     def output_channels(self, channels: Sequence[int]) -> int:
         if len(self.mean) != channels[0]:
             raise GraphError(
-                f"SubtractMean has {len(self.mean)} values for an input of {channels[0]} channels."
+                f"SubtractMean has {len(self.mean)} values for an input with {channels[0]} channels"
             )
         return channels[0]
 
@@ -131,8 +131,8 @@ class SubtractMean(Op):
 class Conv2D(Op):
     """Convolve with a square kernel, add a bias, and apply an activation.
 
-    SAME padding is TensorFlow's: zeros, and where the total is odd the extra one goes to the
-    bottom and the right.
+    SAME padding is TensorFlow's: zeros, with the extra row and column at the bottom and the right
+    if the total is odd.
 
     Args:
         filters: The number of output channels.
@@ -141,7 +141,7 @@ class Conv2D(Op):
         dilation: Distance between kernel taps in pixels, both axes.
         padding: ``"SAME"`` or ``"VALID"``.
         activation: ``"relu"`` or ``"linear"``.
-        use_bias: Whether a bias is added.
+        use_bias: Whether to add a bias.
 
     Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
     """
@@ -162,12 +162,12 @@ class Conv2D(Op):
             self.activation in get_args(Activation), self, "activation", "must be relu or linear"
         )
         _require(
-            self.strides == 1 or self.dilation == 1, self, "strides", "must be 1 where dilation > 1"
+            self.strides == 1 or self.dilation == 1, self, "strides", "must be 1 if dilation > 1"
         )
 
     @property
     def extent(self) -> int:
-        """The pixels that a dilated kernel spans."""
+        """The number of pixels that the dilated kernel spans."""
         return self.dilation * (self.kernel_size - 1) + 1
 
     def output_channels(self, channels: Sequence[int]) -> int:
@@ -193,8 +193,8 @@ class Conv2D(Op):
 class MaxPool2D(Op):
     """Take the maximum over square windows.
 
-    SAME padding counts as minus infinity; with ``pool_size=2, strides=1`` it pads one row at the
-    bottom and one column at the right only.
+    SAME padding is minus infinity; with ``pool_size=2, strides=1`` it adds one row at the bottom
+    and one column at the right.
 
     Args:
         pool_size: Height and width of the window in pixels.
@@ -217,7 +217,7 @@ class MaxPool2D(Op):
 
 @dataclass(frozen=True)
 class Resize(Op):
-    """Enlarge by a whole factor with bilinear interpolation.
+    """Enlarge by an integer factor with bilinear interpolation.
 
     Output row i reads source row ``i / scale`` ("asymmetric", TensorFlow 1) or
     ``(i + 0.5) / scale - 0.5`` ("half_pixel", TensorFlow 2, PyTorch), clamped to the image.
@@ -243,7 +243,7 @@ class Resize(Op):
 
 @dataclass(frozen=True)
 class ResizeLike(Op):
-    """Resize the first input to the second one's height and width, bilinearly.
+    """Resize the first input to the height and width of the second, with bilinear interpolation.
 
     Args:
         coordinates: ``"asymmetric"`` (source row ``i * in / out``) or ``"half_pixel"``.
@@ -261,7 +261,7 @@ class ResizeLike(Op):
 
 @dataclass(frozen=True)
 class Concat(Op):
-    """Join inputs of one size along their channels, in the order given."""
+    """Concatenate inputs of the same size along their channels, in order."""
 
     arity: ClassVar[int | None] = None
 
@@ -270,7 +270,7 @@ class Concat(Op):
 
     def output_size(self, sizes: Sequence[Size]) -> Size:
         if len(set(sizes)) != 1:
-            raise GraphError(f"Concat needs inputs of one height and width. Received: {sizes}")
+            raise GraphError(f"Concat needs inputs of the same height and width, got {list(sizes)}")
         return sizes[0]
 
 
@@ -287,7 +287,7 @@ class MinMaxNormalize(Op):
     """Scale each image to 0..1: subtract its minimum, then divide by epsilon plus its maximum.
 
     Args:
-        epsilon: Keeps the division finite for a constant image.
+        epsilon: Keeps the division finite for constant images.
     """
 
     epsilon: float = 1e-7
@@ -310,15 +310,15 @@ OPS: Mapping[str, type[Op]] = {
         MinMaxNormalize,
     )
 }
-"""Every op by its name, as it is written in JSON."""
+"""Every op by its name in JSON."""
 
 
 def same_padding(size: int, extent: int, strides: int) -> tuple[int, int]:
-    """Give the padding before and after one axis for SAME.
+    """Return the SAME padding before and after one axis.
 
     Args:
-        size: The axis in pixels.
-        extent: The pixels that the window spans.
+        size: The length of the axis in pixels.
+        extent: The number of pixels that the window spans.
         strides: The step between windows in pixels.
     """
     total = max((-(-size // strides) - 1) * strides + extent - size, 0)
@@ -331,8 +331,8 @@ def _window_size(op: Op, size: Size, extent: int, strides: int, padding: Padding
     height, width = ((axis - extent) // strides + 1 for axis in size)
     if height < 1 or width < 1:
         raise GraphError(
-            f"{type(op).__name__} spans {extent} pixels, more than its input of "
-            f"{size[0]}x{size[1]}, and pads nothing."
+            f"{type(op).__name__} without padding spans {extent} pixels, more than its input of "
+            f"{size[0]}x{size[1]}"
         )
     return height, width
 

@@ -1,4 +1,4 @@
-"""What a training run knows, in canonical form: weights and the optimizer's moments."""
+"""Batches, and the state of training in canonical form: weights and the optimizer's moments."""
 
 from __future__ import annotations
 
@@ -12,20 +12,13 @@ if TYPE_CHECKING:
 
     from msinet_core.network.graph import Graph
 
-__all__ = [
-    "Batch",
-    "OptimizerState",
-    "State",
-    "Tensors",
-]
-
 
 Tensors: TypeAlias = "Mapping[str, NDArray[np.float32]]"
-"""Weights, or a moment of each, by the parameter's name."""
+"""Weights, or a moment of each, by the parameter's name; float32."""
 
 
 class Batch(NamedTuple):
-    """Images with their saliency maps.
+    """Images with their true saliency maps.
 
     Args:
         images: ``(N, H, W, 3)`` float32, RGB in 0..255.
@@ -38,10 +31,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """Adam's memory.
+    """Adam's moments.
 
     Args:
-        step: The number of steps made.
+        step: The number of steps so far.
         m: First moment of each parameter, canonical, float32.
         v: Second moment of each parameter, canonical, float32.
     """
@@ -55,7 +48,7 @@ class OptimizerState:
         """Return Adam's moments before the first step.
 
         Args:
-            weights: They give names and shapes.
+            weights: The weights, for their names and shapes.
         """
         import numpy as np
 
@@ -68,21 +61,21 @@ class OptimizerState:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that a step changes.
+    """Everything that a training step changes.
 
     Args:
         weights: Each parameter of the graph by name: kernels HWIO, biases ``(filters,)``, float32.
-        optimizer: Adam's memory; None before training and for prediction.
+        optimizer: Adam's moments; None before training and for prediction.
     """
 
     weights: Tensors = field(default_factory=dict)
     optimizer: OptimizerState | None = None
 
     def mismatches(self, graph: Graph) -> list[str]:
-        """List every way in which the tensors do not fit a graph; none when they do.
+        """List all differences between the tensors and a graph's parameters; empty if they fit.
 
         Args:
-            graph: The network they are for.
+            graph: The network.
         """
         groups = {"weight": self.weights}
         if self.optimizer is not None:
@@ -92,10 +85,10 @@ class State:
         for group, tensors in groups.items():
             for name, shape in shapes.items():
                 if name not in tensors:
-                    found.append(f"{group} {name}: missing, should have shape {shape}")
+                    found.append(f"{group} {name}: missing, expected shape {shape}")
                 elif tuple(tensors[name].shape) != shape:
                     found.append(
-                        f"{group} {name}: has shape {tuple(tensors[name].shape)}, should be {shape}"
+                        f"{group} {name}: has shape {tuple(tensors[name].shape)}, expected {shape}"
                     )
             found += [
                 f"{group} {name}: not in the network" for name in sorted(tensors.keys() - shapes)

@@ -1,1 +1,1 @@
-"""Prediction: the network over many images, where the results go, and folders as a whole."""
+"""Predict images: the network on a device, many images at once, and files."""

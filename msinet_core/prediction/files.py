@@ -1,7 +1,8 @@
-"""Predict files and folders: maps, overlays and a contact sheet on disk."""
+"""Predict files and folders: write maps, overlays and a contact sheet."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,25 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msinet_core.data import read_image, read_map, write_map
-from msinet_core.pictures import (
-    SHEET_LIMIT,
-    Panel,
-    make_panel,
-    write_contact_sheet,
-    write_overlay,
-)
-from msinet_core.prediction.outputs import OVERVIEW, Job, Plan
-from msinet_core.prediction.predictor import Failed, Prediction, Predictor
+from msinet_core.errors import DataError, MsinetError
+from msinet_core.pictures import SHEET_LIMIT, Panel, make_panel, write_contact_sheet, write_overlay
+from msinet_core.prediction.outputs import Job, Plan
+from msinet_core.prediction.stream import Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from msinet_core.prediction.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the images.
+    """The outcome of predicting files.
 
     Args:
         written: The maps that were written.
@@ -57,13 +53,13 @@ def predict_files(
 
     Args:
         predictor: The network on its device.
-        plan: What `plan_outputs` made.
-        progress: Shows what happens.
-        interrupt: Lets the caller stop; its signals are handled while this runs.
+        plan: From `plan_outputs`.
+        progress: Shows progress.
+        interrupt: Stops the work when set; signals are handled while this runs.
 
     Raises:
-        InterruptedRunError: Interrupted; every map that was written is whole.
-        MsinetError: The device failed, or the disk refuses.
+        InterruptedRunError: Interrupted; every map that was written is complete.
+        MsinetError: The device or the file system failed.
     """
     progress = progress or Progress()
     begin = time.monotonic()
@@ -74,47 +70,45 @@ def predict_files(
 
     def finish(job: Job, prediction: Prediction) -> None:
         saliency = prediction.restored()
-        write_map(job.map, saliency, plan.format)
-        if plan.overlay:
-            # Decoded again: keeping every image until its map is there could fill the memory.
-            image = read_image(job.source)
-            write_overlay(job.overlay, image, saliency)
-            if job.source in sampled:
-                panels[job.source] = make_panel(_name(job, plan), image, saliency)
+        try:
+            write_map(job.map, saliency, plan.format)
+            if plan.overlay:
+                # Decoded again: keeping every image until its map exists could fill the memory.
+                image = read_image(job.source)
+                write_overlay(job.overlay, image, saliency)
+        except MsinetError as error:
+            if getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG:
+                raise DataError(str(error)) from error  # the others may have shorter names
+            raise
+        if plan.overlay and job.source in sampled:
+            panels[job.source] = make_panel(_name(job, plan), image, saliency)
         written[job.source] = job.map
 
     with (
         interrupt or InterruptFlag() as flag,
         progress.task("predict", len(plan.jobs)) as task,
     ):
-        with closing(predictor.stream(plan.jobs, _read, finish)) as outcomes:
+        stream = predictor.stream(plan.jobs, lambda job: read_image(job.source), finish)
+        with closing(stream) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
-                    failures.append((outcome.item.source, outcome.reason))
-                    progress.message(_skipped(outcome.item.source, outcome.reason))
+                    source, reason = outcome.item.source, outcome.reason
+                    failures.append((source, reason))
+                    about = "" if str(source) in reason else f" {source}"
+                    progress.message(f"Skipped{about}: {reason}")
                 task.advance()
                 if flag.is_set():
                     break
         if len(written) + len(failures) < len(plan.jobs):
             flag.raise_if_set(
-                f"Interrupted: {len(written)} of {len(plan.jobs)} maps are written to {plan.out}, "
-                f"each of them whole."
+                f"Interrupted: wrote {len(written)} of {len(plan.jobs)} maps to {plan.out}; all of "
+                f"them are complete."
             )
-        in_order = tuple(written[job.source] for job in plan.jobs if job.source in written)
-        overview = None
-        if plan.overlay:
-            overview = _draw_overview(
-                plan, [job for job in plan.jobs if job.source in written], panels
-            )
-    return Report(in_order, tuple(failures), overview, time.monotonic() - begin)
-
-
-def _skipped(path: Path, reason: str) -> str:
-    return f"Skipped: {reason}" if str(path) in reason else f"Skipped {path}: {reason}"
-
-
-def _read(job: Job) -> NDArray[np.float32]:
-    return read_image(job.source)
+        done = [job for job in plan.jobs if job.source in written]
+        overview = _draw_overview(plan, done, panels) if plan.overlay and done else None
+    return Report(
+        tuple(job.map for job in done), tuple(failures), overview, time.monotonic() - begin
+    )
 
 
 def _sample(jobs: Sequence[Job]) -> list[Job]:
@@ -128,18 +122,16 @@ def _name(job: Job, plan: Plan) -> str:
     return (job.map.parent.relative_to(plan.out) / job.source.name).as_posix()
 
 
-def _draw_overview(plan: Plan, done: Sequence[Job], panels: Mapping[Path, Panel]) -> Path | None:
-    """Draw images that succeeded; where others failed, some of them were not foreseen."""
-    if not done:
-        return None
-    chosen = _sample(done)
-    total = len(plan.jobs)
+def _draw_overview(plan: Plan, done: Sequence[Job], panels: Mapping[Path, Panel]) -> Path:
+    """Draw images that succeeded; if others failed, some panels are not ready yet."""
+    chosen, total = _sample(done), len(plan.jobs)
     title = f"{total} image{'s' * (total > 1)}"
     if len(chosen) < total:
         title = f"{len(chosen)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
     shown = [panels.get(job.source) or _read_panel(job, plan) for job in chosen]
-    write_contact_sheet(plan.out / OVERVIEW, shown, title)
-    return plan.out / OVERVIEW
+    path = plan.out / plan.overview
+    write_contact_sheet(path, shown, title)
+    return path
 
 
 def _read_panel(job: Job, plan: Plan) -> Panel:

@@ -1,11 +1,13 @@
-"""Which file the map of each image goes to, so that nothing is overwritten by mistake."""
+"""Decide which file the map of each image goes to, so that nothing is overwritten."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,12 @@ OVERVIEW = "overview.png"
 
 @dataclass(frozen=True)
 class Job:
-    """An image and the place of its results.
+    """An image and the files of its results.
 
     Args:
         source: The image.
-        map: The saliency map's file.
-        overlay: The overlay's file.
+        map: The saliency map.
+        overlay: The overlay.
     """
 
     source: Path
@@ -37,14 +39,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to predict and where to put it.
+    """What to predict and where to write it.
 
     Args:
-        jobs: One for each image, in the order given.
-        out: The folder that all results go into.
+        jobs: One for each image, in order.
+        out: The folder for all results.
         format: Of the maps: ``"jpeg"``, ``"png"`` or ``"npy"``.
-        overlay: Whether overlays and the contact sheet are wanted.
-        notes: What the user should know before it starts, as sentences.
+        overlay: Whether to write overlays and the contact sheet.
+        notes: Sentences that the user should read before it starts.
+        overview: The file name of the contact sheet.
     """
 
     jobs: tuple[Job, ...]
@@ -52,39 +55,66 @@ class Plan:
     format: str = "jpeg"
     overlay: bool = False
     notes: tuple[str, ...] = ()
+    overview: str = OVERVIEW
+
+    def shard(self, index: int, count: int) -> Plan:
+        """Return the part of one process; all parts together are the plan.
+
+        Args:
+            index: The number of the process, from 0.
+            count: The number of processes.
+        """
+        jobs = self.jobs[index::count]
+        note = f"Shard {index}/{count}: {len(jobs)} of {len(self.jobs)} images."
+        name = Path(OVERVIEW).stem
+        overview = f"{name}_{index}_of_{count}{Path(OVERVIEW).suffix}"
+        return replace(self, jobs=jobs, notes=(*self.notes, note), overview=overview)
+
+    def without_existing(self) -> Plan:
+        """Return the part whose results do not exist yet."""
+        jobs = tuple(job for job in self.jobs if not all(path.exists() for path in self.files(job)))
+        note = f"Skipped {len(self.jobs) - len(jobs)} of {len(self.jobs)} images: results exist."
+        return replace(self, jobs=jobs, notes=(*self.notes, note))
+
+    def files(self, job: Job) -> list[Path]:
+        """Return the files that are written for an image.
+
+        Args:
+            job: One of the plan's.
+        """
+        return [job.map, job.overlay] if self.overlay else [job.map]
 
 
 def plan_outputs(
     images: Sequence[FoundImage], out: Path, *, format: str = "jpeg", overlay: bool = False
 ) -> Plan:
-    """Decide where the results of each image go; sub-folders of a folder are kept.
+    """Decide which files the results of each image go to; subfolders are preserved.
 
-    Images whose results would share a name (``x.jpg`` and ``x.png``, or one name in two folders)
-    get longer names, and a note says so. What earlier runs left in `out` is not read.
+    Images whose results would have the same name (``x.jpg`` and ``x.png``, or one name in two
+    folders) get longer names, and a note says so. Results of earlier runs in `out` are not read.
 
     Args:
-        images: The images, and their paths under the folders that the user gave.
+        images: The images, and their paths in the folders that were searched.
         out: The folder for the results.
         format: Of the maps: ``"jpeg"``, ``"png"`` or ``"npy"``.
-        overlay: Whether overlays and the contact sheet are wanted.
+        overlay: Whether to write overlays and the contact sheet.
 
     Raises:
         DataError: No image is left.
-        UsageError: Results would lie in a folder that images are read from.
+        UsageError: Results would be written to a folder that images are read from.
     """
     wanted = [image for image in images if not _is_earlier_result(image, out)]
     notes = []
     if len(wanted) < len(images):
-        skipped = len(images) - len(wanted)
-        notes.append(f"Images in the output folder {out} are not read: {skipped} left out.")
+        notes.append(f"Skipped {len(images) - len(wanted)} images in the output folder {out}.")
     if truths := [image for image in wanted if _is_truth(image)]:
         wanted = [image for image in wanted if not _is_truth(image)]
         notes.append(
-            f"{len(truths)} maps and fixations in folders beside {STIMULI}/ are not predicted, for "
-            f"example {truths[0].path}: of a data set only the stimuli are read."
+            f"Skipped {len(truths)} maps and fixations of a dataset, for example {truths[0].path}: "
+            f"only its {STIMULI}/ are predicted."
         )
     if not wanted:
-        raise DataError(f"No images to predict. {' '.join(notes)} Give other files or folders.")
+        raise DataError(f"No images to predict. {' '.join(notes)} List other files or folders.")
     endings = (f".{format}", OVERLAY_ENDING) if overlay else (f".{format}",)
     bases = _name(wanted, endings, {_key(Path(OVERVIEW))})
     jobs = tuple(
@@ -96,8 +126,8 @@ def plan_outputs(
     ]
     if longer:
         notes.append(
-            f"Results that would share a name get longer ones ({len(longer)} of {len(jobs)}), "
-            f"for example {longer[0].map} for {longer[0].source}."
+            f"Some images would have results of the same name, so {len(longer)} of {len(jobs)} get "
+            f"longer names, for example {longer[0].map} for {longer[0].source}."
         )
     _check_folders(jobs, out)
     return Plan(jobs, out, format, overlay, tuple(notes))
@@ -108,7 +138,7 @@ def _root(image: FoundImage) -> Path:
 
 
 def _is_earlier_result(image: FoundImage, out: Path) -> bool:
-    """Tell whether a search that began above the output folder found the image inside it."""
+    """Return whether the search of a folder around the output folder found the image in it."""
     inside = out.resolve()
     return _root(image) in inside.parents and inside in (
         folder := image.path.parent.resolve(),
@@ -117,7 +147,7 @@ def _is_earlier_result(image: FoundImage, out: Path) -> bool:
 
 
 def _is_truth(image: FoundImage) -> bool:
-    """Tell whether a search that began at a data set, or above it, found one of its maps."""
+    """Return whether the search of a dataset, or of a folder around it, found one of its maps."""
     folders = image.path.parents[: len(image.relative.parts) - 1]
     return any(
         folder.name in (SALIENCY, FIXATIONS) and (folder.parent / STIMULI).is_dir()
@@ -144,34 +174,27 @@ _NAMINGS: tuple[Callable[[FoundImage], Path], ...] = (
     _from_root(_stem),
     _from_root(_stem_and_type),
 )
-"""From plain to precise: an image takes the first name that it shares with no other."""
+"""From short to long: an image takes the first name that no other has."""
 
 
 def _name(images: Sequence[FoundImage], endings: Sequence[str], taken: set[str]) -> list[Path]:
     names: dict[int, Path] = {}
     for naming in _NAMINGS:
-        offers = {index: naming(image) for index, image in enumerate(images) if index not in names}
-        claims = Counter(key for base in offers.values() for key in _keys(base, endings))
+        bases = {index: naming(image) for index, image in enumerate(images) if index not in names}
+        claims = Counter(key for base in bases.values() for key in _keys(base, endings))
         free = {
             index: base
-            for index, base in offers.items()
+            for index, base in bases.items()
             if not any(key in taken or claims[key] > 1 for key in _keys(base, endings))
         }
         names |= free
         taken |= {key for base in free.values() for key in _keys(base, endings)}
     for index, image in enumerate(images):
         if index not in names:
-            bases = _numbered(_stem(image))
-            names[index] = next(base for base in bases if not taken & _keys(base, endings))
+            numbered = (_append(_stem(image), f"_{number}") for number in count(2))
+            names[index] = next(base for base in numbered if not taken & _keys(base, endings))
             taken |= _keys(names[index], endings)
     return [names[index] for index in range(len(images))]
-
-
-def _numbered(base: Path) -> Iterator[Path]:
-    number = 1
-    while True:
-        number += 1
-        yield base.with_name(f"{base.name}_{number}")
 
 
 def _keys(base: Path, endings: Sequence[str]) -> set[str]:
@@ -183,20 +206,21 @@ def _append(base: Path, ending: str) -> Path:
 
 
 def _key(path: Path) -> str:
-    """Return what two paths share that are one file on macOS or Windows."""
+    """Return a text that is equal for paths that are one file on macOS or Windows."""
     return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def _check_folders(jobs: Sequence[Job], out: Path) -> None:
+    # realpath: Path.resolve raises on a link to itself, which only its own image should do.
     folders = {
         folder
         for job in jobs
-        for folder in (job.source.parent.resolve(), job.source.resolve().parent)
+        for folder in (Path(realpath(job.source.parent)), Path(realpath(job.source)).parent)
     }
     for job in jobs:
-        if job.map.parent.resolve() in folders:
+        if Path(realpath(job.map.parent)) in folders:
             raise UsageError(
-                f"The output folder {out} cannot be used: results would lie in "
-                f"{job.map.parent}, which images are read from, and could replace them or be "
-                f"taken for them. Choose another folder, for example --out {out / 'maps'}."
+                f"Cannot write to {out}: results in {job.map.parent}, which images are read from, "
+                f"could replace them or be mistaken for them. Choose another folder, for example "
+                f"--out {out / 'maps'}."
             )

@@ -1,105 +1,119 @@
-"""Run the network over many images: decode ahead, compute in batches, write behind."""
+"""Load weights onto a device, and predict where people look in images."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from msinet_core.data import fit, restore_map
-from msinet_core.data.images import IMAGE_PADDING
-from msinet_core.errors import CheckpointError, DataError, MsinetError, UsageError, describe_error
+from msinet_core.data.images import IMAGE_PADDING, as_image
+from msinet_core.data.resize import fit
+from msinet_core.errors import UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.registry.diagnosis import advice
+from msinet_core.prediction.stream import (
+    Done,
+    Failed,
+    Item,
+    Outcome,
+    Prediction,
+    Result,
+    Stream,
+    in_order,
+)
+from msinet_core.system.progress import Progress, as_progress
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
+    from PIL.Image import Image
 
-    from msinet_core.checkpoint import Checkpoint
     from msinet_core.device import Model
     from msinet_core.network.graph import Graph
 
+__all__ = ["DEFAULT_BATCH_SIZE", "Done", "Failed", "Prediction", "Predictor", "load"]
+
 DEFAULT_BATCH_SIZE = 8
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image"
+"""A file, an array ``(H, W, 3)``, uint8 or float, RGB in 0..255, or a PIL image."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says about one image.
-
-    Args:
-        output: ``(h, w)`` float32 in 0..1, at the network's size, padding included.
-        original: Height and width of the image in pixels.
-    """
-
-    output: NDArray[np.float32]
-    original: Size
-
-    def restored(self) -> NDArray[np.float32]:
-        """Return the map at the image's size: ``(H, W)`` float32 in 0..1."""
-        return restore_map(self.output, self.original)
-
-
-@dataclass(frozen=True)
-class Done(Generic[Item, Result]):
-    """An item that went through.
+def load(
+    weights: str | os.PathLike[str],
+    device: str | None = None,
+    *,
+    precision: str = "auto",
+    image_size: Size | Literal["original"] | None = None,
+    batch_size: int | None = None,
+    device_options: Mapping[str, str] | None = None,
+    workers: int | None = None,
+    progress: bool | Progress = False,
+) -> Predictor:
+    """Load a network onto a device, ready to predict.
 
     Args:
-        item: What was asked for.
-        result: What came of it.
+        weights: A checkpoint in any format that `convert` reads, or ``"published:salicon"`` (or
+            another dataset), which is downloaded once.
+        device: A device's name, or ``"auto"`` for the best one that is available; None for the
+            variable ``MSINET_DEVICE``, else ``"auto"``.
+        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        image_size: Height and width in pixels that images are fitted to; ``"original"``: each image
+            at its own size; None: as in training, else 240x320.
+        batch_size: The maximum number of images in a batch; None: 8, or 1 with ``"original"``.
+        device_options: Values for the device's own options, by name.
+        workers: Threads that read images; None: by the number of cores.
+        progress: Whether to show downloads and the chosen device on stderr.
+
+    Raises:
+        CheckpointError: The weights cannot be read or do not fit the network.
+        DeviceUnavailableError: The device is not available on this machine.
+        UsageError: An argument cannot be used as given.
+
+    Example:
+        >>> model = load("best.msinet.h5", device="cpu")
+        >>> saliency = model.predict("photo.jpg")
     """
+    from msinet_core.checkpoint import read_weights
+    from msinet_core.checkpoint.published import resolve_weights
+    from msinet_core.registry.registry import open_device
 
-    item: Item
-    result: Result
-
-
-@dataclass(frozen=True)
-class Failed(Generic[Item]):
-    """An item that could not be used.
-
-    Args:
-        item: What was asked for.
-        error: Why.
-    """
-
-    item: Item
-    error: Exception
-
-    @property
-    def reason(self) -> str:
-        """The reason in words."""
-        return describe_error(self.error)
-
-
-@dataclass(frozen=True)
-class _Loaded(Generic[Item]):
-    item: Item
-    image: NDArray[np.float32]
-    original: Size
+    progress = as_progress(progress)
+    # Files first: importing the device's framework takes seconds.
+    checkpoint = read_weights(resolve_weights(os.fspath(weights), progress))
+    trained = checkpoint.image_size
+    size = None if image_size == "original" else _check_size(image_size or trained)
+    if size is not None:
+        checkpoint.graph.check_image_size(size)
+    opened = open_device(device, precision, device_options, progress.message)
+    return Predictor(
+        opened.compile(checkpoint.graph, checkpoint.state),
+        checkpoint.graph,
+        size,
+        batch_size,
+        workers,
+        precision=opened.precision,
+        trained_image_size=trained,
+    )
 
 
 class Predictor:
-    """A network on a device, with the size that images are brought to.
+    """A network on a device; `load` returns one.
 
     Args:
         model: The compiled network.
         graph: The same network as data.
-        image_size: Height and width of the network's input; None: each image at its own size,
-            rounded up to what the network takes.
-        batch_size: The most images in one batch; a batch has one size.
-        workers: Threads that decode and write; None: by the number of cores.
+        image_size: Height and width of the network's input in pixels; None: each image at its own
+            size, rounded up to what the network accepts.
+        batch_size: The maximum number of images in a batch; None: 8, or 1 without `image_size`.
+        workers: Threads that read and write images; None: by the number of cores.
+        precision: The precision of the model, for reports.
+        trained_image_size: The image size that the weights were trained with, if it is known.
 
     Raises:
-        UsageError: The network does not take the size, or a number is below 1.
+        UsageError: The network does not accept the size, or a number is below 1.
     """
 
     def __init__(
@@ -107,22 +121,33 @@ class Predictor:
         model: Model,
         graph: Graph,
         image_size: Size | None = DEFAULT_IMAGE_SIZE,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
+        *,
+        precision: str = "auto",
+        trained_image_size: Size | None = None,
     ) -> None:
         if image_size is not None:
             graph.check_image_size(image_size)
-        self.workers = max(2, min(8, os.cpu_count() or 2)) if workers is None else workers
-        for name, value in (("batch_size", batch_size), ("workers", self.workers)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1. Received: {value}")
         self.model = model
         self.graph = graph
         self.image_size = image_size
-        self.batch_size = batch_size
+        self.precision = precision
+        self.trained_image_size = trained_image_size
+        default_batch = 1 if image_size is None else DEFAULT_BATCH_SIZE
+        self.batch_size = default_batch if batch_size is None else batch_size
+        self.workers = max(2, min(8, os.cpu_count() or 2)) if workers is None else workers
+        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1. Received: {value}")
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self.model.device_name
 
     def network_size(self, original: Size) -> Size:
-        """Give the size at which the network sees an image.
+        """Return the size at which the network sees an image.
 
         Args:
             original: The image's height and width in pixels.
@@ -133,201 +158,97 @@ class Predictor:
         height, width = (-(-axis // multiple) * multiple for axis in original)
         return height, width
 
-    def predict(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Predict where people look in one image.
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self, images: ImageLike
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(
+        self, images: Iterable[ImageLike]
+    ) -> Generator[NDArray[np.float32], None, None]: ...
+
+    def predict(
+        self, images: ImageLike | Iterable[ImageLike]
+    ) -> NDArray[np.float32] | Generator[NDArray[np.float32], None, None]:
+        """Predict where people look in one image or in many.
 
         Args:
-            image: ``(H, W, 3)``, RGB in 0..255.
+            images: A path, an array ``(H, W, 3)`` (uint8 or float, RGB in 0..255) or a PIL image;
+                or an iterable of them, which is read lazily, in batches, while the device works.
 
         Returns:
-            ``(H, W)`` float32 in 0..1.
+            ``(H, W)`` float32 in 0..1, at the image's own size; for an iterable a generator of such
+            maps in the same order.
 
         Raises:
-            DataError: The image has another shape.
+            DataError: An image cannot be read, or an array is not an image. The generator raises
+                it in that image's turn.
+            UsageError: The argument is none of these.
         """
-        loaded = self._fit(None, image)
-        output = np.asarray(self.model.predict(loaded.image[None]), dtype=np.float32)[0, ..., 0]
-        return restore_map(output, loaded.original)
+        single = (str, bytes, os.PathLike, np.ndarray)
+        if isinstance(images, Iterable) and not isinstance(images, single):
+            return self._predict_many(images)
+        image = as_image(images)
+        original = image.shape[0], image.shape[1]
+        fitted = fit(image, self.network_size(original), IMAGE_PADDING)
+        output = np.asarray(self.model.predict(fitted[None]), dtype=np.float32)
+        return Prediction(output[0, ..., 0], original).restored()
+
+    def _predict_many(
+        self, images: Iterable[ImageLike]
+    ) -> Generator[NDArray[np.float32], None, None]:
+        def restore(item: ImageLike, prediction: Prediction) -> NDArray[np.float32]:
+            return prediction.restored()
+
+        with closing(self.stream(images, as_image, restore)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Failed):
+                    raise outcome.error
+                yield outcome.result
 
     def stream(
         self,
         items: Iterable[Item],
-        load: Callable[[Item], NDArray[np.float32]],
+        load: Callable[[Item], NDArray[Any]],
         finish: Callable[[Item, Prediction], Result],
-    ) -> Generator[Done[Item, Result] | Failed[Item], None, None]:
-        """Run many images through the network, so that the device need not wait for the host.
+    ) -> Generator[Outcome[Item, Result], None, None]:
+        """Predict many images, so that the device need not wait for the host.
 
         Threads load images ahead of the device and finish predictions behind it, both within
         bounds. An item whose image cannot be loaded, or finished (`DataError`), fails alone; so
-        does one that is too much for the device where each image has its own size. Closing the
-        iterator drops what has not begun and waits for the rest.
+        does one that is too large for the device if each image has its own size. Closing the
+        generator drops what has not begun and waits for the rest.
 
         Args:
-            items: What the images are; read lazily.
+            items: Anything that stands for an image; read lazily.
             load: Returns an item's image, ``(H, W, 3)`` RGB in 0..255; called in threads.
             finish: Makes the result from the prediction; called in threads.
 
         Yields:
-            Each item once, in the order of completion.
+            The outcome of each item, in order.
 
         Raises:
             MsinetError: The device failed; or whatever else `finish` raised.
         """
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="msinet-images")
-        try:
-            loaded = self._load(items, load, pool)
-            yield from self._finish(self._compute(self._group(loaded)), finish, pool)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    @property
-    def _ahead(self) -> int:
-        return 2 * self.batch_size + self.workers
-
-    def _fit(self, item: Item, image: NDArray[Any]) -> _Loaded[Item]:
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise DataError(f"An image has the shape (H, W, 3). Received: {image.shape}")
-        original = image.shape[0], image.shape[1]
-        return _Loaded(item, fit(image, self.network_size(original), IMAGE_PADDING), original)
-
-    def _load(
-        self,
-        items: Iterable[Item],
-        load: Callable[[Item], NDArray[np.float32]],
-        pool: ThreadPoolExecutor,
-    ) -> Iterator[_Loaded[Item] | Failed[Item]]:
-        def begin(item: Item) -> tuple[Item, Future[_Loaded[Item]]]:
-            return item, pool.submit(lambda: self._fit(item, load(item)))
-
-        remaining = iter(items)
-        waiting = deque(map(begin, islice(remaining, self._ahead)))
-        while waiting:
-            item, future = waiting.popleft()
-            try:
-                loaded: _Loaded[Item] | Failed[Item] = future.result()
-            except Exception as error:  # whatever a decoder raises, it is about this file
-                loaded = Failed(item, error)
-            waiting.extend(map(begin, islice(remaining, 1)))
-            yield loaded
-
-    def _group(
-        self, stream: Iterable[_Loaded[Item] | Failed[Item]]
-    ) -> Iterator[Sequence[_Loaded[Item]] | Failed[Item]]:
-        """Collect batches of one size; when too many images wait, the fullest batch goes."""
-        groups: dict[Size, list[_Loaded[Item]]] = {}
-        for loaded in stream:
-            if isinstance(loaded, Failed):
-                yield loaded
-                continue
-            size = loaded.image.shape[0], loaded.image.shape[1]
-            groups.setdefault(size, []).append(loaded)
-            if len(groups[size]) == self.batch_size:
-                yield groups.pop(size)
-            elif sum(map(len, groups.values())) > self._ahead:
-                yield groups.pop(max(groups, key=lambda key: len(groups[key])))
-        yield from groups.values()
-
-    def _compute(
-        self, batches: Iterable[Sequence[_Loaded[Item]] | Failed[Item]]
-    ) -> Iterator[tuple[Item, Prediction] | Failed[Item]]:
-        """Fetch a batch's maps after the next batch is on its way: results may be lazy."""
-        on_its_way: tuple[Sequence[_Loaded[Item]], ArrayLike | MsinetError] | None = None
-        for batch in batches:
-            if isinstance(batch, Failed):
-                yield batch
-                continue
-            ready, on_its_way = on_its_way, (batch, self._dispatch(batch))
-            if ready is not None:
-                yield from self._fetch(*ready)
-        if on_its_way is not None:
-            yield from self._fetch(*on_its_way)
-
-    def _dispatch(self, batch: Sequence[_Loaded[Any]]) -> ArrayLike | MsinetError:
-        try:
-            return self.model.predict(np.stack([loaded.image for loaded in batch]))
-        except Exception as error:
-            return self._device_failure(batch, error)
-
-    def _fetch(
-        self, batch: Sequence[_Loaded[Item]], result: ArrayLike | MsinetError
-    ) -> Iterator[tuple[Item, Prediction] | Failed[Item]]:
-        if not isinstance(result, MsinetError):
-            try:
-                result = np.asarray(result, dtype=np.float32)
-            except Exception as error:
-                result = self._device_failure(batch, error)
-        if isinstance(result, MsinetError):
-            yield from (Failed(loaded.item, result) for loaded in batch)
-            return
-        for loaded, output in zip(batch, np.asarray(result), strict=True):
-            yield loaded.item, Prediction(output[..., 0], loaded.original)
-
-    def _device_failure(self, batch: Sequence[_Loaded[Any]], error: Exception) -> MsinetError:
-        """Word a failure of the device; raise it where every batch would meet the same."""
-        height, width = batch[0].image.shape[:2]
-        failure = MsinetError(
-            f"The device failed on {len(batch)} image(s) of {height}x{width}: "
-            f"{describe_error(error)} {advice(error, self.model.device_name)}"
+        stream: Stream[tuple[int, Item], Result] = Stream(
+            self.model,
+            self.network_size,
+            lambda numbered: load(numbered[1]),
+            lambda numbered, prediction: finish(numbered[1], prediction),
+            self.batch_size,
+            self.workers,
+            survives_device_errors=self.image_size is None,
         )
-        failure.__cause__ = error
-        if self.image_size is not None:
-            raise failure
-        return failure
-
-    def _finish(
-        self,
-        stream: Iterable[tuple[Item, Prediction] | Failed[Item]],
-        finish: Callable[[Item, Prediction], Result],
-        pool: ThreadPoolExecutor,
-    ) -> Iterator[Done[Item, Result] | Failed[Item]]:
-        waiting: deque[tuple[Item, Future[Result]]] = deque()
-        for predicted in stream:
-            if isinstance(predicted, Failed):
-                yield predicted
-                continue
-            waiting.append((predicted[0], pool.submit(finish, *predicted)))
-            while waiting and (len(waiting) > self._ahead or waiting[0][1].done()):
-                yield _outcome(*waiting.popleft())
-        while waiting:
-            yield _outcome(*waiting.popleft())
+        with closing(stream.run(enumerate(items))) as outcomes:
+            yield from in_order(outcomes)
 
 
-def trained_image_size(checkpoint: Checkpoint, default: Size = DEFAULT_IMAGE_SIZE) -> Size:
-    """Give the image size that a checkpoint was trained with.
-
-    Args:
-        checkpoint: Its metadata may say it.
-        default: The size where they do not.
-
-    Raises:
-        CheckpointError: What they say is no size.
-    """
-    return image_size_of(checkpoint.metadata) or default
-
-
-def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
-    """Give the image size that a checkpoint's metadata tell; None where they do not.
-
-    Args:
-        metadata: Of the checkpoint.
-
-    Raises:
-        CheckpointError: What they say is no size.
-    """
-    size = metadata.get("image_size")
-    if size is None:
-        return None
+def _check_size(size: Any) -> Size:
     try:
-        height, width = size
+        height, width = size or DEFAULT_IMAGE_SIZE
         return int(height), int(width)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"The checkpoint gives its image size as {size!r}, which is none. Use --image-size."
+        raise UsageError(
+            f"invalid image_size: {size!r}; use (height, width), for example (240, 320)"
         ) from error
-
-
-def _outcome(item: Item, future: Future[Result]) -> Done[Item, Result] | Failed[Item]:
-    try:
-        return Done(item, future.result())
-    except DataError as error:  # anything else, such as a full disk, would meet every image
-        return Failed(item, error)

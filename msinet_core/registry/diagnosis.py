@@ -10,17 +10,21 @@ from importlib import metadata
 from pathlib import Path
 
 from msinet_core.device import Device, DeviceSpec
-from msinet_core.errors import DEBUG_VARIABLE, MsinetError, describe_error
+from msinet_core.errors import DEBUG_VARIABLE, MsinetError, describe_error, error_text
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
-from msinet_core.registry.loader import DISABLE_VARIABLE, PLUGINS_VARIABLE, LoadedPlugin, Plugin
+from msinet_core.registry.loader import (
+    DISABLE_VARIABLE,
+    OWN_DISTRIBUTION,
+    PLUGINS_VARIABLE,
+    LoadedPlugin,
+    Plugin,
+)
 from msinet_core.system.install_hints import editable_folder
 
 NAME_PREFIX = "msinet-device-"
 """How plugin distributions are named, if they follow the scaffold."""
 
 TRACEBACK_COMMAND = "msinet-run plugins list --traceback"
-
-OWN_DISTRIBUTION = "msinet"
 
 _CORE = str(Path(__file__).parents[1]) + os.sep
 
@@ -35,12 +39,12 @@ def describe_failure(error: BaseException, spec: DeviceSpec) -> str:
 
     Args:
         error: What a device raised.
-        spec: The device, which tells its own files from others.
+        spec: The device, whose own files are named first.
     """
     ours = isinstance(error, MsinetError) and not error.__cause__
     kind = "" if ours else f"{type(error).__name__}: "
     where = failing_line(error, spec, outside=not ours)
-    return f"{where}{': ' if where else ''}{kind}{error}"
+    return f"{where}{': ' if where else ''}{kind}{error_text(error)}"
 
 
 def failing_line(error: BaseException, spec: DeviceSpec, *, outside: bool = True) -> str:
@@ -82,8 +86,11 @@ def advice(error: BaseException, device: str) -> str:
         error: What was raised; each framework has its own type for running out of memory.
         device: The device's name.
     """
-    if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__}: {error}"):
-        return "If it ran out of memory, use a smaller --batch-size or --image-size."
+    if isinstance(error, MemoryError) or _MEMORY.search(describe_error(error)):
+        return (
+            "If it ran out of memory, use a smaller --batch-size or --image-size. A training run "
+            "keeps its steps if --accumulate grows as --batch-size shrinks; --resume accepts that."
+        )
     return f"To find out what is wrong, run: msinet-run plugins check {device}"
 
 
@@ -135,7 +142,7 @@ def plugin_fix(loaded: LoadedPlugin) -> str:
 
 
 def entry_point_hint() -> str:
-    """Explain how packages register devices; name those that look like plugins but are none."""
+    """Explain how packages register devices, and name those whose entry point is missing."""
     hint = (
         f"Devices come from installed packages with an entry point in the group "
         f"{ENTRY_POINT_GROUP}; reinstall a package after changing its pyproject.toml."

@@ -10,31 +10,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from msinet_core.device import DeviceSpec
-from msinet_core.errors import MsinetError
+from msinet_core.errors import MsinetError, describe_error
 from msinet_core.hardware.host import distribution_version, missing_requirements
 from msinet_core.registry.registry import run_probe
 from msinet_core.system.install_hints import installable
 from msinet_core.system.version import __version__
-
-__all__ = [
-    "Examine",
-    "Finding",
-    "Status",
-    "examine",
-]
 
 Status = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one examination.
 
     Args:
-        title: What it is, in a few words.
-        status: ``"ok"``, ``"problem"`` (the device would not work or not be right), or ``"note"``.
+        title: What was examined, in a few words.
+        status: ``"ok"``, ``"note"``, or ``"problem"`` if the device would not work or be wrong.
         detail: What was found, in sentences.
-        fix: The command or the words that would mend a problem.
+        fix: The command or the steps that fix a problem.
         data: Figures for ``--json``; anything that JSON can hold.
     """
 
@@ -45,12 +38,12 @@ class Finding:
     data: Any = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
+        """Return what ``msinet-run doctor --json`` prints for it."""
         return {name: value for name, value in asdict(self).items() if value not in ("", None)}
 
 
 Examine = Callable[[DeviceSpec, Mapping[str, str]], Iterable[Finding]]
-"""What `DeviceSpec.doctor` names."""
+"""The function that `DeviceSpec.doctor` names."""
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
@@ -58,11 +51,11 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
 
     Args:
         spec: The device.
-        arguments: What the user asks its plugin for, for example ``{"topology": "v5e:1x1"}``.
+        arguments: The user's arguments for its plugin, for example ``{"topology": "v5e:1x1"}``.
     """
     yield Finding("program", "ok", _program())
     for finding in (*_requirements(spec), _availability(spec)):
-        # Who compiles for hardware elsewhere need not have it, nor what drives it.
+        # Compiling for hardware elsewhere needs neither that hardware nor its driver.
         elsewhere = "topology" in arguments and finding.status == "problem"
         yield replace(finding, status="note") if elsewhere else finding
     yield _choices(spec)
@@ -79,13 +72,13 @@ def _program() -> str:
 def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(text) for text in spec.requires]
-    names = [item.name for item in wanted if item.marker is None or item.marker.evaluate()]
-    if not wanted:
-        yield Finding("packages", "ok", "It needs no packages beyond msinet's own.")
-        return
+    requirements = [Requirement(text) for text in spec.requires]
+    names = [item.name for item in requirements if item.marker is None or item.marker.evaluate()]
     if not names:
-        yield Finding("packages", "note", "Its packages do not exist for this machine.")
+        detail = "No packages are needed."
+        if requirements:
+            detail = "The packages it needs do not support this machine."
+        yield Finding("packages", "note" if requirements else "ok", detail)
         return
     missing = missing_requirements(spec.requires)
     versions = {name: distribution_version(name) for name in names}
@@ -99,7 +92,7 @@ def _availability(spec: DeviceSpec) -> Finding:
     hardware = ", ".join(item.name for item in probe.hardware)
     detail = " ".join(filter(None, [f"{hardware}." if hardware else "", probe.reason]))
     status: Status = "ok" if probe.ready else "problem"
-    return Finding("availability", status, detail or "It is ready.", probe.fix)
+    return Finding("availability", status, detail or "Available.", probe.fix)
 
 
 def _choices(spec: DeviceSpec) -> Finding:
@@ -121,6 +114,6 @@ def _plugin_findings(
         yield Finding(
             f"examination of {spec.name}",
             "problem",
-            f"It ended with {type(error).__name__}: {error}",
-            "Run it with MSINET_DEBUG=1 and report this to the plugin's author.",
+            describe_error(error),
+            "Report it to the plugin's author.",
         )

@@ -1,4 +1,4 @@
-"""The hooks by which plugins bring devices and commands."""
+"""The hooks through which plugins register devices and commands."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ if TYPE_CHECKING:
 
     from msinet_core.device import DeviceSpec
 
-__all__ = [
-    "ENTRY_POINT_GROUP",
-    "PROJECT",
-    "Register",
-    "hookimpl",
-    "hookspec",
-    "msinet_register_commands",
-    "msinet_register_devices",
-]
-
 PROJECT = "msinet"
 ENTRY_POINT_GROUP = "msinet.devices"
 
@@ -29,17 +19,17 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Register(Protocol):
-    """Takes one device's description; checks it at once, in the caller's frame."""
+    """Register one device; an invalid description raises in the caller's frame."""
 
     def __call__(self, spec: DeviceSpec) -> None: ...
 
 
 @hookspec
 def msinet_register_devices(register: Register) -> None:
-    """Call `register` once for each device that the plugin brings.
+    """Call `register` once for each device of the plugin.
 
     Args:
-        register: Takes a `DeviceSpec`; raises `PluginError` when something in it cannot be.
+        register: Takes a `DeviceSpec`; raises `PluginError` if it is invalid.
     """
 
 

@@ -1,16 +1,24 @@
-"""What this machine can compute on: every device with its status, reason and fix."""
+"""What this machine can compute on: every device with its status, and why or how to fix it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.registry.registry import Registration, Registry, conflict_message, run_probe
+from msinet_core.registry.registry import (
+    Registration,
+    Registry,
+    conflict_message,
+    load_registry,
+    run_probe,
+)
+from msinet_core.system.child_process import python_command
+from msinet_core.system.progress import Progress, as_progress
 
 CHECK_TIMEOUT = 900.0
 """Seconds after which a device that is being checked counts as hanging."""
@@ -18,14 +26,14 @@ CHECK_TIMEOUT = 900.0
 
 @dataclass(frozen=True)
 class DeviceEntry:
-    """One device as ``msinet-run devices`` shows it.
+    """One device of this machine.
 
     Args:
         spec: Its description.
-        plugin: Who brought it, for people.
-        probe: What its probe answered, or what a check found.
+        plugin: The plugin that registered it, for people.
+        probe: The result of its probe, or of a check.
         checked: Whether a check ran.
-        failed: The conformance rows that failed, a sentence each; empty without a check.
+        failed: The conformance rows that failed, one sentence each; empty without a check.
     """
 
     spec: DeviceSpec
@@ -35,12 +43,17 @@ class DeviceEntry:
     failed: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The device's name, as ``load(..., device=NAME)`` takes it."""
+        return self.spec.name
+
+    @property
     def status(self) -> str:
         """``not here``, ``installed``, ``verified``, or ``failed its check``."""
         return "failed its check" if self.failed else self.probe.availability.value
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return what ``--json`` prints for this device."""
+        """Return what ``msinet-run devices --json`` prints for this device."""
         return {
             "name": self.spec.name,
             "aliases": list(self.spec.aliases),
@@ -64,21 +77,59 @@ class DeviceEntry:
         }
 
 
-def take_inventory(registry: Registry, only: DeviceSpec | None = None) -> list[DeviceEntry]:
-    """Probe every device, highest priority first; import no framework.
+def devices(
+    check: bool = False, *, name: str | None = None, progress: bool | Progress = False
+) -> list[DeviceEntry]:
+    """List the devices of this machine, highest priority first, without importing a framework.
+
+    Plugins that cannot be used are reported as warnings.
+
+    Args:
+        check: Whether to open each available device in a process of its own and compare it with
+            the reference, which takes minutes.
+        name: One device's name or alias, to list it alone.
+        progress: Whether to show progress on stderr.
+
+    Raises:
+        UsageError: There is no device of that name.
+        PluginError: Several plugins register it.
+    """
+    registry = load_registry()
+    for loaded in registry.problems:
+        warnings.warn(f"{loaded.plugin} is not used: {loaded.problem}", stacklevel=2)
+    return list_devices(registry, check, name, progress)
+
+
+def list_devices(
+    registry: Registry, check: bool, name: str | None, progress: bool | Progress
+) -> list[DeviceEntry]:
+    """List a registry's devices as `devices` does.
 
     Args:
         registry: The devices.
-        only: One of them, to leave the others alone.
+        check: As in `devices`.
+        name: As in `devices`.
+        progress: As in `devices`.
     """
-    return [
-        _look_at(registration, registry)
+    only = None if name is None else registry.spec(name)
+    entries = [
+        _entry(registration, registry)
         for registration in registry.registrations
         if only is None or registration.spec is only
     ]
+    if not check:
+        return entries
+    available = sum(entry.probe.ready for entry in entries)
+    checked = []
+    with as_progress(progress).task("checking", available, "devices") as task:
+        for entry in entries:
+            checked.append(check_device(entry))
+            if entry.probe.ready:
+                task.advance(device=entry.name, result=checked[-1].status)
+    return checked
 
 
-def _look_at(registration: Registration, registry: Registry) -> DeviceEntry:
+def _entry(registration: Registration, registry: Registry) -> DeviceEntry:
     spec = registration.spec
     claims = registry.conflicts.get(spec.name)
     if claims:
@@ -89,16 +140,18 @@ def _look_at(registration: Registration, registry: Registry) -> DeviceEntry:
 
 
 def check_device(entry: DeviceEntry) -> DeviceEntry:
-    """Prove a ready device against the reference, in a process of its own.
+    """Compare an available device with the reference, in a process of its own.
 
-    A device that crashes, hangs or answers nonsense fails its check; this process goes on.
+    A device that crashes, hangs or prints nonsense fails its check.
 
     Args:
-        entry: As `take_inventory` made it; returned as it is when the device is not ready.
+        entry: A device; returned unchanged if it is not available.
     """
     if not entry.probe.ready:
         return entry
-    command = [sys.executable, "-m", "msinet_core.conformance", entry.spec.name, "--json"]
+    command = python_command(
+        "from msinet_core.cli import main; main()", "plugins", "check", entry.name, "--json"
+    )
     try:
         done = subprocess.run(
             command,
@@ -109,27 +162,37 @@ def check_device(entry: DeviceEntry) -> DeviceEntry:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return _failed(entry, [f"It did not finish within {CHECK_TIMEOUT:.0f} s."])
+        return _failed(entry, [f"the check did not finish within {CHECK_TIMEOUT:.0f} s"])
     try:
-        report = json.loads(done.stdout)
+        report = _last_object(done.stdout)
         failed = [_describe(row) for row in report["rows"] if row["passed"] is False]
         count = sum(row["passed"] is True for row in report["rows"])
+        seconds = f"{report['seconds']:.0f} s"
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        return _failed(entry, [f"The check ended with exit code {done.returncode}: {last}"])
+        return _failed(entry, [f"the check ended with exit code {done.returncode}: {last}"])
     if failed or not count:
-        return _failed(entry, failed or ["It ran no row."])
-    remark = f"{count} of {count} checks agree with the reference ({report['seconds']:.0f} s)."
-    reason = f"{entry.probe.reason} {remark}".strip()
-    probe = replace(entry.probe, availability=Availability.VERIFIED, reason=reason)
+        return _failed(entry, failed or ["no check applied"])
+    reason = f"{entry.probe.reason} All {count} checks agree with the reference ({seconds})."
+    probe = replace(entry.probe, availability=Availability.VERIFIED, reason=reason.strip())
     return replace(entry, probe=probe, checked=True)
 
 
+def _last_object(text: str) -> Mapping[str, Any]:
+    """Return the last JSON object of a text that may begin with other output.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found: Mapping[str, Any]
+    found, _ = json.JSONDecoder().raw_decode(text, text.rfind("\n{") + 1)
+    return found
+
+
 def _failed(entry: DeviceEntry, failed: Sequence[str]) -> DeviceEntry:
-    reason = f"{len(failed)} checks against the reference failed; the first: {failed[0]}"
-    return replace(
-        entry, probe=replace(entry.probe, reason=reason), checked=True, failed=tuple(failed)
-    )
+    count = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
+    probe = replace(entry.probe, reason=f"{count} against the reference failed: {failed[0]}")
+    return replace(entry, probe=probe, checked=True, failed=tuple(failed))
 
 
 def _describe(row: Mapping[str, Any]) -> str:

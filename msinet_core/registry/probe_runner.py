@@ -1,7 +1,8 @@
-"""Ask a device's probe so that whatever is wrong with it, even that it hangs, stays with it."""
+"""Run a device's probe; one that raises, hangs or returns nonsense makes its device unavailable."""
 
 from __future__ import annotations
 
+import reprlib
 import sys
 import threading
 import traceback
@@ -9,26 +10,44 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.errors import error_text
+from msinet_core.registry.typed_json import field_problems
 from msinet_core.system.install_hints import installable
 
 PROBE_TIMEOUT = 5.0
-"""Seconds that a probe may take. Probes answer in hundredths; a network disk or a busy machine may
-need seconds, and a device that is passed over for that would be worse than the wait."""
+"""Seconds that a probe may take. Most take hundredths; on a network disk or a busy machine it can
+be seconds, and waiting is better than passing over a device that works."""
 
-_CURE = "msinet-run plugins list --traceback shows where; its author needs that."
+TRACEBACK_HINT = "Run: msinet-run plugins list --traceback, and report it to the plugin's author."
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of asking a probe.
+class ProbeResult:
+    """The outcome of running a probe.
 
     Args:
-        probe: What it answered; `NOT_HERE` if it broke its promise.
-        trace: Where it raised, or where it hangs; empty when it answered.
+        probe: What it returned; `NOT_HERE` if it failed.
+        trace: The traceback of a probe that raised or hangs; otherwise empty.
     """
 
     probe: Probe
     trace: str = ""
+
+
+class RecordedProbe:
+    """Stand in for a probe that ran in another process.
+
+    Args:
+        result: What came of it.
+        module: The module that defines the probe.
+    """
+
+    def __init__(self, result: ProbeResult, module: str) -> None:
+        self.result = result
+        self.__module__ = module
+
+    def __call__(self) -> Probe:
+        return self.result.probe
 
 
 class _Call(threading.Thread):
@@ -37,53 +56,76 @@ class _Call(threading.Thread):
     def __init__(self, probe: Callable[[], object]) -> None:
         super().__init__(name="msinet-probe", daemon=True)
         self._probe = probe
-        self.answer: object = None
+        self.returned: object = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.answer = self._probe()
-        except BaseException as error:  # a probe that calls sys.exit() is a probe that fails
+            self.returned = self._probe()
+        except BaseException as error:  # including SystemExit
             self.error = error
 
 
-_hanging: dict[Callable[[], object], _Call] = {}
-"""What was given up; it is not asked, and not waited for, a second time."""
+_hanging: dict[int, _Call] = {}
+"""Probes that timed out, by `id`; they are not run, nor waited for, a second time."""
 
 
-def call_probe(spec: DeviceSpec, limit: float | None = None) -> Answer:
-    """Ask a device's probe, for a limited time.
+def call_probe(spec: DeviceSpec, limit: float | None = None) -> ProbeResult:
+    """Run a device's probe, for a limited time.
 
     Args:
         spec: The device.
         limit: Seconds until it counts as hanging; None for `PROBE_TIMEOUT`.
     """
+    if isinstance(spec.probe, RecordedProbe):
+        return spec.probe.result
     limit = PROBE_TIMEOUT if limit is None else limit
-    call = _hanging.get(spec.probe)
+    call = _hanging.get(id(spec.probe))
     if call is None:
         call = _Call(spec.probe)
         call.start()
         call.join(limit)
     if call.is_alive():
-        _hanging[spec.probe] = call
-        return _failed(spec, f"took longer than {limit:g} s", _stack(call))
-    _hanging.pop(spec.probe, None)
-    return _judge(spec, call)
+        _hanging[id(spec.probe)] = call
+        return failed_probe(probe_module(spec), f"took longer than {limit:.3g} s", _stack(call))
+    _hanging.pop(id(spec.probe), None)
+    return _result(probe_module(spec), call)
 
 
-def _judge(spec: DeviceSpec, call: _Call) -> Answer:
+def failed_probe(module: str, what: str, trace: str = "") -> ProbeResult:
+    """Return the result of a probe that did not return a valid `Probe`.
+
+    Args:
+        module: The module that defines the probe.
+        what: What it did, after "its probe".
+        trace: A traceback.
+    """
+    reason = f"Its probe, in {module}, {what}: a bug in the plugin."
+    hint = TRACEBACK_HINT if trace else ""
+    return ProbeResult(Probe(Availability.NOT_HERE, reason, hint), trace)
+
+
+def probe_module(spec: DeviceSpec) -> str:
+    """Return the name of the module that defines a device's probe, or else of its factory.
+
+    Args:
+        spec: The device.
+    """
+    return getattr(spec.probe, "__module__", None) or spec.factory.partition(":")[0]
+
+
+def _result(module: str, call: _Call) -> ProbeResult:
     if call.error is not None:
         trace = "".join(traceback.format_exception(call.error))
-        return _failed(spec, f"raised {type(call.error).__name__}: {call.error}", trace)
-    if not isinstance(call.answer, Probe):
-        return _failed(spec, f"returned {call.answer!r} and no Probe", "")
-    return Answer(replace(call.answer, fix=installable(call.answer.fix)))
-
-
-def _failed(spec: DeviceSpec, what: str, trace: str) -> Answer:
-    module = getattr(spec.probe, "__module__", None) or spec.factory.partition(":")[0]
-    reason = f"Its probe, in {module}, {what}, a fault of its plugin."
-    return Answer(Probe(Availability.NOT_HERE, reason, _CURE if trace else ""), trace)
+        what = f"raised {type(call.error).__name__}: {error_text(call.error)}"
+        return failed_probe(module, what, trace)
+    probe = call.returned
+    if not isinstance(probe, Probe):
+        return failed_probe(module, f"returned {reprlib.repr(probe)} instead of a Probe")
+    problems = field_problems(probe)
+    if problems:
+        return failed_probe(module, f"returned an invalid Probe ({'; '.join(problems)})")
+    return ProbeResult(replace(probe, fix=installable(probe.fix)))
 
 
 def _stack(call: _Call) -> str:

@@ -1,4 +1,4 @@
-"""Devices by name: which there are, which can be used here, and which one is meant."""
+"""Devices by name: which exist, which are available here, and which one to use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import pluggy
 
 from msinet_core.device import Device, DeviceSpec, Probe
 from msinet_core.errors import (
@@ -27,17 +25,6 @@ from msinet_core.registry.diagnosis import (
 from msinet_core.registry.loader import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
 from msinet_core.registry.probe_runner import call_probe
 
-__all__ = [
-    "AUTO",
-    "DEVICE_VARIABLE",
-    "Registration",
-    "Registry",
-    "conflict_message",
-    "load_registry",
-    "open_device",
-    "run_probe",
-]
-
 DEVICE_VARIABLE = "MSINET_DEVICE"
 """The device to use when ``--device`` is not given."""
 
@@ -46,11 +33,11 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Registration:
-    """A device and the plugin that brought it.
+    """A device and the plugin that registered it.
 
     Args:
-        spec: The device's description.
-        plugin: Where it came from.
+        spec: The device.
+        plugin: The plugin.
     """
 
     spec: DeviceSpec
@@ -61,17 +48,15 @@ class Registry:
     """Every device that the plugins registered.
 
     Args:
-        plugins: What became of each plugin.
-        manager: Holds the good plugins, for further hooks.
+        plugins: The result of loading each plugin.
     """
 
-    def __init__(self, plugins: Sequence[LoadedPlugin], manager: pluggy.PluginManager) -> None:
+    def __init__(self, plugins: Sequence[LoadedPlugin]) -> None:
         self.plugins = tuple(plugins)
-        self.manager = manager
 
     @cached_property
     def registrations(self) -> tuple[Registration, ...]:
-        """Every device, highest priority first, conflicting ones included."""
+        """Every device, highest priority first, including those with conflicting names."""
         found = [
             Registration(spec, loaded.plugin) for loaded in self.plugins for spec in loaded.specs
         ]
@@ -90,39 +75,39 @@ class Registry:
         """The plugins that cannot be used."""
         return tuple(loaded for loaded in self.plugins if loaded.problem)
 
-    @property
+    @cached_property
     def conflicts(self) -> Mapping[str, list[Registration]]:
-        """Names that more than one device claims."""
+        """The names that more than one device uses."""
         return {name: claims for name, claims in self._by_name.items() if len(claims) > 1}
 
     def spec(self, name: str) -> DeviceSpec:
         """Return the device of that name or alias.
 
         Args:
-            name: What the user typed.
+            name: A name or an alias.
 
         Raises:
-            UsageError: There is none; the message suggests the nearest.
-            PluginError: Several plugins claim the name.
+            UsageError: No device has it; the message suggests the closest name.
+            PluginError: Several plugins register it.
         """
         claims = self._by_name.get(name, [])
         if not claims:
-            raise UsageError(self._unknown(name))
+            raise UsageError(self._unknown_device(name))
         if len(claims) > 1:
             raise PluginError(conflict_message(name, claims))
         return claims[0].spec
 
-    def _unknown(self, name: str) -> str:
+    def _unknown_device(self, name: str) -> str:
         known = sorted({registration.spec.name for registration in self.registrations})
         near = did_you_mean(name, self._by_name)
-        message = f"There is no device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
+        message = f"unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
         if not near or distributions_without_entry_point():
             message += f" {entry_point_hint()}"
         if self.problems:
             broken = [f"{loaded.plugin}: {loaded.problem}" for loaded in self.problems]
             message += (
-                f" These plugins could not be loaded ({TRACEBACK_COMMAND} shows where they "
-                f"failed):\n{bullet_list(broken)}"
+                f" These plugins could not be loaded (see {TRACEBACK_COMMAND}):\n"
+                f"{bullet_list(broken)}"
             )
         return message
 
@@ -136,95 +121,94 @@ class Registry:
     ) -> DeviceSpec:
         """Choose the device to compute on: by name, else by ``MSINET_DEVICE``, else by priority.
 
-        A device that was asked for is never replaced by another. A device with a negative priority
-        is never chosen automatically.
+        A device that is named is never replaced by another. A device with a negative priority is
+        never chosen automatically.
 
         Args:
-            name: What follows ``--device``; None if it was not given.
-            training: Whether it must train.
-            message: Told one line when the choice was automatic.
-            environment: Environment variables; None for the process's own.
+            name: The value of ``--device``; None if it was not given.
+            training: Whether the device has to support training.
+            message: Called with one line if the choice was automatic.
+            environment: Environment variables; None for ``os.environ``.
 
         Raises:
-            UsageError: The name is unknown, or the device does not train and should.
-            PluginError: Several plugins claim the name.
-            DeviceUnavailableError: The device asked for is not here, or none is.
+            UsageError: The name is unknown, or the device does not support training.
+            PluginError: Several plugins register the name.
+            DeviceUnavailableError: The device, or every device, is unavailable.
         """
         environment = os.environ if environment is None else environment
-        wanted = name or environment.get(DEVICE_VARIABLE) or AUTO
-        if wanted == AUTO:
+        requested = name or environment.get(DEVICE_VARIABLE) or AUTO
+        if requested == AUTO:
             return self._automatic(message, training)
         try:
-            spec = self.spec(wanted)
+            spec = self.spec(requested)
         except UsageError as error:
             raise UsageError(f"{'' if name else DEVICE_VARIABLE + ': '}{error}") from error
         if training and not spec.capabilities.training:
-            raise UsageError(self._predicts_only(spec))
+            raise UsageError(self._no_training(spec))
         probe = run_probe(spec)
         if not probe.ready:
             raise DeviceUnavailableError(spec.unavailable_message(probe))
         return spec
 
-    def _predicts_only(self, spec: DeviceSpec) -> str:
-        specs = [one.spec for one in self.registrations if one.spec.capabilities.training]
-        ready = [one.name for one in specs if run_probe(one).ready]
-        told = "None that trains is ready here; msinet-run devices shows what each needs."
+    def _no_training(self, spec: DeviceSpec) -> str:
+        ready = [
+            item.spec.name
+            for item in self.registrations
+            if item.spec.capabilities.training and run_probe(item.spec).ready
+        ]
+        fix = "No available device supports training; msinet-run devices shows what each needs."
         if ready:
-            told = f"Train with --device {' or '.join(ready)} and predict here with its checkpoint."
-        return f"Device '{spec.name}' predicts only, it does not train. {told}"
+            fix = f"Train with --device {' or '.join(ready)}, and predict here with its checkpoint."
+        return f"device '{spec.name}' does not support training. {fix}"
 
     def _automatic(self, message: Callable[[str], None], training: bool) -> DeviceSpec:
-        passed_over: list[str] = []
+        rejected: list[str] = []
+        only_by_name: list[str] = []
         for registration in self.registrations:
             spec = registration.spec
-            if spec.priority < 0 or spec.name in self.conflicts:
+            if spec.name in self.conflicts:
                 continue
             if training and not spec.capabilities.training:
-                passed_over.append(f"{spec.name}: It predicts only, it does not train.")
+                if spec.priority >= 0:
+                    rejected.append(f"{spec.name}: does not support training.")
                 continue
             probe = run_probe(spec)
-            if probe.ready:
+            if spec.priority < 0:
+                only_by_name += [spec.name] if probe.ready else []
+            elif probe.ready:
                 message(
-                    f"Device '{spec.name}' ({spec.summary}): chosen as the first that is ready."
+                    f"Using device '{spec.name}' ({spec.summary}), the available device with the "
+                    f"highest priority."
                 )
                 return spec
-            passed_over.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
-        passed_over += [conflict_message(*conflict) for conflict in self.conflicts.items()]
-        asked = self._ready_when_asked_for(training)
-        ready, told = "on this machine", ""
-        if asked:
-            ready = "that would be chosen without being named"
-            told = f"\nReady when asked for: --device {' or '.join(asked)}."
-        raise DeviceUnavailableError(
-            f"No device is ready {ready}.\n"
-            + bullet_list(passed_over or ["no plugin registered one"])
-            + told
-        )
-
-    def _ready_when_asked_for(self, training: bool) -> list[str]:
-        return [
-            spec.name
-            for spec in (registration.spec for registration in self.registrations)
-            if spec.priority < 0 and spec.name not in self.conflicts
-            if (spec.capabilities.training or not training) and run_probe(spec).ready
-        ]
+            else:
+                rejected.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
+        rejected += [conflict_message(*conflict) for conflict in self.conflicts.items()]
+        text = f"no device is available.\n{bullet_list(rejected or ['no device is registered'])}"
+        if only_by_name:
+            text += f"\nAvailable on request: --device {' or '.join(only_by_name)}"
+        raise DeviceUnavailableError(text)
 
     def plugin_of(self, spec: DeviceSpec) -> Plugin:
-        """Return the plugin that brought a device.
+        """Return the plugin that registered a device.
 
         Args:
-            spec: One of this registry's.
+            spec: A device of this registry.
         """
-        return next(item.plugin for item in self.registrations if item.spec is spec)
+        return next(item.plugin for item in self.registrations if item.spec.name == spec.name)
 
 
-def load_registry(environment: Mapping[str, str] | None = None) -> Registry:
+def load_registry(
+    environment: Mapping[str, str] | None = None, *, in_process: bool = False
+) -> Registry:
     """Load the plugins and return their devices; broken plugins are in `Registry.problems`.
 
     Args:
-        environment: Environment variables; None for the process's own.
+        environment: Environment variables; None for ``os.environ``.
+        in_process: Whether to import third-party plugins into this process too, to examine their
+            own objects; by default each is loaded and probed in a process of its own.
     """
-    return Registry(*load_plugins(environment))
+    return Registry(load_plugins(environment, in_process=in_process))
 
 
 def open_device(
@@ -236,42 +220,42 @@ def open_device(
     """Choose a device, import its framework and open it.
 
     Args:
-        name: A device's name; None or "auto": ``MSINET_DEVICE``, else the best that is ready.
+        name: A device's name; None or "auto": ``MSINET_DEVICE``, else by priority.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         options: Values for the device's own options, by name.
         message: Called with one line if the choice was automatic.
 
     Raises:
-        DeviceUnavailableError: The device is not available, or does not open.
-        UsageError: There is no such device, or it lacks the precision or an option.
+        DeviceUnavailableError: The device is unavailable, or cannot be opened.
+        UsageError: The device, the precision or an option is unknown.
     """
     return load_registry().select(name, message=message).open(precision, options)
 
 
 def run_probe(spec: DeviceSpec) -> Probe:
-    """Ask a device's probe, and make an answer of its failure if it breaks its promise.
+    """Return what a device's probe finds; a probe that fails makes the device unavailable.
 
     With ``MSINET_DEBUG`` the traceback of a probe that fails goes to stderr.
 
     Args:
         spec: The device.
     """
-    answer = call_probe(spec)
-    if answer.trace and os.environ.get(DEBUG_VARIABLE):
-        print(f"The probe of device '{spec.name}':\n{answer.trace}", file=sys.stderr)
-    return answer.probe
+    result = call_probe(spec)
+    if result.trace and os.environ.get(DEBUG_VARIABLE):
+        print(f"The probe of device '{spec.name}':\n{result.trace}", file=sys.stderr)
+    return result.probe
 
 
 def conflict_message(name: str, claims: Sequence[Registration]) -> str:
-    """Say who claims a device's name, and how to choose one.
+    """Say which plugins use the same name, and how to resolve it.
 
     Args:
         name: The name.
-        claims: The devices that claim it.
+        claims: The devices that use it.
     """
     return (
-        f"Device '{name}' comes from more than one plugin: "
+        f"device '{name}' is registered by more than one plugin: "
         + " and ".join(str(claim.plugin) for claim in claims)
-        + ". Uninstall one of them; if one is yours, give its device another name. "
-        + f"{DISABLE_VARIABLE}={claims[-1].plugin.module} leaves one out."
+        + ". Uninstall one of them, rename the device if one of them is yours, or disable one with "
+        + f"{DISABLE_VARIABLE}={claims[-1].plugin.module}."
     )

@@ -1,4 +1,4 @@
-"""A device plugin to begin with: a package that installs, registers and says what is missing."""
+"""Write a device plugin to start from: it installs, registers, and lists what to fill in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a new plugin's package from the templates that the wheel ships."""
+"""Write a new plugin's package from the templates in the wheel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from string import Template
 from typing import cast
 
 from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
-from msinet_core.errors import MsinetError, UsageError
+from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.hardware.host import distribution_version
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import atomic_folder
 
-LONGEST_NAME = 30
-"""Letters of a device's name, so that no line of what is written grows too long."""
+MAX_NAME_LENGTH = 30
+"""So that no line of the written code becomes too long."""
 
 FILES: Mapping[str, str] = {
     "README.md.tmpl": "README.md",
@@ -29,11 +31,10 @@ FILES: Mapping[str, str] = {
     "src/layers.py.tmpl": "src/{package}/layers.py",
     "src/model.py.tmpl": "src/{package}/model.py",
     "src/tensors.py.tmpl": "src/{package}/tensors.py",
-    "src/unwritten.py.tmpl": "src/{package}/unwritten.py",
     "src/py.typed.tmpl": "src/{package}/py.typed",
     "tests/test_device.py.tmpl": "tests/test_device.py",
 }
-"""Each template, and where in the new package it goes."""
+"""The path in the new package, by template."""
 
 KERNEL_AXES = {"H": "height", "W": "width", "I": "input", "O": "output"}
 
@@ -45,58 +46,29 @@ def write_plugin(
     kernel_layout: str = CANONICAL_KERNEL_LAYOUT,
     framework: str = "numpy",
 ) -> Path:
-    """Write a device plugin's package, in which the framework's own functions are to be filled in.
+    """Write a device plugin's package; the functions that use the framework are to be filled in.
 
     Args:
-        folder: The folder to make; it must not exist.
+        folder: The folder to create; it must not exist.
         name: The device's name.
-        data_format: The order of image axes that it computes in, ``"NHWC"`` or ``"NCHW"``.
-        kernel_layout: The order of kernel axes that it computes with, for example ``"OIHW"``.
-        framework: What it computes with, as pip installs it, for example ``"torch>=2.6"``.
+        data_format: The order of image axes on the device, ``"NHWC"`` or ``"NCHW"``.
+        kernel_layout: The order of kernel axes on the device, for example ``"OIHW"``.
+        framework: The requirement that pip installs, for example ``"torch>=2.6"``.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: One of these cannot be, or the folder exists.
-        MsinetError: The disk refuses; nothing is left behind.
+        UsageError: An argument is invalid, or the folder or the device exists already.
+        MsinetError: The folder cannot be written; nothing is left behind.
     """
-    words = _words(name, data_format, kernel_layout, framework)
+    requirement, framework_name = _parse_requirement(framework)
+    _check_spec(name, data_format, kernel_layout)
     if folder.exists() or folder.is_symlink():
-        raise UsageError(
-            f"{folder} exists already, and nothing is written over it. Choose another folder with "
-            f"--into, or remove it."
-        )
-    try:
-        with atomic_folder(folder) as new:
-            for template, target in FILES.items():
-                path = new / target.format(package=words["package"])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_filled(template, words), encoding="utf-8")
-    except OSError as error:
-        raise MsinetError(
-            f"Could not write {folder}: {error.strerror or error}. Nothing was left behind. Choose "
-            f"another folder with --into."
-        ) from error
-    return folder
-
-
-def _filled(template: str, words: Mapping[str, str]) -> str:
-    text = files(__package__).joinpath("templates", *template.split("/")).read_text("utf-8")
-    return Template(text).substitute(words)
-
-
-def _words(name: str, data_format: str, kernel_layout: str, framework: str) -> dict[str, str]:
-    """Check what was asked for, and give what each placeholder of the templates stands for."""
-    from msinet_core.hardware.host import distribution_version
-
-    requirement, framework_name = _requirement(framework)
-    _check(name, data_format, kernel_layout)
+        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
     identifier = name.replace("-", "_")
     package = f"msinet_device_{identifier}"
-    channels = data_format.index("C")
-    spatial = tuple(data_format.index(axis) for axis in "HW")
-    return {
+    words = {
         "name": name,
         "package": package,
         "distribution": f"msinet-device-{name}",
@@ -105,16 +77,32 @@ def _words(name: str, data_format: str, kernel_layout: str, framework: str) -> d
         "kernel_layout": kernel_layout,
         "images": f"({', '.join(data_format)})",
         "kernel": f"({', '.join(KERNEL_AXES[axis] for axis in kernel_layout)})",
-        "channel_axis": str(channels),
-        "spatial_axes": str(spatial),
+        "channel_axis": str(data_format.index("C")),
+        "spatial_axes": str(tuple(data_format.index(axis) for axis in "HW")),
         "framework": framework_name,
         "requirement": requirement,
         "api_version": str(API_VERSION),
         "msinet": distribution_version("msinet") or "0.1",
     }
+    try:
+        with atomic_folder(folder) as new:
+            for template, target in FILES.items():
+                text = (
+                    files(__package__)
+                    .joinpath("templates", *template.split("/"))
+                    .read_text("utf-8")
+                )
+                path = new / target.format(package=package)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(Template(text).substitute(words), encoding="utf-8")
+    except OSError as error:
+        raise MsinetError(
+            f"cannot write {folder}: {os_reason(error)}; use --into with another folder"
+        ) from error
+    return folder
 
 
-def _check(name: str, data_format: str, kernel_layout: str) -> None:
+def _check_spec(name: str, data_format: str, kernel_layout: str) -> None:
     spec = DeviceSpec(
         name=name,
         summary="",
@@ -126,16 +114,21 @@ def _check(name: str, data_format: str, kernel_layout: str) -> None:
         kernel_layout=kernel_layout,
     )
     problems = spec_problems(spec)
-    if len(name) > LONGEST_NAME:
-        problems.append(f"name {name!r} must have at most {LONGEST_NAME} characters")
+    if len(name) > MAX_NAME_LENGTH:
+        problems.append(f"name {name!r} must have at most {MAX_NAME_LENGTH} characters")
     if not re.search(r"[a-z0-9]\Z", name):
-        problems.append(f"name {name!r} must end with a letter or a digit, as its package does")
+        problems.append(f"name {name!r} must end with a letter or digit")
     if problems:
-        raise UsageError(f"No plugin can be written: {'; '.join(problems)}.")
+        raise UsageError(f"invalid device: {'; '.join(problems)}")
+    for registration in load_registry().registrations:
+        if name in (registration.spec.name, *registration.spec.aliases):
+            raise UsageError(
+                f"device '{name}' exists already, from {registration.plugin}; choose another name"
+            )
 
 
-def _requirement(framework: str) -> tuple[str, str]:
-    """Read the framework as pip would; give the requirement and the distribution's name."""
+def _parse_requirement(framework: str) -> tuple[str, str]:
+    """Return a requirement as pip reads it, and the name of the distribution."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -144,7 +137,7 @@ def _requirement(framework: str) -> tuple[str, str]:
         requirement = None
     if requirement is None or requirement.marker or requirement.url:
         raise UsageError(
-            f"The framework '{framework}' is nothing that pip installs by name. Write it as after "
-            f'"pip install", for example torch or "torch>=2.6".'
+            f"invalid framework: {framework!r}; use a name as in pip install NAME, for example "
+            'torch or "torch>=2.6"'
         )
     return str(requirement), requirement.name

@@ -1,1 +1,1 @@
-"""Operating-system helpers: files, locks, signals, progress."""
+"""Help with the operating system: files, signals, progress and installation."""

@@ -1,10 +1,12 @@
-"""The one place that writes files, so that a kill at any moment leaves the old or the new one."""
+"""Write files and folders so that a kill at any moment leaves the old one or the new one."""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shutil
-import threading
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -12,33 +14,32 @@ from pathlib import Path
 
 from msinet_core.errors import MsinetError, os_reason
 
+_TEMPORARY = re.compile(r"\.msinet-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path` and put what was written there in its place.
+    """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
-    The data reach the disk before the name changes. When the block raises, `path` is untouched and
-    the temporary file is removed; what an earlier kill left behind is removed too.
+    The data reach the disk before the rename. If the block raises, `path` is unchanged and the
+    temporary file is removed; so are those that killed processes of this machine left.
 
     Args:
-        path: The file to make or replace; its folder is made when it is missing.
+        path: The file to create or replace; its folder is created if it is missing.
 
     Raises:
-        MsinetError: The disk refuses (full, read-only, no permission); `path` is as it was.
+        MsinetError: The file system refused; `path` is unchanged.
     """
-    writer = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    temporary = _temporary(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         yield temporary
         move_into_place(temporary, path)
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        reason = "its folder cannot be made" if is_missing else os_reason(error)
         raise MsinetError(
-            f"Could not write {path}: {reason}. What was there before is "
-            f"unchanged. Make room or choose another folder, and run the command again."
+            f"Could not write {path}: {os_reason(error)}. What was there before is unchanged. "
+            f"Free some space or choose another folder, and run the command again."
         ) from error
     finally:
         with suppress(OSError):
@@ -46,14 +47,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def move_into_place(finished: Path, path: Path) -> None:
-    """Give a finished file its name in one step, after its content reached the disk.
+    """Flush a finished file to the disk and rename it in one step.
 
     Args:
         finished: The file, in the folder of `path`.
-        path: The file to make or replace.
+        path: The file to create or replace.
 
     Raises:
-        OSError: The disk refuses; `path` is as it was.
+        OSError: The file system refused; `path` is unchanged.
     """
     with finished.open("rb+") as stream:
         os.fsync(stream.fileno())
@@ -63,24 +64,22 @@ def move_into_place(finished: Path, path: Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Lend a new folder beside `folder` that takes its place at the end, or goes away.
+    """Yield a new folder beside `folder`, and rename it to `folder` at the end.
 
-    What is in it may be written in any way: it is brought to the disk all at once, which for
-    thousands of files takes seconds and not minutes. What an earlier kill left behind is removed.
+    Its files may be written in any way: they are flushed to the disk all at once, which for
+    thousands of files takes seconds instead of minutes. If the block raises, the new folder is
+    removed.
 
     Args:
-        folder: The folder to make; it must not exist, or be empty.
+        folder: The folder to create; it must not exist, or be empty.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: The file system refused.
     """
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        process = leftover.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
-            shutil.rmtree(leftover, ignore_errors=True)
+    new = _temporary(folder.parent)
     try:
         new.mkdir(parents=True)
+        _remove_leftovers(folder.parent)
         yield new
         if hasattr(os, "sync"):
             os.sync()
@@ -96,51 +95,63 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         text: Its whole content.
 
     Raises:
-        MsinetError: The disk refuses; `path` is as it was.
+        MsinetError: The file system refused; `path` is unchanged.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a binary file atomically.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         data: Its whole content.
 
     Raises:
-        MsinetError: The disk refuses; `path` is as it was.
+        MsinetError: The file system refused; `path` is unchanged.
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-@cache  # once for each folder: it reads the whole folder, which may hold thousands of maps
+def _temporary(folder: Path) -> Path:
+    """Return a new name that is unmistakably ours, and short whatever the final name is."""
+    return folder / f".msinet-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+@cache  # once per folder: it lists the whole folder, which may hold thousands of maps
 def _remove_leftovers(folder: Path) -> None:
-    for leftover in folder.glob(".*.tmp"):
-        process = leftover.name.split(".")[-2].partition("-")[0]
-        if process.isdigit() and not _is_running(int(process)):
-            with suppress(OSError):
-                leftover.unlink()
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found is None or _may_be_alive(found["host"], int(found["process"])):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
-def _is_running(process: int) -> bool:
+def _may_be_alive(host: str, process: int) -> bool:
+    # A process number means nothing on another machine, which may share the folder; on Windows
+    # there is no signal that only looks.
+    if host != socket.gethostname() or os.name == "nt":
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except (OSError, OverflowError):
         return True
     return True
 
 
 def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # a folder cannot be opened for syncing on every system
+    with suppress(OSError):  # not every system can open a folder for syncing
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

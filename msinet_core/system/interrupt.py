@@ -1,7 +1,8 @@
-"""Stop long work between two steps when the user or the system asks for it."""
+"""Stop long work between two steps when the user or the system requests it."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -12,14 +13,23 @@ from msinet_core.errors import InterruptedRunError
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""Ctrl-C, what schedulers and cloud machines send before they stop a job, and a closed terminal."""
+"""Ctrl-C, the warning that schedulers send before they stop a job, and a closed terminal."""
+
+EXIT_DELAY = 0.8
+"""Seconds between the second signal and the forced end of a program."""
 
 
 class InterruptFlag:
-    """A context in which the first signal sets a flag and the second one ends the program at once.
+    """A context in which the first signal sets a flag and the second raises KeyboardInterrupt.
 
     Outside the main thread, where Python handles no signals, it only serves as a flag.
+
+    Attributes:
+        forces_exit: Whether the second signal also ends the process soon, whatever still runs;
+            for programs, but not for notebooks.
     """
+
+    forces_exit = False
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -46,25 +56,29 @@ class InterruptFlag:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._event.is_set():
+            if self.forces_exit:
+                timer = threading.Timer(EXIT_DELAY, os._exit, [InterruptedRunError.exit_code])
+                timer.daemon = True
+                timer.start()
             raise KeyboardInterrupt
         self._event.set()
 
     def set(self) -> None:
-        """Ask for the stop, as a signal would."""
+        """Request a stop, as a signal does."""
         self._event.set()
 
     def is_set(self) -> bool:
-        """Tell whether a stop is asked for."""
+        """Return whether a stop was requested."""
         return self._event.is_set()
 
     def raise_if_set(self, message: str) -> None:
-        """End the work if a stop is asked for.
+        """End the work if a stop was requested.
 
         Args:
-            message: What was saved and how to go on.
+            message: What was saved and how to continue.
 
         Raises:
-            InterruptedRunError: A stop is asked for.
+            InterruptedRunError: A stop was requested.
         """
         if self._event.is_set():
             raise InterruptedRunError(message)

@@ -1,4 +1,4 @@
-"""Keep the chatter of frameworks' native code off the terminal."""
+"""Hide what the native code of frameworks prints."""
 
 from __future__ import annotations
 
@@ -8,34 +8,30 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = [
-    "suppress_native_stderr",
-]
-
 _STDERR = 2
 
 
 @contextmanager
 def suppress_native_stderr() -> Iterator[None]:
-    """Keep what native code writes to stderr, and show it only if the block fails.
+    """Hide what native code writes to stderr, and show it only if the block raises.
 
-    While TensorFlow is imported, ``TF_CPP_MIN_LOG_LEVEL`` does not reach all of its libraries yet.
+    While TensorFlow is being imported, some of its libraries ignore ``TF_CPP_MIN_LOG_LEVEL``.
 
     Source: https://github.com/tensorflow/tensorflow/issues/100442
     """
     sys.stderr.flush()
     try:
         terminal = os.dup(_STDERR)
-    except OSError:  # closed, as in a daemon: there is nothing to keep clean
+    except OSError:  # closed, as in a daemon
         yield
         return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), _STDERR)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), _STDERR)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
+            hidden.seek(0)
+            os.write(terminal, hidden.read())
             raise
         finally:
             os.dup2(terminal, _STDERR)

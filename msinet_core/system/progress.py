@@ -1,4 +1,4 @@
-"""How long work tells what it does; the command line shows it, everything else only reports."""
+"""Report the progress of long work; the command line shows it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 
 
 class Task:
-    """One piece of work with a known number of items; this one tells nobody."""
+    """A piece of work with a known number of items; this one shows nothing."""
 
     def advance(self, count: int = 1, **fields: str) -> None:
         """Report finished items.
 
         Args:
-            count: How many.
+            count: The number of items.
             fields: What to show beside them, for example ``loss="0.731"``.
         """
 
 
 class Progress:
-    """Takes reports of long work; this one tells nobody, and subclasses show them."""
+    """Receive reports of long work; this one shows nothing, subclasses do."""
 
     @contextmanager
     def task(
@@ -28,16 +28,15 @@ class Progress:
         """Begin a piece of work; it ends with the block.
 
         Args:
-            description: What is done, for example ``"epoch 1/3"``.
-            total: The number of items; done when `Task.advance` has counted as many. 0 for bytes
-                of which nobody knows how many will come.
+            description: For example ``"epoch 1/3"``.
+            total: The number of items; 0 for an unknown number of bytes.
             unit: What an item is; ``"bytes"`` are shown as megabytes.
-            done: How many of them were finished before, by an earlier process.
+            done: The number of items that an earlier process finished.
         """
         yield Task()
 
     def message(self, text: str) -> None:
-        """Tell one line that stays.
+        """Show one line that stays.
 
         Args:
             text: A sentence.

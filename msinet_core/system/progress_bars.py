@@ -1,4 +1,4 @@
-"""The one progress display: bars on a terminal, plain lines elsewhere; always on stderr."""
+"""Show progress on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,30 +21,47 @@ def progress_bars() -> Progress:
     return _RichProgress() if sys.stderr.isatty() else _PlainProgress()
 
 
-class _PlainTask(Task):
-    def __init__(self, description: str, total: int, unit: str, done: int) -> None:
-        self._description = description
-        self._total = total
+class _CountingTask(Task):
+    def __init__(self, unit: str, done: int = 0) -> None:
         self._unit = unit
         self._done = self._before = done
-        self._start = self._shown = time.monotonic()
+        self._start = self._now = time.monotonic()
+
+    def _add(self, count: int) -> float:
+        """Count items and return the rate of this process in items per second."""
+        self._done += count
+        self._now = time.monotonic()
+        return (self._done - self._before) / max(self._now - self._start, 1e-9)
+
+    def _speed(self, rate: float) -> str:
+        return f"{rate / 1e6:.2f} MB/s" if self._unit == "bytes" else f"{rate:.2f} {self._unit}/s"
+
+
+class _PlainTask(_CountingTask):
+    def __init__(self, description: str, total: int, unit: str, done: int) -> None:
+        super().__init__(unit, done)
+        self._description = description
+        self._total = total
+        self._shown = self._start
 
     def advance(self, count: int = 1, **fields: str) -> None:
-        self._done += count
-        now = time.monotonic()
-        if self._done != self._total and now - self._shown < PLAIN_INTERVAL:
+        rate = self._add(count)
+        if self._done != self._total and self._now - self._shown < PLAIN_INTERVAL:
             return
-        self._shown = now
-        elapsed = max(now - self._start, 1e-9)
-        rate = (self._done - self._before) / elapsed
-        left = (self._total - self._done) / rate if rate else 0.0
-        shown = "".join(f"  {name} {value}" for name, value in fields.items())
-        end = f"  {_clock(left)} left" if self._total else ""
-        click.echo(
-            f"{self._description}  {_amount(self._done, self._total, self._unit)}{shown}  "
-            f"{_rate(rate, self._unit)}{end}",
-            err=True,
-        )
+        self._shown = self._now
+        parts = [self._description, self._amount()]
+        parts += [f"{name} {value}" for name, value in fields.items()]
+        parts.append(self._speed(rate))
+        if self._total:
+            left = (self._total - self._done) / rate if rate else 0.0
+            parts.append(f"{_clock(left)} left")
+        click.echo("  ".join(parts), err=True)
+
+    def _amount(self) -> str:
+        if self._unit != "bytes":
+            return f"{self._done}/{self._total} {self._unit}"
+        total = f"/{self._total / 1e6:.1f}" if self._total else ""
+        return f"{self._done / 1e6:.1f}{total} MB"
 
 
 class _PlainProgress(Progress):
@@ -58,21 +75,16 @@ class _PlainProgress(Progress):
         click.echo(text, err=True)
 
 
-class _RichTask(Task):
-    def __init__(self, bars: Any, identifier: Any, unit: str) -> None:
+class _RichTask(_CountingTask):
+    def __init__(self, bars: Any, row: Any, unit: str) -> None:
+        super().__init__(unit)
         self._bars = bars
-        self._identifier = identifier
-        self._unit = unit
-        self._done = 0
-        self._start = time.monotonic()
+        self._row = row
 
     def advance(self, count: int = 1, **fields: str) -> None:
-        self._done += count
-        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        speed = self._speed(self._add(count))
         shown = "  ".join(f"{name} {value}" for name, value in fields.items())
-        self._bars.update(
-            self._identifier, advance=count, fields=shown, rate=_rate(rate, self._unit)
-        )
+        self._bars.update(self._row, advance=count, fields=shown, rate=speed)
 
 
 class _RichProgress(Progress):
@@ -104,17 +116,6 @@ class _RichProgress(Progress):
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
-
-
-def _amount(done: int, total: int, unit: str) -> str:
-    """Write how much of how much is done; bytes as megabytes, and alone if the total is unknown."""
-    if unit != "bytes":
-        return f"{done}/{total} {unit}"
-    return f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
-
-
-def _rate(rate: float, unit: str) -> str:
-    return f"{rate / 1e6:.2f} MB/s" if unit == "bytes" else f"{rate:.2f} {unit}/s"
 
 
 def _clock(seconds: float) -> str:

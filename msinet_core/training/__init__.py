@@ -1,1 +1,1 @@
-"""Training runs: their settings, their folder, the loop, and how one begins or is resumed."""
+"""Training: settings, run folder, initial weights, the loop, and starting or resuming a run."""

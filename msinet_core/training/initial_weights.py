@@ -1,4 +1,4 @@
-"""The weights that training starts from, made on the host: every device gets the same bits."""
+"""The weights that training starts from, computed on the host: the same bits on every device."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.checkpoint import keras_vgg16, read_weights
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint import read_weights
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import State
 from msinet_core.system.progress import Progress
+from msinet_core.training.config import INIT_KEYWORDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,39 +26,35 @@ if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
     from msinet_core.network.state import Tensors
 
-KEYWORDS = ("auto", "vgg16", "random")
-"""What ``--init`` takes beside files and published weights."""
-
 ENCODER_OUTPUT = "pool5"
 """The last node of the VGG16 encoder in MSI-Net."""
 
 
 def random_state(graph: Graph, seed: int) -> State:
-    """Draw weights for a network; biases are zero.
+    """Draw random weights for a network; biases are zero.
 
-    Kernels before a ReLU are uniform with variance 2 / fan_in (He uniform), which keeps the
-    signal's size through any number of ReLU layers; Glorot's variance, the default of the
-    published training, halves it at each of the 23, which mattered little there, where VGG16
-    brought 13 of them trained. Kernels of linear layers are Glorot uniform as published: no ReLU
-    halves their output, and MSI-Net's only one ends in a normalization that undoes its scale.
+    Kernels before a ReLU are uniform with variance 2 / fan_in (He uniform), which preserves the
+    signal through any number of ReLU layers; Glorot's variance, the default of the published
+    training, halves it at each of the 23, which mattered little there because VGG16 provided 13 of
+    them. Kernels of linear layers are Glorot uniform as published.
 
-    Uniform and not normal numbers, since these come from the generator's raw bits by exact
-    arithmetic: logarithms differ in their last bit between processors and NumPy's normal
-    numbers may change between its versions, but these never do.
+    The numbers are uniform because these follow from the generator's raw bits by exact arithmetic:
+    logarithms differ in their last bit between processors, and NumPy's normal numbers may change
+    between its versions.
 
     Args:
         graph: The network.
-        seed: Any whole number from 0 on; the same one gives the same weights everywhere.
+        seed: An integer of at least 0; the same seed gives the same weights everywhere.
 
     Raises:
-        UsageError: The seed is below 0.
+        UsageError: The seed is negative.
 
     Source: He et al., Delving deep into rectifiers, 2015, equation 10; Glorot and Bengio,
         Understanding the difficulty of training deep feedforward neural networks, 2010,
         equation 16.
     """
     if seed < 0:
-        raise UsageError(f"The seed must be 0 or above. Received: {seed}")
+        raise UsageError(f"invalid seed: {seed}; must be an integer of at least 0")
     ops = {node.name: node.op for node in graph.nodes}
     weights = {}
     for parameter in graph.parameters:
@@ -74,24 +72,24 @@ def random_state(graph: Graph, seed: int) -> State:
 def initial_state(
     graph: Graph, init: str, seed: int, progress: Progress | None = None
 ) -> tuple[State, str]:
-    """Give the weights that training starts from, and a sentence about where they come from.
+    """Return the weights that training starts from, and a sentence about their origin.
 
     Args:
         graph: The network.
-        init: ``"vgg16"``: the encoder from Keras' VGG16, which is downloaded unless it is here,
-            the rest random; ``"random"``: all random; ``"auto"``: VGG16 where its file is on this
-            machine and fits, else random, and never a download; otherwise a file in any format
-            that `read_weights` takes, or VGG16 weights.
-        seed: For what is random.
+        init: ``"vgg16"``: the encoder from Keras' VGG16, which is downloaded if missing, the rest
+            random; ``"random"``: all random; ``"auto"``: VGG16 if its file is on this machine and
+            fits, else random, and never a download; otherwise a weights file in any format that
+            `read_weights` accepts, or VGG16 weights.
+        seed: For random weights.
         progress: Shows the download.
 
     Raises:
-        CheckpointError: The file is not there, damaged, or does not fit the network.
+        CheckpointError: The file is damaged, or does not fit the network.
         MsinetError: VGG16 cannot be downloaded; says where to put it by hand.
-        UsageError: The seed is below 0.
+        UsageError: The file does not exist, or the seed is negative.
     """
     if init == "random":
-        return random_state(graph, seed), f"All layers start from random weights, seed {seed}."
+        return random_state(graph, seed), f"All layers start from random weights (seed {seed})."
     if init in ("auto", "vgg16"):
         return _from_cache(graph, seed, progress, required=init == "vgg16")
     path = Path(init)
@@ -102,23 +100,23 @@ def initial_state(
 
 
 def check_init(init: str) -> None:
-    """Refuse what is neither a keyword nor a file, before anything else is opened.
+    """Check that `init` is a keyword or an existing file.
 
     Args:
         init: As for `initial_state`.
 
     Raises:
-        UsageError: There is no such file; suggests the keyword that was meant.
+        UsageError: The file does not exist; suggests the keyword that was meant.
     """
-    if init in KEYWORDS:
+    if init in INIT_KEYWORDS:
         return
     try:
         find_format(Path(init))
     except UsageError as error:
-        hint = did_you_mean(init, KEYWORDS)
+        hint = did_you_mean(init, INIT_KEYWORDS)
         raise UsageError(
-            f"--init {init}:{hint} {error} --init takes auto, vgg16, random, "
-            f"published:salicon (or another set's), or the path of a weights file."
+            f"invalid init: {init!r}.{hint} {error} Use auto, vgg16, random, published:salicon "
+            f"(or another dataset), or the path of a weights file."
         ) from error
 
 
@@ -131,16 +129,15 @@ def _from_cache(
         path = fetch_vgg16(progress)
     if path is None:
         reason = (
-            "since no VGG16 weights are on this machine. A trained encoder learns faster: --init "
-            f"vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
+            "because VGG16 weights are not on this machine. A pretrained encoder learns faster: "
+            f"--init vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
         )
     elif not required and _encoder(graph) != _encoder(msinet_graph()):
-        reason = "since VGG16 weights fit only a network with the published encoder, width 1"
+        reason = "because VGG16 weights only fit a network with the published encoder, width 1"
     else:
         return _from_vgg16(graph, path, seed)
-    return random_state(
-        graph, seed
-    ), f"All layers start from random weights, seed {seed}, {reason}."
+    origin = f"All layers start from random weights (seed {seed}), {reason}."
+    return random_state(graph, seed), origin
 
 
 def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
@@ -150,7 +147,7 @@ def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
     weights = {**random_state(graph, seed).weights, **trained}
     return State(weights), (
         f"The encoder starts from the VGG16 weights in {path}, the other layers from random "
-        f"weights, seed {seed}."
+        f"weights (seed {seed})."
     )
 
 
@@ -159,14 +156,14 @@ def _check_encoder(graph: Graph, path: Path | str) -> Graph:
     encoder = _encoder(graph)
     if encoder is None or encoder != _encoder(msinet_graph()):
         raise CheckpointError(
-            f"{path} holds VGG16 weights, which fit only a network with the published encoder, "
+            f"{path} contains VGG16 weights, which only fit a network with the published encoder, "
             f"width 1. Use --init random, or a checkpoint of this network."
         )
     return encoder
 
 
 def _encoder(graph: Graph) -> Graph | None:
-    """Cut out what VGG16 has weights for; None where the network has no such part."""
+    """Return the part that VGG16 has weights for; None if the network has no such part."""
     try:
         return graph.between(graph.input.name, ENCODER_OUTPUT)
     except GraphError:
@@ -174,14 +171,14 @@ def _encoder(graph: Graph) -> Graph | None:
 
 
 def _limit(op: Conv2D, shape: tuple[int, ...]) -> float:
-    """Give the largest magnitude of a uniform kernel."""
+    """Return the largest magnitude in a uniform kernel."""
     height, width, inputs, filters = shape
     fan_in, fan_out = height * width * inputs, height * width * filters
     return math.sqrt(6 / (fan_in if op.activation == "relu" else fan_in + fan_out))
 
 
 def _uniform(seed: int, name: str, size: int) -> NDArray[np.float64]:
-    """Draw numbers in [-1, 1) that depend on the seed and the name alone."""
+    """Draw numbers in [-1, 1) that depend only on the seed and the name."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest(), "little")
     bits = np.random.PCG64(np.random.SeedSequence((seed, key))).random_raw(size)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0

@@ -1,4 +1,4 @@
-"""Where a training run reports its losses beside its own tables: TensorBoard, Weights & Biases."""
+"""Report the losses of a training run to TensorBoard or Weights & Biases as well."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from msinet_core.errors import MsinetError, UsageError, did_you_mean, os_reason
+from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.system.files import write_text
 from msinet_core.system.progress import Progress
 
 CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
-"""What follows ``--log``; the tables are always written."""
+"""The values of ``--log``; the CSV files are always written."""
 
 WANDB_PROJECT = "msinet"
 
 _PACKAGES = {TENSORBOARD: "tensorboardX", WANDB: "wandb"}
 
 _FLUSH_INTERVAL = 5
-"""Seconds after which TensorBoard gets to see new steps."""
+"""Seconds until new steps are visible in TensorBoard."""
 
 
 class Logger(Protocol):
-    """Is told what a run's tables are told."""
+    """Receive what is written to a run's CSV files."""
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step.
@@ -43,36 +43,18 @@ class Logger(Protocol):
         """
 
     def close(self) -> None:
-        """Finish what is being written."""
-
-
-def parse_loggers(value: str) -> tuple[str, ...]:
-    """Read what follows ``--log``; the tables are always among the result.
-
-    Args:
-        value: Names with commas between them.
-
-    Raises:
-        UsageError: One of them is unknown.
-    """
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    for name in names:
-        if name not in LOGGERS:
-            raise UsageError(
-                f"--log {value}: there is no '{name}'.{did_you_mean(name, LOGGERS)} Use one or "
-                f"more of {', '.join(LOGGERS)}, with commas between them."
-            )
-    return tuple(dict.fromkeys((CSV, *names)))
+        """Write what is pending."""
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Refuse what cannot be reported to, before the work begins.
+    """Check that the packages of loggers can be imported, before training starts.
 
     Args:
         names: Some of `LOGGERS`.
 
     Raises:
         UsageError: A package is not installed.
+        MsinetError: A package fails to import.
     """
     for logger, package in _PACKAGES.items():
         if logger in names:
@@ -80,84 +62,81 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def logging_to(
+def open_loggers(
     names: Sequence[str],
     folder: Path,
     settings: Mapping[str, Any],
     step: int,
     progress: Progress,
 ) -> Iterator[tuple[Logger, ...]]:
-    """Lend the loggers of a run, and close them at the end.
+    """Open the loggers of a run, and close them at the end.
 
-    A logger that fails is left out from then on, and says so once: the run's tables hold
-    everything, and a training run is worth more than its second report.
+    A logger that fails is reported once and then ignored: the CSV files hold everything, and
+    a training run is worth more than its second report.
 
     Args:
         names: Some of `LOGGERS`.
-        folder: The run's.
-        settings: What the run was started with.
-        step: Steps made before; 0 for a new run.
-        progress: Told what fails.
+        folder: The run folder.
+        settings: The run's settings.
+        step: Steps taken before; 0 for a new run.
+        progress: Shows failures.
     """
-    opened: list[Logger] = []
     makers: dict[str, Callable[[], Logger]] = {
         TENSORBOARD: lambda: EventFiles(folder / TENSORBOARD, step),
         WANDB: lambda: WandbRun(folder, settings),
     }
+    opened = [_Guarded(name, makers[name], progress) for name in makers if name in names]
     try:
-        for name, make in makers.items():
-            if name in names:
-                opened.append(_Careful(name, make, progress))
         yield tuple(opened)
     finally:
         for logger in opened:
             logger.close()
 
 
-class _Careful:
-    """Lets a logger fail once and then be silent."""
+class _Guarded:
+    """A logger that is dropped when it fails."""
 
     def __init__(self, name: str, make: Callable[[], Logger], progress: Progress) -> None:
         self._name = name
         self._progress = progress
         self._logger: Logger | None = None
-        try:
+        with self._guard():
             self._logger = make()
-        except Exception as error:
-            self._give_up(error)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        self._call("step", row)
+        with self._guard():
+            if self._logger:
+                self._logger.step(row)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        self._call("epoch", row)
+        with self._guard():
+            if self._logger:
+                self._logger.epoch(row)
 
     def close(self) -> None:
-        self._call("close")
+        with self._guard():
+            if self._logger:
+                self._logger.close()
 
-    def _call(self, method: str, *arguments: Mapping[str, Any]) -> None:
-        if self._logger is None:
-            return
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
         try:
-            getattr(self._logger, method)(*arguments)
+            yield
         except Exception as error:
-            self._give_up(error)
-
-    def _give_up(self, error: Exception) -> None:
-        self._logger = None
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        self._progress.message(
-            f"Logging to {self._name} stopped: {reason or type(error).__name__}. The run goes on; "
-            f"its tables hold everything."
-        )
+            self._logger = None
+            reason = os_reason(error) if isinstance(error, OSError) else str(error)
+            self._progress.message(
+                f"Logging to {self._name} stopped: {reason or type(error).__name__}. Training "
+                f"continues; the CSV files hold everything."
+            )
 
 
 class EventFiles:
-    """TensorBoard's event files, one each time that the run is begun or resumed.
+    """Write TensorBoard event files, one whenever the run starts or resumes.
 
     Args:
-        folder: What ``tensorboard --logdir`` is given.
-        step: Steps made before; TensorBoard forgets later ones, which are made again.
+        folder: The folder for ``tensorboard --logdir``.
+        step: Steps taken before; TensorBoard drops later ones, which are repeated.
 
     Source: https://tensorboardx.readthedocs.io
     """
@@ -168,7 +147,7 @@ class EventFiles:
             str(folder),
             purge_step=step + 1 if step else None,
             flush_secs=_FLUSH_INTERVAL,
-            filename_suffix=f".{step}",  # names have whole seconds: a run resumed within one
+            filename_suffix=f".{step}",  # the time in a name is in seconds
         )
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -191,11 +170,11 @@ class EventFiles:
 
 
 class WandbRun:
-    """A run at Weights & Biases, or in a folder of its own where ``WANDB_MODE=offline``.
+    """Report to a run at Weights & Biases, or to a local folder if ``WANDB_MODE=offline``.
 
     Args:
-        folder: The training run's; it keeps the identity under which a resumed run goes on.
-        settings: What the run was started with.
+        folder: The run folder; it keeps the ID under which a resumed run continues.
+        settings: The run's settings.
 
     Source: https://docs.wandb.ai/ref/python/init
     """
@@ -224,7 +203,7 @@ class WandbRun:
         self._run.log(values, step=row["step"])
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send what is pending."""
         self._run.finish()
 
 
@@ -233,11 +212,11 @@ def _package(name: str, logger: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"--log {logger} needs the package {name}, which cannot be imported ({error}). "
-            f"Run: pip install {name}, or leave {logger} out."
+            f"--log {logger} needs the package {name}, which cannot be imported: {error}. "
+            f"Run: pip install {name}, or leave out {logger}."
         ) from error
     except Exception as error:
         raise MsinetError(
-            f"--log {logger}: the package {name} is broken ({type(error).__name__}: {error}). "
-            f"Install it again with: pip install --force-reinstall {name}, or leave {logger} out."
+            f"--log {logger}: importing the package {name} failed: {type(error).__name__}: "
+            f"{error}. Run: pip install --force-reinstall {name}, or leave out {logger}."
         ) from error

@@ -1,4 +1,4 @@
-"""The folder of a training run: its settings, tables, curve, log and checkpoints."""
+"""The folder of a training run: its settings, tables, learning curve, log and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.system.files import write_text
 from msinet_core.training.loggers import Logger
+
+if TYPE_CHECKING:
+    from msinet_core.training.config import TrainConfig
 
 HISTORY_FIELDS = ("epoch", "step", "train_loss", "valid_loss", "images_per_s", "seconds")
 STEP_FIELDS = ("epoch", "step", "loss", "images_per_s")
@@ -24,9 +29,9 @@ class RunFolder:
     """The files of one run.
 
     Args:
-        path: The folder; made when something is written.
-        writes: Whether this process writes; of several workers only the chief does.
-        loggers: Told every step and every epoch, beside the tables.
+        path: The folder; `locked` creates it.
+        writes: Whether this process writes; of several processes only the chief does.
+        loggers: Receive every step and every epoch too.
     """
 
     path: Path
@@ -64,76 +69,102 @@ class RunFolder:
         return self.path / "checkpoints" / "best.msinet.h5"
 
     def check_new(self) -> None:
-        """Refuse to begin a run where another one is.
+        """Refuse to start a run in the folder of another one.
 
         Raises:
             UsageError: The folder holds a run.
         """
         if self.latest.exists() or self.best.exists():
             raise UsageError(
-                f"{self.path} already holds a run. Continue it with --resume, or name another "
-                f"folder with --run."
+                f"{self.path} already contains a run. Continue it with --resume, or choose "
+                f"another folder with --run."
             )
 
     def version(self) -> tuple[int, ...] | None:
-        """Tell one latest checkpoint from another, without reading it; None where there is none."""
+        """Identify the latest checkpoint without reading it; None if there is none."""
         try:
-            found = self.latest.stat()
+            status = self.latest.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def check_version(self, before: tuple[int, ...] | None) -> None:
-        """Refuse to write where another process trained since `version` was called.
+        """Refuse to write to a folder in which another process has trained meanwhile.
 
         Args:
-            before: What it returned.
+            before: What `version` returned earlier.
 
         Raises:
-            UsageError: The folder has another latest checkpoint now.
+            UsageError: The latest checkpoint is another one now.
         """
         if self.writes and self.version() != before:
             raise UsageError(
-                f"Another process trained in {self.path} while this one was starting. Give the "
-                f"command again with --resume to go on from there, or name another folder with "
-                f"--run."
+                f"Another process trained in {self.path} while this one was starting. Run the "
+                f"command again with --resume to continue from there, or choose another folder "
+                f"with --run."
             )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing to the folder, where the system has such locks.
+        """Keep other processes from writing to the folder.
 
-        The system lets go of the lock when the process ends, however it ends.
+        The system releases the lock when the process ends, however it ends.
 
         Raises:
-            UsageError: Another process trains in the folder.
-            MsinetError: The disk refuses.
+            UsageError: Another process is training in the folder.
+            MsinetError: The folder cannot be created or locked.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
         if not self.writes:
             yield
             return
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stream = (self.path / ".lock").open("w")
+            lock.acquire()
+        except Timeout as error:
+            raise UsageError(
+                f"Another process is training in {self.path}. Wait until it has finished, or "
+                f"choose another folder with --run."
+            ) from error
         except OSError as error:
             raise MsinetError(
-                f"Could not write to {self.path}: {os_reason(error)}. Name another folder "
-                f"with --run."
+                f"Could not lock {self.path}: {os_reason(error)}. Choose another folder with --run."
             ) from error
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"Another process trains in {self.path} at this moment. Wait until it has "
-                    f"finished, or name another folder with --run."
-                ) from error
+        try:
             yield
+        finally:
+            lock.release()
+
+    def begin(self, config: TrainConfig, step: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the settings and tables of a run that starts or resumes.
+
+        Args:
+            config: The settings.
+            step: The step to continue after; later ones, which are repeated, are dropped.
+            history: The finished epochs.
+        """
+        if not self.writes:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        config.write(self.config)
+        rows: list[dict[str, str]] = []
+        if step and self.steps.exists():
+            with self.steps.open(newline="", encoding="utf-8") as stream:
+                rows = [row for row in csv.DictReader(stream) if _is_step(row, step)]
+        write_text(self.steps, _table(STEP_FIELDS, rows))
+        write_text(self.history, _table(HISTORY_FIELDS, history))
+
+    def check_exists(self) -> None:
+        """Refuse to continue in a folder that was deleted or unmounted since `begin`.
+
+        Raises:
+            MsinetError: The folder is gone.
+        """
+        if not self.config.exists():
+            raise MsinetError(
+                f"The run folder {self.path} has disappeared: {self.config} does not exist. "
+                f"Restore the folder and continue with --resume, or start a new run."
+            )
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``.
@@ -154,26 +185,13 @@ class RunFolder:
         """Replace the table of epochs.
 
         Args:
-            rows: With the keys ``HISTORY_FIELDS``; the last one is new to `loggers`.
+            rows: With the keys ``HISTORY_FIELDS``; the last one is new.
         """
         if self.writes:
+            self.check_exists()
             write_text(self.history, _table(HISTORY_FIELDS, rows))
             for logger in self.loggers:
                 logger.epoch(rows[-1])
-
-    def keep_steps(self, last: int) -> None:
-        """Drop the steps that came after the checkpoint a run resumes from.
-
-        Args:
-            last: The last step to keep; 0 begins the table anew.
-        """
-        if not self.writes:
-            return
-        rows: list[dict[str, str]] = []
-        if last and self.steps.exists():
-            with self.steps.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if _is_step(row, last)]
-        write_text(self.steps, _table(STEP_FIELDS, rows))
 
     def append_step(self, row: Mapping[str, Any]) -> None:
         """Add a row to the table of steps.
@@ -188,24 +206,24 @@ class RunFolder:
     def _append(self, path: Path, text: str) -> None:
         if not self.writes:
             return
+        self.check_exists()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8", newline="") as stream:
                 stream.write(text)
         except OSError as error:
             raise MsinetError(
-                f"Could not write {path}: {os_reason(error)}. The last checkpoint is "
-                f"whole; make room and continue with --resume."
+                f"Could not write {path}: {os_reason(error)}. The last checkpoint is intact. "
+                f"Fix the problem and continue with --resume."
             ) from error
 
 
 def new_run_path(data: str, device: str, parent: Path = Path("runs")) -> Path:
-    """Name a folder for a new run: data set, device and local time.
+    """Return a folder for a new run, named after dataset, device and local time.
 
     Args:
-        data: The data set's name or folder.
+        data: The dataset's name or folder.
         device: The device's name.
-        parent: Where runs are.
+        parent: The folder of all runs.
     """
     stem = f"{Path(data).name}-{device}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = parent / stem, 2
@@ -218,15 +236,15 @@ def newest_run_path(parent: Path = Path("runs")) -> Path:
     """Return the run that was written to last.
 
     Args:
-        parent: Where runs are.
+        parent: The folder of all runs.
 
     Raises:
-        UsageError: There is none.
+        UsageError: It contains no run.
     """
     configs = sorted(parent.glob("*/config.toml"), key=_last_written)
     if not configs:
         raise UsageError(
-            f"There is no run to resume in {parent.resolve()}. Name its folder with --run."
+            f"No run to resume in {parent.resolve()}. Name the folder of the run with --run."
         )
     return configs[-1].parent
 

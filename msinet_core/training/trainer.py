@@ -1,4 +1,4 @@
-"""The training loop: framework-free, resumable at any step, and the same on every device."""
+"""The training loop: free of frameworks, resumable at any step, the same on every device."""
 
 from __future__ import annotations
 
@@ -29,20 +29,29 @@ if TYPE_CHECKING:
     from msinet_core.training.run_folder import RunFolder
 
 SAVE_INTERVAL = 600.0
-"""Seconds between two checkpoints inside an epoch: the most work that a crash can lose."""
+"""Seconds between checkpoints within an epoch: the most work that a crash can lose."""
+
+CHECK_INTERVAL = 5.0
+"""Seconds between checks of the weights, at least."""
+
+CHECK_SHARE = 0.01
+"""The largest part of the training time that checks of the weights may take.
+
+A device can turn weights into NaN behind finite losses: ReLU turns NaN into 0.
+"""
 
 
 @dataclass
 class Position:
-    """Where a run stands; with the weights and moments, all that is needed to go on exactly.
+    """Where a run is; together with weights and moments, all it takes to continue exactly.
 
     Args:
         epoch: Finished epochs.
-        batch: Batches of the current epoch that were trained on.
-        loss_sum: Sum of the losses of the current epoch's images so far.
-        images: Number of those images.
-        seconds: Time spent on the current epoch so far.
-        history: A row for each finished epoch.
+        batch: Finished batches of the current epoch.
+        loss_sum: Sum of the losses of the images in these batches.
+        images: Number of these images.
+        seconds: Time spent on these batches.
+        history: One row per finished epoch.
     """
 
     epoch: int = 0
@@ -58,22 +67,23 @@ class Position:
         return min((row["valid_loss"] for row in self.history), default=math.inf)
 
     def begin_epoch(self) -> None:
-        """Forget what belonged to the epoch that has just ended."""
+        """Move on to the next epoch."""
         self.epoch += 1
         self.batch = self.images = 0
         self.loss_sum = self.seconds = 0.0
 
 
 class _Pending(NamedTuple):
-    """A step whose loss the device may still be computing; it is read some steps later."""
+    """A step whose loss the device may still be computing; it is read later."""
 
     loss: SupportsFloat
     batches: int
     images: int
 
 
+@dataclass
 class Trainer:
-    """Train a model on one data set and keep a run folder up to date.
+    """Train a model on one dataset and keep a run folder up to date.
 
     Args:
         model: The network on its device, compiled with loss and optimizer.
@@ -81,96 +91,89 @@ class Trainer:
         config: The run's settings.
         train: Training batches.
         valid: Validation batches.
-        run: Where everything is written.
-        position: Where to go on; a new `Position` for a new run.
-        step: Optimizer steps made before.
-        metadata: What checkpoints say about their origin.
+        run: The run folder.
+        position: Where to continue; a new `Position` for a new run.
+        step: Optimizer steps taken before.
+        metadata: What checkpoints record about their origin.
         interrupt: Set when the user wants to stop.
-        progress: Shows what happens.
-        processes: The processes that train together, each with a trainer of its own, all of which
-            stop at the same step; None for this one alone.
+        progress: Shows progress.
+        processes: The processes that train together, each with its own trainer; all of them stop
+            at the same step.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        graph: Graph,
-        config: TrainConfig,
-        *,
-        train: BatchPipeline,
-        valid: BatchPipeline,
-        run: RunFolder,
-        position: Position,
-        step: int,
-        metadata: Mapping[str, Any],
-        interrupt: InterruptFlag,
-        progress: Progress,
-        processes: Processes | None = None,
-    ) -> None:
-        self._model = model
-        self._graph = graph
-        self._config = config
-        self._train = train
-        self._valid = valid
-        self._run = run
-        self._position = position
-        self._step = step
-        self._metadata = metadata
-        self._interrupt = interrupt
-        self._progress = progress
-        self._processes = processes or Processes()
+    model: Model
+    graph: Graph
+    config: TrainConfig
+    train: BatchPipeline
+    valid: BatchPipeline
+    run: RunFolder
+    position: Position
+    step: int
+    metadata: Mapping[str, Any]
+    interrupt: InterruptFlag
+    progress: Progress
+    processes: Processes = field(default_factory=Processes)
+
+    def __post_init__(self) -> None:
         self._saved = self._mark = time.monotonic()
-        # Losses of steps that ran as one program arrive together; only over all of these is the
-        # time that reading them took the time that they took.
-        self._recent: deque[tuple[int, float]] = deque(maxlen=model.unread_losses + 1)
+        self._next_check = self._saved + CHECK_INTERVAL
+        # Losses of steps that ran as one program arrive together: only over all of these steps is
+        # the time between reading losses the time that the steps took.
+        self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
 
     def fit(self) -> list[dict[str, Any]]:
         """Train until the run's number of epochs is reached.
 
         Returns:
-            The run's history, a row for each epoch.
+            The run's history, one row per epoch.
 
         Raises:
             InterruptedRunError: The user stopped it; its state is saved.
-            DivergenceError: The loss is not a number; the last checkpoint is as it was.
+            DivergenceError: The loss or the weights are not finite; the last checkpoint is intact.
         """
-        while self._position.epoch < self._config.epochs:
+        while self.position.epoch < self.config.epochs:
             self._train_epoch()
             self._finish_epoch(self._validate())
-        return self._position.history
+        return self.position.history
 
     def _train_epoch(self) -> None:
-        position, config = self._position, self._config
+        position, config = self.position, self.config
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        place = position.batch
+        next_batch = position.batch
         self._mark = time.monotonic()
         with (
-            closing(self._train.batches(position.epoch, position.batch)) as batches,
-            self._progress.task(title, self._train.image_count, done=position.images) as task,
+            closing(self.train.batches(position.epoch, position.batch)) as batches,
+            self.progress.task(title, self.train.image_count, done=position.images) as task,
         ):
             unread: deque[_Pending] = deque()
             for group in _groups(batches, config.accumulate):
-                loss = self._model.train_step(group, config.learning_rate)
-                images = self._train.images_in(place, len(group))
+                loss = self.model.train_step(group, config.learning_rate)
+                images = self.train.images_in(next_batch, len(group))
                 unread.append(_Pending(loss, len(group), images))
-                place += len(group)
+                next_batch += len(group)
                 save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
-                finished = save or isinstance(loss, float)
-                while len(unread) > (0 if finished else self._model.unread_losses):
+                start = time.monotonic()
+                check = start > self._next_check
+                finished = save or check or isinstance(loss, float)
+                while len(unread) > (0 if finished else self.model.unread_losses):
                     self._record(unread.popleft(), task)
                 if save:
                     self._save()
-                    self._interrupt.raise_if_set(self._resume_hint())
+                    self.interrupt.raise_if_set(self._resume_hint())
+                elif check:
+                    self._state()  # raises if it is not finite
+                    self._mark = now = time.monotonic()
+                    self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
                 self._record(unread.popleft(), task)
 
     def _record(self, pending: _Pending, task: Task) -> None:
-        """Wait for a step's loss, count it, write it down and show it."""
-        position = self._position
+        """Wait for the loss of a step, record it and show it."""
+        position = self.position
         loss = float(pending.loss)
-        self._step += 1
+        self.step += 1
         if not math.isfinite(loss):
-            raise DivergenceError(self._divergence(loss))
+            raise DivergenceError(self._divergence(f"the loss is {loss}"))
         now = time.monotonic()
         seconds, self._mark = now - self._mark, now
         self._recent.append((pending.images, seconds))
@@ -178,53 +181,53 @@ class Trainer:
         position.images += pending.images
         position.loss_sum += loss * pending.images
         position.seconds += seconds
-        self._run.append_step(
+        self.run.append_step(
             {
                 "epoch": position.epoch + 1,
-                "step": self._step,
+                "step": self.step,
                 "loss": repr(loss),
                 "images_per_s": f"{self._speed():.3f}",
             }
         )
         mean = position.loss_sum / position.images
-        task.advance(pending.images, step=str(self._step), loss=f"{loss:.4f}", mean=f"{mean:.4f}")
+        task.advance(pending.images, step=str(self.step), loss=f"{loss:.4f}", mean=f"{mean:.4f}")
 
     def _speed(self) -> float:
-        """Give the images per second of the latest steps."""
+        """Return the images per second of the latest steps."""
         images = sum(count for count, _ in self._recent)
         return images / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
     def _validate(self) -> float:
         losses: list[Any] = []
         with (
-            closing(self._valid.batches()) as batches,
-            self._progress.task("  validation", self._valid.image_count) as task,
+            closing(self.valid.batches()) as batches,
+            self.progress.task("  validation", self.valid.image_count) as task,
         ):
-            for place, batch in enumerate(batches):
+            for index, batch in enumerate(batches):
                 if len(batch.images):
-                    losses.append(self._model.eval_step(batch))
-                task.advance(self._valid.images_in(place, 1))
+                    losses.append(self.model.eval_step(batch))
+                task.advance(self.valid.images_in(index, 1))
                 if self._interrupted():
                     self._save()
-                    self._interrupt.raise_if_set(self._resume_hint())
+                    self.interrupt.raise_if_set(self._resume_hint())
         own = sum(float(np.asarray(loss).sum(dtype=np.float64)) for loss in losses)
-        return float(self._processes.sum(np.array([own]))[0] / self._valid.image_count)
+        return float(self.processes.sum(np.array([own]))[0] / self.valid.image_count)
 
     def _interrupted(self) -> bool:
-        """Tell whether this worker or another is asked to stop."""
-        asked = self._processes.sum(np.array([self._interrupt.is_set()], np.float64))
-        if asked[0]:
-            self._interrupt.set()
-        return self._interrupt.is_set()
+        """Return whether this process or another one has been interrupted."""
+        requests = self.processes.sum(np.array([self.interrupt.is_set()], np.float64))
+        if requests[0]:
+            self.interrupt.set()
+        return self.interrupt.is_set()
 
     def _finish_epoch(self, valid_loss: float) -> None:
-        position = self._position
+        position = self.position
         if not math.isfinite(valid_loss):
-            raise DivergenceError(self._divergence(valid_loss))
+            raise DivergenceError(self._divergence(f"the validation loss is {valid_loss}"))
         better = valid_loss < position.best
         row = {
             "epoch": position.epoch + 1,
-            "step": self._step,
+            "step": self.step,
             "train_loss": position.loss_sum / position.images,
             "valid_loss": valid_loss,
             "images_per_s": round(position.images / max(position.seconds, 1e-9), 3),
@@ -233,79 +236,81 @@ class Trainer:
         position.history.append(row)
         position.begin_epoch()
         state = self._state()
-        if better and self._run.writes:
-            # First: a run killed in between makes the end of this epoch again, and this file too.
+        if better and self.run.writes:
+            # Before `latest`: a run that is killed in between repeats this epoch, and this file.
+            self.run.check_exists()
             weights = State(weights=state.weights)
-            save_checkpoint(self._run.best, self._checkpoint(weights, training=None))
+            save_checkpoint(self.run.best, self._checkpoint(weights, training=None))
         self._save(state)
-        self._run.write_history(position.history)
+        self.run.write_history(position.history)
         self._draw_curve()
         text = (
-            f"Epoch {row['epoch']}/{self._config.epochs}: training loss {row['train_loss']:.4f}, "
+            f"Epoch {row['epoch']}/{self.config.epochs}: training loss {row['train_loss']:.4f}, "
             f"validation loss {valid_loss:.4f}{' (best so far)' if better else ''}, "
             f"{row['images_per_s']:.2f} images/s."
         )
-        self._tell(text)
+        self._message(text)
         if not row["train_loss"] or not valid_loss:
-            self._tell(
-                "A loss of exactly 0 is that of maps without anything in them. Look at the data "
-                f"with: msinet-run data check {quote(self._config.data)}"
+            self._message(
+                "A loss of exactly 0 means that the maps are empty. Check the dataset with: "
+                f"msinet-run data check {quote(self.config.data)}"
             )
 
-    def _tell(self, text: str) -> None:
-        self._progress.message(text)
-        self._run.log(text)
+    def _message(self, text: str) -> None:
+        self.progress.message(text)
+        self.run.log(text)
 
     def _save(self, state: State | None = None) -> None:
         state = state or self._state()
-        training = {"position": asdict(self._position), "config": self._config.to_dict()}
-        if self._run.writes:
-            save_checkpoint(self._run.latest, self._checkpoint(state, training))
+        training = {"position": asdict(self.position), "config": self.config.to_dict()}
+        if self.run.writes:
+            self.run.check_exists()
+            save_checkpoint(self.run.latest, self._checkpoint(state, training))
         self._saved = self._mark = time.monotonic()
 
     def _state(self) -> State:
-        state = self._model.state()
+        state = self.model.state()
         self._check_finite(state)
         return state
 
     def _check_finite(self, state: State) -> None:
-        """Refuse to save what cannot be trained on: infinite moments stop a weight for good."""
+        """Refuse to save what cannot be trained: infinite moments stop a weight for good."""
         groups = [state.weights]
         groups += [state.optimizer.m, state.optimizer.v] if state.optimizer else []
         for tensors in groups:
             for name, tensor in tensors.items():
                 if not np.isfinite(tensor).all():
-                    raise DivergenceError(self._divergence(f"no longer usable: {name} overflowed"))
+                    raise DivergenceError(self._divergence(f"{name} is not finite"))
 
     def _checkpoint(self, state: State, training: Mapping[str, Any] | None) -> Checkpoint:
-        position = {"epoch": self._position.epoch, "step": self._step}
-        return Checkpoint(self._graph, state, training, {**self._metadata, **position})
+        position = {"epoch": self.position.epoch, "step": self.step}
+        return Checkpoint(self.graph, state, training, {**self.metadata, **position})
 
     def _draw_curve(self) -> None:
         from msinet_core.pictures import draw_curve
 
-        if not self._run.writes:
+        if not self.run.writes:
             return
         try:
-            draw_curve(self._position.history, self._run.curve, self._run.path.name)
+            draw_curve(self.position.history, self.run.curve, self.run.path.name)
         except Exception as error:  # a picture is not worth a training run
-            self._progress.message(f"The learning curve was not drawn: {error}")
+            self.progress.message(f"Could not draw the learning curve: {error}")
 
     def _resume_hint(self) -> str:
         return (
-            f"Interrupted at epoch {self._position.epoch + 1}, step {self._step}; the state is "
-            f"saved. Continue with: msinet-run train --resume --run {quote(str(self._run.path))}"
+            f"Interrupted at epoch {self.position.epoch + 1}, step {self.step}; the state is "
+            f"saved. Continue with: msinet-run train --resume --run {quote(str(self.run.path))}"
         )
 
-    def _divergence(self, loss: float | str) -> str:
-        kept = f" {self._run.latest} is from before." if self._run.latest.exists() else ""
+    def _divergence(self, reason: str) -> str:
+        intact = f" {self.run.latest} is from before." if self.run.latest.exists() else ""
         text = (
-            f"The loss is {loss} at epoch {self._position.epoch + 1}, step {self._step}: the "
-            f"training has diverged and was stopped.{kept} Try a smaller --learning-rate (it is "
-            f"{self._config.learning_rate:g}), --precision float32, or other initial weights; "
-            f"msinet-run data check tells whether an image or a map is broken."
+            f"Training diverged at epoch {self.position.epoch + 1}, step {self.step}: {reason}."
+            f"{intact} Try a smaller --learning-rate (now {self.config.learning_rate:g}), "
+            f"--precision float32, or other initial weights. To find invalid images and maps, "
+            f"run: msinet-run data check {quote(self.config.data)}"
         )
-        self._run.log(text)
+        self.run.log(text)
         return text
 
 

@@ -1,14 +1,13 @@
 """The device `cpu`: TensorFlow on the processor, on every system that has TensorFlow.
 
-This module is light: it only describes the device.
+This module only describes the device; it imports no framework.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceSpec, Register, hookimpl
 from msinet_cpu.probe import REQUIRES, probe
-from msinet_tensorflow import CLUSTER_VARIABLE
+from msinet_tensorflow import CHECKPOINT_FORMATS, CLUSTER_VARIABLE
 
 SPEC = DeviceSpec(
     name="cpu",
@@ -21,6 +20,8 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=10,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "bfloat16"),
@@ -32,5 +33,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `cpu`."""
+    """Register the device `cpu`."""
     register(SPEC)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec
-from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core import DeviceSpec, DeviceUnavailableError, UsageError
 from msinet_cpu.layers import CpuLayers
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.layers import tf
@@ -17,10 +16,10 @@ class CpuDevice(TensorFlowDevice):
     """TensorFlow on the processor; as many threads as TensorFlow chooses.
 
     Args:
-        spec: The light description it was opened from.
+        spec: The device's description.
         precision: ``"float32"`` or ``"bfloat16"``, which pays on processors with AVX512-BF16 or
             AMX.
-        options: A value for each of the spec's options; None for their defaults.
+        options: A value for each of the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over TensorFlow's logical devices, or
             ``"multiworker"``.
 
@@ -48,7 +47,7 @@ class CpuDevice(TensorFlowDevice):
 
 
 def _hide_gpus() -> None:
-    """Keep TensorFlow off GPUs, also a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
+    """Hide GPUs from TensorFlow, including a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
     try:
         with suppress_native_stderr():  # the search for a GPU complains where there is none
             tf.config.set_visible_devices([], "GPU")
@@ -61,7 +60,7 @@ def _hide_gpus() -> None:
 
 
 def _check_precision(precision: str) -> None:
-    """Refuse a precision that TensorFlow has no kernels for on this processor, or wrong ones."""
+    """Refuse a precision that TensorFlow lacks or miscomputes on this processor."""
     images, kernel = tf.ones((1, 2, 2, 1), precision), tf.ones((2, 2, 1, 1), precision)
     try:
         with tf.GradientTape() as tape:

@@ -1,18 +1,18 @@
-"""What the processor computes otherwise than TensorFlow's own ops."""
+"""The layer builders of `cpu`, where they differ from the shared TensorFlow ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from msinet_core.network import ops
-from msinet_tensorflow.layers import Layers, Tensor, tf
+from msinet_core import ops
+from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 
-class CpuLayers(Layers):
+class CpuLayers(TensorFlowLayers):
     """The shared builders, with dilated convolutions that can be trained without oneDNN.
 
     Args:
-        dtype: What convolutions compute in.
+        dtype: The dtype of convolutions.
     """
 
     def __init__(self, dtype: Any) -> None:

@@ -1,9 +1,8 @@
-"""Whether TensorFlow is installed for the processor."""
+"""The probe of `cpu`: whether TensorFlow is installed."""
 
 from __future__ import annotations
 
-from msinet_core.device import Probe
-from msinet_core.hardware.host import cpu_hardware
+from msinet_core import Probe, hardware
 from msinet_tensorflow.probe import tensorflow_probe
 from msinet_tensorflow.versions import installed_wheels
 
@@ -14,15 +13,15 @@ REQUIRES = (
     "sys_platform == 'linux' and platform_machine == 'x86_64'",
     f"tensorflow>={OLDEST_TENSORFLOW}; sys_platform != 'linux' or platform_machine != 'x86_64'",
 )
-"""What ``pip install "msinet[cpu]"`` brings."""
+"""The requirements that ``pip install "msinet[cpu]"`` installs."""
 
 
 def probe() -> Probe:
-    """Look for TensorFlow; any of its distributions computes on the processor."""
-    hardware = (cpu_hardware(),)
+    """Look for TensorFlow; all of its distributions include CPU kernels."""
+    processor = (hardware.cpu_hardware(),)
     wheel = next(iter(installed_wheels()), None)
     if wheel is None:
-        return tensorflow_probe(REQUIRES, INSTALL, hardware)
+        return tensorflow_probe(REQUIRES, INSTALL, processor)
     # Another distribution than the extra's would be installed over this one.
     wanted = f"{wheel}>={OLDEST_TENSORFLOW}"
-    return tensorflow_probe((wanted,), f'pip install --upgrade "{wanted}"', hardware)
+    return tensorflow_probe((wanted,), f'pip install --upgrade "{wanted}"', processor)

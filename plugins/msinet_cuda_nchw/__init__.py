@@ -1,14 +1,13 @@
 """The device `cuda`: TensorFlow on NVIDIA GPUs, in NCHW.
 
-This module is light: it only describes the device.
+This module only describes the device; it imports no framework.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
 from msinet_cuda_nchw.probe import REQUIRES, probe
-from msinet_tensorflow import CLUSTER_VARIABLE
+from msinet_tensorflow import CHECKPOINT_FORMATS, CLUSTER_VARIABLE
 
 SPEC = DeviceSpec(
     name="cuda",
@@ -21,23 +20,25 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=300,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "bfloat16", "float16"),
         distribution=("mirrored", "multiworker"),
         cluster_variable=CLUSTER_VARIABLE,
-        deterministic=False,  # cuDNN's gradients add up in an order that is chance
+        deterministic=False,  # cuDNN sums some gradients in a nondeterministic order
     ),
     options=(
         DeviceOption(
             "tf32",
-            "Whether float32 is multiplied with 10 bits after the point: faster, less exact.",
+            "Round float32 inputs of products to TF32 (10-bit mantissa): faster, less exact.",
             "off",
             ("off", "on"),
         ),
         DeviceOption(
             "xla",
-            "Whether steps are compiled with XLA: slow to begin with each image size.",
+            "Compile steps with XLA; compiling takes a while for each new image size.",
             "off",
             ("off", "on"),
         ),
@@ -48,5 +49,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `cuda`."""
+    """Register the device `cuda`."""
     register(SPEC)

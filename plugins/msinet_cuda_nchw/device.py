@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from msinet_core.device import DeviceSpec, Probe
-from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.hardware.nvidia import nvidia_gpus
-from msinet_core.network.layout import permutation
+from msinet_core import DeviceSpec, DeviceUnavailableError, Probe, UsageError, nvidia, permutation
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.device import TensorFlowDevice
@@ -34,8 +31,8 @@ class NchwDevice(TensorFlowDevice):
     ``--device cuda`` opens is `CudaDevice`.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What convolutions compute in; weights, the loss and Adam are float32.
+        spec: The device's description.
+        precision: The dtype of convolutions; weights, the loss and Adam are float32.
         options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
             ``"multiworker"``.
@@ -68,8 +65,8 @@ class CudaDevice(NchwDevice):
     format they were written in: TensorFlow's layout optimizer is switched off.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What convolutions compute in; weights, the loss and Adam are float32.
+        spec: The device's description.
+        precision: The dtype of convolutions; weights, the loss and Adam are float32.
         options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
             ``"multiworker"``.
@@ -105,21 +102,21 @@ class CudaDevice(NchwDevice):
 
 
 class OnOneDevice(Distribution):
-    """Runs every op of a step on one device: one that has no kernel there is an error.
+    """Runs every op of a step on one device; an op without a kernel is an error.
 
     Args:
-        place: TensorFlow's name of the device.
+        placement: TensorFlow's name of the device.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place_of_ops = place
+    def __init__(self, placement: str) -> None:
+        self.placement = placement
 
     def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
         # XLA places a whole function and does not look at the ops inside: it is called from one.
         called = super().compiled(step, jit_compile) if jit_compile else step
 
         def placed(*arguments: Any) -> Any:
-            with tf.device(self.place_of_ops):
+            with tf.device(self.placement):
                 return called(*arguments)
 
         return super().compiled(placed, None if jit_compile else jit_compile)
@@ -156,7 +153,7 @@ def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
         reason = f"this TensorFlow {version} was built without CUDA."
         fix = f"Run: pip uninstall --yes {wheels} && {INSTALL}"
     else:
-        names = ", ".join(gpu.name for gpu in nvidia_gpus())
+        names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
         reason = (
             f"the driver offers {names}, but TensorFlow {version} does not see it; mostly CUDA's "
             "libraries are missing, or the driver is older than they need."
@@ -175,14 +172,14 @@ def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
     if capability >= AMPERE:
         return
     name = details.get("device_name", gpu.name)
-    told = f"{name} has compute capability {capability[0]}.{capability[1]}"
+    capability_text = f"{name} has compute capability {capability[0]}.{capability[1]}"
     if precision == "bfloat16":
         raise UsageError(
-            f"Device 'cuda' cannot compute in bfloat16: {told}, and bfloat16 needs 8.0. "
+            f"Device 'cuda' cannot compute in bfloat16: {capability_text}, and bfloat16 needs 8.0. "
             "Use --precision float16 or float32."
         )
     if tf32:
         raise UsageError(
-            f"Device 'cuda' cannot compute in TF32: {told}, and TF32 needs 8.0. "
+            f"Device 'cuda' cannot compute in TF32: {capability_text}, and TF32 needs 8.0. "
             "Leave --device-option tf32=on out."
         )

@@ -1,17 +1,20 @@
-"""What ``msinet-run --device cuda doctor`` finds, also where there is no NVIDIA GPU."""
+"""The doctor of `cuda`, which also works on machines without an NVIDIA GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec, Program
-from msinet_core.hardware.nvidia import ask_driver, nvidia_gpus
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import State
-from msinet_core.registry.doctor import Finding
+from msinet_core import (
+    Adam,
+    DeviceSpec,
+    Finding,
+    KLDivergence,
+    Program,
+    State,
+    msinet_graph,
+    nvidia,
+)
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.audit import audit, walk
@@ -29,14 +32,14 @@ SHOWN_PROBLEMS = 10
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Show driver, GPUs and TensorFlow's CUDA, and what the graphs of the steps are made of.
+    """Report the driver, GPUs and TensorFlow's CUDA, and what the graphs of the steps are made of.
 
     Args:
         spec: The device `cuda`.
         arguments: ``"precision"``: examine the graphs of this one alone.
     """
     yield _driver()
-    unavailable = _why_nothing_can_be_traced()
+    unavailable = _tensorflow_missing()
     if unavailable is not None:
         yield unavailable
         return
@@ -54,7 +57,7 @@ def trace_steps(spec: DeviceSpec, precision: str) -> Mapping[str, Any]:
 
     Args:
         spec: The device `cuda`.
-        precision: What it computes in.
+        precision: The dtype of convolutions.
 
     Returns:
         A concrete function by the step's name.
@@ -83,22 +86,22 @@ def count_transposes(function: Any) -> int:
 
 
 def _driver() -> Finding:
-    if not nvidia_gpus():
-        return Finding("driver", "note", "NVIDIA's driver is not loaded, or offers no GPU.")
-    told = ask_driver()
-    if told is None:
-        names = ", ".join(gpu.name for gpu in nvidia_gpus())
-        return Finding("driver", "ok", f"It offers {names}; its library does not answer.")
-    lines = [f"NVIDIA driver {told.version}."]
-    for gpu in told.gpus:
+    if not nvidia.nvidia_gpus():
+        return Finding("driver", "note", "The NVIDIA driver is not loaded, or reports no GPU.")
+    driver = nvidia.ask_driver()
+    if driver is None:
+        names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
+        return Finding("driver", "ok", f"It offers {names}; NVML does not respond.")
+    lines = [f"NVIDIA driver {driver.version}."]
+    for gpu in driver.gpus:
         memory = f"{gpu.memory / 2**30:.0f} GiB" if gpu.memory else "memory of the host"
         capability = ".".join(map(str, gpu.capability)) if gpu.capability else "unknown"
         lines.append(f"{gpu.name}, {memory}, compute capability {capability}.")
     return Finding("driver", "ok", "\n".join(lines))
 
 
-def _why_nothing_can_be_traced() -> Finding | None:
-    title, needs = "graphs", "It needs TensorFlow, of any kind, to trace the steps: "
+def _tensorflow_missing() -> Finding | None:
+    title, needs = "graphs", "Tracing the steps needs TensorFlow (any build): "
     if trouble := import_trouble():
         return Finding(title, "problem", needs + trouble.reason, trouble.fix)
     if installed_wheels():
@@ -140,7 +143,7 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     if not has_gpu_kernels(table):
         detail = (
             "The TensorFlow that is installed has no kernels for GPUs to audit the steps against; "
-            "the one for CUDA has, also where there is no GPU."
+            "the CUDA build has them, even on machines without a GPU."
         )
         fix = f"In a virtual environment of its own: {INSTALL}"
         yield Finding("kernel audit", "note", detail, fix)
@@ -152,7 +155,7 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         if report.passed:
             detail = (
                 f"{checked}: each has a GPU kernel in TensorFlow's registry, and no float data "
-                "pass through the host."
+                "passes through the host."
             )
             yield Finding(title, "ok", detail, data=report.to_dict())
             continue
@@ -163,11 +166,10 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def _evidence() -> Finding:
-    """Say what nobody has shown: the difference between a proven graph and a proven machine."""
+    """State what was proven: the graphs, but not the hardware."""
     detail = (
-        "These graphs are proven against the reference on a processor (oneDNN and XLA), op by op "
-        "and over training steps. This version of msinet was not run on an NVIDIA GPU before it "
-        "was published."
+        "These graphs were verified against the reference on a CPU (oneDNN and XLA), op by op and "
+        "over training steps. This version of msinet has not been run on an NVIDIA GPU."
     )
     return Finding(
         "evidence",

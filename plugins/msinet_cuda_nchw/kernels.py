@@ -1,4 +1,4 @@
-"""The kernels that a node on an NVIDIA GPU can find, asked of the TensorFlow that is installed."""
+"""The kernels that the installed TensorFlow registers for NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_tensorflow.audit import Kernel, KernelTable
 
-PLACES = ("GPU", "DEFAULT")
+DEVICE_TYPES = ("GPU", "DEFAULT")
 
 
 @cache
@@ -20,13 +20,13 @@ def cuda_kernels() -> KernelTable:
 
     table: dict[str, list[Kernel]] = {}
     for entry in kernels.get_all_registered_kernels().kernel:
-        if entry.device_type in PLACES and not entry.label:  # those are for who names them
+        if entry.device_type in DEVICE_TYPES and not entry.label:  # labeled kernels are opt-in
             table.setdefault(entry.op, []).append(_kernel(entry))
     return table
 
 
 def has_gpu_kernels(table: KernelTable) -> bool:
-    """Tell whether a table is that of a TensorFlow built for GPUs.
+    """Return whether a kernel table comes from a TensorFlow built for GPUs.
 
     Args:
         table: The kernels of each op.

@@ -1,4 +1,4 @@
-"""A builder for each op in NCHW: every kernel is asked for that order, nothing is transposed."""
+"""The layer builders of `cuda`, in NCHW: kernels run in that data format, without transposes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation_matrix
-from msinet_tensorflow.layers import PADDINGS, Inputs, Layers, Parameters, Tensor, attribute, tf
+from msinet_core import interpolation_matrix, ops
+from msinet_tensorflow.layers import Inputs, Parameters, Tensor, TensorFlowLayers, tf
 
 DATA_FORMAT = "NCHW"
-COORDINATES = {"asymmetric": "asymmetric", "half_pixel": "half_pixel"}
 PIXELS = (0, 2, 3)
 
 
-class NchwLayers(Layers):
+class NchwLayers(TensorFlowLayers):
     """The shared builders on images of ``(N, C, H, W)``.
 
     TensorFlow keeps kernels HWIO in this data format too.
 
     Args:
-        dtype: What convolutions compute in.
+        dtype: The dtype of convolutions.
     """
 
     spatial_axes = (2, 3)
@@ -40,16 +38,14 @@ class NchwLayers(Layers):
             images: ``(N, C, H, W)``.
             kernel: HWIO, in the dtype of the images.
         """
-        padding = attribute(op, "padding", PADDINGS)
-        return tf.nn.conv2d(images, kernel, op.strides, padding, DATA_FORMAT, op.dilation)
+        return tf.nn.conv2d(images, kernel, op.strides, op.padding, DATA_FORMAT, op.dilation)
 
     def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
         return _add_bias(features, bias)
 
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Take the maximum over windows; TensorFlow pads SAME with minus infinity."""
-        padding = attribute(op, "padding", PADDINGS)
-        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, padding, DATA_FORMAT)
+        """Take the maximum over windows; SAME pads with minus infinity."""
+        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, op.padding, DATA_FORMAT)
 
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
@@ -60,16 +56,15 @@ class NchwLayers(Layers):
         weights to the last bit, as it does at twice the size, and in float32 otherwise.
 
         Args:
-            op: Says how coordinates are read.
+            op: Its coordinates attribute selects the sampling rule.
             images: ``(N, C, H, W)``.
             size: The new height and width in pixels.
         """
-        coordinates = attribute(op, "coordinates", COORDINATES)
         height, width = self.size(images)
-        if (height, width) == (1, 1):  # every output pixel reads the only one there is
+        if (height, width) == (1, 1):  # a single pixel is repeated
             return tf.broadcast_to(images, (*images.shape[:2], *size))
-        rows = interpolation_matrix(height, size[0], coordinates)
-        columns = interpolation_matrix(width, size[1], coordinates)
+        rows = interpolation_matrix(height, size[0], op.coordinates)
+        columns = interpolation_matrix(width, size[1], op.coordinates)
         dtype = images.dtype if _holds(images.dtype, rows, columns) else tf.float32
         wider = tf.matmul(tf.cast(images, dtype), tf.constant(columns, dtype), transpose_b=True)
         return tf.matmul(tf.constant(rows, dtype), wider)
@@ -91,6 +86,4 @@ def _biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], 
 
 
 _add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
-"""Adds one value to each channel; its gradient is summed up in float32, as `Layers.add_bias` does
-in NHWC.
-"""
+"""Add one value to each channel; sum its gradient in float32, as in NHWC."""

@@ -1,13 +1,13 @@
 """The device `metal`: TensorFlow with tensorflow-metal on the GPU of a Mac, in NHWC.
 
-This module is light: it only describes the device.
+This module only describes the device; it imports no framework.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceSpec, Register, hookimpl
 from msinet_metal_nhwc.probe import REQUIRES, probe
+from msinet_tensorflow import CHECKPOINT_FORMATS
 
 SPEC = DeviceSpec(
     name="metal",
@@ -20,10 +20,12 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=200,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "float16", "bfloat16"),
-        deterministic=False,  # Apple's kernels do not promise it
+        deterministic=False,  # Apple does not guarantee it
     ),
     doctor="msinet_metal_nhwc.doctor:examine",
 )
@@ -31,5 +33,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `metal`."""
+    """Register the device `metal`."""
     register(SPEC)

@@ -6,8 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec, Program
-from msinet_core.errors import DeviceUnavailableError, UsageError
+from msinet_core import DeviceSpec, DeviceUnavailableError, Program, UsageError
 from msinet_metal_nhwc.layers import MetalLayers
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.layers import tf
@@ -26,11 +25,11 @@ class MetalDevice(TensorFlowDevice):
     is an error, not a detour over the processor. XLA is never used, which Metal does not support.
 
     Args:
-        spec: The light description it was opened from.
+        spec: The device's description.
         precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-        options: A value for each of the spec's options; None for their defaults.
-        place: Where the steps are placed. What opens devices never gives it; `PROCESSOR` is for
-            proving the same graphs where there is no Mac.
+        options: A value for each of the device's options; None for the defaults.
+        placement: TensorFlow's name of the device that computes; `PROCESSOR` runs the same graphs
+            in tests on other machines.
 
     Raises:
         DeviceUnavailableError: This is no Mac with a GPU that TensorFlow can use.
@@ -45,12 +44,12 @@ class MetalDevice(TensorFlowDevice):
         precision: str = "float32",
         options: Mapping[str, str] | None = None,
         *,
-        place: str = GPU,
+        placement: str = GPU,
     ) -> None:
-        if place == GPU:
+        if placement == GPU:
             _check_mac(spec, precision)
             _take_gpu()
-        self.place = place
+        self.placement = placement
         super().__init__(spec, precision, options)
 
     def make_layers(self, dtype: Any) -> MetalLayers:
@@ -73,8 +72,8 @@ class MetalModel(TensorFlowModel):
         device: MetalDevice,
         program: Program,
     ) -> None:
-        self._device_name = device.place
-        with tf.device(device.place):  # where variables are, is where they are read
+        self._device_name = device.placement
+        with tf.device(device.placement):  # variables are read where they are placed
             super().__init__(device, program)
 
     def _compiled(self, step: Any) -> Any:
@@ -88,7 +87,7 @@ class MetalModel(TensorFlowModel):
 
 def _check_mac(spec: DeviceSpec, precision: str) -> None:
     probe = spec.probe()
-    if not probe.ready:  # asked again: whoever opens a device need not have asked
+    if not probe.ready:  # the caller may not have run the probe
         raise DeviceUnavailableError(spec.unavailable_message(probe))
     release = platform.mac_ver()[0]
     major = release.partition(".")[0]

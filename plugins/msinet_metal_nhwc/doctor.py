@@ -1,18 +1,21 @@
-"""What ``msinet-run --device metal doctor`` finds, also where there is no Mac."""
+"""The doctor of `metal`, which also works on machines that are not Macs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core.device import DeviceSpec, Program
-from msinet_core.hardware.apple import apple_gpu
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import State
-from msinet_core.registry.doctor import Finding
+from msinet_core import (
+    Adam,
+    DeviceSpec,
+    Finding,
+    Graph,
+    KLDivergence,
+    Program,
+    State,
+    apple,
+    msinet_graph,
+)
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import AuditReport, audit
 from msinet_tensorflow.versions import METAL_TENSORFLOW, import_trouble, installed_wheels
@@ -29,7 +32,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         arguments: It has none of its own.
     """
     yield _hardware()
-    unavailable = _why_nothing_can_be_traced()
+    unavailable = _tensorflow_missing()
     if unavailable is not None:
         yield unavailable
         return
@@ -48,7 +51,7 @@ def audit_steps(
 
     Args:
         spec: The device `metal`.
-        precision: What it computes in.
+        precision: The dtype of convolutions.
         graph: The network; None for the published one.
         images: The ``(N, H, W, C)`` that is traced for.
     """
@@ -58,23 +61,23 @@ def audit_steps(
 
     graph = msinet_graph() if graph is None else graph
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    device = MetalDevice(spec, precision, place=PROCESSOR)
+    device = MetalDevice(spec, precision, placement=PROCESSOR)
     model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
     return audit(model.concrete_steps(images), metal_kernels())
 
 
 def _hardware() -> Finding:
     if sys.platform != "darwin":
-        return Finding("GPU", "note", "There is no Mac's GPU here; nothing is computed on one.")
-    gpu = apple_gpu()
+        return Finding("GPU", "note", "This machine has no Apple GPU; nothing was computed on one.")
+    gpu = apple.apple_gpu()
     cores = f"{gpu.cores} cores" if gpu.cores else "cores unknown"
     memory = f"{gpu.memory / 2**30:.0f} GiB" if gpu.memory else "an unknown amount"
-    detail = f"{gpu.name}, {cores}, {memory} of memory that it shares with the processor."
+    detail = f"{gpu.name}, {cores}, {memory} of memory shared with the CPU."
     return Finding("GPU", "ok", detail)
 
 
-def _why_nothing_can_be_traced() -> Finding | None:
-    title, detail = "kernel audit", "It needs TensorFlow, of any kind, to trace the steps: "
+def _tensorflow_missing() -> Finding | None:
+    title, detail = "kernel audit", "Tracing the steps needs TensorFlow (any build): "
     if trouble := import_trouble():
         return Finding(title, "problem", detail + trouble.reason, trouble.fix)
     if installed_wheels():
@@ -101,7 +104,7 @@ def _finding(precision: str, report: AuditReport) -> Finding:
         f"({IMAGES[1]}x{IMAGES[2]})"
     )
     if report.passed:
-        detail = f"{checked}: each has a kernel on the GPU, no float data pass through the host."
+        detail = f"{checked}: each has a GPU kernel, and no float data passes through the host."
         return Finding(title, "ok", detail, data=report.to_dict())
     lines = [f"{item.function}: {item.node}: {item.why}" for item in report.problems]
     if len(lines) > SHOWN_PROBLEMS:

@@ -1,6 +1,6 @@
-"""The kernels that a node on the GPU of a Mac can find; light.
+"""The kernels that TensorFlow with tensorflow-metal registers for the GPU of a Mac.
 
-The table is what the published libraries register, and says in its first lines how it was made.
+The first lines of the table say how it was recorded.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""What the GPU of a Mac computes otherwise: from ops that it has kernels for, gradients too."""
+"""The layer builders of `metal`: only ops that have Metal kernels, in gradients as well."""
 
 from __future__ import annotations
 
-from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation_matrix
-from msinet_tensorflow.layers import Layers, Tensor, attribute, tf
+from msinet_core import interpolation_matrix, ops
+from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}
 """How far inside a pixel its position is."""
@@ -12,11 +11,11 @@ SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}
 HEIGHT, WIDTH = 1, 2
 
 
-class MetalLayers(Layers):
+class MetalLayers(TensorFlowLayers):
     """The shared builders, trained without leaving the GPU.
 
     Args:
-        dtype: What convolutions compute in.
+        dtype: The dtype of convolutions.
     """
 
     def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
@@ -41,11 +40,10 @@ class MetalLayers(Layers):
         Columns come before rows, as in TensorFlow's kernel, so that the numbers are the same.
 
         Args:
-            op: Says how coordinates are read.
+            op: Its coordinates attribute selects the sampling rule.
             images: ``(N, H, W, C)``.
             size: The new height and width in pixels.
         """
-        attribute(op, "coordinates", SHIFTS)
         height, width = size
         return _resize_axis(op, _resize_axis(op, images, WIDTH, width), HEIGHT, height)
 
@@ -62,7 +60,7 @@ def _resize_axis(op: ops.Resize | ops.ResizeLike, images: Tensor, axis: int, tar
 
 
 def _repeat(images: Tensor, axis: int, target: int) -> Tensor:
-    """Give every pixel the only one there is; its gradient, a sum of many, needs float32."""
+    """Repeat a single pixel, in float32 because its gradient is a long sum."""
     shape = images.shape.as_list()
     shape[axis] = target
     return tf.broadcast_to(tf.cast(images, tf.float32), shape)

@@ -1,21 +1,20 @@
-"""The device `mlx`: Apple's MLX on the GPU of a Mac, in NHWC; slowly also on Linux.
+"""The device `mlx`: Apple's MLX in NHWC, on the GPU of a Mac; slow on Linux.
 
 This module is light: it only describes the device.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
 from msinet_mlx.probe import REQUIRES, is_apple_silicon, probe
 
 ON_A_MAC, ELSEWHERE = 220, -1
-"""On a Mac before metal, whose framework is no longer released. Elsewhere MLX computes, but some
-sixty times slower than others do: nobody gets it without asking."""
+"""On a Mac, preferred to metal, whose framework is no longer released. Elsewhere MLX is some sixty
+times slower than other devices, so it is never selected automatically."""
 
 SPEC = DeviceSpec(
     name="mlx",
-    summary="MLX on the GPU of a Mac with Apple silicon; slow on other processors",
+    summary="MLX on the GPU of a Mac with Apple silicon; slow on other machines",
     framework="MLX",
     factory="msinet_mlx.device:MlxDevice",
     probe=probe,
@@ -24,12 +23,13 @@ SPEC = DeviceSpec(
     kernel_layout="OHWI",
     requires=REQUIRES,
     priority=ON_A_MAC if is_apple_silicon() else ELSEWHERE,
-    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16", "float16")),
+    capabilities=Capabilities(precisions=("float32", "bfloat16", "float16")),
+    checkpoint_format="mlx",
     doctor="msinet_mlx.doctor:examine",
     options=(
         DeviceOption(
             name="memory",
-            summary="How much of the Mac's memory MLX may use; auto: what macOS recommends.",
+            summary="Share of the Mac's memory that MLX may use; auto: what macOS recommends.",
             default="auto",
             choices=("auto", "25%", "50%", "75%", "90%"),
         ),
@@ -47,7 +47,7 @@ SPEC = DeviceSpec(
         ),
         DeviceOption(
             name="tf32",
-            summary="Let float32 products round their inputs to TF32 on GPUs that do it faster.",
+            summary="Multiply float32 with TF32 precision on GPUs where it is faster.",
             default="off",
             choices=("on", "off"),
         ),
@@ -57,5 +57,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `mlx`."""
+    """Register `mlx`."""
     register(SPEC)

@@ -1,4 +1,4 @@
-"""The device `mlx`: MLX on the GPU of a Mac, or wherever its backend computes."""
+"""The device `mlx`: MLX on the GPU of a Mac, or on the device of its installed backend."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import Device, DeviceSpec, Program
-from msinet_core.errors import DeviceUnavailableError
-from msinet_core.hardware.host import distribution_version
-from msinet_core.network.graph import LayerBuilder
+from msinet_core import (
+    Device,
+    DeviceSpec,
+    DeviceUnavailableError,
+    LayerBuilder,
+    Program,
+    hardware,
+)
 from msinet_mlx.probe import CPU_BACKEND, backend
 
 TF32_VARIABLE = "MLX_ENABLE_TF32"
-"""Read by MLX when it first multiplies matrices; unset it means 1."""
+"""Read by MLX at its first matrix product; 1 if unset."""
 
 
 class MlxDevice(Device):
     """MLX on the device of its installed backend, and on no other.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What convolutions compute in; weights, the loss and Adam are float32.
-        options: ``memory``, ``cache``, ``wired`` and ``tf32``; None for their defaults.
+        spec: The description of the device.
+        precision: The precision of convolutions; weights, the loss and Adam are float32.
+        options: ``memory``, ``cache``, ``wired`` and ``tf32``; None for the defaults.
 
     Raises:
-        DeviceUnavailableError: The backend is for a GPU, and MLX finds none.
+        DeviceUnavailableError: The backend is for a GPU, but MLX finds none.
     """
 
     def __init__(
@@ -37,16 +41,16 @@ class MlxDevice(Device):
     ) -> None:
         super().__init__(spec, precision, options)
         os.environ[TF32_VARIABLE] = "1" if self.options["tf32"] == "on" else "0"
-        # Only now, after the variable: MLX may compute as soon as it is imported.
-        from msinet_mlx.layers import Layers, mx
+        # Only after setting the variable: MLX may compute as soon as it is imported.
+        from msinet_mlx.layers import MlxLayers, mx
         from msinet_mlx.memory import set_limits
 
         self.dtype = getattr(mx, precision)
-        self.place = _place(spec)
-        # For a processor MLX compiles C++, with the system's compiler, which need not be there.
-        self.compiles = self.place.type == mx.gpu or shutil.which("g++") is not None
-        self.memory_limit = set_limits(self.options, mx.device_info(self.place))
-        self._layer_builders = Layers(self.dtype).builders()
+        self.mlx_device = _find_device(spec)
+        # On a CPU, MLX compiles C++ with the system's compiler, which may be missing.
+        self.compiles = self.mlx_device.type == mx.gpu or shutil.which("g++") is not None
+        self.memory_limit = set_limits(self.options, mx.device_info(self.mlx_device))
+        self._layer_builders = MlxLayers(self.dtype).builders()
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
@@ -59,11 +63,11 @@ class MlxDevice(Device):
 
     def versions(self) -> Mapping[str, str]:
         names = filter(None, ("mlx", backend()))
-        return {name: distribution_version(name) or "" for name in names}
+        return {name: hardware.distribution_version(name) or "" for name in names}
 
 
-def _place(spec: DeviceSpec) -> Any:
-    """Return MLX's device: the GPU, unless the backend is the processor's."""
+def _find_device(spec: DeviceSpec) -> Any:
+    """Return MLX's device: the GPU, unless the backend is for the CPU."""
     from msinet_mlx.layers import mx
 
     installed = backend()
@@ -72,7 +76,7 @@ def _place(spec: DeviceSpec) -> Any:
     if mx.is_available(mx.gpu):
         return mx.Device(mx.gpu)
     raise DeviceUnavailableError(
-        f"Device '{spec.name}' is not available: {installed} is installed, but MLX "
-        f"{distribution_version('mlx')} finds no GPU. Start msinet-run outside of virtual machines "
-        "and containers that hide it; msinet-run devices tells what else can compute."
+        f"device '{spec.name}' is not available: {installed} is installed, but MLX "
+        f"{hardware.distribution_version('mlx')} finds no GPU. Virtual machines and containers may "
+        "hide it. To list other devices, run: msinet-run devices"
     )

@@ -1,27 +1,21 @@
-"""Whether MLX is installed, with which backend, and on what it would compute."""
+"""Whether MLX is installed, with which backend, and what it would compute on."""
 
 from __future__ import annotations
 
 import platform
 import sys
 
-from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.hardware.apple import apple_gpu, why_no_apple_gpu
-from msinet_core.hardware.host import (
-    cpu_hardware,
-    distribution_version,
-    missing_requirements,
-)
+from msinet_core import Availability, Hardware, Probe, apple, hardware
 
 OLDEST = "0.32.4"
-"""Earlier ones could give zeros for convolutions of large batches on a Mac, and say nothing.
+"""Earlier versions can silently return zeros for convolutions of large batches on a Mac.
 
-Source: https://github.com/ml-explore/mlx/issues/3979, mended in pull request 4102.
+Source: https://github.com/ml-explore/mlx/issues/3979, fixed in pull request 4102.
 """
 
 _ON_A_MAC = "sys_platform == 'darwin' and platform_machine == 'arm64'"
 REQUIRES = (f"mlx>={OLDEST}; {_ON_A_MAC}", f"mlx>={OLDEST}; sys_platform == 'linux'")
-"""What ``pip install "msinet[mlx]"`` brings, and on Linux a backend besides."""
+"""What ``pip install "msinet[mlx]"`` installs; on Linux with a backend."""
 
 INSTALL = 'pip install "msinet[mlx]"'
 OLDEST_MACOS = 14
@@ -30,48 +24,42 @@ CUDA_BACKENDS = ("mlx-cuda-13", "mlx-cuda-12")
 
 
 def is_apple_silicon() -> bool:
-    """Tell whether this is a Mac with Apple silicon, running a Python made for it."""
+    """Return whether this is a Mac with Apple silicon and a native Python."""
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def backend() -> str | None:
-    """Return the distribution that computes for MLX; None if there is none.
+    """Return the distribution with MLX's backend; None if there is none.
 
-    ``mlx`` itself is only Python; what computes is a distribution of its own, of which several can
-    be installed over one another. One for a GPU is then taken to have been wanted.
+    ``mlx`` itself is Python only. Several backends can be installed; those for GPUs come first.
     """
     choices = (METAL_BACKEND,) if sys.platform == "darwin" else (*CUDA_BACKENDS, CPU_BACKEND)
-    return next((name for name in choices if distribution_version(name)), None)
+    return next((name for name in choices if hardware.distribution_version(name)), None)
 
 
 def probe() -> Probe:
     """Look for Apple silicon or Linux, for MLX and for its backend."""
     if sys.platform == "linux":
-        return _on_linux()
-    elsewhere = why_no_apple_gpu(
+        if backend() in CUDA_BACKENDS:
+            return _check_packages((), "MLX's CUDA backend, which msinet was never tested on.")
+        remark = "CPU backend: slow. On Apple silicon, MLX uses the GPU."
+        return _check_packages((hardware.cpu_hardware(),), remark)
+    missing = apple.why_no_apple_gpu(
         "MLX is for macOS and Linux", f"mlx {OLDEST}", OLDEST_MACOS, INSTALL
     )
-    if elsewhere:
-        return _not_here(*elsewhere)
-    return _installed((apple_gpu(),), "")
+    return _unavailable(*missing) if missing else _check_packages((apple.apple_gpu(),))
 
 
-def _on_linux() -> Probe:
-    if backend() in CUDA_BACKENDS:
-        remark = "Installed with MLX's CUDA backend, on which msinet was never run."
-        return _installed((), remark)
-    remark = "Installed: CPU backend, slow. On Apple silicon it computes on the GPU."
-    return _installed((cpu_hardware(),), remark)
-
-
-def _installed(hardware: tuple[Hardware, ...], remark: str) -> Probe:
-    missing = missing_requirements(REQUIRES)
+def _check_packages(devices: tuple[Hardware, ...], remark: str = "") -> Probe:
+    missing = hardware.missing_requirements(REQUIRES)
     if not missing and backend() is None:
-        missing = ["mlx is installed without a backend, the part of it that computes."]
+        missing = ["mlx is installed without a backend."]
     if missing:
-        return _not_here(" ".join(missing), INSTALL, hardware)
-    return Probe(Availability.INSTALLED, remark, "", distribution_version("mlx"), hardware)
+        return _unavailable(" ".join(missing), INSTALL, devices)
+    version = hardware.distribution_version("mlx")
+    return Probe(Availability.INSTALLED, remark, "", version, devices)
 
 
-def _not_here(reason: str, fix: str, hardware: tuple[Hardware, ...] = ()) -> Probe:
-    return Probe(Availability.NOT_HERE, reason, fix, distribution_version("mlx"), hardware)
+def _unavailable(reason: str, fix: str, devices: tuple[Hardware, ...] = ()) -> Probe:
+    version = hardware.distribution_version("mlx")
+    return Probe(Availability.NOT_HERE, reason, fix, version, devices)

@@ -1,17 +1,16 @@
-"""The device `openvino`: prediction with OpenVINO, on the processor or Intel's accelerators.
+"""The device `openvino`: prediction with OpenVINO, on the CPU or Intel's accelerators.
 
 This module is light: it only describes the device.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
 from msinet_openvino.probe import REQUIRES, probe
 
 SPEC = DeviceSpec(
     name="openvino",
-    summary="OpenVINO on the processor, or on Intel's GPUs and NPUs; predicts only",
+    summary="OpenVINO on the CPU, or on Intel's GPUs and NPUs; predicts only",
     framework="OpenVINO",
     factory="msinet_openvino.device:OpenVINODevice",
     probe=probe,
@@ -19,12 +18,12 @@ SPEC = DeviceSpec(
     data_format="NCHW",
     kernel_layout="OIHW",
     requires=REQUIRES,
-    priority=1,  # automatic selection prefers whatever also trains
+    priority=1,  # below every device that also trains
     capabilities=Capabilities(training=False, precisions=("float32", "bfloat16", "float16")),
     options=(
         DeviceOption(
             "target",
-            "Compute on the processor, on Intel's GPU or NPU, or where OpenVINO chooses (auto).",
+            "Compute on the CPU, on Intel's GPU or NPU, or where OpenVINO chooses (auto).",
             "cpu",
             ("cpu", "gpu", "npu", "auto"),
         ),
@@ -42,5 +41,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `openvino`."""
+    """Register `openvino`."""
     register(SPEC)

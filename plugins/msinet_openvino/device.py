@@ -1,4 +1,4 @@
-"""The device `openvino`: prediction on the processor, or on what else OpenVINO drives."""
+"""The device `openvino`: prediction on the CPU, or on another target of OpenVINO."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Any
 
 import openvino as ov
 
-from msinet_core.device import Device, DeviceSpec, Program
-from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.network.graph import LayerBuilder
-from msinet_openvino.layers import LAYER_BUILDERS
+from msinet_core import (
+    Device,
+    DeviceSpec,
+    DeviceUnavailableError,
+    LayerBuilder,
+    Program,
+    UsageError,
+)
+from msinet_openvino.layers import OpenVINOLayers
 from msinet_openvino.model import OpenVINOModel
 
 ELEMENT_TYPES = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
@@ -22,13 +27,13 @@ class OpenVINODevice(Device):
     """OpenVINO on one of its targets, and on no other unless the target is ``auto``.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What the network is computed in; the map's normalization stays float32.
-        options: ``target`` and ``hint``; None for their defaults.
+        spec: The description of the device.
+        precision: The precision of the network; the map's normalization stays float32.
+        options: ``target`` and ``hint``; None for the defaults.
 
     Raises:
         DeviceUnavailableError: OpenVINO does not find the target.
-        UsageError: The target does not compute in that precision.
+        UsageError: The target does not support the precision.
     """
 
     def __init__(
@@ -39,11 +44,12 @@ class OpenVINODevice(Device):
     ) -> None:
         super().__init__(spec, precision, options)
         self._core = ov.Core()
-        self._target = _find_target(self._core, self.options["target"].upper(), precision)
+        self._target = self._find_target(self.options["target"].upper())
+        self._layer_builders = OpenVINOLayers().builders()
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return LAYER_BUILDERS
+        return self._layer_builders
 
     def build(self, program: Program) -> OpenVINOModel:
         return OpenVINOModel(self, program)
@@ -61,49 +67,51 @@ class OpenVINODevice(Device):
         Raises:
             UsageError: OpenVINO would compute in another precision.
         """
-        # Said for float32 too: by itself OpenVINO computes in bfloat16 where the processor can.
-        wanted = ELEMENT_TYPES[self.precision]
-        hints = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": wanted}
+        # Set for float32 too: OpenVINO's default is bfloat16 on CPUs that support it.
+        precision = ELEMENT_TYPES[self.precision]
+        hints = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": precision}
         compiled = self._core.compile_model(network, self._target, hints)
-        if self._target.startswith(AUTO):  # it does not tell, and chooses among those that are able
+        if self._target.startswith(AUTO):  # reports no precision; all its targets support it
             return compiled
-        chosen = compiled.get_property("INFERENCE_PRECISION_HINT")
-        if chosen != wanted:
+        actual = compiled.get_property("INFERENCE_PRECISION_HINT")
+        if actual != precision:
             raise UsageError(
-                f"OpenVINO would compute in {chosen.get_type_name()} on {self._target} in place of "
-                f"{self.precision}. Use another --precision."
+                f"OpenVINO would compute in {actual.get_type_name()} on {self._target} instead of "
+                f"{self.precision}; use another --precision"
             )
         return compiled
 
+    def _find_target(self, target: str) -> str:
+        """Return the target in OpenVINO's syntax; for ``AUTO``, with those it may choose from."""
+        names = self._core.available_devices
+        matching = [name for name in names if target in (AUTO, name.partition(".")[0])]
+        if not matching:
+            raise DeviceUnavailableError(
+                f"device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
+                f"only {', '.join(names) or 'no target'} on this machine. Intel's GPUs and NPUs "
+                "need drivers; see the installation guide at https://docs.openvino.ai"
+            )
+        precisions = {name: supported_precisions(self._core, name) for name in matching}
+        able = [name for name in matching if self.precision in precisions[name]]
+        if not able:
+            offered = " or ".join(
+                precision
+                for precision in CAPABILITY_NAMES
+                if any(precision in listed for listed in precisions.values())
+            )
+            raise UsageError(
+                f"device 'openvino' does not support {self.precision} on this "
+                f"{' or '.join(matching)}; use --precision {offered}"
+            )
+        return f"{AUTO}:{','.join(able)}" if target == AUTO else target
 
-def computed_precisions(core: Any, target: str) -> list[str]:
-    """List the precisions that a target computes in, in the core's names.
+
+def supported_precisions(core: Any, target: str) -> list[str]:
+    """List the precisions that a target computes in.
 
     Args:
         core: An ``openvino.Core``.
-        target: OpenVINO's name of it, for example ``"CPU"``.
+        target: OpenVINO's name, for example ``"CPU"``.
     """
-    able = core.get_property(target, "OPTIMIZATION_CAPABILITIES")
-    return [name for name, capability in CAPABILITY_NAMES.items() if capability in able]
-
-
-def _find_target(core: Any, target: str, precision: str) -> str:
-    """Return what to compile for, in OpenVINO's words; with ``AUTO``, what it chooses among."""
-    found = core.available_devices
-    here = [name for name in found if target in (AUTO, name.partition(".")[0])]
-    if not here:
-        raise DeviceUnavailableError(
-            f"Device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
-            f"{', '.join(found) or 'nothing'} on this machine. Intel's GPUs and NPUs need their "
-            f"drivers, which OpenVINO's installation guide names: https://docs.openvino.ai"
-        )
-    able = [name for name in here if precision in computed_precisions(core, name)]
-    if not able:
-        offered = " or ".join(
-            dict.fromkeys(p for name in here for p in computed_precisions(core, name))
-        )
-        raise UsageError(
-            f"Device 'openvino' cannot compute in {precision} on this {' or '.join(here)}, only in "
-            f"{offered}. Use --precision {offered}."
-        )
-    return f"{AUTO}:{','.join(able)}" if target == AUTO else target
+    supported = core.get_property(target, "OPTIMIZATION_CAPABILITIES")
+    return [name for name, capability in CAPABILITY_NAMES.items() if capability in supported]

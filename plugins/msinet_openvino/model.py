@@ -10,27 +10,23 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from msinet_core.device import Model, Program
-from msinet_core.network.layout import permutation
-from msinet_core.network.ops import Size
-from msinet_core.network.state import State
-from msinet_openvino.in_flight import Maps, Requests
+from msinet_core import Deferred, Model, Program, State, ops, permutation
 from msinet_openvino.layers import opset
+from msinet_openvino.requests import RequestPool
 
 if TYPE_CHECKING:
     from msinet_openvino.device import OpenVINODevice
 
-MOST_COMPILED = 4
-"""The networks that are kept: each holds its own memory, and folders seldom have more sizes that
-take turns.
-"""
+MAX_COMPILED = 4
+"""The compiled networks that are kept; each holds its own memory, and folders rarely mix more
+sizes."""
 
 
 class OpenVINOModel(Model):
     """A graph with its weights, for prediction.
 
-    A batch is computed as so many single images: none waits for a batch to fill up, a batch of
-    another length needs no other network, and the cores share the images instead of each image.
+    A batch is computed as single images: no image waits for a batch to fill, batches of any length
+    use the same network, and cores share the images rather than each image.
 
     Args:
         device: Compiles networks.
@@ -43,26 +39,31 @@ class OpenVINOModel(Model):
         self._hint = device.options["hint"]
         self._builders = device.layer_builders
         self._weights = self.native(program.state.weights)
-        self._compiled: OrderedDict[tuple[Size, str], Requests] = OrderedDict()
+        self._compiled: OrderedDict[tuple[ops.Size, str], RequestPool] = OrderedDict()
         self._lock = threading.Lock()
 
-    def forward(self, images: NDArray[np.float32]) -> Maps:
+    def forward(self, images: NDArray[np.float32]) -> Deferred:
         shape = self._graph.shapes(images.shape)[self._graph.output.name]
         values = np.empty(shape, np.float32)
         height, width = images.shape[1:3]
         with self._lock:
-            hint = self._hint_for(len(images), (height, width))
-            requests = self._requests((height, width), hint)
-        pieces = [
-            requests.start(images[index : index + 1], values[index : index + 1])
+            pool = self._pool(len(images), (height, width))
+        requests = [
+            pool.start(images[index : index + 1], values[index : index + 1])
             for index in range(len(images))
         ]
-        return Maps(values, pieces)
+
+        def read() -> NDArray[np.float32]:
+            for request in requests:
+                request.wait()
+            return values
+
+        return Deferred(read, shape)
 
     def state(self) -> State:
         return State(self.canonical(self._weights))
 
-    def network(self, size: Size) -> Any:
+    def network(self, size: ops.Size) -> Any:
         """Build the network for one image, NHWC in and out, not yet compiled.
 
         Args:
@@ -74,17 +75,16 @@ class OpenVINOModel(Model):
         maps = self._graph.apply(self._builders, native, self._weights)
         return ov.Model([opset.transpose(maps, permutation("NCHW", "NHWC"))], [images], "msinet")
 
-    def _hint_for(self, count: int, size: Size) -> str:
-        """Choose by the number of images; a single one takes what is compiled already."""
-        if self._hint != "auto":
-            return self._hint
-        return "throughput" if count > 1 or (size, "throughput") in self._compiled else "latency"
-
-    def _requests(self, size: Size, hint: str) -> Requests:
+    def _pool(self, count: int, size: ops.Size) -> RequestPool:
+        """Return the requests for `count` images of a size, compiling the network if needed."""
+        hint = self._hint
+        if hint == "auto":  # a single image uses whatever is compiled
+            batched = count > 1 or (size, "throughput") in self._compiled
+            hint = "throughput" if batched else "latency"
         key = size, hint
         if key not in self._compiled:
-            while len(self._compiled) >= MOST_COMPILED:
+            while len(self._compiled) >= MAX_COMPILED:
                 self._compiled.popitem(last=False)
-            self._compiled[key] = Requests(self._compile(self.network(size), hint))
+            self._compiled[key] = RequestPool(self._compile(self.network(size), hint))
         self._compiled.move_to_end(key)
         return self._compiled[key]

@@ -1,10 +1,12 @@
-"""What the TensorFlow devices share: version checks, probes, layer builders, the compiled steps.
+"""The code that all TensorFlow devices share; it registers no device of its own.
 
-It brings no device of its own. `versions` and `probe` are light; `layers`, `model` and `device`
-import TensorFlow.
+`versions` and `probe` import no framework; `layers`, `model` and `device` import TensorFlow.
 """
 
 from __future__ import annotations
 
 CLUSTER_VARIABLE = "TF_CONFIG"
 """TensorFlow's environment variable that names every process and says which one this is."""
+
+CHECKPOINT_FORMATS = ("msinet_tensorflow.checkpoint:KERAS_MODEL",)
+"""The formats that the TensorFlow devices add."""

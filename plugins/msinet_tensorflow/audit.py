@@ -1,7 +1,7 @@
-"""Which nodes of a traced step have no kernel on a GPU, or take float data through the host.
+"""Find nodes of a traced step that have no GPU kernel, or take float data through the host.
 
-`audit` walks the graphs of concrete functions, with every function they call; what it asks each
-node against is a table of kernels, which a device brings. Light until it walks.
+`audit` walks the graphs of concrete functions and every function they call, and looks up each node
+in a table of kernels that the device provides.
 """
 
 from __future__ import annotations
@@ -114,25 +114,25 @@ class AuditReport:
 
 
 def audit(functions: Mapping[str, Any], table: KernelTable) -> AuditReport:
-    """Ask every node of some functions, and of those they call, for its kernel on the GPU.
+    """Look up the GPU kernel of every node of some functions and of the functions they call.
 
     The graphs are audited as they were traced. What TensorFlow rewrites before it runs them
     (constant folding, fusion) is not seen.
 
     Args:
         functions: Concrete functions, by the name that problems carry.
-        table: The kernels there are.
+        table: The available kernels.
     """
     graphs = {name: function.graph.as_graph_def() for name, function in functions.items()}
     return audit_graphs(graphs, table)
 
 
 def audit_graphs(graphs: Mapping[str, Any], table: KernelTable) -> AuditReport:
-    """Ask every node of some graphs, and of the functions they call, for its kernel on the GPU.
+    """Look up the GPU kernel of every node of some graphs and of the functions they call.
 
     Args:
         graphs: A ``GraphDef`` each, by the name that problems carry.
-        table: The kernels there are.
+        table: The available kernels.
     """
     counts: Counter[str] = Counter()
     problems = []
@@ -153,7 +153,7 @@ def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Pro
 
     Args:
         node: The node.
-        table: The kernels there are.
+        table: The available kernels.
         function: Where the node is, for the problem.
     """
 

@@ -1,26 +1,24 @@
-"""What the TensorFlow devices share: TensorFlow itself, the builders and the model."""
+"""The base class of all TensorFlow devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet_core.device import Device, DeviceSpec, Program
-from msinet_core.device.processes import Processes
-from msinet_core.network.graph import LayerBuilder
+from msinet_core import Device, DeviceSpec, LayerBuilder, Processes, Program
 from msinet_tensorflow.distribution import Distribution, open_distribution
-from msinet_tensorflow.layers import Layers, Tensor, tf
+from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tensorflow.versions import installed_wheels
 
 
 class TensorFlowDevice(Device):
-    """TensorFlow in NHWC; a device overrides what its hardware needs otherwise.
+    """TensorFlow in NHWC; each device overrides what its hardware needs.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What convolutions compute in; weights, the loss and Adam are float32.
-        options: A value for each of the spec's options; None for their defaults.
+        spec: The device's description.
+        precision: The dtype of convolutions; weights, the loss and Adam are float32.
+        options: A value for each of the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
     """
 
@@ -28,7 +26,7 @@ class TensorFlowDevice(Device):
     """TensorFlow's name for the devices it computes on."""
 
     synchronous = False
-    """Whether a step is done when TensorFlow returns from it."""
+    """Whether a step has finished when TensorFlow returns from the call."""
 
     jit_compile: bool | None = None
     """Whether every step is compiled with XLA: True, False (never), or None (TensorFlow decides).
@@ -52,7 +50,7 @@ class TensorFlowDevice(Device):
         return self.distribution.processes
 
     def make_distribution(self, distribute: str) -> Distribution:
-        """Return where steps run; called before anything is computed.
+        """Return where steps run; called before TensorFlow computes anything.
 
         Args:
             distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
@@ -63,13 +61,13 @@ class TensorFlowDevice(Device):
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         return self._layer_builders
 
-    def make_layers(self, dtype: Any) -> Layers:
+    def make_layers(self, dtype: Any) -> TensorFlowLayers:
         """Return the builders for this device's hardware and data format.
 
         Args:
-            dtype: What convolutions compute in.
+            dtype: The dtype of convolutions.
         """
-        return Layers(dtype)
+        return TensorFlowLayers(dtype)
 
     def to_native_format(self, images: Tensor) -> Tensor:
         """Take images or maps to the device's data format, inside the compiled step.
@@ -88,10 +86,10 @@ class TensorFlowDevice(Device):
         return maps
 
     def all_finite(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tell whether every number is finite, inside the compiled step; a boolean scalar.
+        """Return whether every number is finite, as a boolean scalar inside the compiled step.
 
-        A sum of absolute values is finite only if each of them is; its ops have kernels on every
-        device, which IsFinite and All have not.
+        A sum of absolute values is finite only if each value is. Its ops have kernels on every
+        device, unlike IsFinite and All.
 
         Args:
             tensors: float32.

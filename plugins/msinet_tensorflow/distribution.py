@@ -1,4 +1,4 @@
-"""Training on several devices or in several processes: what `tf.distribute` does for a model."""
+"""Training on several devices or in several processes, by `tf.distribute`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.device import DeviceSpec
-from msinet_core.device.processes import Processes
-from msinet_core.errors import MsinetError, UsageError
+from msinet_core import DeviceSpec, Processes, UsageError, report_lost_processes
 from msinet_tensorflow import CLUSTER_VARIABLE
 from msinet_tensorflow.layers import tf
 
@@ -31,11 +29,11 @@ LOST = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
-"""What a step raises when another process is gone."""
+"""The exceptions of a step when another process is gone."""
 
 
 class Distribution:
-    """Where a model's steps run; this one runs them on one device, as they are.
+    """Runs a model's steps on one device; the base class of other distributions.
 
     Attributes:
         processes: The processes that train together.
@@ -88,7 +86,7 @@ class Distribution:
         """Give the number of images over all workers, and the size of each batch on a replica.
 
         It is the same for each: workers whose shapes differ would trace different functions, and
-        wait for each other for ever.
+        wait for each other forever.
 
         Args:
             counts: This worker's number of images in each batch.
@@ -143,12 +141,12 @@ class StrategyDistribution(Distribution):
         )
 
 
-class ClusterWorkers(Processes):
+class ClusterProcesses(Processes):
     """The processes of a `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Args:
         strategy: It.
-        index: This process's place.
+        index: The index of this process.
         count: How many there are.
     """
 
@@ -163,30 +161,13 @@ class ClusterWorkers(Processes):
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         own = np.asarray(values, np.float64)[np.newaxis]  # the first replica's; zeros for others
-        with peers_watched():
+        with report_lost_processes(LOST):
             total = self._total(self._distribution.place(own, 1))
             return np.array(total.numpy()[0])
 
 
-@contextmanager
-def peers_watched() -> Iterator[None]:
-    """Turn what TensorFlow raises when a worker is gone into a message.
-
-    Raises:
-        MsinetError: A worker is gone.
-    """
-    try:
-        yield
-    except LOST as error:
-        raise MsinetError(
-            f"The workers lost each other ({type(error).__name__}): one of them has ended or "
-            "cannot be reached; its own terminal says why. The last checkpoint is whole. Start all "
-            "of them again with --resume."
-        ) from error
-
-
 def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribution:
-    """Make what a device trains on; before it computes anything, or processes cannot connect.
+    """Set up how a device trains; must be called before TensorFlow computes anything.
 
     Args:
         spec: The device.
@@ -202,7 +183,7 @@ def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribut
         index, count = cluster()
         with _ended_by_ctrl_c():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        return StrategyDistribution(strategy, ClusterWorkers(strategy, index, count))
+        return StrategyDistribution(strategy, ClusterProcesses(strategy, index, count))
     if distribute == "mirrored":
         names = [device.name for device in tf.config.list_logical_devices(kind)]
         if len(names) < 2:
@@ -223,7 +204,7 @@ def _automatic(offered: Sequence[str], kind: str) -> str:
 
 
 def cluster() -> tuple[int, int]:
-    """Read this process's place among the workers, and their number, from ``TF_CONFIG``.
+    """Return this process's index and the number of processes, from ``TF_CONFIG``.
 
     Raises:
         UsageError: The variable is missing, or names no such worker.
@@ -237,19 +218,19 @@ def cluster() -> tuple[int, int]:
         chiefs, workers = len(named.get("chief", ())), len(named.get("worker", ()))
         kind, index = document["task"]["type"], int(document["task"]["index"])
         if kind not in ("chief", "worker") or not 0 <= index < len(named[kind]):
-            raise ValueError(f"there is no {kind} {index} to train in it")
+            raise ValueError(f"no {kind} {index} in the cluster")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = f"cannot be read ({error!s})" if text else "is not set"
+        problem = f"is invalid ({error!s})" if text else "is not set"
         raise UsageError(
             f"--distribute multiworker needs the environment variable {CLUSTER_VARIABLE}, which "
-            f"{told}. It names every worker, and which of them this one is: {CLUSTER_EXAMPLE}"
+            f"{problem}. It lists all workers and says which one this is: {CLUSTER_EXAMPLE}"
         ) from error
     return index + (chiefs if kind == "worker" else 0), chiefs + workers
 
 
 @contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the process at once.
+    """Let Ctrl-C end the process immediately.
 
     TensorFlow waits for the other workers in native code, where Python's handler would not be
     called before they come.

@@ -1,14 +1,11 @@
-"""A builder for each op and for the loss, in NHWC, on ``tf.nn`` and raw ops; no Keras."""
+"""The layer builders that all TensorFlow devices share, in NHWC, without Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msinet_core.network import ops
-from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import supported
-from msinet_core.network.loss import KLDivergence
+from msinet_core import KLDivergence, Layers, ops
 from msinet_tensorflow.loading import load_tensorflow
 
 tf = load_tensorflow()
@@ -17,42 +14,25 @@ Tensor = Any
 Inputs = Sequence[Tensor]
 Parameters = Mapping[str, Tensor]
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": tf.nn.relu, "linear": tf.identity}
-HALF_PIXEL_CENTERS = {"asymmetric": False, "half_pixel": True}
-PADDINGS = {"SAME": "SAME", "VALID": "VALID"}
 IMAGE_AXES = (1, 2, 3)
 
 
-class Layers:
-    """Builders that compute convolutions in one precision, from float32 parameters.
+class TensorFlowLayers(Layers):
+    """Layer builders in NHWC that compute convolutions in one precision, from float32 parameters.
 
-    The mean, the normalization and the loss are computed in float32 whatever the precision is, and
-    so is a linear convolution: it is the network's output, whose rounding nothing smooths later.
+    The mean, the normalization, the loss and linear convolutions are always computed in float32. A
+    linear convolution produces the network's output, and no later layer smooths its rounding.
 
     Args:
-        dtype: What convolutions compute in, for example ``tf.bfloat16``.
+        dtype: The dtype of convolutions, for example ``tf.bfloat16``.
     """
 
     spatial_axes = (1, 2)
-    """Where height and width are; another data format has them elsewhere."""
+    """The axes of height and width in the data format."""
     channel_axis = 3
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
-
-    def builders(self) -> Mapping[type, LayerBuilder[Tensor]]:
-        """Return the table that `Graph.apply` walks with."""
-        return {
-            ops.SubtractMean: self.subtract_mean,
-            ops.Conv2D: self.conv2d,
-            ops.MaxPool2D: self.max_pool2d,
-            ops.Resize: self.resize,
-            ops.ResizeLike: self.resize_like,
-            ops.Concat: self.concat,
-            ops.GlobalMean: self.global_mean,
-            ops.MinMaxNormalize: self.min_max_normalize,
-            KLDivergence: self.kl_divergence,
-        }
 
     def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Subtract a constant from each channel, in float32."""
@@ -60,14 +40,13 @@ class Layers:
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Convolve, add the bias and apply the activation."""
-        activation = attribute(op, "activation", ACTIVATIONS)
         dtype = tf.float32 if op.activation == "linear" else self.dtype
         features = self.convolve(
             op, tf.cast(inputs[0], dtype), tf.cast(parameters["kernel"], dtype)
         )
         if op.use_bias:
             features = self.add_bias(features, tf.cast(parameters["bias"], dtype))
-        return activation(features)
+        return tf.nn.relu(features) if op.activation == "relu" else features
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
         """Convolve without bias and activation; devices whose kernels lack something override it.
@@ -77,8 +56,7 @@ class Layers:
             images: ``(N, H, W, C)``.
             kernel: HWIO, in the dtype of the images.
         """
-        padding = attribute(op, "padding", PADDINGS)
-        return tf.nn.conv2d(images, kernel, op.strides, padding, dilations=op.dilation)
+        return tf.nn.conv2d(images, kernel, op.strides, op.padding, dilations=op.dilation)
 
     def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
         """Add one value to each channel.
@@ -90,9 +68,8 @@ class Layers:
         return add_bias(features, bias)
 
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Take the maximum over windows; TensorFlow pads SAME with minus infinity."""
-        padding = attribute(op, "padding", PADDINGS)
-        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, padding)
+        """Take the maximum over windows; SAME pads with minus infinity."""
+        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, op.padding)
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Enlarge by a whole factor."""
@@ -104,7 +81,7 @@ class Layers:
         return self.resize_bilinear(op, inputs[0], self.size(inputs[1]))
 
     def size(self, images: Tensor) -> ops.Size:
-        """Give height and width in pixels.
+        """Return height and width in pixels.
 
         Args:
             images: In the device's data format.
@@ -118,22 +95,19 @@ class Layers:
         """Resize to a size; gives float32, as TensorFlow's kernel does.
 
         Args:
-            op: Says how coordinates are read.
+            op: Its coordinates attribute selects the sampling rule.
             images: ``(N, H, W, C)``.
             size: The new height and width in pixels.
         """
-        return tf.raw_ops.ResizeBilinear(
-            images=images,
-            size=size,
-            half_pixel_centers=attribute(op, "coordinates", HALF_PIXEL_CENTERS),
-        )
+        half_pixel = op.coordinates == "half_pixel"
+        return tf.raw_ops.ResizeBilinear(images=images, size=size, half_pixel_centers=half_pixel)
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Join along the channels."""
         return tf.concat([tf.cast(features, self.dtype) for features in inputs], self.channel_axis)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Average over height and width, in float32: sums of many values need the digits."""
+        """Average over height and width, in float32, because 16 bits lose digits in long sums."""
         return tf.reduce_mean(tf.cast(inputs[0], tf.float32), self.spatial_axes, keepdims=True)
 
     def min_max_normalize(
@@ -145,7 +119,7 @@ class Layers:
         return maps / (op.epsilon + tf.reduce_max(maps, axis=IMAGE_AXES, keepdims=True))
 
     def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Give the loss of each image, ``(N,)``, in float32."""
+        """Compute the loss of each image, ``(N,)``, in float32."""
         true, predicted = (
             maps / (loss.epsilon + tf.reduce_sum(maps, axis=IMAGE_AXES, keepdims=True))
             for maps in (tf.cast(maps, tf.float32) for maps in inputs)
@@ -168,14 +142,3 @@ add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
 TensorFlow's own gradient for bfloat16 sums in bfloat16 on the processor: over the pixels of a
 240x320 image it was measured to lose nine tenths of a sum whose terms agree in sign.
 """
-
-
-def attribute(op: ops.Op, name: str, values: Mapping[str, Any]) -> Any:
-    """Translate an op's attribute, or refuse a value that this version does not compute.
-
-    Args:
-        op: The op.
-        name: The attribute's name.
-        values: What each value means to TensorFlow.
-    """
-    return supported(op, name, values, "TensorFlow")

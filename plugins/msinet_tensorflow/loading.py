@@ -1,4 +1,4 @@
-"""Import TensorFlow: only if its versions fit, and without its chatter on the terminal."""
+"""Import TensorFlow after checking its version, without its log messages."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import os
 import sys
 from types import ModuleType
 
-from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
+from msinet_core import suppress_native_stderr as suppress_native_stderr
 from msinet_tensorflow.versions import check_versions
 
 LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's own switch; whoever sets it decides alone what is shown."""
+"""TensorFlow's own log setting, which is left alone if the user has set it."""
 
 
 def load_tensorflow() -> ModuleType:
-    """Import TensorFlow and return it; the only place that does.
+    """Import TensorFlow and return it; all other modules get it from here.
 
     Raises:
-        DeviceUnavailableError: It cannot be imported, told from metadata before trying.
+        DeviceUnavailableError: It cannot be imported; checked before trying.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]

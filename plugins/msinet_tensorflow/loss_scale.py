@@ -1,17 +1,16 @@
-"""Loss scaling for float16, whose smallest gradients would vanish; decided on the device."""
+"""Loss scaling for float16 training, computed on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss_scale import LossScale
+from msinet_core import Adam, LossScale
 from msinet_tensorflow.layers import Tensor, tf
 
 
 class AdamStep(NamedTuple):
-    """What Adam's op takes for one step; all of it stays on the device.
+    """The inputs of Adam's op for one step.
 
     Args:
         gradients: Of the unscaled loss, float32.
@@ -27,7 +26,7 @@ class AdamStep(NamedTuple):
 
 
 class ScaledSteps:
-    """The loss scale (`msinet_core.network.loss_scale`) in variables, which only the device reads.
+    """The loss scale (`msinet_core.LossScale`) in variables on the device.
 
     Every value is a float32 variable and every decision a selection, without control flow: such ops
     have kernels on every device.
@@ -44,7 +43,7 @@ class ScaledSteps:
 
     @property
     def value(self) -> float:
-        """The scale as it is now."""
+        """The current scale."""
         return float(self._scale.value.numpy())
 
     @property

@@ -1,4 +1,4 @@
-"""A network on a TensorFlow device: variables, and one compiled function for each step."""
+"""The model of all TensorFlow devices: variables, and one compiled function for each step."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core.device import Model, Program
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State
-from msinet_tensorflow.distribution import peers_watched
+from msinet_core import (
+    Adam,
+    Batch,
+    KLDivergence,
+    Model,
+    OptimizerState,
+    Program,
+    State,
+    report_lost_processes,
+)
+from msinet_tensorflow.distribution import LOST
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.network.state import Tensors
+    from msinet_core import Tensors
     from msinet_tensorflow.device import TensorFlowDevice
 
 Variables = Mapping[str, Any]
@@ -83,7 +89,7 @@ class TensorFlowModel(Model):
             if size
         ]
         rate = self._rate(self._optimizer, learning_rate)
-        with peers_watched():
+        with report_lost_processes(LOST):
             loss = self._run_step(inputs, rate)
             self._step += 1
             return float(loss) if self._synchronous else loss

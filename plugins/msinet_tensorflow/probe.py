@@ -1,11 +1,10 @@
-"""What the probes of TensorFlow devices share; light."""
+"""The parts that the probes of all TensorFlow devices share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.hardware.host import missing_requirements
+from msinet_core import Availability, Hardware, Probe, hardware
 from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
 
 
@@ -15,27 +14,27 @@ def framework_version() -> str | None:
 
 
 def tensorflow_probe(
-    requirements: Sequence[str], install: str, hardware: tuple[Hardware, ...]
+    requirements: Sequence[str], install: str, found: tuple[Hardware, ...]
 ) -> Probe:
-    """Answer for a device whose hardware is here, from the packages that it needs.
+    """Return the probe result of a device whose hardware exists, from its required packages.
 
     Args:
         requirements: Requirement strings (PEP 508).
         install: The command that installs them.
-        hardware: What the device would compute on.
+        found: The hardware that the device would compute on.
     """
     availability, reason, fix = Availability.INSTALLED, "", ""
     if trouble := import_trouble():
         availability, reason, fix = Availability.NOT_HERE, trouble.reason, trouble.fix
-    elif missing := missing_requirements(requirements):
+    elif missing := hardware.missing_requirements(requirements):
         availability, reason, fix = Availability.NOT_HERE, " ".join(missing), install
     elif remark := overlap(install):
         reason, fix = remark.reason, remark.fix
-    return Probe(availability, reason, fix, framework_version(), hardware)
+    return Probe(availability, reason, fix, framework_version(), found)
 
 
 def hardware_missing(reason: str, fix: str) -> Probe:
-    """Answer for a device whose hardware or platform is not here.
+    """Return the probe result of a device whose hardware or platform is missing.
 
     Args:
         reason: A sentence.

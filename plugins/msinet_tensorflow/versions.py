@@ -1,7 +1,7 @@
-"""Which TensorFlow is installed and whether it can be imported, from package metadata alone.
+"""Check, from package metadata alone, which TensorFlow is installed and whether it can be imported.
 
-A tensorflow-metal that does not fit makes ``import tensorflow`` itself raise NotFoundError, so that
-no device of TensorFlow works, the processor included; hence the check comes before the import.
+An incompatible tensorflow-metal makes ``import tensorflow`` itself raise NotFoundError, so that no
+TensorFlow device works, not even `cpu`. So the check comes before the import.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from msinet_core.errors import DeviceUnavailableError
-from msinet_core.hardware.host import distribution_version, fits
+from msinet_core import DeviceUnavailableError, hardware
 
 WHEELS = (
     "tensorflow",
@@ -50,7 +49,7 @@ METAL_RELEASES = (
 
 Source: symbols and install names in the wheels for macOS arm64. 1.1.0 misses a tsl LogMessage
 symbol from TensorFlow 2.18 on; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, gone in 2.20. It
-loads with 2.15.1 to 2.17 too, for which msinet has no table of its kernels, so those are not told.
+also loads with 2.15.1 to 2.17, but msinet has no kernel table for those and does not suggest them.
 """
 
 METAL_TENSORFLOW = "tensorflow>=2.18,<2.20"
@@ -71,21 +70,21 @@ class Trouble:
 
 
 def installed_wheels() -> Mapping[str, str]:
-    """Return the version of each installed distribution that brings TensorFlow."""
-    found = {name: distribution_version(name) for name in WHEELS}
+    """Return the version of each installed TensorFlow distribution."""
+    found = {name: hardware.distribution_version(name) for name in WHEELS}
     return {name: version for name, version in found.items() if version}
 
 
 def import_trouble() -> Trouble | None:
-    """Tell why ``import tensorflow`` would fail, as far as metadata show; None if it should not."""
+    """Return why ``import tensorflow`` would fail, judging by metadata; None if it should work."""
     return _metal_trouble() or _lost_files()
 
 
 def check_versions() -> None:
-    """Refuse to import a TensorFlow that cannot be imported.
+    """Raise if TensorFlow cannot be imported.
 
     Raises:
-        DeviceUnavailableError: Says why, and the command that cures it.
+        DeviceUnavailableError: Names the reason and the command that fixes it.
     """
     trouble = import_trouble()
     if trouble:
@@ -95,7 +94,7 @@ def check_versions() -> None:
 
 
 def overlap(install: str) -> Trouble | None:
-    """Tell when several TensorFlow distributions are installed over each other's files.
+    """Return the problem of several TensorFlow distributions installed over each other's files.
 
     Args:
         install: The command that installs the right one.
@@ -105,34 +104,36 @@ def overlap(install: str) -> Trouble | None:
         return None
     names = " and ".join(f"{name} {version}" for name, version in wheels.items())
     return Trouble(
-        f"{names} are installed over each other's files; which one is imported is luck.",
+        f"{names} are installed over each other's files; which one gets imported is unpredictable.",
         f"pip uninstall --yes {' '.join(wheels)} && {install}",
     )
 
 
 def _metal_trouble() -> Trouble | None:
-    metal, wheels = distribution_version(METAL), installed_wheels()
+    metal, wheels = hardware.distribution_version(METAL), installed_wheels()
     if metal is None:
         return None
-    release = next((entry for entry in METAL_RELEASES if fits(metal, entry.releases)), None)
+    release = next(
+        (entry for entry in METAL_RELEASES if hardware.fits(metal, entry.releases)), None
+    )
     for name, version in wheels.items():
-        if release is not None and not fits(version, release.tensorflow):
+        if release is not None and not hardware.fits(version, release.tensorflow):
             return Trouble(
                 f"{METAL} {metal} does not load with {name} {version} (needs {release.words}).",
-                _metal_cure(release),
+                _metal_fix(release),
             )
     return None
 
 
-def _metal_cure(release: MetalRelease) -> str:
-    if sys.version_info >= (3, 13):  # no TensorFlow that fits was built for it
+def _metal_fix(release: MetalRelease) -> str:
+    if sys.version_info >= (3, 13):  # no TensorFlow that hardware.fits was built for it
         return f"pip uninstall --yes {METAL}"
     newer = f' "{METAL}==1.2.*"' if release is not METAL_RELEASES[-1] else ""
     return f'pip install "{METAL_TENSORFLOW}"{newer}'
 
 
 def _lost_files() -> Trouble | None:
-    """Find a TensorFlow whose files went when another distribution of it was uninstalled."""
+    """Find a TensorFlow whose files were removed by uninstalling another distribution."""
     wheels = installed_wheels()
     if not wheels:
         return None
@@ -144,6 +145,6 @@ def _lost_files() -> Trouble | None:
         return None
     name, version = next(iter(wheels.items()))
     return Trouble(
-        f"{name} {version} is recorded as installed, but its files are not there.",
+        f"{name} {version} is recorded as installed, but its files are missing.",
         f'pip install --force-reinstall --no-deps "{name}=={version}"',
     )

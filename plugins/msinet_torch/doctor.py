@@ -1,74 +1,69 @@
-"""What ``msinet-run doctor`` finds about PyTorch's devices: what PyTorch sees, and how it works."""
+"""What ``msinet-run doctor`` checks for PyTorch's devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec
-from msinet_core.hardware.host import cpu_hardware, distribution_version
-from msinet_core.hardware.nvidia import ask_driver
-from msinet_core.registry.doctor import Finding
+from msinet_core import DeviceSpec, Finding, hardware, nvidia
 
 GIBIBYTE = 2**30
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Show PyTorch's build, what it sees of the device, memory format and memory.
+    """Describe PyTorch's build, the device as PyTorch sees it, and the memory format.
 
     Args:
         spec: One of ``mps``, ``torch-cuda``, ``torch-cpu``.
-        arguments: None is understood.
+        arguments: Ignored.
     """
-    if distribution_version("torch") is None:
-        yield Finding("PyTorch", "note", "It is not installed, so there is nothing to examine.")
+    if hardware.distribution_version("torch") is None:
+        yield Finding("PyTorch", "note", "Not installed; nothing else to check.")
         return
     from msinet_torch.loading import load_torch
 
     torch = load_torch()
     yield _build(torch)
-    seen = {"mps": _mps, "torch-cuda": _cuda}.get(spec.name, _cpu)
-    yield from seen(torch)
+    yield from {"mps": _mps, "torch-cuda": _cuda}.get(spec.name, _cpu)(torch)
     yield _memory_format(spec)
     yield _evidence(spec)
 
 
 def _build(torch: Any) -> Finding:
-    built_for = [
-        "the processor",
+    targets = [
+        "the CPU",
         *([f"CUDA {torch.version.cuda}"] if torch.version.cuda else []),
         *(["MPS"] if torch.backends.mps.is_built() else []),
     ]
-    return Finding("PyTorch", "ok", f"torch {torch.__version__}, built for {', '.join(built_for)}.")
+    return Finding("PyTorch", "ok", f"torch {torch.__version__}, built for {', '.join(targets)}.")
 
 
 def _cpu(torch: Any) -> Iterator[Finding]:
     has_onednn = torch.backends.mkldnn.is_available()
-    fast = has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    hardware = cpu_hardware()
-    memory = f", {_size(hardware.memory)} of memory" if hardware.memory else ""
-    detail = (
-        f"{hardware.name}, {torch.get_num_threads()} threads{memory}; convolutions by "
-        f"{'oneDNN' if has_onednn else 'plain kernels, which are slow'}."
+    cpu = hardware.cpu_hardware()
+    memory = f", {_size(cpu.memory)} of memory" if cpu.memory else ""
+    kernels = "oneDNN" if has_onednn else "PyTorch's own kernels, which are slow"
+    yield Finding(
+        "processor",
+        "ok" if has_onednn else "note",
+        f"{cpu.name}, {torch.get_num_threads()} threads{memory}; convolutions use {kernels}.",
     )
-    yield Finding("processor", "ok" if has_onednn else "note", detail)
-    if fast:
-        yield Finding("bfloat16", "ok", "oneDNN computes convolutions in bfloat16 here.")
+    if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        yield Finding("bfloat16", "ok", "oneDNN computes bfloat16 convolutions in hardware.")
     else:
-        yield Finding(
-            "bfloat16",
-            "note",
-            "This processor has no fast bfloat16: it is right, and slower than float32.",
-            "--precision float32",
-        )
+        detail = "This CPU has no fast bfloat16: results are correct, but slower than float32."
+        yield Finding("bfloat16", "note", detail, "--precision float32")
 
 
 def _cuda(torch: Any) -> Iterator[Finding]:
-    told = ask_driver()
-    driver = f"NVIDIA driver {told.version}." if told else "NVIDIA's driver does not answer."
-    yield Finding("driver", "ok" if told else "note", driver)
+    driver = nvidia.ask_driver()
+    yield Finding(
+        "driver",
+        "ok" if driver else "note",
+        f"NVIDIA driver {driver.version}." if driver else "The NVIDIA driver does not respond.",
+    )
     if not torch.cuda.is_available():
-        yield Finding("GPUs", "note", "PyTorch sees none.")
+        yield Finding("GPUs", "note", "PyTorch finds no GPU.")
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
@@ -83,36 +78,36 @@ def _cuda(torch: Any) -> Iterator[Finding]:
 
 def _mps(torch: Any) -> Iterator[Finding]:
     if not torch.backends.mps.is_available():
-        why = "was built without MPS" if not torch.backends.mps.is_built() else "finds no GPU"
-        yield Finding("GPU", "note", f"PyTorch {why}.")
+        reason = "finds no GPU" if torch.backends.mps.is_built() else "was built without MPS"
+        yield Finding("GPU", "note", f"PyTorch {reason}.")
         return
-    allowed = torch.mps.recommended_max_memory()
-    held = torch.mps.driver_allocated_memory()
-    yield Finding("GPU", "ok", f"{_size(held)} held, of {_size(allowed)} that macOS recommends.")
+    recommended = torch.mps.recommended_max_memory()
+    used = torch.mps.driver_allocated_memory()
+    detail = f"{_size(used)} in use; macOS recommends at most {_size(recommended)}."
+    yield Finding("GPU", "ok", detail)
 
 
 def _memory_format(spec: DeviceSpec) -> Finding:
+    detail = "Images and kernels are NCHW and OIHW in channels_last."
     if spec.name == "mps":
-        detail = "Images and kernels are contiguous NCHW and OIHW; channels_last errs on MPS."
-    else:
-        detail = "Images and kernels are NCHW and OIHW in channels_last."
+        detail = "Images and kernels are contiguous NCHW and OIHW; MPS has channels_last bugs."
     return Finding("memory format", "ok", detail)
 
 
 def _evidence(spec: DeviceSpec) -> Finding:
-    """Say what nobody has shown."""
-    proven = (
-        "The same builders, steps and optimizer are proven against the reference on a processor, "
-        "in both memory formats, op by op and over training steps."
+    """State what has been tested, and what has not."""
+    tested = (
+        "The same layers, steps and optimizer are tested against the reference on a CPU, in both "
+        "memory formats, op by op and over training steps."
     )
     if spec.name == "torch-cpu":
-        return Finding("evidence", "ok", proven)
-    where = "a Mac's GPU" if spec.name == "mps" else "an NVIDIA GPU"
+        return Finding("evidence", "ok", tested)
+    target = "a Mac's GPU" if spec.name == "mps" else "an NVIDIA GPU"
     return Finding(
         "evidence",
         "note",
-        f"{proven} This version of msinet was not run on {where} before it was published.",
-        "On a machine with one: msinet-run devices --check",
+        f"{tested} This version of msinet was not tested on {target} before its release.",
+        "On such a machine, run: msinet-run devices --check",
     )
 
 

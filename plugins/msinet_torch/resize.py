@@ -1,9 +1,9 @@
-"""Bilinear resizing by a whole factor, in both coordinate systems, forward and backward.
+"""Bilinear resizing by an integer factor, in both coordinate systems, forward and backward.
 
-PyTorch's own `interpolate` knows half-pixel coordinates only. Enlarging by a whole factor needs no
-index per pixel in either system: of every `scale` output rows, row p lies between the same two
-neighbors with the same weight. So an axis is enlarged by that many interpolations of the whole
-image with its neighbor, each written to every `scale`-th row, and the gradient by the opposite.
+PyTorch's `interpolate` supports half-pixel coordinates only. With an integer factor, each of the
+`scale` output rows of a source row lies between fixed neighbors, with a fixed weight. So an axis is
+enlarged by `scale` interpolations of the whole image with its neighbor, each written to every
+`scale`-th row; the gradient is computed in reverse.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from msinet_core.network.ops import Coordinates
+from msinet_core import ops
 from msinet_torch.loading import load_torch
 
 torch = load_torch()
@@ -22,36 +22,36 @@ HEIGHT, WIDTH = 2, 3
 
 
 class Phase(NamedTuple):
-    """Where one of every `scale` output rows lies.
+    """The position of an output row between two source rows.
 
     Args:
-        before: Whether between the row before and its own; else between its own and the next.
-        weight: Of the later of the two.
+        before: Whether they are the previous row and its own, or its own and the next.
+        weight: The weight of the later of the two.
     """
 
     before: bool
     weight: float
 
 
-def phases(scale: int, coordinates: Coordinates) -> list[Phase]:
-    """Give the place of each of the output rows that belong to one source row.
+def phases(scale: int, coordinates: ops.Coordinates) -> list[Phase]:
+    """Return the positions of the output rows of one source row.
 
     Args:
-        scale: The whole factor.
+        scale: The integer factor.
         coordinates: ``"asymmetric"`` or ``"half_pixel"``.
     """
-    found = []
-    for number in range(scale):
-        place = number / scale if coordinates == "asymmetric" else (number + 0.5) / scale - 0.5
-        found.append(Phase(place < 0, place - math.floor(place)))
-    return found
+    offset = 0.5 if coordinates == "half_pixel" else 0.0
+    positions = [(number + offset) / scale - offset for number in range(scale)]
+    return [Phase(position < 0, position - math.floor(position)) for position in positions]
 
 
 class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
-    """Enlarges one axis; ``(N, C, H, W)`` in any dtype and memory format."""
+    """Enlarge one axis of ``(N, C, H, W)`` images of any dtype and memory format."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, axis: int, scale: int, coordinates: Coordinates) -> Any:
+    def forward(
+        ctx: Any, images: Tensor, axis: int, scale: int, coordinates: ops.Coordinates
+    ) -> Any:
         ctx.settings = axis, scale, coordinates
         shape = list(images.shape)
         shape[axis] *= scale
@@ -69,27 +69,21 @@ class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         axis, scale, coordinates = ctx.settings
-        total = None
-        for number, phase in enumerate(phases(scale, coordinates)):
-            own = _every(gradient, axis, scale, number)
-            if total is None:
-                total = torch.empty_like(own, memory_format=_format(gradient))
-                _begin(total, own, axis, phase)
-            else:
-                _add(total, own, axis, phase)
+        positions = phases(scale, coordinates)
+        own = [_every(gradient, axis, scale, number) for number in range(scale)]
+        first = 0 if positions[0].weight else 1
+        total = torch.empty_like(own[0], memory_format=_format(gradient))
+        if first:
+            total.copy_(own[0])
+        else:
+            total.zero_()
+        for number in range(first, scale):
+            _add(total, own[number], axis, positions[number])
         return total, None, None, None
 
 
-def _begin(total: Tensor, own: Tensor, axis: int, phase: Phase) -> None:
-    if not phase.weight:
-        total.copy_(own)
-        return
-    total.zero_()
-    _add(total, own, axis, phase)
-
-
 def _add(total: Tensor, own: Tensor, axis: int, phase: Phase) -> None:
-    """Give each source row its share of the gradient of the output rows of one phase."""
+    """Add to each source row its share of the gradient of the output rows of one phase."""
     if not phase.weight:
         total.add_(own)
         return
@@ -99,17 +93,17 @@ def _add(total: Tensor, own: Tensor, axis: int, phase: Phase) -> None:
     _parts(total, axis, phase)[1].add_(edge)
 
 
-def enlarge(images: Tensor, scale: int, coordinates: Coordinates) -> Tensor:
-    """Enlarge height and width by a whole factor.
+def enlarge(images: Tensor, scale: int, coordinates: ops.Coordinates) -> Tensor:
+    """Enlarge height and width by an integer factor.
 
     Args:
-        images: ``(N, C, H, W)``; the memory format is kept.
+        images: ``(N, C, H, W)``; the result has the same memory format.
         scale: The factor.
         coordinates: ``"asymmetric"`` or ``"half_pixel"``.
     """
     if scale == 1:
         return images
-    # Rows are longer in memory than pixels: the larger image is better enlarged along its height.
+    # Height last: copying whole rows of the larger image is faster than copying pixels.
     wider = _Enlarge.apply(images, WIDTH, scale, coordinates)
     return _Enlarge.apply(wider, HEIGHT, scale, coordinates)
 
@@ -121,7 +115,7 @@ def _format(images: Tensor) -> Any:
 
 
 def _every(images: Tensor, axis: int, scale: int, number: int) -> Tensor:
-    """View every `scale`-th row, from row `number` on."""
+    """View every `scale`-th row, starting with row `number`."""
     return images[:, :, number::scale] if axis == HEIGHT else images[:, :, :, number::scale]
 
 
@@ -134,7 +128,7 @@ def _back(images: Tensor, axis: int) -> Tensor:
 
 
 def _parts(images: Tensor, axis: int, phase: Phase) -> tuple[Tensor, Tensor]:
-    """Part the rows that have both neighbors from the one at the edge that has not."""
+    """Split off the row at the edge, which lacks one of the two neighbors."""
     last = images.shape[axis] - 1
     if phase.before:
         return _back(images, axis), images.narrow(axis, 0, 1)

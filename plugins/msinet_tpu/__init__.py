@@ -1,12 +1,12 @@
 """The device `tpu`: TensorFlow on Google's TPUs, in NHWC.
 
-This module is light: it only describes the device.
+This module only describes the device; it imports no framework.
 """
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceOption, DeviceSpec
-from msinet_core.registry.hookspecs import Register, hookimpl
+from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
+from msinet_tensorflow import CHECKPOINT_FORMATS
 from msinet_tpu.probe import REQUIRES, probe
 
 STEPS_PER_EXECUTION = "steps-per-execution"
@@ -22,11 +22,13 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=400,
+    checkpoint_format="keras",
+    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
     options=(
         DeviceOption(
             STEPS_PER_EXECUTION,
-            "How many training steps run as one program; their losses are told together.",
+            "Training steps that run as one program; their losses arrive together.",
             "1",
             ("1", "2", "4", "8", "16", "32"),
         ),
@@ -38,5 +40,5 @@ SPEC = DeviceSpec(
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `tpu`."""
+    """Register the device `tpu`."""
     register(SPEC)

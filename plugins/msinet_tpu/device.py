@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.device import DeviceSpec, Program
-from msinet_core.errors import DeviceUnavailableError
+from msinet_core import DeviceSpec, DeviceUnavailableError, Program
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
@@ -27,9 +26,9 @@ class XlaDevice(TensorFlowDevice):
     ``--device tpu`` opens is `TpuDevice`.
 
     Args:
-        spec: The light description it was opened from.
-        precision: What convolutions compute in; weights, the loss and Adam are float32.
-        options: A value for each of the spec's options; None for their defaults.
+        spec: The device's description.
+        precision: The dtype of convolutions; weights, the loss and Adam are float32.
+        options: A value for each of the device's options; None for the defaults.
     """
 
     jit_compile: bool | None = True

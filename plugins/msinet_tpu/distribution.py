@@ -1,4 +1,4 @@
-"""How batches are put on a TPU: always as many images, so that XLA compiles each step once."""
+"""How batches are placed on a TPU: always the same size, so that XLA compiles each step once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from msinet_tensorflow.distribution import Distribution, StrategyDistribution
 
 
 class FixedBatch(Distribution):
-    """Fills smaller batches up to the largest seen.
+    """Pads smaller batches to the largest seen.
 
     XLA compiles every shape anew, for minutes: an epoch's last batch, or a folder's, would cost
-    more than it computes. What is added weighs zero in the loss and its gradient, and is cut off
+    more than it computes. The padding has zero weight in the loss and its gradient, and is removed
     from results.
     """
 

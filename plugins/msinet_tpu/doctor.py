@@ -1,4 +1,4 @@
-"""Examine the device `tpu` for ``msinet-run doctor``, on a machine without a TPU as well."""
+"""The doctor of `tpu`, which also works on machines without a TPU."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msinet_core.device import DeviceSpec
-from msinet_core.errors import DeviceUnavailableError, UsageError
-from msinet_core.hardware.host import distribution_version, missing_requirements
-from msinet_core.network.ops import Size
-from msinet_core.registry.doctor import Finding
+from msinet_core import DeviceSpec, DeviceUnavailableError, Finding, UsageError, hardware, ops
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
 from msinet_tpu.largest_batch import next_batch
 
 CHECK_REQUIRES = ("jax>=0.10.2", "libtpu>=0.0.51")
-"""What ``pip install "msinet[tpu-check]"`` brings beside a TensorFlow.
+"""What ``pip install "msinet[tpu-check]"`` installs in addition to TensorFlow.
 
 jax 0.6.2 has no way to read HLO, and its libtpu does not know the topology of a single v5e chip.
 """
@@ -47,7 +43,7 @@ class Subject:
 
     Args:
         topology: The TPU, for example ``"v5e:1x1"``.
-        precision: What convolutions compute in.
+        precision: The dtype of convolutions.
         batch: The batch that is compiled first, for one device.
         size: Height and width of the images in pixels.
         width: Scales the network's channels.
@@ -58,7 +54,7 @@ class Subject:
     topology: str
     precision: str
     batch: int = 8
-    size: Size = (240, 320)
+    size: ops.Size = (240, 320)
     width: float = 1.0
     search: bool = True
     steps: int = 1
@@ -99,23 +95,23 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     yield Finding(
         "proven so far",
         "note",
-        "This device has not been run on a TPU by its authors. Its steps were compiled with XLA "
-        "on a processor and compared with the reference, and compiled for TPUs without executing.",
+        "This device has not been run on a TPU. Its steps were compiled with XLA on a CPU and "
+        "compared with the reference, and compiled for TPUs without being executed.",
     )
     topology = arguments.get("topology")
     if topology is None:
         yield Finding(
             "ahead-of-time compilation",
             "note",
-            "The real training step can be compiled for a TPU that is not here: "
+            "The training step can be compiled for a TPU without having one: "
             "msinet-run --device tpu doctor --topology v5e:1x1 (--batch-size 8: that one only)",
         )
         return
     if not _libtpu_exists():
-        detail = "libtpu exists for Linux on x86-64 with Python 3.11 or later only."
+        detail = "libtpu is only available for Linux x86-64 with Python 3.11 or later."
         yield Finding("ahead-of-time compilation", "problem", detail, "Use such a machine.")
         return
-    lacking = missing_requirements(CHECK_REQUIRES)
+    lacking = hardware.missing_requirements(CHECK_REQUIRES)
     if framework_version() is None:
         lacking.append("TensorFlow is not installed.")
     if lacking:
@@ -146,7 +142,9 @@ def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> S
 
 def _compile(subject: Subject) -> Iterator[Finding]:
     """Compile for several batch sizes, and tell each result as soon as it is there."""
-    versions = ", ".join(f"{name} {distribution_version(name)}" for name in ("jax", "libtpu"))
+    versions = ", ".join(
+        f"{name} {hardware.distribution_version(name)}" for name in ("jax", "libtpu")
+    )
     most = COMPILES if subject.search else 1
     yield Finding(
         "ahead-of-time compilation",

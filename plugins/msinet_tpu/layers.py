@@ -1,13 +1,12 @@
-"""What TPUs compute otherwise than TensorFlow's own ops: nothing that XLA cannot compile."""
+"""The layer builders of `tpu`: resizes that XLA compiles to a valid program."""
 
 from __future__ import annotations
 
-from msinet_core.network import ops
-from msinet_core.network.interpolation import interpolation_matrix
-from msinet_tensorflow.layers import Layers, Tensor, tf
+from msinet_core import interpolation_matrix, ops
+from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 
-class TpuLayers(Layers):
+class TpuLayers(TensorFlowLayers):
     """The shared builders, with resizes as two matrix products, forward and backward.
 
     XLA's own kernel for the gradient of ``ResizeBilinear`` gives float32 where bfloat16 is
@@ -20,7 +19,7 @@ class TpuLayers(Layers):
         """Resize to a size; gives the dtype of the images.
 
         Args:
-            op: Says how coordinates are read.
+            op: Its coordinates attribute selects the sampling rule.
             images: ``(N, H, W, C)``.
             size: The new height and width in pixels.
         """

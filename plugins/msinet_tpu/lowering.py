@@ -10,21 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from msinet_core.device import Program
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.ops import Size
-from msinet_core.network.state import State
+from msinet_core import Adam, KLDivergence, Program, State, msinet_graph, ops
 
 
-def lower(precision: str, width: float, size: Size, batch: int, steps: int = 1) -> bytes:
+def lower(precision: str, width: float, size: ops.Size, batch: int, steps: int = 1) -> bytes:
     """Return what one execution trains of MSI-Net as serialized HLO.
 
     Weights and moments are its arguments, which it updates in place.
 
     Args:
-        precision: What convolutions compute in.
+        precision: The dtype of convolutions.
         width: Scales the channels.
         size: Height and width of the images in pixels.
         batch: The number of images of a step.

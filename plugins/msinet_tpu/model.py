@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import numpy as np
 
-from msinet_core.device import Program
-from msinet_core.errors import MsinetError
-from msinet_core.network.state import Batch, State
+from msinet_core import Batch, MsinetError, Program, State
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tpu import STEPS_PER_EXECUTION
@@ -42,7 +40,7 @@ class _Loss(NamedTuple):
     """A step's loss; reading it runs the step, if it still waits."""
 
     execution: _Execution
-    place: int
+    position: int
 
     def __float__(self) -> float:
         execution = self.execution
@@ -51,11 +49,11 @@ class _Loss(NamedTuple):
         if execution.losses is None:
             raise MsinetError("The step was not made, since the program that held it failed.")
         execution.losses = np.asarray(execution.losses)  # fetched once for all its steps
-        return float(execution.losses[self.place])
+        return float(execution.losses[self.position])
 
 
 class TpuModel(TensorFlowModel):
-    """A TensorFlow model that makes several training steps in one execution, if it is asked to.
+    """A TensorFlow model that makes several training steps in one execution.
 
     Steps of one batch wait until there are as many as the option says; then they run as one
     program, a loop around the step. Whatever has to see their results runs those that wait: reading
@@ -132,34 +130,34 @@ class TpuModel(TensorFlowModel):
         execution.batches = []
 
     def _stacked(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Put what belongs to steps side by side on a second axis, with zeros in free places.
+        """Put what belongs to steps side by side on a second axis, with zeros in free indices.
 
         The first axis stays that of the images, which are shared out among a TPU's cores.
         """
         rows = max(len(part) for part in parts)
         stacked = np.zeros((rows, self._most, *parts[0].shape[1:]), np.float32)
-        for place, part in enumerate(parts):
-            stacked[: len(part), place] = part
+        for index, part in enumerate(parts):
+            stacked[: len(part), index] = part
         return stacked
 
     def _loop(
         self, images: Tensor, maps: Tensor, weights: Tensor, rates: Tensor, count: Tensor
     ) -> Tensor:
         """Make `count` steps, inside the compiled program; each replica gives all the losses."""
-        places = tf.range(self._most)
+        indices = tf.range(self._most)
 
-        def step(place: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-            batch = [tf.gather(part, place, axis=1) for part in (images, maps, weights)]
-            loss = self._train(batch[0], batch[1], batch[2], tf.gather(rates, place))
-            return place + 1, tf.where(places == place, loss, losses)
+        def step(index: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+            batch = [tf.gather(part, index, axis=1) for part in (images, maps, weights)]
+            loss = self._train(batch[0], batch[1], batch[2], tf.gather(rates, index))
+            return index + 1, tf.where(indices == index, loss, losses)
 
         start = (tf.constant(0), tf.zeros(self._most))
-        return tf.while_loop(lambda place, _: place < count, step, start)[1]
+        return tf.while_loop(lambda index, _: index < count, step, start)[1]
 
     def training_program(self, shape: tuple[int, int, int, int]) -> bytes:
         """Write what one execution trains down as serialized HLO, computing nothing.
 
-        Weights and moments are arguments of the program, which updates them in place.
+        Weights and moments are arguments of the program, which updates them in index.
 
         Args:
             shape: One step's images, ``(N, H, W, C)``.

@@ -1,4 +1,4 @@
-"""Whether this is a TPU VM, or one that was given a TPU, with a TensorFlow for it."""
+"""The probe of `tpu`: a TPU, and a TensorFlow built for it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from msinet_core.device import Hardware, Probe
-from msinet_core.hardware.host import pci_devices
+from msinet_core import Hardware, Probe, hardware
 from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
 
 REQUIRES = (
     "tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",
     "libtpu>=0.0.17,<0.0.31; sys_platform == 'linux' and platform_machine == 'x86_64'",
 )
-"""What ``pip install "msinet[tpu]"`` brings.
+"""The requirements that ``pip install "msinet[tpu]"`` installs.
 
 tensorflow-tpu 2.20 itself takes every later libtpu too. Its import was tried with several, without
 a TPU: with 0.0.17 to 0.0.30 it succeeds, with 0.0.40 and 0.0.51 it ends the process ("not available
@@ -52,19 +51,20 @@ def probe() -> Probe:
             f"{platform.system() or sys.platform} on {platform.machine()}.",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
-    hardware = tuple(tpu_chips()) or tuple(_named_in_environment())
-    if not hardware:
+    chips = tuple(tpu_chips()) or tuple(_named_in_environment())
+    if not chips:
         return hardware_missing(
-            "There is no TPU on this machine (no TPU chip, and none of "
-            f"{', '.join(ENVIRONMENT)} is set).",
+            f"no TPU found (no TPU chip, and none of {', '.join(ENVIRONMENT)} is set).",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
-    return tensorflow_probe(REQUIRES, INSTALL, hardware)
+    return tensorflow_probe(REQUIRES, INSTALL, chips)
 
 
 def tpu_chips() -> Iterator[Hardware]:
     """Describe the TPU chips that are plugged into this machine."""
-    kinds = Counter(CHIPS[card.device] for card in pci_devices(GOOGLE) if card.device in CHIPS)
+    kinds = Counter(
+        CHIPS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in CHIPS
+    )
     for name, count in sorted(kinds.items()):
         yield Hardware(name if count == 1 else f"{count} x {name}")
 

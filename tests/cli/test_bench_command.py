@@ -1,81 +1,79 @@
-"""``msinet-run bench``: which devices it measures, and what it refuses before it does."""
+"""``msinet-run bench``: the devices it measures, and what it writes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msinet_core import bench
+from msinet_core.errors import UsageError
+
 if TYPE_CHECKING:
     from tests.conftest import Run
 
-RATES = {"bare_images_per_s": 2.0, "whole_images_per_s": 1.0, "share": 0.5}
+TINY: dict[str, Any] = {"width": 0.02, "image_size": (24, 32), "images": 1, "rounds": 1}
+OPTIONS = ("--width", "0.02", "--image-size", "24x32", "--images", "1", "--rounds", "1")
 
 
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The devices that were measured, in turn."""
-    names: list[str] = []
+def test_results_are_data() -> None:
+    (result,) = bench("reference", **TINY)
+    assert result["device"] == "reference"
+    assert (result["image_size"], result["batch_size"]) == ((24, 32), 1)
+    assert result["gflop_per_image"] > 0
+    for work in ("predict", "train"):
+        rates = result[work]
+        assert rates["share"] == pytest.approx(
+            rates["whole_images_per_s"] / rates["bare_images_per_s"]
+        )
+        assert len(rates["rounds"]["bare"]) == 1
 
-    def benchmark(spec: Any, *arguments: Any) -> dict[str, Any]:
-        names.append(spec.name)
-        return {
-            "device": spec.name,
-            "precision": "float32",
-            "gflop_per_image": 1.0,
-            "predict": RATES,
-        }
 
-    monkeypatch.setattr("msinet_core.benchmark.measure.benchmark", benchmark)
-    return names
+@pytest.mark.parametrize("invalid", [{"rounds": 0}, {"images": 1.5}, {"width": -1}])
+def test_invalid_settings_are_wrong_usage(invalid: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(invalid))):
+        bench("reference", **invalid)
 
 
 @pytest.mark.parametrize("name", ["bench.xyz", "bench"])
-def test_a_plot_of_another_ending_is_refused_before_anything_is_measured(
-    run: Run, measured: list[str], name: str
-) -> None:
-    result = run("bench", "--device", "reference", "--plot", name)
+def test_an_unknown_plot_format_is_refused_before_anything_is_measured(run: Run, name: str) -> None:
+    result = run("bench", "--device", "reference", "--plot", name, "--json", "-")
     assert result.exit_code == 2
-    assert f"A plot cannot be written as '{name}'" in result.stderr
-    assert "*.png, *.svg, *.pdf" in result.stderr
-    assert measured == []
+    assert f"'{name}'" in result.stderr
+    assert ".svg" in result.stderr
+    assert not result.stdout
     assert not Path(name).exists()
-
-
-def test_the_plot_is_written(run: Run, measured: list[str]) -> None:
-    assert run("bench", "--device", "reference", "--plot", "a.svg").exit_code == 0
-    assert Path("a.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--device", "reference", "bench"),
-        ("bench", "--device", "reference"),
+        ("bench", "--device", "reference", "--plot", "a.svg"),
         ("--device", "reference", "bench", "--device", "reference"),
     ],
 )
 def test_a_device_is_measured_once_wherever_it_is_named(
-    run: Run, measured: list[str], arguments: tuple[str, ...]
+    run: Run, arguments: tuple[str, ...]
 ) -> None:
-    result = run(*arguments)
+    result = run(*arguments, *OPTIONS, "--json", "-")
     assert result.exit_code == 0, result.output
-    assert measured == ["reference"]
+    assert [one["device"] for one in json.loads(result.stdout)["results"]] == ["reference"]
+    if "a.svg" in arguments:
+        assert Path("a.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
-def test_devices_before_and_after_the_command_are_both_meant(run: Run, measured: list[str]) -> None:
-    result = run("--device", "reference", "bench", "--device", "nowhere")
+def test_devices_before_and_after_the_command_are_both_measured(run: Run) -> None:
+    result = run("--device", "reference", "bench", "--device", "nowhere", "--json", "-")
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
-    assert measured == []
+    assert not result.stdout
 
 
 @pytest.mark.parametrize("command", ["bench", "devices"])
-def test_two_devices_before_a_command_are_refused(
-    run: Run, measured: list[str], command: str
-) -> None:
+def test_two_devices_before_a_command_are_refused(run: Run, command: str) -> None:
     result = run("--device", "cpu", "--device", "reference", command)
     assert result.exit_code == 2
-    assert "Two devices are named, 'cpu' and 'reference'" in result.stderr
-    assert measured == []
+    assert "'cpu' and 'reference'" in result.stderr

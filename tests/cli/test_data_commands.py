@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 
-def test_list_shows_every_named_set_and_where_it_comes_from(run):
+def test_list_shows_every_named_dataset_and_its_source(run):
     result = run("data", "list")
     assert result.exit_code == 0, result.output
     names = ["demo", "salicon", "mit1003", "cat2000", "dutomron", "pascals", "osie", "fiwi"]
@@ -18,10 +19,9 @@ def test_list_shows_every_named_set_and_where_it_comes_from(run):
     assert [word for word in first_words if word in names] == names
     assert "10000/5000" in result.stdout
     assert "http://saliency.mit.edu/trainSet.zip" in result.stdout
-    assert "network input" in result.stdout.splitlines()[0]
 
 
-def test_list_as_json_says_which_are_here(run, tmp_path):
+def test_list_as_json_has_the_folders(run, tmp_path):
     (tmp_path / "sets" / "osie").mkdir(parents=True)
     result = run("data", "list", "--data-root", "sets", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)}
@@ -33,17 +33,16 @@ def test_list_as_json_says_which_are_here(run, tmp_path):
     assert rows["cat2000"]["image_size"] == [216, 384]
 
 
-def test_a_sound_set_is_called_sound(run, tiny_data):
+def test_a_valid_dataset_passes_the_check(run, tiny_data):
     result = run("data", "check", tiny_data)
     assert result.exit_code == 0, result.output
-    assert "Data set tiny is sound: 5 training and 3 validation images" in result.stdout
-    assert "The network sees them at 240x320, the default; --image-size" in result.stdout
-    assert "check tiny  8/8 images" in result.stderr
+    assert "240x320" in result.stdout
+    assert "8/8" in result.stderr
 
 
 @pytest.fixture
 def broken_data(tiny_data: Path) -> Path:
-    """One of each fault: a truncated image, a black map, a lost map, a bad table, an askew map."""
+    """One of each: a truncated image, a black map, a missing map, a bad table, a rotated map."""
     stimuli, saliency = tiny_data / "stimuli" / "train", tiny_data / "saliency" / "train"
     half = stimuli / "train00.png"
     half.write_bytes(half.read_bytes()[:90])
@@ -57,20 +56,21 @@ def broken_data(tiny_data: Path) -> Path:
 
 
 FAULTS = [
-    "stimuli/train/train02.png: no map saliency/train/train02.png",
-    "train00.png is damaged or was cut off",
-    "train01.png is black",
-    "train03.csv does not begin with a line that names the columns x and y",
-    "train04.png is 40x32 and the image 32x40",
+    "stimuli/train/train02.png",
+    "stimuli/train/train00.png",
+    "train01.png",
+    "train03.csv",
+    "train04.png",
 ]
 
 
-def test_everything_that_is_wrong_is_listed_at_once(run, broken_data):
+def test_all_problems_are_listed_at_once(run, broken_data):
     result = run("data", "check", broken_data)
     assert result.exit_code == 1
-    assert "has 5 problems" in result.stderr
+    listed = [line for line in result.stderr.splitlines() if line.startswith("  - ")]
+    assert len(listed) == 5
     for fault in FAULTS:
-        assert fault in result.stderr
+        assert any(fault in line for line in listed)
 
 
 def test_the_problems_are_in_the_json_document_too(run, broken_data):
@@ -83,42 +83,42 @@ def test_the_problems_are_in_the_json_document_too(run, broken_data):
         assert any(fault in problem for problem in document["problems"])
 
 
-def test_the_problems_of_a_set_that_is_not_split_are_in_the_order_of_names(run, tmp_path):
+def test_the_problems_of_a_dataset_that_is_not_split_are_sorted_by_name(run, tmp_path):
     for part in ("stimuli", "saliency"):
         (tmp_path / "flat" / part).mkdir(parents=True)
         for number in range(20):
-            (tmp_path / "flat" / part / f"{number:02d}.png").write_text("no picture")
+            (tmp_path / "flat" / part / f"{number:02d}.png").write_text("not an image")
     document = json.loads(run("data", "check", tmp_path / "flat", "--json").stdout)
-    names = [Path(problem.split()[1]).name for problem in document["problems"]]
+    names = [re.search(r"\d+\.png", problem)[0] for problem in document["problems"]]
     assert names == [f"{number:02d}.png" for number in range(20) for _ in range(2)]
 
 
-def test_a_name_that_is_nothing_is_wrong_usage(run):
+def test_an_unknown_name_is_wrong_usage(run):
     result = run("data", "check", "osei")
     assert result.exit_code == 2
-    assert "Did you mean 'osie'?" in result.stderr
+    assert "'osie'" in result.stderr
 
 
-def test_a_published_set_that_is_not_here_fails_with_its_address(run):
+def test_a_missing_published_dataset_is_wrong_usage_with_its_address(run):
     result = run("data", "check", "osie")
     assert result.exit_code == 2
     assert "predicting-human-gaze-beyond-pixels" in result.stderr
     assert str(Path("data/osie")) in result.stderr
 
 
-def test_demo_makes_a_set_that_checks_out_and_says_how_to_train(run):
+def test_demo_creates_a_valid_dataset(run):
     made = run("data", "demo", "shapes", "--train", "3", "--valid", "2", "--image-size", "64x96")
     assert made.exit_code == 0, made.output
-    assert "msinet-run train --data ./shapes" in made.stdout
+    assert "--data ./shapes" in made.stdout
     checked = run("data", "check", "./shapes", "--json")
     document = json.loads(checked.stdout)
     assert (document["train"], document["valid"], document["problems"]) == (3, 2, [])
     assert document["fixations"] > 0
 
 
-def test_demo_leaves_a_folder_with_other_files_alone(run, tmp_path):
+def test_demo_refuses_a_folder_with_other_files(run, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     result = run("data", "demo", "photos")
     assert result.exit_code == 1
-    assert "holds other files" in result.stderr
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]

@@ -1,8 +1,9 @@
-"""``msinet-run data fetch``: what it prints and how it ends, and how downloads are shown."""
+"""``msinet-run data fetch``, and how downloads are shown."""
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,8 @@ def png(point: tuple[int, int]) -> bytes:
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A FIWI of three images whose archive was put in the cache by hand; nobody serves it."""
-    source = Source("everything", "https://127.0.0.1:1/webpage_dataset.zip", "webpage_dataset.zip")
+    """A FIWI of three images whose archive was saved in the cache by hand; no server has it."""
+    source = Source("everything", "https://127.0.0.1:1/webpage_dataset.zip")
     monkeypatch.setitem(
         PUBLISHED, "fiwi", replace(PUBLISHED["fiwi"], train=2, valid=1, sources=(source,))
     )
@@ -42,44 +43,43 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_fetch_says_where_the_set_is_and_how_to_train(run, archive):
+def test_fetch_creates_a_valid_dataset(run, archive):
     result = run("data", "fetch", "fiwi", "--data-root", "sets")
     assert result.exit_code == 0, result.output
-    assert f"fiwi is in {Path('sets/fiwi')}: 3 images with maps." in result.stdout
-    assert "msinet-run train --data fiwi --data-root sets" in result.stdout
-    assert "unpack webpage_dataset.zip  6/6 files" in result.stderr
+    assert str(Path("sets/fiwi")) in result.stdout
+    assert "--data fiwi --data-root sets" in result.stdout
+    assert "6/6 files" in result.stderr
     assert not archive.exists()
-    checked = run("data", "check", "fiwi", "--data-root", "sets")
-    assert "Data set fiwi is sound: 2 training and 1 validation images" in checked.stdout
+    checked = run("data", "check", "fiwi", "--data-root", "sets", "--json")
+    document = json.loads(checked.stdout)
+    assert (document["train"], document["valid"], document["problems"]) == (2, 1, [])
 
 
-def test_fetch_keeps_the_archive_when_asked_and_leaves_a_set_alone(run, archive):
+def test_fetch_keeps_the_archive_on_request_and_an_existing_dataset(run, archive):
     kept = run("data", "fetch", "fiwi", "--keep")
-    assert f"Kept: {archive}" in kept.stdout
+    assert str(archive) in kept.stdout
+    assert archive.exists()
     again = run("data", "fetch", "fiwi")
     assert again.exit_code == 0
-    assert f"{Path('data/fiwi')} is there already; nothing was downloaded" in again.stdout
+    assert str(Path("data/fiwi")) in again.stdout
 
 
-def test_a_failed_download_ends_with_1_and_the_way_by_hand(run, archive, monkeypatch):
+def test_a_failed_download_ends_with_1_and_both_addresses(run, archive, monkeypatch):
     monkeypatch.setattr("msinet_core.data.download.transfer.time.sleep", lambda seconds: None)
     archive.unlink()
     result = run("data", "fetch", "fiwi")
     assert result.exit_code == 1
-    assert "Trying again in 4 s" in result.stderr
-    assert (
-        f"download https://127.0.0.1:1/webpage_dataset.zip by other means and put it at {archive}"
-        in (result.stderr)
-    )
+    assert "https://127.0.0.1:1/webpage_dataset.zip" in result.stderr
+    assert str(archive) in result.stderr
 
 
-def test_a_name_that_is_nothing_is_wrong_usage(run):
+def test_an_unknown_name_is_wrong_usage(run):
     result = run("data", "fetch", "fiwo")
     assert result.exit_code == 2
-    assert "Did you mean 'fiwi'?" in result.stderr
+    assert "'fiwi'" in result.stderr
 
 
-def test_published_weights_that_nobody_published_are_wrong_usage(run, tmp_path, tiny_data):
+def test_unknown_published_weights_are_wrong_usage(run, tmp_path, tiny_data):
     Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
     for command in (
         ("predict", "a.png", "--weights", "published:fiwo"),
@@ -88,7 +88,7 @@ def test_published_weights_that_nobody_published_are_wrong_usage(run, tmp_path, 
     ):
         result = run("--device", "reference", *command)
         assert result.exit_code == 2, result.output
-        assert "Did you mean 'published:fiwi'?" in result.stderr
+        assert "'published:fiwi'" in result.stderr
 
 
 def test_bytes_are_shown_as_megabytes(capsys, monkeypatch):
@@ -109,15 +109,20 @@ def test_bytes_are_shown_as_megabytes(capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == ["of unknown size  1.0 MB  0.50 MB/s"]
 
 
-def test_bytes_are_shown_on_a_terminal():
-    from rich.console import Console
+def test_bytes_are_shown_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
 
-    display = progress._RichProgress()
-    display._console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    display = progress.progress_bars()
     with display.task("a.zip", 3_000_000, "bytes") as task:
         task.advance(3_000_000)
     with display.task("of unknown size", 0, "bytes") as task:
         task.advance(500_000)
-    shown = display._console.file.getvalue()
+    shown = terminal.getvalue()
     assert "3.0/3.0 MB" in shown
     assert "500.0/? kB" in shown

@@ -1,4 +1,4 @@
-"""What TensorFlow and Keras make of the files that we write, and we of theirs."""
+"""TensorFlow and Keras read the files that msinet writes, and msinet reads theirs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msinet_core.checkpoint import Checkpoint, describe, read_weights
-from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core import convert, inspect
+from msinet_core.checkpoint import Checkpoint, read_weights
+from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
@@ -101,7 +101,7 @@ def test_keras_loads_the_model(tmp_path: Path, original: Path, expected: np.ndar
     path = tmp_path / "model.keras"
     convert(original, path)
     assert_weights(path)
-    assert describe(path)["format"] == "keras"
+    assert inspect(path).format == "keras"
     model = tf.keras.models.load_model(path)
     np.testing.assert_allclose(model.predict(IMAGES, verbose=0), expected, atol=1e-5)
     for target in ("again.keras", "again.weights.h5", "again.h5"):
@@ -114,11 +114,12 @@ def test_keras_loads_the_model(tmp_path: Path, original: Path, expected: np.ndar
 def test_keras_loads_the_weights_by_its_own_order(
     tmp_path: Path, original: Path, expected: np.ndarray, name: str
 ) -> None:
-    from msinet_core.checkpoint.keras_model import build_model
+    from msinet_core.checkpoint.names import flat_names
+    from msinet_tensorflow.checkpoint import build_model
 
     path = tmp_path / ("w.weights.h5" if name == "keras" else "w.h5")
     convert(original, path, name)
-    model = build_model(tf.keras, GRAPH)
+    model = build_model(tf.keras, GRAPH, flat_names((node.name for node in GRAPH.nodes), "_"))
     model.load_weights(path)
     np.testing.assert_allclose(model.predict(IMAGES, verbose=0), expected, atol=1e-5)
 
@@ -195,5 +196,5 @@ def test_a_saved_model_with_variables_is_read_by_their_names(tmp_path: Path) -> 
     assert_weights(tmp_path / "model" / "variables" / "variables")
     data = next((tmp_path / "model" / "variables").glob("variables.data-*"))
     data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="variables"):
         read_weights(tmp_path / "model", GRAPH)

@@ -56,13 +56,13 @@ def split(batch: Batch, *sizes: int) -> list[Batch]:
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shape of the images each time that a step is traced anew."""
     shapes: list[tuple[int, ...]] = []
-    subtract_mean: Callable[..., Any] = layers.Layers.subtract_mean
+    subtract_mean: Callable[..., Any] = layers.TensorFlowLayers.subtract_mean
 
     def recorded(self: Any, op: Any, inputs: Any, parameters: Any) -> Any:
         shapes.append(tuple(inputs[0].shape))
         return subtract_mean(self, op, inputs, parameters)
 
-    monkeypatch.setattr(layers.Layers, "subtract_mean", recorded)
+    monkeypatch.setattr(layers.TensorFlowLayers, "subtract_mean", recorded)
     return shapes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -46,12 +47,10 @@ class Machine:
         monkeypatch.setattr(experimental, "get_device_details", lambda gpu: self.details)
         monkeypatch.setattr(experimental, "set_memory_growth", tell("memory growth"))
         monkeypatch.setattr(experimental, "enable_tensor_float_32_execution", tell("tf32"))
-        monkeypatch.setattr(cuda, "nvidia_gpus", lambda: self.probe.hardware)
+        monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: self.probe.hardware)
 
     def open(self, precision: str = "float32", **options: str) -> Any:
-        spec = SimpleNamespace(
-            name="cuda", probe=lambda: self.probe, check_options=SPEC.check_options
-        )
+        spec = dataclasses.replace(SPEC, probe=lambda: self.probe)
         return cuda.CudaDevice(spec, precision, options)
 
 
@@ -133,7 +132,7 @@ def test_how_tensorflow_is_set_up(machine: Machine, tf32: str) -> None:
         "optimizer": ({"layout_optimizer": False},),
         "soft placement": (False,),
     }
-    assert device.distribution.place_of_ops == "/GPU:0"
+    assert device.distribution.placement == "/GPU:0"
     assert device.jit_compile is False
     assert machine.open(xla="on").jit_compile is True
 
@@ -221,8 +220,8 @@ def test_doctor_names_nodes_that_would_leave_the_gpu(monkeypatch: pytest.MonkeyP
 
 def test_doctor_shows_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (nvidia.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10"))
-    monkeypatch.setattr(doctor, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
-    monkeypatch.setattr(doctor, "ask_driver", lambda: nvidia.Driver("570.86.15", gpus))
+    monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
+    monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86.15", gpus))
     monkeypatch.setattr(doctor, "installed_wheels", dict)
     found = findings()
     assert found["driver"].detail == (

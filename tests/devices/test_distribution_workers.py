@@ -111,8 +111,8 @@ def test_two_workers_train_as_one_does_though_one_is_stopped_and_one_killed(
         both[1].send_signal(signal.SIGTERM)
         told = [each.communicate(timeout=WAIT)[1] for each in both]
         assert [each.returncode for each in both] == [130, 130], told
-        assert all("every worker that TF_CONFIG names" in text for text in told)
-        assert "Training in 2 processes, on 2 devices in all." in told[0]
+        assert all("TF_CONFIG" in text for text in told)
+        assert "Training in 2 processes on 2 devices" in told[0]
         assert f"Epoch 1/{EPOCHS}:" in told[0]
         assert "Epoch" not in told[1]  # the chief alone shows progress
     stopped = len(rows(folder / "steps.csv"))

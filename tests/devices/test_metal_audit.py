@@ -155,7 +155,7 @@ def test_functions_that_nodes_call_are_walked_once_each() -> None:
 
 
 def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet", lambda: msinet_graph(NARROW))
+    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet_graph", lambda: msinet_graph(NARROW))
     findings = {finding.title: finding for finding in examine(SPEC, {})}
     for precision in SPEC.capabilities.precisions:
         finding = findings[f"kernel audit in {precision}"]

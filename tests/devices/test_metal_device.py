@@ -16,6 +16,7 @@ from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.device import Availability, DeviceSpec, Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
+from msinet_core.hardware import apple
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -54,7 +55,7 @@ WHERE_METAL_DIFFERS = ("resize", "network", "bias", "four-losses", "accumulated"
 
 @pytest.fixture(scope="module")
 def float32_rows():
-    report = prove(MetalDevice(SPEC, place=PROCESSOR))
+    report = prove(MetalDevice(SPEC, placement=PROCESSOR))
     return {row.id: row for row in report.rows}
 
 
@@ -69,7 +70,7 @@ def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
 )
 def test_rows_that_metal_computes_otherwise_in_16_bits(precision: str, factory) -> None:
     scenarios = [item for item in SCENARIOS if any(word in item.id for word in WHERE_METAL_DIFFERS)]
-    report = prove(factory(SPEC, precision, place=PROCESSOR), scenarios=scenarios)
+    report = prove(factory(SPEC, precision, placement=PROCESSOR), scenarios=scenarios)
     assert len(report.rows) >= 10
     assert [(row.id, row.reason, row.difference) for row in report.failed] == []
 
@@ -77,7 +78,7 @@ def test_rows_that_metal_computes_otherwise_in_16_bits(precision: str, factory) 
 def test_four_steps_of_training_have_the_references_losses() -> None:
     case = narrow_network(count=3)
     losses = []
-    for device in (MetalDevice(SPEC, place=PROCESSOR), REFERENCE.open()):
+    for device in (MetalDevice(SPEC, placement=PROCESSOR), REFERENCE.open()):
         model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
         losses.append([float(model.train_step([case.batch], 1e-3)) for _ in range(4)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -128,8 +129,8 @@ def test_resize_by_two_stays_in_16_bits(dtype: str) -> None:
 def test_resize_refuses_coordinates_that_it_does_not_know() -> None:
     op = ops.Resize(2)
     object.__setattr__(op, "coordinates", "align_corners")
-    with pytest.raises(GraphError, match="with coordinates 'align_corners'"):
-        MetalLayers(tf.float32).resize_bilinear(op, tf.zeros((1, 2, 2, 1)), (4, 4))
+    with pytest.raises(GraphError, match="coordinates='align_corners'"):
+        MetalLayers(tf.float32).builders()[ops.Resize](op, [tf.zeros((1, 2, 2, 1))], {})
 
 
 # --- where it is computed ------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def test_resize_refuses_coordinates_that_it_does_not_know() -> None:
 
 def test_every_op_of_every_step_asks_for_its_place() -> None:
     case = narrow_network()
-    device = MetalDevice(SPEC, "float16", place=PROCESSOR)
+    device = MetalDevice(SPEC, "float16", placement=PROCESSOR)
     model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     assert set(steps) == {"predict", "evaluate", "train", "accumulate", "finish"}
@@ -206,7 +207,7 @@ def test_on_a_mac_memory_grows_and_nothing_is_placed_elsewhere(mac: SimpleNamesp
 
 
 def test_on_the_processor_the_process_is_left_alone(mac: SimpleNamespace) -> None:
-    MetalDevice(spec_of_a_mac(), place=PROCESSOR)
+    MetalDevice(spec_of_a_mac(), placement=PROCESSOR)
     assert (mac.growing, mac.soft, mac.rewriting) == ([], None, {})
 
 
@@ -244,7 +245,7 @@ def test_a_pair_that_does_not_load_is_refused_before_the_import(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
-    monkeypatch.setattr("msinet_tensorflow.versions.distribution_version", found.get)
+    monkeypatch.setattr("msinet_core.hardware.distribution_version", found.get)
     with pytest.raises(DeviceUnavailableError, match=r"tensorflow-metal 1\.2\.0 does not load"):
         check_versions()
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
@@ -253,7 +254,7 @@ def test_a_pair_that_does_not_load_is_refused_before_the_import(
 
 
 def test_doctor_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msinet_tensorflow.versions.distribution_version", lambda name: None)
+    monkeypatch.setattr("msinet_core.hardware.distribution_version", lambda name: None)
     findings = list(msinet_metal_nhwc.doctor.examine(SPEC, {}))
     assert (findings[-1].title, findings[-1].status) == ("kernel audit", "note")
     assert findings[-1].fix == 'pip install "msinet[cpu]"'
@@ -263,7 +264,8 @@ def test_doctor_describes_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {"machdep.cpu.brand_string": "Apple M3 Ultra", "hw.memsize": str(512 * 2**30)}
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr(
-        "msinet_core.hardware.apple.command_output",
+        apple,
+        "command_output",
         lambda *command: answers.get(command[-1], '"gpu-core-count" = 80'),
     )
     finding = next(iter(msinet_metal_nhwc.doctor.examine(SPEC, {})))

@@ -58,7 +58,7 @@ def rewritten(step):
 @pytest.mark.parametrize("precision", SPEC.capabilities.precisions)
 def test_rewritten_steps_have_kernels(precision: str) -> None:
     case = narrow_network()
-    device = MetalDevice(SPEC, precision, place=PROCESSOR)
+    device = MetalDevice(SPEC, precision, placement=PROCESSOR)
     model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     graphs = {name: rewritten(step) for name, step in steps.items()}

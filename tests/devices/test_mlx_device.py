@@ -1,4 +1,4 @@
-"""What the device mlx computes op by op, what it refuses, its memory, and whole commands."""
+"""The device mlx: numerics of single ops, what it refuses, memory limits, and whole commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from msinet_core import (
+    Adam,
+    Batch,
+    Device,
+    DeviceUnavailableError,
+    GraphError,
+    KLDivergence,
+    MsinetError,
+    UsageError,
+    msinet_graph,
+    ops,
+)
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.device import Device
-from msinet_core.errors import DeviceUnavailableError, GraphError, MsinetError, UsageError
-from msinet_core.network import ops
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import Batch
 from msinet_core.registry.doctor import examine
 from msinet_mlx import SPEC
 
@@ -29,7 +34,7 @@ mx = pytest.importorskip("mlx.core")
 layers = importlib.import_module("msinet_mlx.layers")
 memory = importlib.import_module("msinet_mlx.memory")
 
-ASKED = {"memory": "auto", "cache": "auto", "wired": "off"}
+DEFAULTS = {"memory": "auto", "cache": "auto", "wired": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def test_the_gradient_of_a_bias_is_summed_in_float32() -> None:
     assert mx.grad(total)(mx.zeros(1)).item() == 240 * 320
 
 
-def test_sums_of_whole_images_keep_their_digits(mlx: Device) -> None:
+def test_sums_over_whole_images_are_exact(mlx: Device) -> None:
     """One sum of all pixels is off by 1e-6 and more on a processor, and gradients by 1e-5."""
     random = np.random.default_rng(0)
     images = random.uniform(0, 1, (2, 240, 320, 4)).astype(np.float32)
@@ -81,7 +86,7 @@ def test_sums_of_whole_images_keep_their_digits(mlx: Device) -> None:
     assert of_highest == pytest.approx(expected, rel=1e-6)
 
 
-def test_attributes_that_cannot_be_honored_are_refused(mlx: Device) -> None:
+def test_unknown_attribute_values_are_refused(mlx: Device) -> None:
     images = mx.zeros((1, 4, 4, 1))
     for op, name in (
         (ops.Resize(), "coordinates"),
@@ -89,24 +94,24 @@ def test_attributes_that_cannot_be_honored_are_refused(mlx: Device) -> None:
         (ops.Conv2D(), "padding"),
         (ops.Conv2D(), "activation"),
     ):
-        unheard = replace(op)
-        object.__setattr__(unheard, name, "unheard_of")
+        invalid = replace(op)
+        object.__setattr__(invalid, name, "unknown")
         parameters = {"kernel": mx.zeros((1, 3, 3, 1)), "bias": mx.zeros(1)}
-        with pytest.raises(GraphError, match=f"{type(op).__name__} with {name} 'unheard_of'"):
-            mlx.layer_builders[type(op)](unheard, [images], parameters)
+        with pytest.raises(GraphError, match=f"{type(op).__name__}.*{name}.*unknown"):
+            mlx.layer_builders[type(op)](invalid, [images], parameters)
 
 
 # --- the device ----------------------------------------------------------------------------------
 
 
-def test_a_backend_for_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_backend_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("msinet_mlx.device.backend", lambda: "mlx-cuda-12")
     monkeypatch.setattr(mx, "is_available", lambda device: False)
-    with pytest.raises(DeviceUnavailableError, match=r"mlx-cuda-12 is installed, but .* no GPU"):
+    with pytest.raises(DeviceUnavailableError, match="mlx-cuda-12"):
         SPEC.open()
 
 
-def test_float32_is_not_rounded_to_tf32_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32_is_not_rounded_to_tf32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLX_ENABLE_TF32", "1")  # restored afterwards
     SPEC.open()
     assert os.environ["MLX_ENABLE_TF32"] == "0"
@@ -119,29 +124,29 @@ def test_float32_is_not_rounded_to_tf32_unless_asked(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """What MLX was told."""
-    told: dict[str, int] = {}
+    """The limits that MLX was given."""
+    given: dict[str, int] = {}
     for name in ("memory", "cache", "wired"):
         monkeypatch.setattr(
-            mx, f"set_{name}_limit", lambda size, name=name: told.update({name: size})
+            mx, f"set_{name}_limit", lambda size, name=name: given.update({name: size})
         )
-    return told
+    return given
 
 
 MAC = {"memory_size": 64 * 2**30, "max_recommended_working_set_size": 48 * 2**30}
 
 
-def test_a_mac_lends_what_macos_recommends(limits: dict[str, int]) -> None:
-    assert memory.set_limits(ASKED, MAC) == 48 * 2**30
+def test_the_default_limit_is_what_macos_recommends(limits: dict[str, int]) -> None:
+    assert memory.set_limits(DEFAULTS, MAC) == 48 * 2**30
     assert limits == {"memory": 48 * 2**30, "cache": 48 * 2**30}
 
 
-def test_people_choose_how_memory_is_used(
+def test_memory_options_set_the_limits(
     limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
-    asked = {"memory": "90%", "cache": "4GiB", "wired": "on"}
-    assert memory.set_limits(asked, MAC) == 64 * 2**30 * 9 // 10
+    options = {"memory": "90%", "cache": "4GiB", "wired": "on"}
+    assert memory.set_limits(options, MAC) == 64 * 2**30 * 9 // 10
     assert limits == {
         "memory": 64 * 2**30 * 9 // 10,
         "cache": 4 * 2**30,
@@ -149,19 +154,17 @@ def test_people_choose_how_memory_is_used(
     }
 
 
-@pytest.mark.parametrize(("release", "told"), [("14.5", "macOS 14.5"), ("", "Linux")])
-def test_memory_is_wired_only_where_macos_does_it(
-    limits: dict[str, int], monkeypatch: pytest.MonkeyPatch, release: str, told: str
+@pytest.mark.parametrize(("release", "system"), [("14.5", "macOS 14.5"), ("", "Linux")])
+def test_wired_memory_needs_macos_15(
+    limits: dict[str, int], monkeypatch: pytest.MonkeyPatch, release: str, system: str
 ) -> None:
     monkeypatch.setattr("platform.mac_ver", lambda: (release, ("", "", ""), ""))
     monkeypatch.setattr("platform.system", lambda: "Linux")
-    with pytest.raises(UsageError, match=f"macOS does since 15, and this is {told}"):
-        memory.set_limits({**ASKED, "wired": "on"}, MAC)
+    with pytest.raises(UsageError, match=f"macOS 15.*{system}"):
+        memory.set_limits({**DEFAULTS, "wired": "on"}, MAC)
 
 
-def test_a_step_that_cannot_fit_is_refused_before_it_begins(
-    mlx: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_that_cannot_fit_is_refused(mlx: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     case = narrow_network()
     model = mlx.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
     model.train_step([case.batch], 1e-4)
@@ -169,19 +172,19 @@ def test_a_step_that_cannot_fit_is_refused_before_it_begins(
     images = np.zeros((64, 80, 96, 3), np.float32)
     batch = Batch(images, images[..., :1])
     for step in (lambda: model.train_step([batch], 1e-4), lambda: model.predict(images)):
-        with pytest.raises(MsinetError, match=r"with 64 images of 80x96 needs more than .* GiB"):
+        with pytest.raises(MsinetError, match="64 images of 80x96"):
             step()
 
 
-def test_what_is_needed_grows_with_images_and_precision() -> None:
+def test_memory_grows_with_images_and_precision() -> None:
     graph = msinet_graph(0.25)
-    one, two = (memory.least_needed(graph, (n, 64, 64, 3), 4, training=True) for n in (1, 2))
+    one, two = (memory.minimum_memory(graph, (n, 64, 64, 3), 4, training=True) for n in (1, 2))
     fixed = 4 * 4 * graph.parameter_count
     assert two - fixed == 2 * (one - fixed)
     assert (
-        memory.least_needed(graph, (1, 64, 64, 3), 2, training=True) - fixed == (one - fixed) // 2
+        memory.minimum_memory(graph, (1, 64, 64, 3), 2, training=True) - fixed == (one - fixed) // 2
     )
-    assert memory.least_needed(graph, (1, 64, 64, 3), 4, training=False) < one
+    assert memory.minimum_memory(graph, (1, 64, 64, 3), 4, training=False) < one
 
 
 @pytest.mark.parametrize(
@@ -192,30 +195,31 @@ def test_what_is_needed_grows_with_images_and_precision() -> None:
         "[malloc] Unable to allocate 99 bytes.",
     ],
 )
-def test_running_out_of_memory_is_explained(message: str) -> None:
+def test_running_out_of_memory_gets_advice(message: str) -> None:
     with (
-        pytest.raises(MsinetError, match=r"ran out of memory: .*--batch-size"),
-        memory.exhaustion_explained(),
+        pytest.raises(MsinetError, match="--batch-size"),
+        memory.explain_exhaustion(),
     ):
         raise RuntimeError(message)
 
 
-def test_other_faults_of_mlx_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="no such kernel"), memory.exhaustion_explained():
+def test_other_errors_of_mlx_are_not_changed() -> None:
+    with pytest.raises(RuntimeError, match="no such kernel"), memory.explain_exhaustion():
         raise RuntimeError("no such kernel")
 
 
 # --- commands ------------------------------------------------------------------------------------
 
 
-def test_doctor_tells_backend_and_memory() -> None:
+def test_doctor_describes_backend_and_memory() -> None:
     findings = {finding.title: finding for finding in examine(SPEC, {"precision": "bfloat16"})}
     assert "slow" in findings["backend"].detail
-    assert "Training in bfloat16 at 240x320 needs at least" in findings["memory"].detail
+    assert "bfloat16" in findings["memory"].detail
+    assert 0 < findings["memory"].data["least"] < findings["memory"].data["limit"]
     assert not [finding for finding in findings.values() if finding.status == "problem"]
 
 
-def test_doctor_without_a_backend_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_without_a_backend_gives_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("msinet_mlx.doctor.backend", lambda: None)
     last = list(examine(SPEC, {}))[-1]
     assert last.title == "backend"
@@ -227,7 +231,7 @@ def losses(run_folder: str) -> list[float]:
     return [float(row.split(",")[2]) for row in rows]
 
 
-def test_a_run_begun_elsewhere_goes_on_with_the_same_losses(run: Run, tiny_data: Path) -> None:
+def test_a_run_moves_between_devices_with_the_same_losses(run: Run, tiny_data: Path) -> None:
     settings = ["--data", str(tiny_data), "--init", "random", "--width", "0.04"]
     settings += ["--image-size", "32x40", "--batch-size", "2", "--learning-rate", "1e-3"]
     for arguments in (

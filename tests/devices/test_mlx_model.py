@@ -1,4 +1,4 @@
-"""How the device mlx holds a network: programs, results, memory, accumulation and loss scale."""
+"""Networks on the device mlx: compiled steps, results, memory, accumulation and loss scale."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from msinet_core import Adam, Batch, Device, KLDivergence, OptimizerState, State
 from msinet_core.conformance.cases import Case, narrow_network
-from msinet_core.device import Device
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_mlx import SPEC
 
 mx = pytest.importorskip("mlx.core")
@@ -59,20 +56,20 @@ def assert_same_bits(one: State, other: State) -> None:
             np.testing.assert_array_equal(before[name], after[name], err_msg=name)
 
 
-# --- programs ------------------------------------------------------------------------------------
+# --- compiled steps ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shape of the images each time that a step is traced anew."""
+    """The shape of the images each time that a step is traced."""
     shapes: list[tuple[int, ...]] = []
-    subtract_mean: Callable[..., Any] = layers.subtract_mean
+    subtract_mean: Callable[..., Any] = layers.MlxLayers.subtract_mean
 
-    def recorded(op: Any, inputs: Any, parameters: Any) -> Any:
+    def recorded(self: Any, op: Any, inputs: Any, parameters: Any) -> Any:
         shapes.append(tuple(inputs[0].shape))
-        return subtract_mean(op, inputs, parameters)
+        return subtract_mean(self, op, inputs, parameters)
 
-    monkeypatch.setattr(layers, "subtract_mean", recorded)
+    monkeypatch.setattr(layers.MlxLayers, "subtract_mean", recorded)
     return shapes
 
 
@@ -90,17 +87,17 @@ def test_a_step_is_traced_once_for_each_shape(case: Case, traces: list[tuple[int
     assert traces[2:] == [(1, 40, 56, 3), (3, 40, 56, 3), (3, 32, 56, 3)]
 
 
-def test_programs_for_the_latest_shapes_are_kept(
+def test_steps_for_the_latest_shapes_are_kept(
     mlx: Device, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "PROGRAMS", 2)
+    monkeypatch.setattr(model_module, "MAX_COMPILED", 2)
     model: Any = mlx.compile(case.graph, case.state)
     for height in (8, 16, 8, 24):
         model.predict(case.images[:1, :height, :8])
-    assert [key[2] for key in model._programs] == [8, 24]
+    assert [key[2] for key in model._compiled] == [8, 24]
 
 
-def test_without_a_compiler_steps_run_uncompiled(
+def test_without_a_compiler_steps_are_not_compiled(
     mlx: Device, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
@@ -130,23 +127,25 @@ def test_results_do_not_change_later(mlx: Device, case: Case) -> None:
     assert not np.array_equal(np.asarray(model.predict(case.images)), read[0])
 
 
-def test_whoever_writes_into_a_result_writes_into_a_copy(mlx: Device, case: Case) -> None:
-    maps = mlx.compile(case.graph, case.state).predict(case.images)
-    np.asarray(maps)[...] = 7.0
-    assert np.asarray(maps).max() <= 1.0
+def test_writing_into_what_was_read_does_not_change_the_model(mlx: Device, case: Case) -> None:
+    model = mlx.compile(case.graph, case.state)
+    expected = np.array(model.predict(case.images))
+    for values in (np.asarray(model.predict(case.images)), *model.state().weights.values()):
+        values[...] = 7.0
+    np.testing.assert_array_equal(np.asarray(model.predict(case.images)), expected)
 
 
 def test_any_thread_may_read_a_result(mlx: Device, case: Case) -> None:
     model = trained(mlx, case)
-    waiting = [model.train_step([case.batch], 1e-4), model.predict(case.images)]
+    results = [model.train_step([case.batch], 1e-4), model.predict(case.images)]
     read: list[Any] = []
-    thread = threading.Thread(target=lambda: read.extend(map(np.asarray, waiting)))
+    thread = threading.Thread(target=lambda: read.extend(map(np.asarray, results)))
     thread.start()
     thread.join()
     assert [np.isfinite(values).all() for values in read] == [True, True]
 
 
-def test_images_of_other_dtypes_and_none_at_all(mlx: Device, case: Case) -> None:
+def test_images_of_other_dtypes_and_empty_batches(mlx: Device, case: Case) -> None:
     model = trained(mlx, case)
     whole = case.images.astype(np.uint8)
     expected = np.asarray(model.predict(whole.astype(np.float32)))
@@ -160,7 +159,7 @@ def test_images_of_other_dtypes_and_none_at_all(mlx: Device, case: Case) -> None
 
 
 @pytest.mark.parametrize("kind", ["train", "evaluate", "predict"])
-def test_a_step_is_begun_at_once_and_waits_for_the_one_before(
+def test_a_step_starts_at_once_and_waits_for_the_one_before(
     mlx: Device, case: Case, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     model, calls = trained(mlx, case), []
@@ -182,7 +181,7 @@ def test_a_step_is_begun_at_once_and_waits_for_the_one_before(
     assert calls == ["async_eval", "async_eval", "eval", "async_eval", "eval"]
 
 
-def test_steps_leave_no_memory_behind(mlx: Device, case: Case) -> None:
+def test_steps_do_not_leak_memory(mlx: Device, case: Case) -> None:
     model = trained(mlx, case)
     batch = split(case.batch, 1, 2)[0]
     seen = []
@@ -191,10 +190,10 @@ def test_steps_leave_no_memory_behind(mlx: Device, case: Case) -> None:
         if step in (19, 59):
             float(loss)
             seen.append(mx.get_active_memory())
-    assert seen[1] < seen[0] + 2**18  # one step's features are more
+    assert seen[1] < seen[0] + 2**18  # less than the features of one step
 
 
-def test_a_model_that_is_let_go_leaves_nothing(mlx: Device, case: Case) -> None:
+def test_a_deleted_model_frees_its_memory(mlx: Device, case: Case) -> None:
     gc.collect()
     before = mx.get_active_memory()
     model = trained(mlx, case)
@@ -208,7 +207,7 @@ def test_a_model_that_is_let_go_leaves_nothing(mlx: Device, case: Case) -> None:
 
 
 @pytest.mark.parametrize("precision", SPEC.capabilities.precisions)
-def test_state_comes_back_to_the_last_bit(case: Case, precision: str) -> None:
+def test_state_is_restored_bit_for_bit(case: Case, precision: str) -> None:
     device = SPEC.open(precision)
     model = trained(device, case)
     model.train_step([case.batch], 1e-3)
@@ -217,11 +216,11 @@ def test_state_comes_back_to_the_last_bit(case: Case, precision: str) -> None:
     assert_same_bits(again.state(), state)
     for one in (model, again):
         one.train_step([case.batch], 1e-3)
-    if precision != "float16":  # whose bias correction is counted up, and begins anew
+    if precision != "float16":  # its bias correction is carried along, and starts anew
         assert_same_bits(again.state(), model.state())
 
 
-def test_accumulation_equals_the_joint_batch(mlx: Device, case: Case) -> None:
+def test_accumulated_batches_equal_the_whole_batch(mlx: Device, case: Case) -> None:
     joint, accumulated = trained(mlx, case), trained(mlx, case)
     for _ in range(3):
         whole = float(joint.train_step([case.batch], 1e-4))

@@ -1,30 +1,30 @@
-"""A training run moves between any two devices mid-run, through a file, and nobody notices.
+"""A training run moves from device to device, epoch by epoch, and its losses do not change.
 
-metal's, cuda's and tpu's graphs run on the processor here, and so do MLX and PyTorch; what
-the hardware computes is not shown. Weights only ever go from one device to canonical and from there
-to the next. Devices whose framework is not installed are left out.
+The graphs of metal, cuda and tpu run on the processor here, and so do MLX and PyTorch; the
+hardware itself is not tested. Weights and moments pass through the run's checkpoint in canonical
+form, so a device that reads the file of one other device reads those of all. Devices whose
+framework is not installed are left out.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
-from itertools import combinations, pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from msinet_core.device import Device
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import Batch, State
+from msinet_core.device import Device, DeviceSpec
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.training.initial_weights import random_state
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.start import start_training
 from msinet_cpu import SPEC as CPU
 from msinet_cuda_nchw import SPEC as CUDA
 from msinet_metal_nhwc import SPEC as METAL
@@ -32,88 +32,71 @@ from msinet_mlx import SPEC as MLX
 from msinet_torch import CPU as TORCH_CPU
 from msinet_tpu import SPEC as TPU
 
-GRAPH = msinet_graph(0.05)
-LEARNING_RATE = 3e-4
+
+class OnProcessor(ModuleType):
+    """Opens devices of other hardware on the processor; a module, as factories are."""
+
+    @staticmethod
+    def metal(spec: DeviceSpec, *arguments: Any, **options: Any) -> Device:
+        module = importlib.import_module("msinet_metal_nhwc.device")
+        device: Device = module.MetalDevice(spec, place=module.PROCESSOR)
+        return device
+
+    @staticmethod
+    def cuda(spec: DeviceSpec, *arguments: Any, **options: Any) -> Device:
+        device: Device = importlib.import_module("msinet_cuda_nchw.device").NchwDevice(spec)
+        return device
+
+    @staticmethod
+    def tpu(spec: DeviceSpec, *arguments: Any, **options: Any) -> Device:
+        device: Device = importlib.import_module("msinet_tpu.device").XlaDevice(spec, "float32")
+        return device
 
 
-def metal() -> Device:
-    module = importlib.import_module("msinet_metal_nhwc.device")
-    device: Device = module.MetalDevice(METAL, place=module.PROCESSOR)
-    return device
-
-
-def nchw() -> Device:
-    device: Device = importlib.import_module("msinet_cuda_nchw.device").NchwDevice(CUDA)
-    return device
-
-
-def xla() -> Device:
-    device: Device = importlib.import_module("msinet_tpu.device").XlaDevice(TPU, "float32")
-    return device
-
-
-OPEN: Mapping[str, tuple[str, Callable[[], Device]]] = {
-    "reference": ("numpy", REFERENCE.open),
-    "cpu": ("tensorflow", CPU.open),
-    "metal": ("tensorflow", metal),
-    "cuda": ("tensorflow", nchw),
-    "tpu": ("tensorflow", xla),
-    "mlx": ("mlx", lambda: MLX.open("float32")),
-    "torch-cpu": ("torch", TORCH_CPU.open),
+SPECS = {
+    "numpy": (REFERENCE,),
+    "tensorflow": (
+        CPU,
+        *(replace(spec, factory=f"on_processor:{spec.name}") for spec in (METAL, CUDA, TPU)),
+    ),
+    "mlx": (MLX,),
+    "torch": (TORCH_CPU,),
 }
-"""The framework of each device, and how it is opened."""
+"""The devices of each framework."""
 
-HERE = [name for name, (framework, _) in OPEN.items() if find_spec(framework)]
-
-
-@cache
-def device(name: str) -> Device:
-    return OPEN[name][1]()
+AVAILABLE = [spec for framework, specs in SPECS.items() if find_spec(framework) for spec in specs]
 
 
-def tour(names: Sequence[str]) -> list[str]:
-    """Walk from device to device until each two have met, one way at least."""
-    unmet = {frozenset(pair) for pair in combinations(names, 2)}
-    walk = [names[0]]
-    while unmet:
-        left = [name for name in names if any(name in pair for pair in unmet)]
-        here = walk[-1]
-        walk.append(next((name for name in left if {here, name} in unmet), left[0]))
-        unmet -= {frozenset((here, walk[-1]))}
-    return walk
+def column(path: Path, name: str) -> list[float]:
+    with path.open(newline="") as stream:
+        return [float(row[name]) for row in csv.DictReader(stream)]
 
 
-def batch(step: int) -> Batch:
-    random = np.random.default_rng(step)
-    images = random.uniform(0, 255, (2, 24, 32, 3)).astype(np.float32)
-    return Batch(images, random.uniform(0, 1, (2, 24, 32, 1)).astype(np.float32))
-
-
-def one_step(name: str, state: State, step: int) -> tuple[float, State]:
-    model = device(name).compile(GRAPH, state, loss=KLDivergence(), optimizer=Adam())
-    return float(model.train_step([batch(step)], LEARNING_RATE)), model.state()
-
-
-def test_the_tour_takes_every_pair_of_devices() -> None:
-    names = list(OPEN)
-    met = {frozenset(pair) for pair in pairwise(tour(names))}
-    assert {frozenset(pair) for pair in combinations(names, 2)} <= met
-
-
-@pytest.mark.skipif(len(HERE) < 2, reason="no framework is installed")
-def test_a_run_that_moves_has_the_losses_of_a_run_that_stays(tmp_path: Path) -> None:
-    path = tmp_path / "moving.msinet.h5"
-    walk = tour(HERE)
-    state = stayed = random_state(GRAPH, seed=3)
-    moving, staying = [], []
-    for step, name in enumerate(walk):
-        loss, state = one_step(name, state, step)
-        save_checkpoint(path, Checkpoint(GRAPH, state))
-        state = load_checkpoint(path).state
-        moving.append(loss)
-        loss, stayed = one_step("reference", stayed, step)
-        staying.append(loss)
-    assert state.optimizer is not None
-    assert state.optimizer.step == len(walk)
-    np.testing.assert_allclose(moving, staying, rtol=1e-4)
-    assert moving[-1] < moving[0]
+@pytest.mark.skipif(len(AVAILABLE) < 2, reason="no framework is installed")
+def test_a_run_that_moves_has_the_losses_of_a_run_that_stays(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "on_processor", OnProcessor("on_processor"))
+    route = [*AVAILABLE, *AVAILABLE[:2]]  # every device continues a run and hands it on
+    config = TrainConfig(
+        str(tiny_data),
+        "reference",
+        width=0.05,
+        init="random",
+        precision="float32",
+        image_size=(24, 32),
+        learning_rate=3e-4,
+        batch_size=2,
+        limit_train=3,
+        limit_valid=1,
+        epochs=len(route),
+    )
+    moving, staying = RunFolder(tmp_path / "moving"), RunFolder(tmp_path / "staying")
+    for epoch, spec in enumerate(route, 1):
+        start_training(replace(config, epochs=epoch), moving, spec, resume=epoch > 1)
+        assert TrainConfig.read(moving.config).device == spec.name
+    start_training(config, staying, REFERENCE)
+    for table, name in (("steps", "loss"), ("history", "valid_loss")):
+        losses = [column(getattr(run, table), name) for run in (moving, staying)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert column(moving.history, "valid_loss")[-1] < column(moving.history, "valid_loss")[0]

@@ -17,7 +17,7 @@ class TestFloat32(DeviceConformance):
 
 @pytest.mark.skipif(
     "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="this processor does not compute in bfloat16",
+    reason="this CPU does not support bfloat16",
 )
 class TestBfloat16(DeviceConformance):
     device = "openvino"

@@ -1,4 +1,4 @@
-"""What TensorFlow writes, our reader reads bit for bit."""
+"""TensorFlow's own checkpoints are read bit for bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msinet_core.checkpoint import describe, read_weights
+from msinet_core import inspect
+from msinet_core.checkpoint import read_weights
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
@@ -43,9 +44,8 @@ def test_variables_of_a_training_session(tmp_path: Path) -> None:
     assert found.keys() == weights.keys()
     for name, tensor in found.items():
         assert tensor.tobytes() == expected[name].tobytes()
-    description = describe(prefix)
-    assert description["optimizer_step"] == 1
-    assert description["unused"] == []
+    assert inspect(prefix).optimizer_step == 1
+    assert inspect(prefix).unused == []
 
 
 def test_several_data_files(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_several_data_files(tmp_path: Path) -> None:
     for name, tensor in found.items():
         assert tensor.tobytes() == weights[name].tobytes()
     (tmp_path / "model.ckpt.data-00001-of-00003").unlink()
-    with pytest.raises(CheckpointError, match=r"no model\.ckpt\.data-00001-of-00003"):
+    with pytest.raises(CheckpointError, match=r"model\.ckpt\.data-00001-of-00003"):
         read_weights(prefix, GRAPH)
 
 
@@ -73,9 +73,9 @@ def test_an_index_of_several_blocks(tmp_path: Path) -> None:
     }
     prefix = tmp_path / "many.ckpt"
     save(prefix, tensors)
-    rows = describe(prefix)["tensors"]
-    assert {row["checksum"] for row in rows} == {"ok"}
-    assert {row["name"]: row["max"] for row in rows} == {
+    rows = inspect(prefix).tensors
+    assert {row.checksum for row in rows} == {"ok"}
+    assert {row.name: row.max for row in rows} == {
         name: float(tensor[0]) for name, tensor in tensors.items()
     }
 
@@ -84,12 +84,12 @@ def test_a_large_tensor_has_its_checksum_verified(tmp_path: Path) -> None:
     tensor = np.random.default_rng(0).standard_normal((3, 3, 129, 257)).astype(np.float32)
     prefix = tmp_path / "large.ckpt"
     save(prefix, {"x/kernel": tensor})
-    assert describe(prefix)["tensors"][0]["checksum"] == "ok"
+    assert inspect(prefix).tensors[0].checksum == "ok"
     data = next(tmp_path.glob("large.ckpt.data-*"))
     content = bytearray(data.read_bytes())
     content[777_777] ^= 16
     data.write_bytes(content)
-    assert describe(prefix)["tensors"][0]["checksum"] == "damaged"
+    assert inspect(prefix).tensors[0].checksum == "damaged"
 
 
 def test_partitioned_variables_are_refused_by_name(tmp_path: Path) -> None:
@@ -103,9 +103,8 @@ def test_partitioned_variables_are_refused_by_name(tmp_path: Path) -> None:
         checkpoint_prefixes=[str(tmp_path / part) for part in ("whole", "slice")],
         destination_prefix=str(prefix),
     )
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises(CheckpointError, match="weights/decoder/conv1/kernel"):
         read_weights(prefix, GRAPH)
-    assert "weights/decoder/conv1/kernel: it is partitioned into slices" in str(error.value)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int32"])
@@ -115,7 +114,7 @@ def test_weights_of_another_type_are_refused_by_name(tmp_path: Path, dtype: str)
     weights["decoder/conv1/bias"] = tf.cast(bias, dtype).numpy()
     prefix = tmp_path / "model.ckpt"
     save(prefix, weights)
-    with pytest.raises(CheckpointError, match=f"decoder/conv1/bias: it is {dtype}"):
+    with pytest.raises(CheckpointError, match=f"decoder/conv1/bias: .*{dtype}"):
         read_weights(prefix, GRAPH)
 
 

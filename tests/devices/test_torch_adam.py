@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 import msinet_torch
+from msinet_core import (
+    Adam,
+    Capabilities,
+    GraphBuilder,
+    KLDivergence,
+    LossScale,
+    OptimizerState,
+    State,
+)
 from msinet_core.conformance.cases import Case
-from msinet_core.device import Capabilities
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.loss_scale import LossScale
 from msinet_core.network.ops import Conv2D, MinMaxNormalize
-from msinet_core.network.state import OptimizerState, State
 
 torch = pytest.importorskip("torch")
 adam = importlib.import_module("msinet_torch.adam")
@@ -29,7 +32,7 @@ HALF = replace(msinet_torch.CPU, capabilities=Capabilities(precisions=("float16"
 
 
 class HalfDevice(device_module.CpuDevice):  # type: ignore[misc, name-defined]
-    """Claims float16 and scales its loss, but computes in float32."""
+    """Scales the loss as in float16, but computes in float32."""
 
     def __init__(self, spec: Any, precision: str = "float32") -> None:
         super().__init__(spec, precision)
@@ -46,10 +49,10 @@ def case() -> Case:
 
 @pytest.fixture(params=["on the device", "on the host"])
 def decided(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Who decides whether a step counts; MPS' kernel cannot skip by itself."""
+    """Whether the kernel skips steps or the host decides, as for old MPS kernels."""
     adam.can_skip.cache_clear()
     if request.param == "on the host":
-        monkeypatch.setattr(loss_scale, "can_skip", lambda place: False)
+        monkeypatch.setattr(loss_scale, "can_skip", lambda device: False)
     return str(request.param)
 
 
@@ -65,7 +68,7 @@ def memory(state: State) -> OptimizerState:
 
 @pytest.mark.parametrize("step", [1, 2, 10, 5000])
 def test_the_update_is_the_specified_one_from_the_first_step(step: int) -> None:
-    """In float64 by the formula of `Adam`; moments so small that the place of epsilon shows."""
+    """Moments are so small that the position of epsilon matters; expected values in float64."""
     optimizer, rate = Adam(), 1e-3
     random = np.random.default_rng(step)
     gradient = random.normal(0, 1e-8, 1000)
@@ -82,11 +85,11 @@ def test_the_update_is_the_specified_one_from_the_first_step(step: int) -> None:
     np.testing.assert_allclose(w32.numpy(), expected, rtol=2e-6)
     np.testing.assert_allclose(m32.numpy(), m, rtol=1e-5)
     np.testing.assert_allclose(v32.numpy(), v, rtol=1e-5)
-    elsewhere = -rate * correction * m / (np.sqrt(v) + optimizer.epsilon * math.sqrt(1e-3))
-    assert not np.allclose(w32.numpy(), elsewhere, rtol=1e-3)  # epsilon inside the correction
+    inside = -rate * correction * m / (np.sqrt(v) + optimizer.epsilon * math.sqrt(1e-3))
+    assert not np.allclose(w32.numpy(), inside, rtol=1e-3)  # epsilon inside the correction
 
 
-def test_a_gradient_in_another_memory_format_is_met() -> None:
+def test_gradients_may_have_another_memory_format() -> None:
     weight = torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     m, v = torch.zeros_like(weight), torch.zeros_like(weight)
     gradient = torch.arange(120.0).reshape(2, 3, 4, 5) - 60
@@ -94,7 +97,7 @@ def test_a_gradient_in_another_memory_format_is_met() -> None:
     np.testing.assert_allclose(m.numpy(), 0.1 * gradient.numpy(), rtol=1e-5)
 
 
-def test_the_kernel_here_can_skip_a_step() -> None:
+def test_the_cpu_kernel_can_skip_a_step() -> None:
     adam.can_skip.cache_clear()
     assert adam.can_skip(torch.device("cpu"))
 
@@ -146,11 +149,11 @@ def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
     assert np.isnan(memory(trained.state()).m["last/kernel"]).any()
 
 
-def test_the_rule_is_the_cores() -> None:
+def test_the_scale_follows_the_cores_rule() -> None:
     scale = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
     expected = LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
         counts = scale.advance(torch.tensor(finite))
-        expected, counted = (np.where, Adam(), expected, np.bool_(finite))
+        expected, counted = expected.next(np.where, Adam(), np.bool_(finite))
         assert (scale.value, scale.step) == (expected.value, expected.step)
         assert bool(counts) == counted

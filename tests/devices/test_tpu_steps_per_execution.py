@@ -24,7 +24,7 @@ from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
-from msinet_core.training.start import train
+from msinet_core.training.start import start_training as train
 from msinet_tpu import SPEC, STEPS_PER_EXECUTION
 from msinet_tpu.doctor import CHECK_REQUIRES, Compiled, Subject, compile_batch
 

@@ -1,4 +1,4 @@
-"""A third party's package installs beside msinet and is found by its entry point alone."""
+"""A plugin package installs next to msinet and is found through its entry point."""
 
 from __future__ import annotations
 

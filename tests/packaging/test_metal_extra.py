@@ -1,4 +1,4 @@
-"""What ``pip install "msinet[metal]"`` would bring on a Mac, resolved on any machine by uv."""
+"""The packages of ``msinet[metal]`` on a Mac, resolved on any machine by uv."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_extra_resolves_to_a_pair_that_loads(python: str) -> None:
     assert found["tensorflow"].startswith(("2.18.", "2.19."))
 
 
-def test_extra_brings_nothing_where_there_are_no_wheels() -> None:
+def test_extra_is_empty_where_there_are_no_wheels() -> None:
     found = resolve("3.13")
     assert not {name for name in found if name.startswith("tensorflow")}
     assert "numpy" in found

@@ -1,4 +1,4 @@
-"""What pages and job files have people type can be typed: commands, options, values, devices."""
+"""The commands in the documentation and in job files are valid."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ PLACEHOLDER = re.compile(r"[A-Z][A-Za-z]?[A-Z|]*|.*[|$<].*|\.\.\.")
 
 
 def blocks(text: str) -> Iterator[str]:
-    """Give the content of each fenced block, lines that end in a backslash joined."""
+    """Yield the content of each fenced block, with lines that end in a backslash joined."""
     for match in re.finditer(r"^( *)```[^\n]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
         yield re.sub(r"\s*\\\n\s*", " ", match[2])
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Give the arguments of each ``msinet-run`` that a page has people type.
+    """Yield the arguments of each ``msinet-run`` command of a page.
 
-    Of a synopsis, optional parts count as typed, and what stands after two blanks is its meaning.
+    In a synopsis, optional parts count as given, and text after two spaces is a comment.
     """
     for block in blocks(text):
         for line in block.splitlines():
@@ -56,7 +56,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
-    """List what the command line would not understand, running nothing.
+    """List what is wrong with a command, without running it.
 
     Args:
         typed: The arguments of ``msinet-run``.
@@ -64,7 +64,7 @@ def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
     """
     command: click.Command = cli
     context = click.Context(cli, info_name="msinet-run")
-    asks = bool({"--help", "-h", "--version"} & set(typed))
+    asks_help = bool({"--help", "-h", "--version"} & set(typed))
     found: list[str] = []
     named, chosen = [], []
     try:
@@ -77,12 +77,12 @@ def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
                 named += texts if "--device" in parameter.opts else []
                 chosen += texts if "--device-option" in parameter.opts else []
                 found += _misfits(parameter, texts, context)
-                if parameter.required and given == [None] and not asks:
+                if parameter.required and given == [None] and not asks_help:
                     found.append(f"{parameter.name} is missing")
             if not isinstance(command, click.Group):
                 break
             if not rest:
-                return found if asks else [*found, "no command"]
+                return found if asks_help else [*found, "no command"]
             inner = command.get_command(context, rest[0])
             if inner is None:
                 return [*found, f"no command {rest[0]}"]
@@ -121,23 +121,23 @@ def devices() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_on_a_page_can_be_typed(page: Path, devices: dict[str, set[str]]) -> None:
-    typed_there = list(commands(page.read_text(encoding="utf-8")))
-    known = {**devices, **{name: set() for name in brought(page, typed_there)}}
-    wrong = {" ".join(typed): found for typed in typed_there if (found := faults(typed, known))}
+def test_every_command_on_a_page_is_valid(page: Path, devices: dict[str, set[str]]) -> None:
+    page_commands = list(commands(page.read_text(encoding="utf-8")))
+    known = {**devices, **{name: set() for name in plugin_devices(page, page_commands)}}
+    wrong = {" ".join(typed): found for typed in page_commands if (found := faults(typed, known))}
     assert not wrong
 
 
-def brought(page: Path, typed_there: list[list[str]]) -> Iterator[str]:
-    """Give the devices that exist once a page was followed: its own plugins' devices."""
-    for typed in typed_there:
+def plugin_devices(page: Path, page_commands: list[list[str]]) -> Iterator[str]:
+    """Yield the devices of the plugins that a page writes or describes."""
+    for typed in page_commands:
         if typed[:2] == ["plugins", "new"]:
             yield typed[2]
     if page.parent.name.startswith("msinet-device-"):
         yield page.parent.name.removeprefix("msinet-device-")
 
 
-def test_there_are_commands_on_the_pages() -> None:
+def test_the_pages_have_commands() -> None:
     typed = [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"))]
     assert len(typed) > 40
 
@@ -147,18 +147,16 @@ def test_there_are_commands_on_the_pages() -> None:
     [
         ("msinet-run trian --data x", "no command trian"),
         ("msinet-run train --data x --epoch 3", "No such option"),
-        ("msinet-run train --data x --epochs three", "not a valid integer"),
+        ("msinet-run train --data x --epochs three", "must be an integer"),
         ("$ msinet-run --device metl train --data x", "no device metl"),
         ("V=1 msinet-run train --device cuda -O xl=on", "no option xl"),
         ("venv/bin/msinet-run predict a.jpg", "weights is missing"),
         ("msinet-run inspect a b", "unexpected b"),
         ("msinet-run evaluate --data x --weights", "requires an argument"),
-        ("msinet-run train --data x \\\n    --precision float12", "is not one of"),
+        ("msinet-run train --data x \\\n    --precision float12", "must be one of"),
     ],
 )
-def test_a_command_that_is_not_there_is_found(
-    line: str, fault: str, devices: dict[str, set[str]]
-) -> None:
+def test_an_invalid_command_is_found(line: str, fault: str, devices: dict[str, set[str]]) -> None:
     (typed,) = commands(f"text\n```sh\n{line}\n```\n")
     assert any(fault in found for found in faults(typed, devices)), faults(typed, devices)
 
@@ -168,7 +166,7 @@ def test_a_synopsis_is_understood(devices: dict[str, set[str]]) -> None:
     assert [faults(typed, devices) for typed in commands(page)] == [[]]
 
 
-def test_every_extra_that_a_page_installs_is_there() -> None:
+def test_every_extra_that_a_page_installs_exists() -> None:
     pages = [page.read_text(encoding="utf-8") for page in PAGES]
     named = set(re.findall(r"(?:\.|msinet)\[([a-z,-]+)\]", "\n".join(pages)))
     assert {"cpu", "cuda", "metal", "tpu"} <= named

@@ -20,7 +20,7 @@ def test_equal_networks_do_not_differ() -> None:
 
 def test_width_is_one_line() -> None:
     assert graph_differences(msinet_graph(0.5), msinet_graph()) == [
-        "width: 22 of 23 convolutions have other numbers of channels, 0.5 times as many in all"
+        "width: 22 of 23 convolutions have other numbers of channels, 0.5 times as many in total"
     ]
 
 
@@ -71,4 +71,4 @@ def test_the_order_counts(order: tuple[str, str]) -> None:
         return net.build()
 
     differences = graph_differences(branches("a", "b"), branches(*order))
-    assert differences == ([] if order == ("a", "b") else ["the nodes stand in another order"])
+    assert differences == ([] if order == ("a", "b") else ["the nodes are in another order"])

@@ -1,4 +1,4 @@
-"""The native format: what is saved comes back, bit for bit."""
+"""The native format: checkpoints are read as they were saved, bit for bit."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_reading_weights_leaves_the_optimizer_alone(tmp_path: Path) -> None:
     path = tmp_path / "latest.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, trained_state(graph), {"history": []}, {"epoch": 1}))
     with h5py.File(path, "r+") as file:
-        file["optimizer/v/decoder/conv4/bias"][...] = 7  # damage where nobody should look
+        file["optimizer/v/decoder/conv4/bias"][...] = 7  # damage that must not matter
     found = read_weights(path)
     assert found.graph == graph
     assert found.state.optimizer is None
@@ -216,7 +216,7 @@ def test_tensors_that_do_not_fit_the_graph_are_not_saved(tmp_path: Path) -> None
     with pytest.raises(CheckpointError) as error:
         save_checkpoint(path, Checkpoint(graph, State(weights)))
     assert "weight conv1/conv1_1/bias: missing" in str(error.value)
-    assert "conv1/conv1_2/bias: is float64, should be float32" in str(error.value)
+    assert "conv1/conv1_2/bias: is float64, expected float32" in str(error.value)
     assert not path.exists()
 
 
@@ -225,7 +225,7 @@ def test_names_that_hdf5_would_change_are_refused(tmp_path: Path, name: str) -> 
     net = GraphBuilder()
     net.add(name, Conv2D(1), net.input)
     graph = net.build()
-    with pytest.raises(CheckpointError, match="a name has no empty part"):
+    with pytest.raises(CheckpointError, match="NUL"):
         save_checkpoint(tmp_path / "x.msinet.h5", Checkpoint(graph, random_state(graph, 0)))
 
 
@@ -234,14 +234,14 @@ def test_a_name_inside_another_is_refused(tmp_path: Path) -> None:
     x = net.add("a", Conv2D(1), net.input)
     net.add("a/kernel", Conv2D(1), x)
     graph = net.build()
-    with pytest.raises(CheckpointError, match="its beginning is a tensor's name too"):
+    with pytest.raises(CheckpointError, match="a/kernel/kernel"):
         save_checkpoint(tmp_path / "x.msinet.h5", Checkpoint(graph, random_state(graph, 0)))
 
 
 def test_training_that_is_not_json_is_refused(tmp_path: Path) -> None:
     graph = msinet_graph(WIDTH)
     training = {"when": object()}
-    with pytest.raises(CheckpointError, match="not JSON"):
+    with pytest.raises(CheckpointError, match="JSON"):
         save_checkpoint(
             tmp_path / "x.msinet.h5", Checkpoint(graph, random_state(graph, 0), training)
         )

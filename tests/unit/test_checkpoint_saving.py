@@ -41,20 +41,19 @@ def test_a_write_that_fails_midway_leaves_the_old_file(tmp_path: Path, share: fl
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * path.stat().st_size), before[1]))
     try:
-        with pytest.raises(MsinetError, match="larger than the system allows") as error:
+        with pytest.raises(MsinetError, match=str(path)):
             save(path, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert str(path) in str(error.value)
     assert list(tmp_path.iterdir()) == [path]
     assert load_checkpoint(path).metadata["step"] == 1
     save(path, 3)
     assert load_checkpoint(path).metadata["step"] == 3
 
 
-def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MsinetError, match="Could not write"):
+    with pytest.raises(MsinetError, match=r"x\.msinet\.h5"):
         save(tmp_path / "file" / "x.msinet.h5", 1)
 
 
@@ -75,7 +74,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         for left in (0, 4096, size // 2, size - 4096):  # full at the start, midway, at the end
             filler = disk / "filler"
             filler.write_bytes(bytes(room - left))
-            with pytest.raises(MsinetError, match="the disk is full"):
+            with pytest.raises(MsinetError, match="No space left on device"):
                 save(path, 2)
             filler.unlink()
             assert load_checkpoint(path).metadata["step"] == 1
@@ -122,7 +121,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
         process.wait()
         found = load_checkpoint(path)
         step = found.metadata["step"]
-        assert step in (reported[-1], reported[-1] + 1)  # the old one or the new one
+        assert step in (reported[-1], reported[-1] + 1)  # the old file or the new one
         expected = random_state(GRAPH, step % 4).weights
         for name, tensor in found.state.weights.items():
             np.testing.assert_array_equal(tensor, expected[name])

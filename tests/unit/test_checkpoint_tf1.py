@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msinet_core.checkpoint import describe, load_checkpoint, read_graph, read_weights
-from msinet_core.checkpoint.crc32c import crc32c, masked
+from msinet_core import inspect
+from msinet_core.checkpoint import load_checkpoint, read_graph, read_weights
+from msinet_core.checkpoint.wire.crc32c import masked_crc32c
+from msinet_core.checkpoint.wire.table import read_table
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.msinet import msinet_graph
 
@@ -28,8 +30,8 @@ def prefix(tmp_path: Path) -> Path:
     return tmp_path / "tiny_tf1.ckpt"
 
 
-def message(path: Path) -> str:
-    with pytest.raises((CheckpointError, UsageError)) as error:
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as error:
         read_weights(path, GRAPH)
     return str(error.value)
 
@@ -47,74 +49,70 @@ def test_every_tensor_is_read_by_any_of_its_names(prefix: Path, name: str) -> No
         assert tensor.flags.writeable
 
 
-def test_it_is_described_with_what_training_left(prefix: Path) -> None:
-    description = describe(prefix)
-    assert description["format"] == "tf1"
-    assert description["graph"] is None
-    assert description["published"] is False
-    assert description["damage"] == []
-    assert description["bytes"] == sum(
-        prefix.with_name(name).stat().st_size for name in (INDEX, DATA)
-    )
-    groups = [row["group"] for row in description["tensors"]]
+def test_it_is_described_with_its_optimizer(prefix: Path) -> None:
+    found = inspect(prefix)
+    assert found.format == "tf1"
+    assert found.graph is None
+    assert not found.published
+    assert found.damage == []
+    assert found.bytes == sum(prefix.with_name(name).stat().st_size for name in (INDEX, DATA))
+    groups = [row.group for row in found.tensors]
     assert groups == ["weights"] * 46 + ["optimizer/m"] * 46 + ["optimizer/v"] * 46
-    assert {row["checksum"] for row in description["tensors"]} == {"ok"}
-    assert description["optimizer_step"] == 1
-    assert description["unused"] == []
+    assert {row.checksum for row in found.tensors} == {"ok"}
+    assert found.optimizer_step == 1
+    assert found.unused == []
 
 
 def test_it_holds_no_network_and_no_run(prefix: Path) -> None:
     assert read_graph(prefix) is None
-    with pytest.raises(CheckpointError, match="no training run to continue"):
+    with pytest.raises(CheckpointError):
         load_checkpoint(prefix)
 
 
 def test_without_a_graph_it_must_fit_the_published_network(prefix: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         read_weights(prefix)
-    assert "does not fit the network: 45 of 46 weights have other shapes." in str(error.value)
-    assert str(error.value).count("has shape") == 3
-    assert f"msinet-run convert {prefix} NEW.msinet.h5 --network CHECKPOINT" in str(error.value)
-    assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), should be (3, 3, 3, 64)" in str(
-        error.value
-    )
+    text = str(error.value)
+    assert "45 of 46" in text
+    assert text.count("has shape") == 3
+    assert f"msinet-run convert {prefix} NEW.msinet.h5 --network CHECKPOINT" in text
+    assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), expected (3, 3, 3, 64)" in text
 
 
 def test_half_a_checkpoint_names_the_other_half(prefix: Path) -> None:
     prefix.with_name(DATA).unlink()
-    assert f"there is no {DATA} beside {INDEX}" in message(prefix)
+    assert DATA in refusal(prefix)
 
 
 def test_data_without_an_index(prefix: Path) -> None:
     prefix.with_name(INDEX).unlink()
     for path in (prefix, prefix.with_name(DATA)):
-        assert f"there is no {INDEX}" in message(path)
-        assert "its index is missing" in message(path)
+        assert INDEX in refusal(path)
 
 
-def test_a_prefix_that_is_not_there(tmp_path: Path) -> None:
-    assert "There is no file" in message(tmp_path / "model_salicon_cpu.ckpt")
+def test_a_prefix_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="model_salicon_cpu"):
+        read_weights(tmp_path / "model_salicon_cpu.ckpt")
 
 
 def test_a_renamed_index_is_recognized(prefix: Path) -> None:
     renamed = prefix.with_name(INDEX).rename(prefix.with_name("model.ckpt"))
-    assert "single-file form, or an index that was renamed" in message(renamed)
+    assert "renamed" in refusal(renamed)
 
 
 def test_every_damaged_tensor_is_named(prefix: Path) -> None:
     data = bytearray(prefix.with_name(DATA).read_bytes())
     data[:] = bytes(len(data))
     prefix.with_name(DATA).write_bytes(data)
-    text = message(prefix)
-    assert "weights/conv1/conv1_2/kernel: its values do not have the checksum" in text
-    assert text.count("checksum") == 46
-    assert {row["checksum"] for row in describe(prefix)["tensors"]} == {"damaged"}
+    text = refusal(prefix)
+    assert all(f"weights/{parameter.name}" in text for parameter in GRAPH.parameters)
+    assert {row.checksum for row in inspect(prefix).tensors} == {"damaged"}
 
 
 def test_truncated_data_names_the_file(prefix: Path) -> None:
     data = prefix.with_name(DATA).read_bytes()
     prefix.with_name(DATA).write_bytes(data[: len(data) // 2])
-    assert f"lies beyond the end of {DATA}, which is truncated" in message(prefix)
+    assert DATA in refusal(prefix)
 
 
 def test_a_flipped_bit_in_the_index_is_found_or_does_not_matter(prefix: Path) -> None:
@@ -141,7 +139,7 @@ def test_a_truncated_index_is_refused_at_any_length(prefix: Path) -> None:
     whole = index.read_bytes()
     for length in range(0, len(whole), 101):
         index.write_bytes(whole[:length])
-        assert f"{INDEX} is damaged" in message(prefix)
+        assert INDEX in refusal(prefix)
 
 
 def varint(value: int) -> bytes:
@@ -152,52 +150,65 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def block(entries: dict[bytes, bytes], compression: int = 0) -> bytes:
-    body = b"".join(
+def entries_of(entries: dict[bytes, bytes]) -> bytes:
+    return b"".join(
         varint(0) + varint(len(key)) + varint(len(value)) + key + value
         for key, value in entries.items()
     )
+
+
+def block(body: bytes, compression: int = 0) -> bytes:
     body += struct.pack("<II", 0, 1) + bytes([compression])
-    return body + struct.pack("<I", masked(crc32c(body)))
+    return body + struct.pack("<I", masked_crc32c(body))
+
+
+def table(body: bytes, compression: int = 0) -> bytes:
+    """Return an index as TensorFlow writes it, with one block."""
+    data = block(body, compression)
+    handle = varint(0) + varint(len(data) - 5)
+    top = block(entries_of({b"zzz": handle}))
+    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(top) - 5)
+    magic = struct.pack("<Q", 0xDB4775248B80FB57)
+    return data + top + footer.ljust(40, b"\0") + magic
 
 
 def write_index(prefix: Path, entries: dict[bytes, bytes], compression: int = 0) -> None:
-    """Write an index as TensorFlow does, with these entries in one block."""
-    data = block(entries, compression)
-    handle = varint(0) + varint(len(data) - 5)
-    top = block({b"zzz": handle})
-    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(top) - 5)
-    magic = struct.pack("<Q", 0xDB4775248B80FB57)
-    prefix.with_name(INDEX).write_bytes(data + top + footer.ljust(40, b"\0") + magic)
+    prefix.with_name(INDEX).write_bytes(table(entries_of(entries), compression))
 
 
 HEADER = b"\x08\x01"  # one data file
 
 
 @pytest.mark.parametrize(
-    ("entries", "expected"),
+    "entries",
     [
-        ({b"": b""}, "it names 0 data files"),
-        ({b"": b"\x08" + varint(10**9)}, "it names 1000000000 data files"),
-        ({b"": HEADER + b"\x10\x01"}, "written on a big-endian machine"),
-        ({b"": b"\x0a\x01x"}, "is damaged"),
-        ({b"a": b""}, "is damaged"),
-        ({b"": HEADER, b"\xff": b""}, "is damaged"),
-        ({b"": HEADER, b"a": b"\x0b"}, "a field of the unknown kind 3"),
-        ({b"": HEADER, b"a": b"\x80" * 11}, "a number in it never ends"),
-        ({b"": HEADER, b"_CHECKPOINTABLE_OBJECT_GRAPH": b""}, "cannot be read"),
+        {b"": b""},  # no data file
+        {b"": b"\x08" + varint(10**9)},  # far too many
+        {b"": HEADER + b"\x10\x01"},  # big-endian
+        {b"": b"\x0a\x01x"},
+        {b"a": b""},
+        {b"": HEADER, b"\xff": b""},  # not UTF-8
+        {b"": HEADER, b"a": b"\x0b"},  # no such type of field
+        {b"": HEADER, b"a": b"\x80" * 11},  # an integer without an end
+        {b"": HEADER, b"_CHECKPOINTABLE_OBJECT_GRAPH": b""},
     ],
 )
-def test_an_index_that_cannot_be_used(
-    prefix: Path, entries: dict[bytes, bytes], expected: str
-) -> None:
+def test_an_invalid_index_is_refused(prefix: Path, entries: dict[bytes, bytes]) -> None:
     write_index(prefix, entries)
-    assert expected in message(prefix)
+    assert str(prefix) in refusal(prefix)
+
+
+def test_names_that_repeat_each_other_without_end_are_refused() -> None:
+    size = 2**14
+    body = varint(0) + varint(size) + varint(0) + b"k" * size
+    body += (varint(size) + varint(0) + varint(0)) * 2**11  # 5 bytes each, for names of 16 KiB
+    with pytest.raises(ValueError, match="names"):
+        read_table(table(body))
 
 
 def test_a_compressed_index_is_refused(prefix: Path) -> None:
     write_index(prefix, {b"": HEADER}, compression=1)
-    assert "compressed" in message(prefix)
+    assert "compressed" in refusal(prefix)
 
 
 def shape(*axes: int) -> bytes:
@@ -208,36 +219,35 @@ def shape(*axes: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("entry", "expected"),
+    ("entry", "reason"),
     [
-        (b"\x08\x01" + shape(2) + b"\x28\x07", "gives it 7 bytes"),
-        (b"\x08\x01" + shape(2) + b"\x18\x05\x28\x08", "in data file 5"),
-        (b"\x08\x01" + shape(2**61, 2) + b"\x28\x08", "gives it 8 bytes"),
-        (b"\x08\x02" + shape(2) + b"\x28\x10", "it is float64, and weights are float32"),
-        (b"\x08\x63" + shape(2) + b"\x28\x10", "it is type 99"),
-        (b"\x08\x01" + shape(2) + b"\x3a\x00", "partitioned into slices"),
+        (b"\x08\x01" + shape(2) + b"\x28\x07", "7 bytes"),
+        (b"\x08\x01" + shape(2) + b"\x18\x05\x28\x08", "data file 5"),
+        (b"\x08\x01" + shape(2**61, 2) + b"\x28\x08", "bytes"),
+        (b"\x08\x02" + shape(2) + b"\x28\x10", "float64"),
+        (b"\x08\x63" + shape(2) + b"\x28\x10", "type 99"),
+        (b"\x08\x01" + shape(2) + b"\x3a\x00", "slices"),
     ],
 )
-def test_a_tensor_that_cannot_be_read_is_marked(prefix: Path, entry: bytes, expected: str) -> None:
+def test_a_tensor_that_cannot_be_read_is_marked(prefix: Path, entry: bytes, reason: str) -> None:
     write_index(prefix, {b"": HEADER, b"\0slice": b"", b"a/kernel": entry})
-    description = describe(prefix)
-    assert [row["name"] for row in description["tensors"]] == ["a/kernel"]
-    assert expected in description["damage"][0]
+    found = inspect(prefix)
+    assert [(row.name, row.checksum) for row in found.tensors] == [("a/kernel", "damaged")]
+    assert reason in found.damage[0]
 
 
-def test_files_that_may_not_be_read(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_permission_are_refused_with_the_systems_reason(
+    prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert f"{INDEX} cannot be read: the permission is missing" in message(prefix)
+    assert "Permission denied" in refusal(prefix)
     monkeypatch.undo()
 
     def refuse_data(*args: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(np, "fromfile", refuse_data)
-    assert (
-        f"weights/conv1/conv1_1/kernel: {DATA} cannot be read (the permission is missing)"
-        in message(prefix)
-    )
+    assert f"weights/conv1/conv1_1/kernel: {DATA}" in refusal(prefix)

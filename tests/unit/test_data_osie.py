@@ -67,7 +67,7 @@ def test_a_map_is_a_gaussian_of_16_pixels_whose_peak_is_1():
     np.testing.assert_array_equal(np.rint(map * 255) / np.float32(255), map)
 
 
-def test_two_observers_at_one_place_weigh_twice_as_much_as_one():
+def test_two_observers_at_a_pixel_weigh_twice_as_much_as_one():
     points = [np.array([[40, 40]]), np.array([[40, 40]]), np.array([[40, 240]])]
     map = saliency_map(Fixations(tuple(points)), (80, 280))
     assert map[40, 240, 0] == pytest.approx(0.5, abs=1 / 255)
@@ -87,9 +87,7 @@ def test_a_map_is_made_once_and_is_the_same_from_the_cache(small, tmp_path, monk
     assert (kept.shape, kept.dtype) == (made.shape, made.dtype) == ((48, 64, 1), np.float32)
 
 
-def test_another_root_another_sigma_or_another_size_has_maps_of_its_own(
-    small, tmp_path, monkeypatch
-):
+def test_maps_are_cached_by_fixations_sigma_and_size(small, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     first = samples(small, cache)["1"].read_map()
     other = write_osie(tmp_path / "b" / "osie", {"1.jpg": [([60.0], [40.0])]})
@@ -101,14 +99,14 @@ def test_another_root_another_sigma_or_another_size_has_maps_of_its_own(
     assert len({path.parent for path in cache.rglob("*.png")}) == 3
 
 
-def test_changed_fixations_are_read_anew(small, tmp_path):
+def test_changed_fixations_are_read_again(small, tmp_path):
     before = samples(small, tmp_path / "cache")["2"].read_map()
     write_osie(small, {"1.jpg": [([1.0], [1.0])], "2.jpg": [([3.0], [3.0])]})
     os.utime(small / "fixations.mat", ns=(1, 1))
     assert not np.array_equal(samples(small, tmp_path / "cache")["2"].read_map(), before)
 
 
-def test_a_damaged_map_in_the_cache_is_made_anew(small, tmp_path):
+def test_a_damaged_map_in_the_cache_is_created_again(small, tmp_path):
     made = samples(small, tmp_path / "cache")["1"].read_map()
     (kept,) = (tmp_path / "cache").rglob("1-48x64.png")
     whole = kept.read_bytes()
@@ -124,10 +122,10 @@ def test_a_cache_that_cannot_be_written_costs_time_only(small, tmp_path, caplog)
         assert found["1"].read_map().max() == 1
         assert found["2"].read_map().max() == 1
     assert len(caplog.records) == 1, "said once, not for every image"
-    assert "cannot be kept" in caplog.text
+    assert "cache" in caplog.text
 
 
-def test_maps_that_are_there_are_used(small, tmp_path):
+def test_existing_maps_are_used(small, tmp_path):
     (small / "saliency").mkdir()
     Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
     found = samples(small, tmp_path / "cache")
@@ -146,24 +144,24 @@ def test_images_without_fixations_and_fixations_without_images_are_listed(small,
 
 
 def test_an_incomplete_set_is_refused(small, tmp_path):
-    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+    with pytest.raises(DataError, match=r"2 .*OSIE.* 700"):
         open_dataset("osie", tmp_path)
-    with pytest.raises(DataError, match="2 images, OSIE has 700"):
+    with pytest.raises(DataError, match=r"2 .*OSIE.* 700"):
         open_dataset(str(small))
 
 
 def test_files_that_are_not_osies_are_refused(tmp_path):
     path = tmp_path / "fixations.mat"
-    with pytest.raises(DataError, match="cannot be read: it is not there"):
+    with pytest.raises(DataError, match=r"fixations\.mat"):
         read_osie(path)
     savemat(path, {"other": 1})
-    with pytest.raises(DataError, match="not arranged as OSIE's"):
+    with pytest.raises(DataError, match="OSIE"):
         read_osie(path)
     write_osie(tmp_path, {"1.jpg": [([1.0, 2.0], [1.0])]})
-    with pytest.raises(DataError, match="of one length"):
+    with pytest.raises(DataError, match="fix_x"):
         read_osie(path)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(DataError, match=r"fixations\.mat"):
         read_osie(path)
 
 

@@ -57,7 +57,7 @@ def pipeline(count: int, batch_size: int = 1, recorder: Recorder | None = None, 
     return BatchPipeline((recorder or Recorder()).samples(count), SIZE, batch_size, **options)
 
 
-def test_without_shuffling_the_order_is_kept_in_every_epoch():
+def test_without_shuffling_every_epoch_has_the_same_order():
     batches = pipeline(7, 3)
     assert len(batches) == 3
     for epoch in (0, 5):
@@ -125,10 +125,10 @@ def test_no_more_than_the_prefetched_batches_are_read_ahead(prefetch):
     batches.close()
 
 
-def test_a_bad_file_is_reported_in_its_place_and_the_threads_end():
+def test_a_bad_file_is_raised_instead_of_its_batch_and_the_threads_end():
     batches = pipeline(30, 1, Recorder(fails_at=6), workers=3).batches()
     assert numbers(islice(batches, 6)) == [[n] for n in range(6)]
-    with pytest.raises(DataError, match=r"6\.jpg is damaged"):
+    with pytest.raises(DataError, match=r"6\.jpg"):
         next(batches)
     assert not reading_threads()
 
@@ -165,7 +165,7 @@ def test_an_epoch_that_is_used_up_leaves_no_thread():
 )
 def test_numbers_that_are_too_small_are_refused(options):
     arguments = {"batch_size": 1, **options}
-    with pytest.raises(UsageError, match="must be at least"):
+    with pytest.raises(UsageError, match=r"Received: -?\d"):
         pipeline(3, **arguments)
 
 
@@ -175,11 +175,11 @@ def test_a_truncated_file_of_a_folder_is_named(tiny_data: Path):
     dataset = open_dataset(str(tiny_data))
     batches = BatchPipeline(dataset.train, (32, 40), 1).batches()
     assert len(list(islice(batches, 2))) == 2
-    with pytest.raises(DataError, match=r"train02\.png is damaged or was cut off"):
+    with pytest.raises(DataError, match=r"train02\.png"):
         next(batches)
 
 
-def test_images_and_maps_of_a_folder_arrive_as_they_are_at_their_own_size(tiny_data: Path):
+def test_images_and_maps_at_their_own_size_are_unchanged(tiny_data: Path):
     dataset = open_dataset(str(tiny_data))
     (batch,) = BatchPipeline(dataset.train, (32, 40), 5).batches()
     for row, sample in enumerate(dataset.train):

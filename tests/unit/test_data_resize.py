@@ -56,7 +56,7 @@ def test_the_image_fits_touches_two_sides_and_is_padded_evenly(original, size):
 
 
 @given(original=sizes, size=sizes)
-def test_the_aspect_ratio_is_kept_to_the_pixel(original, size):
+def test_the_aspect_ratio_is_preserved_to_the_pixel(original, size):
     box = placement(original, size)
     scale = min(size[0] / original[0], size[1] / original[1])
     assert abs(box.height - max(1, original[0] * scale)) <= 0.5 + 1e-9
@@ -122,7 +122,7 @@ def test_an_image_of_the_right_size_is_untouched(size, seed):
     size=st.tuples(st.integers(4, 12), st.integers(4, 12)).map(lambda s: (s[0] * 8, s[1] * 8)),
     axis=st.sampled_from([0, 1]),
 )
-def test_restoring_puts_every_place_back_where_fit_took_it_from(original, size, axis):
+def test_restoring_is_the_inverse_of_fitting(original, size, axis):
     """A ramp says where a pixel came from; after both it says so again, within one pixel."""
     steps = (np.arange(original[axis]) + 0.5) / original[axis]
     ramp = np.broadcast_to(steps[:, None] if axis == 0 else steps, original)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from msinet_core.system.progress import Progress, Task
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
-QUICK = Patience(timeout=0.3, attempts=3, pause=0.01)
+QUICK = Patience(timeout=5, attempts=3, pause=0.01)
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Reply:
         content: Another content.
         ranges: Whether it honors ranges.
         chunked: Whether it sends chunks and no length, as GitHub does.
+        more: Bytes after the end of the body.
     """
 
     status: int = 200
@@ -46,6 +49,7 @@ class Reply:
     content: bytes = CONTENT
     ranges: bool = True
     chunked: bool = False
+    more: bytes = b""
 
 
 class Site:
@@ -105,7 +109,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         for name, value in reply.headers.items():
             handler.send_header(name, value)
         handler.end_headers()
-        handler.wfile.write(body[: reply.cut])
+        handler.wfile.write(body[: reply.cut] + reply.more)
         if reply.stall:
             handler.wfile.flush()
             site.done.wait(5)
@@ -123,7 +127,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 class Heard(Progress):
-    """Remembers what was reported."""
+    """Record what was reported."""
 
     def __init__(self) -> None:
         self.tasks: list[tuple[str, int, str]] = []
@@ -166,21 +170,18 @@ def test_a_whole_transfer_reports_bytes_and_leaves_one_file(site: Site, tmp_path
     assert site.requests[0][1]["user-agent"].startswith("msinet/")
 
 
-def test_a_file_that_is_there_is_not_asked_for(site: Site, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_requested(site: Site, tmp_path: Path) -> None:
     target = tmp_path / "file.bin"
     target.write_bytes(CONTENT)
     get(site.serve(Reply()), target, checksum=MD5)
     assert site.requests == []
 
 
-def test_a_file_that_is_there_and_another_one_is_named_and_left(site: Site, tmp_path: Path) -> None:
+def test_an_existing_file_with_another_checksum_is_kept(site: Site, tmp_path: Path) -> None:
     target = tmp_path / "file.bin"
     target.write_bytes(b"mine")
-    with pytest.raises(
-        MsinetError, match="is not the file that was published: its md5 is"
-    ) as error:
+    with pytest.raises(MsinetError, match=MD5.removeprefix("md5:")):
         get(site.serve(Reply()), target, checksum=MD5)
-    assert "Remove it" in str(error.value)
     assert target.read_bytes() == b"mine"
 
 
@@ -190,18 +191,16 @@ def test_a_cut_connection_is_resumed_where_it_broke(site: Site, tmp_path: Path) 
     assert get(url, tmp_path / "file.bin", progress=heard).read_bytes() == CONTENT
     assert site.ranges() == [None, "bytes=100000-", "bytes=150000-"]
     assert site.requests[1][1]["if-range"] == '"one"'
-    assert "broke off after 0.1 MB of 0.5 MB. Trying again in 0.01 s." in heard.messages[0]
+    assert "0.1 MB of 0.5 MB" in heard.messages[0]
     assert heard.tasks[1] == ("file.bin, the rest", len(CONTENT) - 100_000, "bytes")
     assert heard.bytes == len(CONTENT)
 
 
-def test_a_later_call_goes_on_with_what_an_earlier_one_left(site: Site, tmp_path: Path) -> None:
+def test_a_later_call_resumes_what_an_earlier_one_left(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(cut=100_000), Reply(cut=0))
-    with pytest.raises(MsinetError, match=r"0\.1 MB are kept in .*file\.bin\.part") as error:
+    with pytest.raises(MsinetError, match=r"0\.1 MB .*file\.bin\.part") as error:
         get(url, tmp_path / "file.bin")
-    assert f"download {url} by other means and put it at {tmp_path / 'file.bin'}" in str(
-        error.value
-    )
+    assert url in str(error.value)
     assert not (tmp_path / "file.bin").exists()
     site.requests.clear()
     site.serve(Reply())
@@ -210,7 +209,7 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(site: Site, tmp_path
     assert leftovers(tmp_path) == ["file.bin"]
 
 
-def test_what_a_kill_kept_from_its_name_is_not_asked_for_again(site: Site, tmp_path: Path) -> None:
+def test_a_complete_part_is_renamed_without_a_request(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply())
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
     origin = {"url": url, "validator": '"one"', "total": len(CONTENT)}
@@ -219,11 +218,11 @@ def test_what_a_kill_kept_from_its_name_is_not_asked_for_again(site: Site, tmp_p
     assert site.requests == []
 
 
-def test_a_file_that_changed_in_between_is_begun_anew(site: Site, tmp_path: Path) -> None:
+def test_a_file_that_changed_in_between_is_downloaded_again(site: Site, tmp_path: Path) -> None:
     new, heard = CONTENT[::-1], Heard()
     url = site.serve(Reply(cut=100_000), Reply(content=new, headers={"ETag": '"two"'}))
     assert get(url, tmp_path / "file.bin", progress=heard).read_bytes() == new
-    assert "does not continue what was begun; from the beginning again" in heard.messages[-1]
+    assert len(heard.messages) == 2
 
 
 def test_a_server_that_ignores_ranges_is_read_from_the_beginning(
@@ -234,7 +233,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_beginning(
     assert site.ranges() == [None, "bytes=100000-"]
 
 
-def test_a_server_that_answers_another_range_is_read_from_the_beginning(
+def test_a_server_that_sends_another_range_is_read_from_the_beginning(
     site: Site, tmp_path: Path
 ) -> None:
     wrong = Reply(status=206, headers={"Content-Range": "bytes 7-9/10", "ETag": '"one"'})
@@ -243,7 +242,7 @@ def test_a_server_that_answers_another_range_is_read_from_the_beginning(
     assert site.ranges() == [None, "bytes=100000-", None]
 
 
-def test_a_part_that_is_longer_than_the_file_is_thrown_away(site: Site, tmp_path: Path) -> None:
+def test_a_part_that_is_longer_than_the_file_is_discarded(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply())
     (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
     origin = {"url": url, "validator": '"one"', "total": None}
@@ -253,14 +252,14 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(site: Site, tmp_path
 
 
 @pytest.mark.parametrize("note", ["", "{}", "[1]", '{"url": "http://elsewhere/", "total": "x"}'])
-def test_a_part_of_unknown_origin_is_thrown_away(site: Site, tmp_path: Path, note: str) -> None:
+def test_a_part_of_unknown_origin_is_discarded(site: Site, tmp_path: Path, note: str) -> None:
     (tmp_path / "file.bin.part").write_bytes(b"what is this")
     (tmp_path / "file.bin.part.json").write_text(note)
     assert get(site.serve(Reply()), tmp_path / "file.bin").read_bytes() == CONTENT
     assert site.ranges() == [None]
 
 
-def test_without_version_and_checksum_nothing_is_glued_together(site: Site, tmp_path: Path) -> None:
+def test_without_version_and_checksum_nothing_is_resumed(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(cut=100_000, headers={}), Reply(headers={}))
     get(url, tmp_path / "plain.bin")
     assert site.ranges() == [None, None]
@@ -277,47 +276,43 @@ def test_a_weak_version_is_not_relied_on(site: Site, tmp_path: Path) -> None:
     assert site.requests[1][1]["if-range"] == date
 
 
-def test_a_wrong_checksum_is_told_and_nothing_is_kept(site: Site, tmp_path: Path) -> None:
+def test_after_a_wrong_checksum_nothing_is_kept(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(content=b"something else"))
-    with pytest.raises(MsinetError, match="what came is not the file that was published") as error:
+    with pytest.raises(MsinetError, match=MD5.removeprefix("md5:")):
         get(url, tmp_path / "file.bin", checksum=MD5)
-    assert MD5.removeprefix("md5:") in str(error.value)
     assert leftovers(tmp_path) == []
 
 
-def test_sha256_is_understood(site: Site, tmp_path: Path) -> None:
+def test_sha256_is_supported(site: Site, tmp_path: Path) -> None:
     checksum = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
     get(site.serve(Reply()), tmp_path / "file.bin", checksum=checksum)
-    with pytest.raises(MsinetError, match="its sha256 is"):
+    with pytest.raises(MsinetError, match="sha256"):
         get(site.serve(Reply(content=b"no")), tmp_path / "other.bin", checksum=checksum)
 
 
-def test_a_file_that_is_too_short_is_not_taken(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(MsinetError, match="it has 4 bytes and not 512,000"):
+def test_a_file_that_is_too_short_is_refused(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(MsinetError, match=r"4 bytes.* 512,000"):
         get(site.serve(Reply(content=b"tiny")), tmp_path / "file.bin", size=len(CONTENT))
     assert leftovers(tmp_path) == []
 
 
-def test_a_server_that_falls_silent_is_given_up_and_what_came_is_kept(
-    site: Site, tmp_path: Path
-) -> None:
+def test_after_a_timeout_the_part_is_kept(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(cut=100_000, stall=True))
-    with pytest.raises(MsinetError, match="the server fell silent") as error:
+    with pytest.raises(MsinetError, match=r"0\.1 MB .*file\.bin\.part"):
         get(url, tmp_path / "file.bin", patience=Patience(timeout=0.1, attempts=1))
-    assert "0.1 MB are kept" in str(error.value)
     assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100_000]
 
 
-def test_a_missing_file_is_not_asked_for_twice(site: Site, tmp_path: Path) -> None:
+def test_a_missing_file_is_requested_once(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(status=404, content=b"gone"))
-    with pytest.raises(MsinetError, match="the server answers 404 Not Found") as error:
+    with pytest.raises(MsinetError, match="404 Not Found") as error:
         get(url, tmp_path / "file.bin")
-    assert f"put it at {tmp_path / 'file.bin'}" in str(error.value)
+    assert str(tmp_path / "file.bin") in str(error.value)
     assert len(site.requests) == 1
     assert leftovers(tmp_path) == []
 
 
-def test_a_busy_server_is_asked_again_when_it_says(
+def test_a_busy_server_is_asked_again_after_the_pause_it_requests(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -345,14 +340,14 @@ def test_pauses_double_and_attempts_end(
         Reply(content=b"\n<!DOCTYPE html><title>Hotel\n Wi-Fi</title>", headers={}),
     ],
 )
-def test_a_web_page_is_no_file(site: Site, tmp_path: Path, reply: Reply) -> None:
-    with pytest.raises(MsinetError, match=r"127\.0\.0\.1 sends a web page") as error:
+def test_a_web_page_is_not_a_file(site: Site, tmp_path: Path, reply: Reply) -> None:
+    with pytest.raises(MsinetError, match=r"127\.0\.0\.1") as error:
         get(site.serve(reply), tmp_path / "file.zip")
     assert ('("Hotel Wi-Fi")' in str(error.value)) == (b"Hotel" in reply.content)
     assert leftovers(tmp_path) == []
 
 
-def test_a_file_that_is_called_a_page_is_a_file(site: Site, tmp_path: Path) -> None:
+def test_a_file_with_the_content_type_of_a_page_is_a_file(site: Site, tmp_path: Path) -> None:
     called = {"Content-Type": "text/html", "ETag": '"one"'}
     url = site.serve(Reply(headers=called, cut=100_000), Reply(headers=called))
     assert get(url, tmp_path / "file.bin").read_bytes() == CONTENT
@@ -365,7 +360,7 @@ CONFIRM = """<html><head><title>Google Drive - Virus scan warning</title></head>
 <input type="hidden" name="uuid" value="1-2"></form><input type="hidden" name="x" value="no">"""
 
 
-def test_google_drives_question_is_answered_and_the_rest_resumed(
+def test_google_drives_question_is_answered_and_the_download_resumed(
     site: Site, tmp_path: Path
 ) -> None:
     page = Reply(
@@ -377,12 +372,12 @@ def test_google_drives_question_is_answered_and_the_rest_resumed(
     assert site.ranges()[1::2] == [None, "bytes=100000-"]
 
 
-def test_a_page_that_answers_the_confirmation_is_no_file(site: Site, tmp_path: Path) -> None:
+def test_a_page_after_the_confirmation_is_not_a_file(site: Site, tmp_path: Path) -> None:
     html = {"Content-Type": "text/html"}
     url = site.serve(Reply(content=CONFIRM.format(action="/download").encode(), headers=html))
     full = Reply(content=b"<title>Quota exceeded</title>", headers=html)
     site.serve(full, path="/download?id=abc&confirm=t&uuid=1-2")
-    with pytest.raises(MsinetError, match=r'a web page \("Quota exceeded"\)'):
+    with pytest.raises(MsinetError, match="Quota exceeded"):
         get(url, tmp_path / "file.bin")
 
 
@@ -395,7 +390,7 @@ def test_a_page_that_answers_the_confirmation_is_no_file(site: Site, tmp_path: P
         ("https://google.com.evil.example/download", False),
     ],
 )
-def test_only_google_is_told_yes(action: str, confirmed: bool) -> None:
+def test_only_google_is_answered(action: str, confirmed: bool) -> None:
     page = read_page(CONFIRM.format(action=action).encode(), "https://drive.google.com/uc?id=abc")
     assert page.title == "Google Drive - Virus scan warning"
     assert page.confirmed.endswith("download?id=abc&confirm=t&uuid=1-2") == confirmed
@@ -412,13 +407,13 @@ def test_a_redirect_to_an_unsafe_address_is_refused(
     site: Site, tmp_path: Path, location: str
 ) -> None:
     url = site.serve(Reply(status=302, content=b"", headers={"Location": location}))
-    with pytest.raises(MsinetError, match=f"{location} is refused: what does not come over https"):
+    with pytest.raises(MsinetError, match=location):
         get(url, tmp_path / "file.bin")
 
 
 def test_redirects_in_a_circle_end(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply(status=302, content=b"", headers={"Location": "/file.bin"}))
-    with pytest.raises(MsinetError, match="the server answers 302"):
+    with pytest.raises(MsinetError, match="302"):
         get(url, tmp_path / "file.bin")
 
 
@@ -441,32 +436,31 @@ def test_addresses_that_could_be_altered_are_refused(
     if allowed:
         web.check_address(url, verified=verified)
     else:
-        with pytest.raises(web.PermanentError, match="is refused"):
+        with pytest.raises(web.PermanentError, match=url):
             web.check_address(url, verified=verified)
 
 
-def test_without_a_network_the_message_says_what_to_do_by_hand(tmp_path: Path) -> None:
+def test_without_a_network_the_message_has_both_addresses(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     url, heard = f"http://127.0.0.1:{port}/file.bin", Heard()
-    with pytest.raises(MsinetError, match="the server refuses the connection") as error:
+    with pytest.raises(MsinetError, match=os.strerror(errno.ECONNREFUSED)) as error:
         get(url, tmp_path / "file.bin", progress=heard)
-    assert str(error.value).endswith(
-        f"download {url} by other means and put it at {tmp_path / 'file.bin'}"
-    )
+    assert url in str(error.value)
+    assert str(tmp_path / "file.bin") in str(error.value)
     assert len(heard.messages) == 2
     assert leftovers(tmp_path) == []
 
 
-def test_a_name_that_cannot_be_looked_up_asks_for_a_network(
+def test_an_unknown_host_is_reported_in_the_systems_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(MsinetError, match="cannot be looked up; there may be no network"):
+    with pytest.raises(MsinetError, match="Temporary failure in name resolution"):
         get("https://example.invalid/file.bin", tmp_path / "file.bin")
 
 
@@ -474,23 +468,23 @@ def test_a_name_that_cannot_be_looked_up_asks_for_a_network(
 def test_absurd_lengths_are_refused_before_the_body(
     site: Site, tmp_path: Path, options: dict[str, int]
 ) -> None:
-    with pytest.raises(MsinetError, match=r"sends more \(0\.5 MB\) than .* have \(1,000 bytes\)"):
+    with pytest.raises(MsinetError, match=r"0\.5 MB.*1,000 bytes"):
         get(site.serve(Reply()), tmp_path / "file.bin", **options)
     assert leftovers(tmp_path) == []
 
 
-def test_a_disk_that_is_too_small_is_noticed_before_the_body(
+def test_a_disk_that_is_too_small_is_refused_before_the_body(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
         free = 1000
 
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda path: Usage)
-    with pytest.raises(MsinetError, match=r"0\.5 MB are to come and only 1,000 bytes are free"):
+    with pytest.raises(MsinetError, match=r"0\.5 MB.*1,000 bytes"):
         get(site.serve(Reply()), tmp_path / "file.bin")
 
 
-def test_a_disk_that_fills_up_keeps_what_came(
+def test_a_disk_that_fills_up_keeps_the_part(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "CHUNK", 100_000)
@@ -502,15 +496,12 @@ def test_a_disk_that_fills_up_keeps_what_came(
         append(growing, data)
 
     monkeypatch.setattr(part.Part, "append", full)
-    with pytest.raises(MsinetError, match=r"the disk refuses \(the disk is full\)") as error:
+    with pytest.raises(MsinetError, match=r"the disk is full.*file\.bin\.part"):
         get(site.serve(Reply()), tmp_path / "file.bin")
-    assert "are kept in" in str(error.value)
     assert leftovers(tmp_path) == ["file.bin.part", "file.bin.part.json"]
 
 
-def test_ctrl_c_keeps_the_part_and_says_so(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_keeps_the_part(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, append = site.serve(Reply()), part.Part.append
 
     def interrupted(growing: part.Part, data: bytes) -> None:
@@ -519,55 +510,50 @@ def test_ctrl_c_keeps_the_part_and_says_so(
 
     with monkeypatch.context() as patched:
         patched.setattr(part.Part, "append", interrupted)
-        with pytest.raises(
-            InterruptedRunError, match=r"Interrupted\. 1,000 bytes are kept in .*t;"
-        ):
+        with pytest.raises(InterruptedRunError, match=r"1,000 bytes .*file\.bin\.part"):
             get(url, tmp_path / "file.bin")
     assert get(url, tmp_path / "file.bin").read_bytes() == CONTENT
     assert site.ranges() == [None, "bytes=1000-"]
 
 
-def test_ctrl_c_before_anything_came_says_so(
+def test_ctrl_c_before_the_first_byte_keeps_nothing(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(transfer, "ask", interrupted)
-    with pytest.raises(InterruptedRunError, match="Nothing had come yet"):
+    monkeypatch.setattr(transfer, "request", interrupted)
+    with pytest.raises(InterruptedRunError):
         get(site.serve(Reply()), tmp_path / "file.bin")
     assert leftovers(tmp_path) == []
 
 
-def test_a_transfer_without_a_length_is_whole_when_its_end_came(site: Site, tmp_path: Path) -> None:
+def test_a_transfer_without_a_length_is_complete_at_its_end(site: Site, tmp_path: Path) -> None:
     heard = Heard()
     url = site.serve(Reply(chunked=True, cut=100_000), Reply(chunked=True))
     assert get(url, tmp_path / "file.bin", progress=heard).read_bytes() == CONTENT
     assert heard.tasks[0] == ("file.bin", 0, "bytes")
-    assert "the connection broke off" in heard.messages[0]
+    assert len(heard.messages) == 1
     assert heard.bytes == len(CONTENT)
 
 
 def test_a_transfer_without_a_length_ends_at_the_limit(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(MsinetError, match="sends more"):
+    with pytest.raises(MsinetError, match=r"0\.1 MB"):
         get(site.serve(Reply(chunked=True)), tmp_path / "file.bin", limit=100_000)
 
 
-def test_a_second_download_waits_for_the_first(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(part, "_LOCK_INTERVAL", 0.01)
-    url, target, told = site.serve(Reply()), tmp_path / "file.bin", threading.Event()
+def test_a_second_download_waits_for_the_first(site: Site, tmp_path: Path) -> None:
+    url, target, waiting = site.serve(Reply()), tmp_path / "file.bin", threading.Event()
 
-    class Told(Progress):
+    class Waiting(Progress):
         def message(self, text: str) -> None:
-            assert text == "file.bin: another process is downloading it; waiting for that."
-            told.set()
+            assert "file.bin" in text
+            waiting.set()
 
     with part.open_part(target, Progress()) as first:
-        second = threading.Thread(target=get, args=(url, target), kwargs={"progress": Told()})
+        second = threading.Thread(target=get, args=(url, target), kwargs={"progress": Waiting()})
         second.start()
-        assert told.wait(5)
+        assert waiting.wait(5)
         first.begin(part.Origin(url, "", len(CONTENT)))
         first.append(CONTENT)
         first.publish(target)
@@ -577,8 +563,43 @@ def test_a_second_download_waits_for_the_first(
     assert leftovers(tmp_path) == ["file.bin"]
 
 
-def test_many_at_once_download_once(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(part, "_LOCK_INTERVAL", 0.01)
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_without_locks_is_used_without_them(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fail)
+    assert get(site.serve(Reply()), tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_more_bytes_than_announced_are_an_error(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(MsinetError, match=r"file\.bin"):
+        get(site.serve(Reply(more=b"!")), tmp_path / "file.bin")
+    with pytest.raises(MsinetError, match=r"file\.bin"):
+        get(site.serve(Reply(content=b"", more=b"!")), tmp_path / "file.bin")
+    assert len(site.requests) == 2
+    with pytest.raises(MsinetError, match=r"file\.bin"):
+        get(site.serve(Reply(cut=100_000), Reply(more=b"!")), tmp_path / "file.bin")
+    assert site.ranges()[-1] == "bytes=100000-"
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_empty_file_is_an_error_and_keeps_what_came_before(
+    site: Site, tmp_path: Path, chunked: bool
+) -> None:
+    empty = Reply(content=b"", chunked=chunked, headers={})
+    with pytest.raises(MsinetError, match=r"file\.bin"):
+        get(site.serve(empty), tmp_path / "file.bin")
+    assert leftovers(tmp_path) == []
+    with pytest.raises(MsinetError, match=r"file\.bin"):
+        get(site.serve(Reply(cut=1000), empty), tmp_path / "file.bin")
+    assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:1000]
+
+
+def test_many_at_once_download_once(site: Site, tmp_path: Path) -> None:
     url = site.serve(Reply())
     found: list[bytes] = []
     threads = [

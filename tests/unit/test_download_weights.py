@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from msinet_core.checkpoint import keras_vgg16, published
-from msinet_core.checkpoint.formats import find_format
+from msinet_core.checkpoint import published
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
 from msinet_core.data import PUBLISHED
 from msinet_core.errors import CheckpointError, DataError, UsageError
@@ -81,12 +82,12 @@ def test_a_published_frozen_graph_is_found(
     assert found.read_bytes() == b"frozen"
 
 
-def test_an_archive_without_a_model_is_told(
+def test_an_archive_without_a_model_is_refused(
     cache: Path, asked: list[str], members: dict[str, bytes]
 ) -> None:
     members.clear()
     members["photo.jpg"] = b""
-    with pytest.raises(CheckpointError, match=r"published-osie\.zip holds no MSI-Net model"):
+    with pytest.raises(CheckpointError, match=r"published-osie\.zip"):
         resolve_weights("published:osie")
     assert sorted(path.name for path in cache.iterdir()) == ["published-osie.zip"]
 
@@ -95,21 +96,21 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
     cache: Path, asked: list[str], members: dict[str, bytes]
 ) -> None:
     members["../../model_evil.pb"] = b"evil"
-    with pytest.raises(DataError, match="leads out of the folder"):
+    with pytest.raises(DataError, match="model_evil"):
         resolve_weights("published:salicon")
     assert not list(cache.parent.parent.rglob("*evil*"))
 
 
 def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
-    with pytest.raises(UsageError, match="Did you mean 'published:salicon'"):
+    with pytest.raises(UsageError, match="'published:salicon'"):
         resolve_weights("published:salcon")
     assert asked == []
 
 
 def test_a_name_that_is_near_none_gets_no_suggestion() -> None:
-    with pytest.raises(UsageError, match="There are published:salicon") as error:
+    with pytest.raises(UsageError) as error:
         resolve_weights("published:foo")
-    assert "Did you mean" not in str(error.value)
+    assert "'published:salicon'" not in str(error.value)
 
 
 def test_there_are_weights_for_every_published_data_set() -> None:

@@ -147,83 +147,68 @@ def test_the_fingerprint_of_the_network_is_part_of_checkpoints():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "attribute"),
     [
-        (lambda: Conv2D(0), "Conv2D.filters must be at least 1. Received: 0"),
-        (lambda: Conv2D(1, 0), "Conv2D.kernel_size must be at least 1. Received: 0"),
-        (lambda: Conv2D(1, strides=0), "Conv2D.strides must be at least 1. Received: 0"),
-        (lambda: Conv2D(1, dilation=-1), "Conv2D.dilation must be at least 1. Received: -1"),
-        (lambda: Conv2D(1, padding="same"), "must be SAME or VALID. Received: 'same'"),
-        (lambda: Conv2D(1, activation="tanh"), "must be relu or linear. Received: 'tanh'"),
-        (lambda: Conv2D(1, strides=2, dilation=2), "must be 1 where dilation > 1. Received: 2"),
-        (lambda: MaxPool2D(0), "MaxPool2D.pool_size must be at least 1. Received: 0"),
-        (lambda: MaxPool2D(2, 0), "MaxPool2D.strides must be at least 1. Received: 0"),
-        (lambda: MaxPool2D(padding="FULL"), "must be SAME or VALID. Received: 'FULL'"),
-        (lambda: Resize(0), "Resize.scale must be at least 1. Received: 0"),
-        (lambda: Resize(2, "corners"), "must be asymmetric or half_pixel. Received: 'corners'"),
-        (lambda: ResizeLike("corners"), "ResizeLike.coordinates must be asymmetric or half_pixel"),
-        (lambda: MinMaxNormalize(0), "MinMaxNormalize.epsilon must be above 0. Received: 0"),
-        (lambda: Input(0), "Input.channels must be at least 1. Received: 0"),
+        (lambda: Conv2D(0), "Conv2D.filters"),
+        (lambda: Conv2D(1, 0), "Conv2D.kernel_size"),
+        (lambda: Conv2D(1, strides=0), "Conv2D.strides"),
+        (lambda: Conv2D(1, dilation=-1), "Conv2D.dilation"),
+        (lambda: Conv2D(1, padding="same"), "Conv2D.padding"),
+        (lambda: Conv2D(1, activation="tanh"), "Conv2D.activation"),
+        (lambda: Conv2D(1, strides=2, dilation=2), "Conv2D.strides"),
+        (lambda: MaxPool2D(0), "MaxPool2D.pool_size"),
+        (lambda: MaxPool2D(2, 0), "MaxPool2D.strides"),
+        (lambda: MaxPool2D(padding="FULL"), "MaxPool2D.padding"),
+        (lambda: Resize(0), "Resize.scale"),
+        (lambda: Resize(2, "corners"), "Resize.coordinates"),
+        (lambda: ResizeLike("corners"), "ResizeLike.coordinates"),
+        (lambda: MinMaxNormalize(0), "MinMaxNormalize.epsilon"),
+        (lambda: Input(0), "Input.channels"),
     ],
 )
-def test_ops_refuse_attributes_that_cannot_be(make, message):
-    with pytest.raises(GraphError) as caught:
+def test_ops_refuse_invalid_attributes(make, attribute):
+    with pytest.raises(GraphError, match=attribute):
         make()
-    assert message in str(caught.value)
 
 
 INPUT = Node("input", Input(3))
 
 
 @pytest.mark.parametrize(
-    ("nodes", "message"),
+    ("nodes", "words"),
     [
-        ((), "A graph begins with an Input node."),
-        ((Node("a", Conv2D(1), ("input",)), INPUT), "A graph begins with an Input node."),
-        ((INPUT, Node("", Conv2D(1), ("input",))), "Node name '' is empty or used twice."),
-        ((INPUT, Node("input", Conv2D(1), ("input",))), "Node name 'input' is empty or used"),
-        ((INPUT, Node("b", Input(3))), "Node 'b': a graph has one Input, the first node."),
-        ((INPUT, Node("b", Conv2D(1), ("c",))), "Node 'b' reads 'c', which is not before it."),
-        ((INPUT, Node("b", Conv2D(1), ("b",))), "Node 'b' reads 'b', which is not before it."),
-        ((INPUT, Node("b", Conv2D(1))), "Node 'b': Conv2D takes 1 inputs. Received: 0"),
-        (
-            (INPUT, Node("b", Concat(), ("input",))),
-            "Node 'b': Concat takes two or more inputs. Received: 1",
-        ),
-        (
-            (INPUT, Node("b", ResizeLike(), ("input",))),
-            "Node 'b': ResizeLike takes 2 inputs. Received: 1",
-        ),
-        (
-            (INPUT, Node("b", SubtractMean((1.0,)), ("input",))),
-            "Node 'b': SubtractMean has 1 values for an input of 3 channels.",
-        ),
+        ((), "Input"),
+        ((Node("a", Conv2D(1), ("input",)), INPUT), "Input"),
+        ((INPUT, Node("", Conv2D(1), ("input",))), "''"),
+        ((INPUT, Node("input", Conv2D(1), ("input",))), "'input'"),
+        ((INPUT, Node("b", Input(3))), "'b'"),
+        ((INPUT, Node("b", Conv2D(1), ("c",))), "'b'.*'c'"),
+        ((INPUT, Node("b", Conv2D(1), ("b",))), "'b'.*'b'"),
+        ((INPUT, Node("b", Conv2D(1))), "'b': Conv2D takes 1 .*0"),
+        ((INPUT, Node("b", Concat(), ("input",))), "'b': Concat .*1"),
+        ((INPUT, Node("b", ResizeLike(), ("input",))), "'b': ResizeLike .*2 .*1"),
+        ((INPUT, Node("b", SubtractMean((1.0,)), ("input",))), "'b': SubtractMean .*1 .*3"),
     ],
 )
-def test_nodes_that_make_no_graph_are_refused(nodes, message):
-    with pytest.raises(GraphError) as caught:
+def test_invalid_graphs_are_refused_and_name_the_node(nodes, words):
+    with pytest.raises(GraphError, match=words):
         Graph(nodes)
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "words"),
     [
-        ("not json", "Not the JSON of a graph"),
-        ("[]", "Not the JSON of a graph"),
-        ("{}", "Not the JSON of a graph: KeyError('format')"),
-        ('{"format": 99, "nodes": []}', "written in format 99; this version reads format 1"),
-        ('{"format": 1, "nodes": []}', "A graph begins with an Input node."),
-        (
-            '{"format": 1, "nodes": [{"name": "a", "op": "Attention"}]}',
-            "Node 'a' is a Attention, an op unknown here.",
-        ),
+        ("not json", "JSON"),
+        ("[]", "JSON"),
+        ("{}", "'format'"),
+        ('{"format": 99, "nodes": []}', "format 99"),
+        ('{"format": 1, "nodes": []}', "Input"),
+        ('{"format": 1, "nodes": [{"name": "a", "op": "Attention"}]}', "'a'.*Attention"),
     ],
 )
-def test_text_that_is_no_graph_is_refused(text, message):
-    with pytest.raises(GraphError) as caught:
+def test_text_that_is_not_a_graph_is_refused(text, words):
+    with pytest.raises(GraphError, match=words):
         Graph.from_json(text)
-    assert message in str(caught.value)
 
 
 def test_an_unknown_attribute_is_refused():
@@ -281,20 +266,20 @@ def test_shapes_of_every_node():
     }
 
 
-def test_sizes_that_cannot_be_name_the_node():
-    with pytest.raises(GraphError, match=r"Node 'node0': MaxPool2D spans 2 pixels.*1x5"):
+def test_an_invalid_size_names_the_node():
+    with pytest.raises(GraphError, match=r"'node0': MaxPool2D.* 2 .*1x5"):
         chain(MaxPool2D()).sizes((1, 5))
-    with pytest.raises(GraphError, match=r"Node 'node0': Conv2D spans 9 pixels.*8x20"):
+    with pytest.raises(GraphError, match=r"'node0': Conv2D.* 9 .*8x20"):
         chain(Conv2D(1, dilation=4, padding="VALID")).sizes((8, 20))
     net = GraphBuilder()
     net.add("pool", MaxPool2D(), net.input)
     net.add("joined", Concat(), "pool", net.input)
-    with pytest.raises(GraphError, match=r"Node 'joined': Concat needs inputs of one height"):
+    with pytest.raises(GraphError, match="'joined': Concat"):
         net.build().sizes((4, 4))
 
 
-def test_images_of_other_channels_are_refused():
-    with pytest.raises(GraphError, match="takes 3 channels"):
+def test_images_with_other_channels_are_refused():
+    with pytest.raises(GraphError, match="3 channels"):
         chain(Conv2D(1)).shapes((1, 4, 4, 1))
 
 
@@ -351,18 +336,17 @@ def test_between_keeps_branches():
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "message"),
+    ("start", "stop", "words"),
     [
-        ("nowhere", "output", "The graph has no node 'nowhere'."),
-        ("input", "nowhere", "The graph has no node 'nowhere'."),
-        ("aspp/conv1_1", "aspp/concat", "'aspp/concat' also needs what lies before 'aspp/conv1_1'"),
-        ("output", "aspp/conv2", "'aspp/conv2' also needs what lies before 'output'"),
+        ("nowhere", "output", "'nowhere'"),
+        ("input", "nowhere", "'nowhere'"),
+        ("aspp/conv1_1", "aspp/concat", "'aspp/concat'.*'aspp/conv1_1'"),
+        ("output", "aspp/conv2", "'aspp/conv2'.*'output'"),
     ],
 )
-def test_between_refuses_what_cannot_be_cut(start, stop, message):
-    with pytest.raises(GraphError) as caught:
+def test_between_refuses_unknown_nodes_and_incomplete_parts(start, stop, words):
+    with pytest.raises(GraphError, match=words):
         msinet_graph().between(start, stop)
-    assert message in str(caught.value)
 
 
 def test_apply_calls_builders_in_order_with_their_own_parameters():
@@ -387,5 +371,5 @@ def test_apply_calls_builders_in_order_with_their_own_parameters():
 
 
 def test_apply_names_every_op_without_a_builder():
-    with pytest.raises(GraphError, match="No layer builder for: Conv2D, MaxPool2D"):
+    with pytest.raises(GraphError, match="Conv2D, MaxPool2D"):
         chain(Conv2D(1), MaxPool2D()).apply({}, "images", {})

@@ -1,4 +1,4 @@
-"""The matrices of bilinear resizes, and the translation of attribute values."""
+"""Bilinear interpolation as a matrix."""
 
 from __future__ import annotations
 
@@ -8,28 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msinet_core.errors import GraphError
-from msinet_core.network.interpolation import interpolation_matrix, supported
-from msinet_core.network.ops import Conv2D
+from msinet_core.network.interpolation import interpolation_matrix
 
 
-def test_a_supported_value_is_translated() -> None:
-    assert supported(Conv2D(4), "padding", {"SAME": 1, "VALID": 0}, "A device") == 1
-
-
-def test_another_value_is_refused_with_the_supported_ones() -> None:
-    with pytest.raises(
-        GraphError,
-        match=r"npu.*Conv2D.*SAME.*VALID",
-    ):
-        supported(Conv2D(4), "padding", {"VALID": 0}, "Device 'npu'")
-
-
-def test_asymmetric_doubling_keeps_every_pixel_and_repeats_the_last() -> None:
+def test_asymmetric_doubling_keeps_every_other_pixel_and_repeats_the_last() -> None:
     doubled = interpolation_matrix(3, 6, "asymmetric") @ [0.0, 2.0, 4.0]
     np.testing.assert_array_equal(doubled, [0, 1, 2, 3, 4, 4])
 
 
-def test_half_pixel_doubling_moves_every_inner_pixel() -> None:
+def test_half_pixel_doubling_keeps_none() -> None:
     doubled = interpolation_matrix(3, 6, "half_pixel") @ [0.0, 2.0, 4.0]
     np.testing.assert_array_equal(doubled, [0, 0.5, 1.5, 2.5, 3.5, 4])
 
@@ -44,5 +31,5 @@ def test_each_row_is_a_mean_of_at_most_two_neighbors(source, target, coordinates
 
 
 def test_other_coordinates_are_refused() -> None:
-    with pytest.raises(GraphError, match="align_corners"):
+    with pytest.raises(GraphError, match=r"'align_corners'.*asymmetric or half_pixel"):
         interpolation_matrix(2, 4, "align_corners")  # type: ignore[arg-type]

@@ -1,48 +1,67 @@
-"""The table of layer builders: methods by op, and the refusal of unknown attribute values."""
+"""`Layers`: one table of builders by method names, and one refusal of unknown attributes."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 
 from msinet_core.device import Layers
+from msinet_core.device.layers import METHODS
 from msinet_core.errors import GraphError
-from msinet_core.network import ops
 from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import OPS, Concat, Conv2D, Op, Resize
 
 
-class Partial(Layers):
-    supported: ClassVar = {**Layers.supported, "coordinates": ("asymmetric",)}
+class Everything(Layers):
+    supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Layers.supported,
+        "coordinates": ("asymmetric",),
+    }
 
-    def conv2d(self, op, inputs, parameters):
-        return ("conv2d", op, inputs, parameters)
+    def conv2d(self, op: Conv2D, inputs: Sequence[str], parameters: Mapping[str, str]) -> object:
+        return op, inputs, parameters
 
-    def resize(self, op, inputs, parameters):
-        return "resize"
+    def resize(self, op: Resize, inputs: Sequence[str], parameters: Mapping[str, str]) -> object:
+        return op.coordinates
 
 
-def test_a_builder_exists_for_each_method_that_is_defined() -> None:
-    builders = Partial().builders()
-    assert set(builders) == {ops.Conv2D, ops.Resize}
-    op = ops.Conv2D(4)
-    assert builders[ops.Conv2D](op, ["input"], {"kernel": 1}) == (
-        "conv2d",
+def test_every_op_and_the_loss_has_a_method() -> None:
+    assert set(METHODS) == {*OPS.values(), KLDivergence} - {OPS["Input"]}
+    assert len(set(METHODS.values())) == len(METHODS)
+
+
+def test_only_the_ops_with_a_method_have_a_builder() -> None:
+    assert set(Everything().builders()) == {Conv2D, Resize}
+
+
+def test_a_builder_calls_its_method_with_the_same_arguments() -> None:
+    op = Conv2D(4)
+    assert Everything().builders()[Conv2D](op, ["x"], {"kernel": "k"}) == (
         op,
-        ["input"],
-        {"kernel": 1},
+        ["x"],
+        {"kernel": "k"},
     )
 
 
-def test_every_op_and_the_loss_have_a_method_name() -> None:
-    names = ("subtract_mean", "conv2d", "max_pool2d", "resize", "resize_like", "concat")
-    names += ("global_mean", "min_max_normalize", "kl_divergence")
-    complete = type("Complete", (Layers,), dict.fromkeys(names, lambda *arguments: None))
-    assert set(complete().builders()) == {*ops.OPS.values(), KLDivergence} - {ops.Input}
+def test_an_unsupported_value_is_refused_and_names_the_supported() -> None:
+    builder = Everything().builders()[Resize]
+    assert builder(Resize(2, "asymmetric"), [], {}) == "asymmetric"
+    with pytest.raises(GraphError, match=r"Resize.*coordinates.*half_pixel.*asymmetric"):
+        builder(Resize(2, "half_pixel"), [], {})
 
 
-def test_an_attribute_value_that_is_not_supported_is_refused_with_those_that_are() -> None:
-    build = Partial().builders()[ops.Resize]
-    assert build(ops.Resize(2, "asymmetric"), [], {}) == "resize"
-    with pytest.raises(GraphError, match=r"Resize.*coordinates='half_pixel'.*asymmetric"):
-        build(ops.Resize(2, "half_pixel"), [], {})
+def test_an_attribute_that_the_device_does_not_know_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Rotate(Op):
+        direction: str = "left"
+
+    with pytest.raises(GraphError, match=r"Rotate.*direction.*left"):
+        Layers().check_attributes(Rotate())
+
+
+@pytest.mark.parametrize("op", [Conv2D(4, padding="VALID"), Resize(3, "half_pixel"), Concat()])
+def test_every_known_value_is_supported_by_default(op: Any) -> None:
+    Layers().check_attributes(op)

@@ -47,12 +47,12 @@ def test_known_orders():
     ("source", "target"), [("HWIO", "HWI"), ("HWIO", "HWIC"), ("HHIO", "HHIO"), ("HWIO", "")]
 )
 def test_orders_of_other_axes_are_refused(source, target):
-    with pytest.raises(ValueError, match=f"'{source}' and '{target}' do not name the same axes"):
+    with pytest.raises(ValueError, match=f"'{source}' and '{target}'"):
         permutation(source, target)
 
 
 def test_an_array_without_those_axes_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(3,\) has no axes 'HWIO'"):
+    with pytest.raises(ValueError, match=r"\(3,\).*'HWIO'"):
         transpose(np.zeros(3), "HWIO", "OIHW")
 
 

@@ -1,12 +1,13 @@
-"""What the public steps of a model promise, whatever a device's own steps give."""
+"""What the public steps of a model check around a device's own steps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from msinet_core.device import Model, Program
-from msinet_core.errors import PluginError
+from msinet_core.device import Deferred, Model, Program
+from msinet_core.errors import PluginError, UsageError
+from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import MinMaxNormalize
@@ -14,25 +15,21 @@ from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 
 
-class Lazy:
-    """Does not know its shape before it is read."""
-
-
-class Answers(Model):
-    def __init__(self, losses):
+class FixedLosses(Model):
+    def __init__(self, losses, loss=KLDivergence(), optimizer=None):  # noqa: B008
         net = GraphBuilder(channels=1)
         net.add("output", MinMaxNormalize(), net.input)
-        super().__init__(SPEC.open(), Program(net.build(), State(), KLDivergence()))
+        super().__init__(SPEC.open(), Program(net.build(), State(), loss, optimizer))
         self._answer = losses
 
     def forward(self, images):
-        raise AssertionError("never asked")
+        raise AssertionError("not called")
 
     def losses(self, batch):
         return self._answer
 
     def state(self):
-        raise AssertionError("never asked")
+        raise AssertionError("not called")
 
 
 BATCH = Batch(np.ones((3, 8, 8, 1), np.float32), np.ones((3, 8, 8, 1), np.float32))
@@ -49,15 +46,31 @@ BATCH = Batch(np.ones((3, 8, 8, 1), np.float32), np.ones((3, 8, 8, 1), np.float3
     ids=["number", "scalar", "too few", "a column"],
 )
 def test_losses_that_are_not_one_per_image_are_refused(losses, shape):
-    told = rf"'reference' gave losses of shape {shape} for 3 images.*plugins check reference"
-    with pytest.raises(PluginError, match=told):
-        Answers(losses).eval_step(BATCH)
+    with pytest.raises(PluginError, match=rf"'reference'.*{shape}.*plugins check reference"):
+        FixedLosses(losses).eval_step(BATCH)
 
 
-@pytest.mark.parametrize("losses", [np.ones(3), Lazy()], ids=["array", "lazy"])
-def test_losses_that_are_right_or_not_known_yet_go_through(losses):
-    assert Answers(losses).eval_step(BATCH) is losses
+@pytest.mark.parametrize(
+    "losses", [np.ones(3), Deferred(lambda: np.ones(3))], ids=["array", "lazy"]
+)
+def test_one_loss_per_image_or_an_unknown_shape_is_returned(losses):
+    assert FixedLosses(losses).eval_step(BATCH) is losses
 
 
 def test_a_model_knows_its_devices_name():
-    assert Answers(None).device_name == "reference"
+    assert FixedLosses(None).device_name == "reference"
+
+
+@pytest.mark.parametrize("batches", [[], [Batch(BATCH.images[:0], BATCH.maps[:0])]])
+def test_a_step_without_images_is_refused(batches):
+    with pytest.raises(UsageError):
+        FixedLosses(None, optimizer=Adam()).train_step(batches, 0.1)
+
+
+def test_steps_need_a_loss_an_optimizer_and_maps_of_the_outputs_size():
+    with pytest.raises(UsageError, match="optimizer"):
+        FixedLosses(None).train_step([BATCH], 0.1)
+    with pytest.raises(UsageError, match="loss"):
+        FixedLosses(None, loss=None).eval_step(BATCH)
+    with pytest.raises(UsageError, match=r"\(3, 7, 8, 1\)"):
+        FixedLosses(None).eval_step(Batch(BATCH.images, BATCH.maps[:, 1:]))

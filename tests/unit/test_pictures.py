@@ -206,8 +206,8 @@ def test_rates_are_drawn_in_the_format_that_the_name_says(tmp_path, name, begin)
 
 
 @pytest.mark.parametrize("name", ["bench.xyz", "bench", "bench.jpg"])
-def test_a_plot_of_another_ending_is_refused(name):
-    with pytest.raises(UsageError, match=r"Use one of: \*\.png, \*\.svg, \*\.pdf"):
+def test_a_plot_of_another_format_is_refused(name):
+    with pytest.raises(UsageError, match=r"png.*svg.*pdf"):
         pictures.plot_format(Path(name))
 
 
@@ -226,8 +226,8 @@ def test_letters_that_the_font_lacks_are_question_marks():
 
 
 def test_a_picture_that_cannot_be_written_names_the_file(tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(MsinetError, match="Could not write"):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(MsinetError, match="file"):
         pictures.draw_curve(HISTORY, tmp_path / "file" / "curve.png", "run")
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from msinet_core.data import FoundImage
 from msinet_core.errors import DataError, UsageError
-from msinet_core.prediction.outputs import plan_outputs
+from msinet_core.prediction.outputs import Job, Plan, plan_outputs
+from msinet_core.prediction.shards import launched_shard, parse_shard
 
 
 def found(*names: str, root: str = "photos") -> list[FoundImage]:
@@ -23,7 +24,7 @@ def bases(images, **options):
     return [name.with_suffix("").as_posix() for name in names], plan.notes
 
 
-def test_sub_folders_are_kept():
+def test_subfolders_are_preserved():
     names, notes = bases(found("a.jpg", "sub/a.jpg", "sub/deep/b.v2.png"))
     assert names == ["a", "sub/a", "sub/deep/b.v2"]
     assert notes == ()
@@ -35,7 +36,7 @@ def test_results_are_named_after_the_image():
     assert job.overlay == Path("maps/b.v2_overlay.jpeg")
 
 
-def test_types_of_one_name_are_told_apart_aloud():
+def test_images_that_differ_in_suffix_get_it_in_their_names_with_a_note():
     names, (note,) = bases(found("x.jpg", "x.PNG", "y.jpg"))
     assert names == ["x_jpg", "x_png", "y"]
     assert "2 of 3" in note
@@ -43,7 +44,7 @@ def test_types_of_one_name_are_told_apart_aloud():
     assert "x_jpg.jpeg" in note
 
 
-def test_one_name_in_two_folders_gets_the_folders_name():
+def test_one_name_in_two_folders_gets_the_folder_name():
     names, notes = bases([*found("x.jpg", root="left"), *found("x.jpg", root="right")])
     assert names == ["left/x", "right/x"]
     assert len(notes) == 1
@@ -93,34 +94,82 @@ def test_no_two_results_ever_share_a_file(parts):
     assert again == plan
 
 
-def test_results_of_an_earlier_run_are_left_out_aloud(tmp_path):
+@given(st.integers(0, 30), st.integers(1, 8))
+def test_the_shards_of_a_plan_are_the_plan(images, count):
+    names = [Path(f"{number}.jpg") for number in range(images)]
+    plan = Plan(tuple(Job(name, name, name) for name in names), Path("maps"))
+    shards = [plan.shard(index, count) for index in range(count)]
+    assert sorted(job.map for shard in shards for job in shard.jobs) == sorted(
+        job.map for job in plan.jobs
+    )
+    sizes = [len(shard.jobs) for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
+    assert len({shard.overview for shard in shards}) == count
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+def test_existing_results_are_skipped(tmp_path, overlay):
+    plan = plan_outputs(found("a.jpg", "b.jpg", "c.jpg"), tmp_path, overlay=overlay)
+    for job in plan.jobs[:2]:
+        job.map.touch()
+    plan.jobs[0].overlay.touch()
+    left = [job.source.name for job in plan.without_existing().jobs]
+    assert left == (["b.jpg", "c.jpg"] if overlay else ["c.jpg"])
+
+
+@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "0/0", "a/b", "1/2/3"])
+def test_invalid_shards_are_refused(text):
+    with pytest.raises(UsageError, match="shard"):
+        parse_shard(text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, (1, 4)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3"}, (2, 3)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, None),  # in the batch script itself
+    ],
+)
+def test_torchrun_and_srun_shard_the_work(environment, expected):
+    assert launched_shard(environment) == expected
+
+
+def test_invalid_variables_of_a_launcher_are_named():
+    with pytest.raises(UsageError, match="WORLD_SIZE"):
+        launched_shard({"RANK": "4", "WORLD_SIZE": "4"})
+
+
+def test_results_of_an_earlier_run_are_skipped_with_a_note(tmp_path):
     images = [
         FoundImage(tmp_path / name, Path(name)) for name in ("a.jpg", "maps/a.jpeg", "maps2/b.jpg")
     ]
     plan = plan_outputs(images, tmp_path / "maps")
     assert [job.source.name for job in plan.jobs] == ["a.jpg", "b.jpg"]
-    assert "1 left out" in plan.notes[0]
+    assert str(tmp_path / "maps") in plan.notes[0]
 
 
 def test_nothing_but_earlier_results_is_refused(tmp_path):
     images = [FoundImage(tmp_path / "maps" / "a.jpeg", Path("maps/a.jpeg"))]
-    with pytest.raises(DataError, match=r"No images to predict.*1 left out"):
+    with pytest.raises(DataError, match="maps"):
         plan_outputs(images, tmp_path / "maps")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "sub/a.jpg"])
 def test_results_among_the_images_are_refused(tmp_path, name):
     images = [FoundImage(tmp_path / name, Path(name))]
-    with pytest.raises(UsageError, match=r"which images are read from.*--out .*maps"):
+    with pytest.raises(UsageError, match=r"--out .*maps"):
         plan_outputs(images, tmp_path, format="png")
 
 
-def test_results_beside_a_linked_images_file_are_refused(tmp_path):
+def test_results_beside_the_target_of_a_linked_image_are_refused(tmp_path):
     real = tmp_path / "real" / "a.jpeg"
     real.parent.mkdir()
     real.write_bytes(b"image")
     (tmp_path / "links").mkdir()
     link = tmp_path / "links" / "a.jpeg"
     link.symlink_to(real)
-    with pytest.raises(UsageError, match="which images are read from"):
+    with pytest.raises(UsageError, match="real"):
         plan_outputs([FoundImage(link, Path("a.jpeg"))], real.parent)

@@ -15,6 +15,7 @@ import msinet_cpu
 import msinet_cuda_nchw
 import msinet_metal_nhwc
 import msinet_tpu
+from msinet_core import hardware
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
 from msinet_core.errors import DeviceUnavailableError
 from msinet_core.hardware import apple, host, nvidia
@@ -41,7 +42,7 @@ LIGHT_MODULES = [
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The distributions of a made-up environment, by name; a TensorFlow has its files."""
     installed: dict[str, str] = {}
-    for module in (host, versions):
+    for module in (host, hardware):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     found = importlib.machinery.ModuleSpec("tensorflow", None, origin="tensorflow/__init__.py")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
@@ -458,7 +459,7 @@ def tpu_vm(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
         monkeypatch.delenv(variable, raising=False)
     cards = [host.PciDevice("0x0063", "0x088000")] * 4
     cards.append(host.PciDevice("0x0042", "0x020000"))
-    monkeypatch.setattr(tpu_probe, "pci_devices", lambda vendor: cards)
+    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: cards)
     return packages
 
 
@@ -494,7 +495,7 @@ def test_tpu_with_a_libtpu_that_tensorflow_does_not_start_with(tpu_vm: dict[str,
 def test_tpu_named_in_the_environment(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tpu_probe, "pci_devices", lambda vendor: [])
+    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [])
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     assert tpu_probe.probe().hardware == (Hardware("TPU v5litepod-8"),)
 
@@ -503,7 +504,7 @@ def test_a_network_card_of_google_is_no_tpu(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = host.PciDevice("0x0042", "0x020000")
-    monkeypatch.setattr(tpu_probe, "pci_devices", lambda vendor: [card])
+    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [card])
     probe = tpu_probe.probe()
     assert probe.reason.startswith("There is no TPU on this machine")
     assert probe.fix == 'On a Google Cloud TPU VM: pip install "msinet[tpu]"'

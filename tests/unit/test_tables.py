@@ -11,7 +11,7 @@ from msinet_core.cli.tables import print_indented, print_table
 
 HEADINGS = ("device", "rate")
 ROWS = [("cpu", "1.25"), ("a-device-with-a-long-name", "100.00")]
-NOTE = "word " * 60 + 'pip install "a-requirement>=1"'
+NOTE = "word " * 60 + 'pip install "a-requirement[x]>=1"'
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
@@ -23,50 +23,69 @@ def test_a_pipe_gets_each_row_and_each_note_on_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    print_table(HEADINGS, ROWS, notes=[[NOTE], []], right=("rate",))
+    print_table(HEADINGS, ROWS, notes=[[NOTE], []], right=("rate",), styles={"cpu": "red"})
     assert capsys.readouterr().out.splitlines() == [
         "device                       rate",
-        "-------------------------  ------",
+        "---------------------------------",
         "cpu                          1.25",
-        f"    {NOTE}",
         "a-device-with-a-long-name  100.00",
+        "",
+        "cpu",
+        f"    {NOTE}",
     ]
 
 
-def test_a_narrow_terminal_gets_a_block_for_each_row(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("length", [200, 20_000])
+def test_a_pipe_gets_long_cells_whole(capsys: pytest.CaptureFixture[str], length: int) -> None:
+    cell = "[red]word " * length
+    print_table(("path", "status"), [(cell.strip(), "ok")])
+    assert capsys.readouterr().out.splitlines()[2] == f"{cell.strip()}  ok"
+
+
+@pytest.mark.parametrize("columns", [5, 30, 60])
+def test_a_narrow_terminal_wraps_cells_and_notes_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    on_a_terminal(monkeypatch, 30)
-    print_table(HEADINGS, ROWS, notes=[[NOTE], []])
-    told = capsys.readouterr().out
-    assert "a-device-with-a-long-name" in told
-    assert "    rate: 100.00" in told
-    assert "requirement>=1" in told
-    assert max(len(line) for line in told.splitlines() if "word" in line) <= 30
+    on_a_terminal(monkeypatch, columns)
+    rows = [("a-device-with-a-long-name", "float32, bfloat16, float16 [cpu]", "100.00")]
+    print_table(("device", "precisions", "rate"), rows, notes=[[NOTE]])
+    printed = click.unstyle(capsys.readouterr().out)
+    assert set(" ".join(rows[0]).split()) | set(NOTE.split()) <= set(printed.split())
+    assert max(len(line) for line in printed.splitlines() if "word" in line) <= max(columns, 20)
+    if columns == 60:
+        assert max(map(len, printed.splitlines())) <= columns
 
 
-def test_cells_are_wrapped_before_rows_become_blocks(
+def test_cells_are_wrapped_in_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_a_terminal(monkeypatch, 24)
     print_table(("device", "precisions"), [("cpu", "float32, bfloat16, float16")])
-    assert click.unstyle(capsys.readouterr().out).splitlines() == [
+    printed = click.unstyle(capsys.readouterr().out)
+    assert [line.rstrip() for line in printed.splitlines()] == [
         "device  precisions",
-        "------  ----------------",
+        "------------------------",
         "cpu     float32,",
         "        bfloat16,",
         "        float16",
     ]
 
 
-def test_a_wide_terminal_gets_the_table_with_colors(
+def test_a_terminal_gets_colors(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_a_terminal(monkeypatch, 80)
-    print_table(HEADINGS, ROWS, styles={"1.25": {"fg": "red"}})
-    told = capsys.readouterr().out
-    assert "cpu                        " in told
-    assert "1.25" in told
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(HEADINGS, ROWS, styles={"1.25": "red"})
+    assert "\x1b[31m1.25" in capsys.readouterr().out
+
+
+def test_a_table_on_stderr_leaves_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(HEADINGS, ROWS, notes=[["note"], []], to_stderr=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "note" in printed.err
 
 
 def test_nothing_is_printed_for_an_empty_text(capsys: pytest.CaptureFixture[str]) -> None:

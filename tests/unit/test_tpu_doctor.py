@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msinet_core import hardware
 from msinet_core.errors import DeviceUnavailableError, UsageError
 from msinet_core.hardware import host
 from msinet_core.registry import doctor as core
 from msinet_core.registry.doctor import Finding
-from msinet_tensorflow import versions
 from msinet_tpu import SPEC, doctor
 from msinet_tpu.ahead_of_time import shortage
 from msinet_tpu.largest_batch import STEP, next_batch
@@ -30,7 +30,7 @@ V5E = {"topology": "v5e:1x1"}
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed: everything that the check needs, on a machine where that exists."""
     installed = {"jax": "0.10.2", "libtpu": "0.0.51", "tensorflow-cpu": "2.21.0"}
-    for module in (host, versions, doctor):
+    for module in (host, hardware):
         monkeypatch.setattr(module, "distribution_version", installed.get)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))

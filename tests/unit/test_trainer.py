@@ -1,4 +1,4 @@
-"""The trainer on a device that runs several steps as one program, pretended by the reference."""
+"""The trainer on a device that runs several steps as one program, simulated by the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from msinet_core.checkpoint import load_checkpoint
@@ -18,24 +19,24 @@ from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training import trainer
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
-from msinet_core.training.start import train
+from msinet_core.training.start import start_training
 
 GROUP = 2
 STEPS = 5
-"""As many as the tiny data set has training images: an epoch is two groups and a remainder."""
+"""The training images of the tiny dataset: an epoch is two groups and a remainder."""
 
 
 class Queue:
-    """Lets the reference keep steps until a group of them is there, or one is read.
+    """Delay the reference's steps until a group is complete, or a loss is read.
 
     Attributes:
-        groups: The numbers of steps that were run together.
-        waiting: Steps that wait: how to make each.
-        losses: Of the steps that were run, in their order.
-        read: Which of them were read, in the order of reading.
-        asked: The number of steps that were asked for.
-        most_unread: The most losses that were asked for and not read.
-        on_step: Called with the number of each step when it is asked for.
+        groups: The numbers of steps that ran together.
+        waiting: The steps that have not run.
+        losses: The losses of the steps that ran, in order.
+        read: The indices of the losses that were read, in the order of reading.
+        requested: The number of requested steps.
+        most_unread: The largest number of requested losses that were not read.
+        on_step: Called with the number of each step when it is requested.
     """
 
     def __init__(self) -> None:
@@ -43,17 +44,17 @@ class Queue:
         self.waiting: list[Callable[[], float]] = []
         self.losses: list[float] = []
         self.read: list[int] = []
-        self.asked = self.most_unread = 0
+        self.requested = self.most_unread = 0
         self.on_step: Callable[[int], None] = lambda number: None
 
-    def ask(self, step: Callable[[], float]) -> Lazy:
-        self.asked += 1
-        self.on_step(self.asked)
+    def request(self, step: Callable[[], float]) -> Lazy:
+        self.requested += 1
+        self.on_step(self.requested)
         self.waiting.append(step)
-        self.most_unread = max(self.most_unread, self.asked - len(self.read))
+        self.most_unread = max(self.most_unread, self.requested - len(self.read))
         if len(self.waiting) == GROUP:
             self.run()
-        return Lazy(self, self.asked - 1)
+        return Lazy(self, self.requested - 1)
 
     def run(self) -> None:
         if self.waiting:
@@ -63,39 +64,39 @@ class Queue:
 
 
 class Lazy:
-    """A loss that runs what waits when it is read."""
+    """A loss that runs the waiting steps when it is read."""
 
-    def __init__(self, queue: Queue, place: int) -> None:
+    def __init__(self, queue: Queue, index: int) -> None:
         self._queue = queue
-        self._place = place
+        self._index = index
 
     def __float__(self) -> float:
-        if self._place >= len(self._queue.losses):
+        if self._index >= len(self._queue.losses):
             self._queue.run()
-        self._queue.read.append(self._place)
-        return self._queue.losses[self._place]
+        self._queue.read.append(self._index)
+        return self._queue.losses[self._index]
 
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """Makes every reference model one that waits."""
+    """Make every reference model delay its steps."""
     queue = Queue()
     update, losses, state = ReferenceModel.update, ReferenceModel.losses, ReferenceModel.state
 
-    def wait(self: ReferenceModel, batches: Sequence[Batch], learning_rate: float) -> Any:
-        return queue.ask(lambda: update(self, batches, learning_rate))
+    def delay(self: ReferenceModel, batches: Sequence[Batch], learning_rate: float) -> Any:
+        return queue.request(lambda: update(self, batches, learning_rate))
 
     def evaluate(self: ReferenceModel, batch: Batch) -> Any:
-        assert not queue.waiting and len(queue.read) == queue.asked
+        assert not queue.waiting and len(queue.read) == queue.requested
         return losses(self, batch)
 
     def copy(self: ReferenceModel) -> State:
-        assert not queue.waiting and len(queue.read) == queue.asked
+        assert not queue.waiting and len(queue.read) == queue.requested
         return state(self)
 
     monkeypatch.setattr(ReferenceModel, "unread_losses", 2 * GROUP - 1)
-    for name, replacement in (("update", wait), ("losses", evaluate), ("state", copy)):
-        monkeypatch.setattr(ReferenceModel, name, replacement)
+    for name, reindexment in (("update", delay), ("losses", evaluate), ("state", copy)):
+        monkeypatch.setattr(ReferenceModel, name, reindexment)
     return queue
 
 
@@ -106,7 +107,7 @@ def run_training(
     resume: bool = False,
     **changes: Any,
 ) -> list[str]:
-    """Train for two epochs of five steps; returns the loss of each step as it was written."""
+    """Train for two epochs of five steps and return the loss of each step as it was written."""
     config = TrainConfig(
         data=str(data),
         device="reference",
@@ -117,7 +118,7 @@ def run_training(
         epochs=2,
         **changes,
     )
-    train(config, RunFolder(folder), SPEC, resume=resume, interrupt=interrupt)
+    start_training(config, RunFolder(folder), SPEC, resume=resume, interrupt=interrupt)
     return losses(folder)
 
 
@@ -133,19 +134,19 @@ def losses(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def remembered() -> list[str]:
+def cached() -> list[str]:
     return []
 
 
 @pytest.fixture
-def plain(remembered: list[str], tmp_path: Path, tiny_data: Path) -> list[str]:
-    """The losses of a run that makes each step at once; asked for before `queue`.
+def plain(cached: list[str], tmp_path: Path, tiny_data: Path) -> list[str]:
+    """The losses of a run whose steps are not delayed, the same in every test.
 
-    The data are the same in every test, and so are these.
+    Request this fixture before `queue`.
     """
-    if not remembered:
-        remembered += run_training(tiny_data, tmp_path / "plain")
-    return remembered
+    if not cached:
+        cached += run_training(tiny_data, tmp_path / "plain")
+    return cached
 
 
 def test_losses_are_written_in_order_and_are_those_of_single_steps(
@@ -153,7 +154,7 @@ def test_losses_are_written_in_order_and_are_those_of_single_steps(
 ) -> None:
     assert run_training(tiny_data, tmp_path / "grouped") == plain
     assert queue.read == list(range(2 * STEPS))
-    assert queue.groups == [2, 2, 1] * 2  # evaluation and saving find nothing unread
+    assert queue.groups == [2, 2, 1] * 2  # nothing is unread at evaluation and saving
 
 
 def test_a_group_is_running_while_the_one_before_is_read(
@@ -164,12 +165,12 @@ def test_a_group_is_running_while_the_one_before_is_read(
 
 
 @pytest.mark.parametrize("accumulate", [2, 3])
-def test_accumulated_steps_are_counted_with_all_their_images(
+def test_accumulated_steps_count_all_their_images(
     request: pytest.FixtureRequest, tmp_path: Path, tiny_data: Path, accumulate: int
 ) -> None:
-    wanted = run_training(tiny_data, tmp_path / "plain", accumulate=accumulate)
+    expected = run_training(tiny_data, tmp_path / "plain", accumulate=accumulate)
     request.getfixturevalue("queue")
-    assert run_training(tiny_data, tmp_path / "grouped", accumulate=accumulate) == wanted
+    assert run_training(tiny_data, tmp_path / "grouped", accumulate=accumulate) == expected
     histories = [
         load_checkpoint(tmp_path / name / "checkpoints" / "latest.msinet.h5").training
         for name in ("plain", "grouped")
@@ -179,13 +180,13 @@ def test_accumulated_steps_are_counted_with_all_their_images(
 
 
 @pytest.mark.parametrize("after", [1, 4, 6])
-def test_an_interruption_reads_and_saves_all_and_the_run_continues_exactly(
+def test_an_interrupted_run_reads_and_saves_everything_and_continues_exactly(
     plain: list[str], queue: Queue, tmp_path: Path, tiny_data: Path, after: int
 ) -> None:
     flag = InterruptFlag()
     queue.on_step = lambda number: flag.set() if number == after else None
     folder = tmp_path / "parts"
-    with pytest.raises(InterruptedRunError, match=f"step {after}; the state is saved"):
+    with pytest.raises(InterruptedRunError, match=f"step {after}"):
         run_training(tiny_data, folder, interrupt=flag)
     assert losses(folder) == plain[:after]
     saved = load_checkpoint(folder / "checkpoints" / "latest.msinet.h5")
@@ -194,10 +195,10 @@ def test_an_interruption_reads_and_saves_all_and_the_run_continues_exactly(
     assert run_training(tiny_data, folder, resume=True) == plain
 
 
-def test_the_speed_of_steps_whose_losses_arrive_together_is_their_mean(
+def test_the_speed_of_grouped_steps_is_their_mean(
     queue: Queue, tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock tells one second for each step that was run; four are, before a loss is read."""
+    """The clock advances a second per step, and four steps run before a loss is read."""
     monkeypatch.setattr(trainer.time, "monotonic", lambda: float(len(queue.losses)))
     run_training(tiny_data, tmp_path / "timed")
     speeds = [float(row["images_per_s"]) for row in rows(tmp_path / "timed")]
@@ -217,15 +218,60 @@ def test_every_loss_is_read_before_a_checkpoint_is_written(
     assert queue.groups == [1] * (2 * STEPS)
 
 
-def test_divergence_is_told_at_the_step_that_it_came_in(
+def test_weights_that_are_not_finite_are_noticed_within_the_epoch(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ReferenceModel.state
+    broken = "decoder/conv4/kernel"
+
+    def corrupt(self: ReferenceModel) -> State:
+        found = state(self)
+        assert found.optimizer is not None
+        if found.optimizer.step >= 3:
+            found.weights[broken] = np.full_like(found.weights[broken], np.nan)
+        return found
+
+    monkeypatch.setattr(ReferenceModel, "state", corrupt)
+    monkeypatch.setattr(trainer, "CHECK_INTERVAL", -1.0)
+    monkeypatch.setattr(trainer, "CHECK_SHARE", float("inf"))
+    with pytest.raises(DivergenceError, match=broken):
+        run_training(tiny_data, tmp_path / "r")
+    assert len(losses(tmp_path / "r")) == 3
+
+
+def test_checks_of_the_weights_take_a_hundredth_of_the_time(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second and a check 0.02; checks are two seconds apart at least."""
+    now, checked = [0.0], [0]
+    train_step, state = ReferenceModel.train_step, ReferenceModel.state
+
+    def step(self: ReferenceModel, *arguments: Any) -> object:
+        now[0] += 1
+        return train_step(self, *arguments)
+
+    def check(self: ReferenceModel) -> State:
+        checked[0] += 1
+        now[0] += 0.02
+        return state(self)
+
+    monkeypatch.setattr(ReferenceModel, "train_step", step)
+    monkeypatch.setattr(ReferenceModel, "state", check)
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(trainer, "CHECK_INTERVAL", 0.0)
+    run_training(tiny_data, tmp_path / "r")
+    assert checked[0] == 2 + 5  # a save per epoch, and a check after every other of ten steps
+
+
+def test_divergence_is_reported_for_the_step_in_which_it_occurred(
     queue: Queue, tmp_path: Path, tiny_data: Path
 ) -> None:
     def break_the_second(number: int) -> None:
-        if number == 4:  # the second is made, and not read yet
+        if number == 4:  # the second step has run and is not read yet
             queue.losses[1] = float("nan")
 
     queue.on_step = break_the_second
-    with pytest.raises(DivergenceError, match="loss is nan at epoch 1, step 2"):
+    with pytest.raises(DivergenceError, match="epoch 1, step 2"):
         run_training(tiny_data, tmp_path / "diverging")
     assert len(losses(tmp_path / "diverging")) == 1
     assert not (tmp_path / "diverging" / "checkpoints" / "latest.msinet.h5").exists()

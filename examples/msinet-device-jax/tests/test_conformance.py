@@ -1,8 +1,8 @@
-"""Every row of msinet's conformance kit, on the processor, in each precision."""
+"""Every row of msinet's conformance kit, on the CPU, in each precision."""
 
 from __future__ import annotations
 
-from msinet_core.conformance import DeviceConformance
+from msinet_core import DeviceConformance
 
 
 class TestJax(DeviceConformance):

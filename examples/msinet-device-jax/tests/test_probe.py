@@ -1,4 +1,4 @@
-"""What the device says about a machine without importing JAX."""
+"""The probe, which does not import JAX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from msinet_core.device import Availability, Hardware
+from msinet_core import Availability, Hardware, hardware
 
 probe = importlib.import_module("msinet_device_jax.probe")  # SPEC has a function of that name
 
@@ -16,13 +16,13 @@ GPU = Hardware("NVIDIA H200")
 
 @pytest.fixture
 def packages(monkeypatch):
-    """The installed packages; tests add to them."""
+    """The versions of installed packages; tests add to them."""
     installed = {"jax": "0.10.2", "jaxlib": "0.10.2"}
-    monkeypatch.setattr(probe, "distribution_version", installed.get)
+    monkeypatch.setattr(hardware, "distribution_version", installed.get)
     return installed
 
 
-def hardware(monkeypatch, **found):
+def plug_in(monkeypatch, **found):
     table = {name: (lambda name=name: found.get(name, ())) for name in ("tpu", "gpu")}
     monkeypatch.setattr(probe, "HARDWARE", {**probe.HARDWARE, **table})
 
@@ -35,30 +35,30 @@ def test_the_light_modules_do_not_import_jax():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_jax_it_is_not_here_and_says_how_to_get_it(packages, monkeypatch):
-    monkeypatch.setattr(probe, "missing_requirements", lambda _: ["jax is not installed."])
+def test_without_jax_it_is_unavailable_with_a_fix(packages, monkeypatch):
+    monkeypatch.setattr(hardware, "missing_requirements", lambda _: ["jax is not installed."])
     answer = probe.probe()
     assert answer.availability is Availability.NOT_HERE
     assert answer.reason == "jax is not installed."
     assert answer.fix.startswith("pip install")
 
 
-def test_a_gpu_with_its_package_is_taken(packages, monkeypatch):
+def test_a_gpu_with_its_package_is_selected(packages, monkeypatch):
     packages["jax-cuda12-plugin"] = "0.10.2"
-    hardware(monkeypatch, gpu=(GPU,))
+    plug_in(monkeypatch, gpu=(GPU,))
     answer = probe.probe()
     assert answer.hardware == (GPU,)
     assert "GPU" in answer.reason
 
 
-def test_a_gpu_without_its_package_is_named_with_the_cure(packages, monkeypatch):
-    hardware(monkeypatch, gpu=(GPU,))
+def test_a_gpu_without_its_package_is_named_with_the_fix(packages, monkeypatch):
+    plug_in(monkeypatch, gpu=(GPU,))
     answer = probe.probe()
-    assert "Computes on the CPU. There is a GPU too" in answer.reason
+    assert "CPU" in answer.reason and "GPU" in answer.reason and "jax-cuda12" in answer.reason
     assert answer.fix == 'pip install "jax[cuda12]"'
 
 
-def test_a_package_without_its_hardware_is_not_taken(packages, monkeypatch):
+def test_a_package_without_its_hardware_is_not_selected(packages, monkeypatch):
     packages["libtpu"] = "0.0.51"
-    hardware(monkeypatch)
+    plug_in(monkeypatch)
     assert probe.automatic_platform() == "cpu"

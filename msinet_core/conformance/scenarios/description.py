@@ -17,6 +17,7 @@ from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
 from msinet_core.registry.loader import spec_problems
 from msinet_core.registry.registry import load_registry
+from msinet_core.system.child_process import python_command
 
 FRAMEWORKS = (
     *("tensorflow", "keras", "torch", "torchvision", "jax", "jaxlib", "mlx", "openvino"),
@@ -79,7 +80,7 @@ def _examine(spec: DeviceSpec) -> Mapping[str, Any]:
         "hidden": sorted(required_packages(spec)),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "msinet_core.conformance.scenarios.fresh_process"],
+        python_command("from msinet_core.conformance.scenarios.fresh_process import main; main()"),
         input=json.dumps(request),
         capture_output=True,
         text=True,

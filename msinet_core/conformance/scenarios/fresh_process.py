@@ -132,6 +132,7 @@ def _opening_error(spec: DeviceSpec) -> str:
     return ""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read a request from stdin and print the result on the last line of stdout."""
     result = examine(json.load(sys.stdin))
     print("\n" + json.dumps(result))

@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked, resumed where they broke off, and in their place."""
+"""Download files and archives: checked, retried and resumed."""
 
 from __future__ import annotations
 

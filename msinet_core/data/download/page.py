@@ -1,4 +1,4 @@
-"""Web pages that come in place of a file: what they say, and Google Drive's question."""
+"""Read web pages that are sent instead of a file: their title, and Google Drive's question."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 _CONFIRMATION = "download-form"
-"""The form in which Google Drive asks whether to download what it did not scan for viruses."""
+"""The form in which Google Drive asks whether to download a file it did not scan for viruses."""
 
 _LONGEST_TITLE = 80
 
 
 class Page(NamedTuple):
-    """What is of interest in a page.
+    """The relevant content of a page.
 
     Args:
         title: Its title.
-        confirmed: The address behind "download anyway"; empty if there is none.
+        confirmed: The address behind "download anyway"; empty if it has none.
     """
 
     title: str
@@ -29,7 +29,7 @@ def read_page(content: bytes, url: str) -> Page:
 
     Args:
         content: Its HTML, or the beginning of it.
-        url: Where it came from.
+        url: Its address.
     """
     parser = _Parser()
     parser.feed(content.decode("utf-8", "replace"))
@@ -37,9 +37,9 @@ def read_page(content: bytes, url: str) -> Page:
     confirmed = ""
     if parser.action:
         action = urljoin(url, parser.action)
-        # Cookies and the answer stay with those who were asked.
-        host, here = urlsplit(action).hostname or "", urlsplit(url).hostname or ""
-        if host == here or all(name.endswith(".google.com") for name in (host, here)):
+        # Neither cookies nor the answer go to another site.
+        hosts = [urlsplit(address).hostname or "" for address in (action, url)]
+        if hosts[0] == hosts[1] or all(host.endswith(".google.com") for host in hosts):
             confirmed = f"{action.partition('?')[0]}?{urlencode(parser.fields)}"
     return Page(title, confirmed)
 

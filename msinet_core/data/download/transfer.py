@@ -1,4 +1,4 @@
-"""Download one file: resumed, retried, checked, and renamed when it is whole."""
+"""Download one file: resumed, retried, checked, and renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msinet_core.data.download.part import Origin, Part, open_part
-from msinet_core.data.download.web import Answer, PermanentError, TransientError, ask
+from msinet_core.data.download.web import PermanentError, Response, TransientError, request
 from msinet_core.errors import InterruptedRunError, MsinetError, os_reason
 from msinet_core.system.progress import Progress
 
 LARGEST = 2**34
-"""Bytes that are taken from a server when nothing is known about the file."""
-
-_READ = 2**20
+"""The maximum number of bytes to accept if nothing is known about the file."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server that does not answer is waited for.
+    """When to give up on a server.
 
     Args:
-        timeout: Seconds of silence until a connection counts as broken.
-        attempts: Tries in a row that bring nothing new.
-        pause: Seconds between the first two; each next pause is twice as long.
+        timeout: Seconds without data until a connection counts as broken.
+        attempts: Attempts in a row without new data.
+        pause: Seconds between the first two; doubled each time.
     """
 
     timeout: float = 30
@@ -44,51 +42,50 @@ def download(
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> Path:
-    """Download a file unless it is there.
+    """Download a file unless it exists.
 
-    What came is kept in ``NAME.part`` beside the target until it is whole, so that a broken
-    transfer is resumed, by this call or by a later one, if the server can and still has the same
-    file. Two processes never write the same file: the second waits.
+    Data are kept in ``NAME.part`` beside the target until they are complete, so that a broken
+    transfer is resumed, by this call or a later one, if the server supports it and still has the
+    same file. If two processes download the same file, the second waits.
 
     Args:
-        url: https, or http if a checksum is known or the server is on this machine.
-        target: Where to.
+        url: https; or http if a checksum is known or the server is on this machine.
+        target: The file to create.
         checksum: ``"md5:..."`` or ``"sha256:..."`` in hexadecimal; empty if none is published.
         size: The exact number of bytes, if it is known.
-        limit: The most bytes to take.
-        progress: Shows what happens.
-        patience: How long to try.
+        limit: The maximum number of bytes to accept.
+        progress: Shows progress.
+        patience: When to give up.
 
     Returns:
         `target`.
 
     Raises:
-        MsinetError: The file cannot be had or is not the right one; says how to get it by hand.
-        InterruptedRunError: Ctrl-C; says what is kept.
+        MsinetError: The download failed or is not the right file; says how to get it by hand.
+        InterruptedRunError: Ctrl-C; says what was kept.
     """
-    progress, patience = progress or Progress(), patience or Patience()
-    order = _Order(url, target, checksum, size, limit, progress, patience)
+    transfer = _Transfer(
+        url, target, checksum, size, limit, progress or Progress(), patience or Patience()
+    )
     if target.exists():
-        order.check_existing()
+        transfer.check_existing()
         return target
     try:
-        with open_part(target, progress) as part:
-            if not target.exists():  # another process may have brought it in the meantime
-                order.carry_out(part)
+        with open_part(target, transfer.progress) as part:
+            if not target.exists():  # another process may have downloaded it in the meantime
+                transfer.run(part)
     except (PermanentError, TransientError) as error:
-        raise MsinetError(order.explain(str(error))) from error
+        raise MsinetError(transfer.explain(str(error))) from error
     except OSError as error:
-        reason = f"the disk refuses ({os_reason(error)})"
-        raise MsinetError(order.explain(reason)) from error
+        raise MsinetError(transfer.explain(os_reason(error))) from error
     except KeyboardInterrupt as error:
-        raise InterruptedRunError(
-            f"Interrupted. {order.kept() or 'Nothing had come yet.'}"
-        ) from error
+        kept = transfer.kept() or "Nothing was downloaded yet."
+        raise InterruptedRunError(f"Interrupted. {kept}") from error
     return target
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Transfer:
     url: str
     target: Path
     checksum: str
@@ -97,7 +94,7 @@ class _Order:
     progress: Progress
     patience: Patience
 
-    def carry_out(self, part: Part) -> None:
+    def run(self, part: Part) -> None:
         failures, reached = 0, part.size
         while True:
             try:
@@ -111,129 +108,124 @@ class _Order:
                 pause = error.pause
                 if pause is None:
                     pause = self.patience.pause * 2 ** (failures - 1)
-                self.progress.message(f"{self.target.name}: {error}. Trying again in {pause:g} s.")
+                self.progress.message(f"{self.target.name}: {error}; retrying in {pause:g} s")
                 time.sleep(pause)
-        self._check(part)
+        problem = self._problem(part.path)
+        if problem:
+            part.discard()
+            raise PermanentError(f"the download is not the published file: {problem}")
         part.publish(self.target)
 
     def _receive(self, part: Part) -> None:
         start, validator = self._resume_from(part)
         if start and part.origin is not None and start == part.origin.total:
-            return  # all had come, and a kill kept it from its name
-        with ask(
+            return  # complete, but killed before it was renamed
+        with request(
             self.url,
             start=start,
             validator=validator,
             verified=bool(self.checksum),
             timeout=self.patience.timeout,
-        ) as answer:
-            self._check_length(answer.total)
-            if start and not answer.start:
+        ) as response:
+            self._check_length(response.total)
+            if not response.first and not response.total:
+                raise PermanentError("the server sent an empty file")
+            if start and not response.start:
                 self.progress.message(
-                    f"{self.target.name}: the server does not continue what was begun; from the "
-                    f"beginning again."
+                    f"{self.target.name}: the server does not support resuming; starting over"
                 )
-            if not answer.start:
-                part.begin(Origin(self.url, answer.validator, answer.total))
-            self._take(part, answer)
-        if answer.total is not None and part.size < answer.total:
+            if not response.start:
+                part.begin(Origin(self.url, response.validator, response.total))
+            self._copy(response, part)
+        if response.total is not None and part.size < response.total:
             raise TransientError(
-                f"the connection broke off after {in_megabytes(part.size)} of "
-                f"{in_megabytes(answer.total)}"
+                f"the connection broke after {in_megabytes(part.size)} of "
+                f"{in_megabytes(response.total)}"
             )
 
     def _resume_from(self, part: Part) -> tuple[int, str]:
-        """Say where to go on; without a version or a checksum two files could be mixed up."""
+        """Return where to continue; without a version or a checksum two files could be mixed."""
         origin = part.origin
-        if origin is None or origin.url != self.url:
-            return 0, ""
-        if not (origin.validator or self.checksum):
+        if origin is None or origin.url != self.url or not (origin.validator or self.checksum):
             return 0, ""
         return part.size, origin.validator
 
-    def _take(self, part: Part, answer: Answer) -> None:
-        left = max((answer.total or 0) - answer.start, 0)
+    def _copy(self, response: Response, part: Part) -> None:
+        left = max((response.total or 0) - response.start, 0)
         free = shutil.disk_usage(part.path.parent).free
         if left > free:
             raise PermanentError(
-                f"{in_megabytes(left)} are to come and only {in_megabytes(free)} are free in "
-                f"{part.path.parent}"
+                f"not enough disk space in {part.path.parent}: {in_megabytes(left)} needed, "
+                f"{in_megabytes(free)} free"
             )
-        what = f"{self.target.name}, the rest" if answer.start else self.target.name
-        with self.progress.task(what, left, "bytes") as task:
-            for chunk in answer.chunks():
-                self._check_length(part.size + len(chunk))
+        description = f"{self.target.name}, the rest" if response.start else self.target.name
+        with self.progress.task(description, left, "bytes") as task:
+            for chunk in response.chunks():
+                length = part.size + len(chunk)
+                self._check_length(length)
+                if response.total is not None and length > response.total:
+                    part.discard()
+                    raise PermanentError("the server sent more bytes than it announced")
                 part.append(chunk)
                 task.advance(len(chunk))
 
     def _check_length(self, length: int | None) -> None:
-        most = self.size if self.size is not None else self.limit
-        if length is not None and length > most:
+        largest = self.limit if self.size is None else self.size
+        if length is not None and length > largest:
             raise PermanentError(
-                f"the server sends more ({in_megabytes(length)}) than this file can have "
-                f"({in_megabytes(most)})"
-            )
-
-    def _check(self, part: Part) -> None:
-        problem = self._problem(part.path)
-        if problem:
-            part.discard()
-            raise PermanentError(
-                f"what came is not the file that was published: {problem}. It was removed"
+                f"the server sends {in_megabytes(length)}, but the file has at most "
+                f"{in_megabytes(largest)}"
             )
 
     def check_existing(self) -> None:
-        """Refuse to call a file downloaded that is another one."""
+        """Refuse an existing file that is not the published one."""
         problem = self._problem(self.target)
         if problem:
             raise MsinetError(
-                f"{self.target} is not the file that was published: {problem}. Remove it, and it "
-                f"is downloaded from {self.url}."
+                f"{self.target} is not the published file: {problem}. Remove it to download it "
+                f"from {self.url}."
             )
 
     def _problem(self, path: Path) -> str:
         size = path.stat().st_size
         if self.size is not None and size != self.size:
-            return f"it has {size:,} bytes and not {self.size:,}"
+            return f"it has {size:,} bytes, expected {self.size:,}"
         if not self.checksum:
             return ""
         algorithm, _, expected = self.checksum.partition(":")
-        found = _digest(path, algorithm)
-        return "" if found == expected else f"its {algorithm} is {found} and not {expected}"
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        with path.open("rb") as stream:
+            while chunk := stream.read(2**20):
+                digest.update(chunk)
+        found = digest.hexdigest()
+        return "" if found == expected else f"its {algorithm} is {found}, expected {expected}"
 
     def kept(self) -> str:
-        """Say what a later call finds."""
+        """Return a sentence about what a later call will resume; empty if nothing was kept."""
         part = self.target.with_name(f"{self.target.name}.part")
         size = part.stat().st_size if part.exists() else 0
         if not size:
             return ""
-        return (
-            f"{in_megabytes(size)} are kept in {part}; the same command goes on from there where "
-            f"the server can."
-        )
+        return f"{in_megabytes(size)} were kept in {part}; run the same command again to resume."
 
     def explain(self, reason: str) -> str:
-        """Put a reason, what is kept, and the way by hand into sentences."""
+        """Return the message of a failure: the reason, what was kept, and the way by hand.
+
+        Args:
+            reason: A part of a sentence.
+        """
         sentences = (
-            f"{self.target.name} could not be downloaded: {reason}.",
+            f"Could not download {self.target.name}: {reason}.",
             self.kept(),
-            f"Or download {self.url} by other means and put it at {self.target}",
+            f"Or download {self.url} by hand and save it as {self.target}",
         )
         return " ".join(sentence for sentence in sentences if sentence)
 
 
 def in_megabytes(size: int) -> str:
-    """Write a number of bytes as people read it.
+    """Format a number of bytes.
 
     Args:
         size: The number.
     """
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(_READ):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Zip archives from the network: only what is wanted comes out, and only where it may."""
+"""Unpack zip archives from the network, which may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from msinet_core.errors import DataError
 MOST_MEMBERS = 2**19
 LARGEST_MEMBER = 2**29
 LARGEST_TOTAL = 2**34
-"""What an honest archive of images can have; in bytes after unpacking."""
+"""Limits of an archive of images; in bytes after unpacking."""
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Python unpacks the others in pieces of any size, so that a small file could fill the memory."""
+"""Others are unpacked in pieces of any size, so that a small file could fill the memory."""
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -33,7 +33,7 @@ _DAMAGE = (
     NotImplementedError,
     OSError,
 )
-"""What `zipfile` raises about bent archives; OSError where it looks before the file's beginning."""
+"""What `zipfile` raises for damaged archives; OSError if an offset is before the beginning."""
 
 _READ = 2**18
 
@@ -43,7 +43,7 @@ class Member:
     """A file in an archive.
 
     Args:
-        name: Its path in there, checked, with ``/`` between folders.
+        name: Its path in the archive, checked, with ``/`` between folders.
         size: Bytes after unpacking.
     """
 
@@ -53,43 +53,36 @@ class Member:
     _info: zipfile.ZipInfo = field(repr=False)
 
     def write(self, target: Path) -> None:
-        """Unpack it to a new file.
-
-        Never more than `size` bytes come out, and their checksum is compared.
+        """Unpack it to a new file, at most `size` bytes, and compare their checksum.
 
         Args:
-            target: The file; its folder is made when it is missing.
+            target: The file; its folder is created if it is missing.
 
         Raises:
-            DataError: It is damaged, encrypted, a link, too large, compressed in an unusual way, or
-                there is such a file already.
-            OSError: The disk refuses.
+            DataError: It is damaged, encrypted, a link, too large, compressed by an unsupported
+                method, or the file exists.
+            OSError: The file system refused.
         """
-        path = self._archive.filename
-        if stat.S_ISLNK(self._info.external_attr >> 16):
-            raise DataError(f"{path} is refused: {self.name} in it is a link.")
-        if self._info.flag_bits & 1:
-            raise DataError(f"{path} cannot be unpacked: {self.name} in it is encrypted.")
-        if self._info.compress_type not in _METHODS:
-            raise DataError(
-                f"{path} cannot be unpacked: {self.name} in it is compressed in another way than "
-                f"deflate (method {self._info.compress_type})."
-            )
-        if self.size > LARGEST_MEMBER:
-            raise DataError(
-                f"{path} is refused: {self.name} in it would be unpacked to "
-                f"{in_megabytes(self.size)}."
-            )
+        method = self._info.compress_type
+        for refused, reason in (
+            (stat.S_ISLNK(self._info.external_attr >> 16), "is a link"),
+            (self._info.flag_bits & 1, "is encrypted"),
+            (method not in _METHODS, f"uses the unsupported compression method {method}"),
+            (self.size > LARGEST_MEMBER, f"is too large ({in_megabytes(self.size)})"),
+        ):
+            if refused:
+                raise self._error(reason)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             stream = target.open("xb")
         except FileExistsError as error:
-            raise DataError(
-                f"{path} is refused: it has {self.name} twice, or another file of that name."
-            ) from error
+            raise self._error("occurs twice") from error
         with stream:
             for chunk in self._chunks():
                 stream.write(chunk)
+
+    def _error(self, reason: str) -> DataError:
+        return DataError(f"Could not unpack {self._archive.filename}: {self.name} {reason}.")
 
     def _chunks(self) -> Iterator[bytes]:
         try:
@@ -103,15 +96,13 @@ class Member:
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[list[Member]]:
-    """List the files in an archive.
-
-    Folders, and the notes that macOS adds, are left out.
+    """List the files in an archive, without folders and the extra files of macOS.
 
     Args:
         path: The archive.
 
     Raises:
-        DataError: It is damaged, no zip archive, or made to write outside its folder.
+        DataError: It is damaged, not a zip archive, or has paths outside its folder.
     """
     with path.open("rb") as stream:
         try:
@@ -120,34 +111,35 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
             raise DataError(_damaged(path, str(error))) from error
         infos = archive.infolist()
         if len(infos) > MOST_MEMBERS:
-            raise DataError(f"{path} is refused: it has {len(infos):,} files in it.")
+            raise DataError(f"Could not unpack {path}: {len(infos):,} files are too many.")
         members = []
         for info in infos:
             name = _checked(info.filename, path)
-            if name.parts and not info.is_dir() and not _is_noise(name):
+            if name.parts and not info.is_dir() and not _is_extra(name):
                 members.append(Member(name.as_posix(), info.file_size, archive, info))
         yield members
 
 
 def check_room(members: list[Member], archive: Path, folder: Path) -> None:
-    """Refuse to unpack what does not fit or cannot be meant.
+    """Check the size of files before they are unpacked.
 
     Args:
-        members: What is to be unpacked.
-        archive: Where they are; for the message.
-        folder: Where they go.
+        members: The files.
+        archive: The archive, for the message.
+        folder: The folder to unpack to.
 
     Raises:
-        DataError: They are more than an archive of images holds, or than the disk has room for.
+        DataError: They are too large for an archive of images, or for the disk.
     """
     total = sum(member.size for member in members)
     if total > LARGEST_TOTAL:
-        raise DataError(f"{archive} is refused: it would be unpacked to {in_megabytes(total)}.")
+        raise DataError(f"Could not unpack {archive}: {in_megabytes(total)} are too large.")
     free = shutil.disk_usage(folder).free
     if total > free:
         raise DataError(
-            f"{archive} cannot be unpacked: that takes {in_megabytes(total)}, and only "
-            f"{in_megabytes(free)} are free in {folder}. Make room, or choose another folder."
+            f"Could not unpack {archive}: not enough disk space in {folder} "
+            f"({in_megabytes(total)} needed, {in_megabytes(free)} free). Free some space, or "
+            f"choose another folder."
         )
 
 
@@ -155,18 +147,15 @@ def _checked(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1]):
         raise DataError(
-            f"{archive} is refused: {name!r} in it leads out of the folder it is unpacked in. Such "
-            f"archives are made to do harm; remove it."
+            f"Could not unpack {archive}: the path {name!r} leads outside the folder. The archive "
+            f"may be malicious; remove it."
         )
     return path
 
 
-def _is_noise(path: PurePosixPath) -> bool:
+def _is_extra(path: PurePosixPath) -> bool:
     return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return (
-        f"{path} is damaged or no zip archive ({reason}). Remove it, and the next call downloads "
-        f"it again."
-    )
+    return f"{path} is damaged or not a zip archive ({reason}). Remove it to download it again."

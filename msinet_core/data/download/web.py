@@ -1,10 +1,9 @@
-"""Ask a web server for a file, or for the rest of one, and recognize what is no file."""
+"""Request a file, or the rest of one, from a web server, and recognize what is not a file."""
 
 from __future__ import annotations
 
 import http.client
 import re
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -17,10 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from msinet_core.data.download.page import read_page
+from msinet_core.errors import os_reason
 from msinet_core.system.version import __version__
 
 CHUNK = 2**18
-"""The most bytes that are read at once."""
+"""The maximum number of bytes to read at once."""
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -30,15 +30,15 @@ _HTML = re.compile(rb"\s*(<!doctype html|<html|<head)", re.IGNORECASE)
 
 
 class PermanentError(Exception):
-    """Say why asking again would not help; the text continues a sentence."""
+    """Report a failure for which a retry would not help; the text is a part of a sentence."""
 
 
 class TransientError(Exception):
-    """Say why a transfer broke off that may go on later.
+    """Report a broken transfer that may be resumed later.
 
     Args:
-        reason: Continues a sentence.
-        pause: Seconds that the server asks to wait; None if it does not.
+        reason: A part of a sentence.
+        pause: Seconds that the server requests to wait; None if it does not.
     """
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
@@ -47,78 +47,78 @@ class TransientError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A server's answer, its body not read yet.
+class Response:
+    """A server's response whose body is not read yet.
 
     Args:
-        start: The place in the file at which the body begins.
+        start: The position in the file at which the body begins.
         total: Bytes of the whole file; None if the server does not say.
-        validator: What the server calls this version of the file; empty if nothing.
+        validator: The server's name for this version of the file; empty if it has none.
         first: The beginning of the body.
-        response: The rest of it.
+        raw: The rest of it.
     """
 
     start: int
     total: int | None
     validator: str
     first: bytes
-    response: Any
+    raw: Any
 
     def chunks(self) -> Iterator[bytes]:
         """Read the body.
 
         Raises:
-            TransientError: The connection broke off or fell silent.
+            TransientError: The connection broke or timed out.
         """
         chunk = self.first
         while chunk:
             yield chunk
             with _translated():
-                chunk = self.response.read1(CHUNK)
+                chunk = _read(self.raw)
 
 
 @contextmanager
-def ask(
+def request(
     url: str, *, start: int = 0, validator: str = "", verified: bool = False, timeout: float = 30
-) -> Iterator[Answer]:
-    """Ask for a file from a place in it on; the answer says from where it really comes.
+) -> Iterator[Response]:
+    """Request a file from a position on; the response says from where it really comes.
 
-    Google Drive's question whether to download a file that is too large to be scanned for viruses
-    is answered with yes.
+    If Google Drive asks whether to download a file that is too large for its virus scan, the answer
+    is yes.
 
     Args:
         url: The address.
-        start: Bytes that are here already.
-        validator: The version that these belong to; another one is sent from its beginning.
+        start: The number of bytes that exist already.
+        validator: Their version; of another version the server sends the whole file.
         verified: Whether a checksum will tell if the file is the right one. Only then may it come
             over a connection that others could alter.
-        timeout: Seconds of silence that are waited for.
+        timeout: Seconds without data until a connection counts as broken.
 
     Raises:
-        PermanentError: There is no such file there, or it is something else.
+        PermanentError: The file does not exist, or is something else.
         TransientError: The server cannot be reached now.
     """
     opener = urllib.request.build_opener(
         _CheckedRedirects(verified), urllib.request.HTTPCookieProcessor()
     )
-    request = partial(_request, opener, start=start, validator=validator, verified=verified)
-    answer = request(url, timeout=timeout)
+    send = partial(_request, opener, start=start, validator=validator, verified=verified)
+    response = send(url, timeout=timeout)
     try:
-        page = _page(answer)
-        confirmed = read_page(page, answer.response.url).confirmed if page else ""
+        page = _page(response)
+        confirmed = read_page(page, response.raw.url).confirmed if page else ""
         if confirmed:
-            answer.response.close()
-            answer = request(confirmed, timeout=timeout)
-            page = _page(answer)
+            response.raw.close()
+            response = send(confirmed, timeout=timeout)
+            page = _page(response)
         if page:
-            raise PermanentError(_describe_page(page, answer.response.url))
-        yield answer
+            raise PermanentError(_describe_page(page, response.raw.url))
+        yield response
     finally:
-        answer.response.close()
+        response.raw.close()
 
 
 def check_address(url: str, *, verified: bool) -> None:
-    """Refuse addresses whose answers could be altered on the way unnoticed.
+    """Refuse addresses whose content others could alter without being noticed.
 
     Args:
         url: The address.
@@ -133,8 +133,8 @@ def check_address(url: str, *, verified: bool) -> None:
     if parts.scheme == "http" and (verified or parts.hostname in _LOCAL_HOSTS):
         return
     raise PermanentError(
-        f"{url} is refused: what does not come over https could have been altered on its way, and "
-        f"no checksum of the file is known"
+        f"refused {url}: without https others could alter the file, and it has no published "
+        f"checksum"
     )
 
 
@@ -157,81 +157,92 @@ def _request(
     validator: str,
     verified: bool,
     timeout: float,
-) -> Answer:
+) -> Response:
     check_address(url, verified=verified)
-    # Compressed on the way, a file would have other lengths and places.
+    # Compressed, a file would have other lengths and positions.
     headers = {"User-Agent": f"msinet/{__version__}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
         if validator:
             headers["If-Range"] = validator
-    answer = None
+    response = None
     with _translated():
         try:
-            response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
-            answer = _read_head(response, start)
+            raw = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+            response = _read_head(raw, start)
         except urllib.error.HTTPError as error:
             if not (error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start):
                 raise
-            response = error
-    if answer is None:  # there is no such place in the file: from the beginning then
-        response.close()
+            raw = error
+    if response is None:  # the file has no such position: start over
+        raw.close()
         return _request(opener, url, start=0, validator="", verified=verified, timeout=timeout)
-    return answer
+    return response
 
 
-def _read_head(response: Any, start: int) -> Answer | None:
-    """Read the headers and the beginning of the body; None if the place in the file is wrong."""
-    headers = response.headers
+def _read_head(raw: Any, start: int) -> Response | None:
+    """Read the headers and the beginning of the body; None if it starts at another position."""
+    headers = raw.headers
     length = headers.get("Content-Length", "")
     total = int(length) if length.isdigit() else None
-    begins = 0
-    if response.status == HTTPStatus.PARTIAL_CONTENT and start:
+    begin = 0
+    if raw.status == HTTPStatus.PARTIAL_CONTENT and start:
         found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
         if found is None or int(found[1]) != start:
             return None
-        begins, total = start, int(found[2])
-    elif response.status != HTTPStatus.OK:
-        raise PermanentError(f"the server answers {response.status} {response.reason}")
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise PermanentError(
-            f"the server sends it compressed ({headers['Content-Encoding']}), unasked"
-        )
+        begin, total = start, int(found[2])
+    elif raw.status != HTTPStatus.OK:
+        raise PermanentError(f"the server responded {raw.status} {raw.reason}")
+    encoding = headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise PermanentError(f"the server compressed the file ({encoding}) without being asked to")
     etag = headers.get("ETag", "")
     # A weak one stands for files that may differ in their bytes (RFC 9110, section 13.1.5).
     validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
-    return Answer(begins, total, validator, response.read1(CHUNK), response)
+    return Response(begin, total, validator, _read(raw), raw)
 
 
-def _page(answer: Answer) -> bytes | None:
-    """Return the web page that came in place of a file; None if it is a file."""
-    # The type may be wrong in both ways; a file of ours has zero bytes, and no page has.
-    labeled = (
-        answer.response.headers.get_content_type() == "text/html" and b"\0" not in answer.first
-    )
-    if not labeled and not (answer.start == 0 and _HTML.match(answer.first)):
+def _read(raw: Any) -> bytes:
+    """Read the next bytes of the body, and the first of those that follow it against the rules."""
+    left = raw.length
+    if left is None:  # sent in chunks, or until the connection is closed
+        return bytes(raw.read1(CHUNK))
+    if left > 1:
+        return bytes(raw.read1(min(CHUNK, left - 1)))
+    if left == 0:
+        return b""
+    last = raw.fp.read1(CHUNK)  # http.client itself would stop at the announced length
+    raw.length = 0
+    return bytes(last)
+
+
+def _page(response: Response) -> bytes | None:
+    """Return the web page that was sent instead of a file; None if it is a file."""
+    # The content type may be wrong either way; our files contain zero bytes, and no page does.
+    labeled = response.raw.headers.get_content_type() == "text/html" and b"\0" not in response.first
+    if not labeled and not (response.start == 0 and _HTML.match(response.first)):
         return None
     with _translated():
-        return answer.first + bytes(answer.response.read(CHUNK))
+        return response.first + bytes(response.raw.read(CHUNK))
 
 
 def _describe_page(page: bytes, url: str) -> str:
     title = read_page(page, url).title
     shown = f' ("{title}")' if title else ""
     return (
-        f"{urlsplit(url).hostname} sends a web page{shown} in place of the file, as a site does "
-        f"that asks to log in or has reached its quota"
+        f"{urlsplit(url).hostname} sent a web page{shown} instead of the file, as sites do that "
+        f"require a login or have reached a quota"
     )
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what the network raises into a reason, and into whether to try again."""
+    """Translate errors of the network into a reason, and into whether to retry."""
     try:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        reason = f"the server answers {error.code} {error.reason}"
+        reason = f"the server responded {error.code} {error.reason}"
         if error.code in _TRANSIENT:
             raise TransientError(reason, _pause(error)) from error
         raise PermanentError(reason) from error
@@ -244,22 +255,17 @@ def _translated() -> Iterator[None]:
 def _unreachable(error: Any) -> PermanentError | TransientError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return PermanentError(
-            f"the server's certificate is not accepted ({error.verify_message}); a wrong clock, a "
-            f"network that asks to log in, or a Python without certificates can be the cause"
+            f"the server's certificate could not be verified ({error.verify_message}); check the "
+            f"clock, the network's login page, and Python's certificates"
         )
-    if isinstance(error, socket.gaierror):
-        return TransientError("the server's name cannot be looked up; there may be no network")
     if isinstance(error, TimeoutError):
-        return TransientError("the server fell silent")
-    if isinstance(error, ConnectionRefusedError):
-        return TransientError("the server refuses the connection")
+        return TransientError("the connection timed out")
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected):
-        return TransientError("the connection broke off")
-    if isinstance(error, ConnectionError):
-        return TransientError("the connection broke off")
-    return TransientError(f"the connection failed: {error or type(error).__name__}")
+        return TransientError("the connection broke")
+    reason = os_reason(error) if isinstance(error, OSError) else error or type(error).__name__
+    return TransientError(f"the connection failed: {reason}")
 
 
 def _pause(error: urllib.error.HTTPError) -> float | None:
-    asked = error.headers.get("Retry-After", "")
-    return min(float(asked), _LONGEST_PAUSE) if asked.isdigit() else None
+    requested = error.headers.get("Retry-After", "")
+    return min(float(requested), _LONGEST_PAUSE) if requested.isdigit() else None

@@ -1,6 +1,6 @@
-"""Compile the training step for a TPU that is not here, in a process of its own.
+"""Compile the training step for a TPU elsewhere, in a separate process.
 
-``python -m msinet_device_jax.ahead_of_time JSON`` prints one JSON document; nothing is executed.
+``python -m msinet_device_jax.ahead_of_time JSON`` prints a JSON document; nothing is executed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",  # nothing is executed, and no TPU is looked for
-    "TPU_SKIP_MDS_QUERY": "1",  # nor is Google's metadata server, which would take minutes
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a lock file keeps libtpu from a chip, which nobody uses
+    "JAX_PLATFORMS": "cpu",  # do not look for a TPU
+    "TPU_SKIP_MDS_QUERY": "1",  # or for Google's metadata server, which would take minutes
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # libtpu's lock file protects a chip, which is not used
 }
 
 
@@ -28,19 +28,16 @@ def compile_step(
         topology: For example ``"v5e:1x1"``.
         batch: The number of images.
         size: Height and width of the images in pixels.
-        precision: What convolutions compute in.
+        precision: The precision of convolutions.
         width: Scales the network's channels.
 
     Returns:
-        What libtpu says: the chip, FLOPs of a step, bytes needed; or ``refused``, its reason.
+        The chip, the FLOPs of a step and the bytes it needs; or ``error``, libtpu's message.
     """
     import jax
     import numpy as np
     from jax.experimental.topologies import get_topology_desc
-    from msinet_core.network.adam import Adam
-    from msinet_core.network.loss import KLDivergence
-    from msinet_core.network.msinet import msinet_graph
-    from msinet_core.network.state import Batch, State
+    from msinet_core import Adam, Batch, KLDivergence, State, msinet_graph
 
     from msinet_device_jax import SPEC
 
@@ -50,19 +47,19 @@ def compile_step(
     model: Any = device.compile(graph, State(weights), loss=KLDivergence(), optimizer=Adam())
     try:
         chip = get_topology_desc(platform="tpu", topology_name=topology).devices[0]
-        there = jax.sharding.SingleDeviceSharding(chip)
+        sharding = jax.sharding.SingleDeviceSharding(chip)
 
-        def described(*shape: int) -> Any:
-            return jax.ShapeDtypeStruct(shape, np.float32, sharding=there)
+        def array(*shape: int) -> Any:
+            return jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
 
-        memory = {item.name: described(*item.shape) for item in graph.parameters}
-        data = Batch(described(batch, *size, 3), described(batch, *size, 1))
+        memory = {item.name: array(*item.shape) for item in graph.parameters}
+        data = Batch(array(batch, *size, 3), array(batch, *size, 1))
         started = time.monotonic()
-        step = model.compiled_train.lower((memory,) * 3, data, described(), described()).compile()
+        step = model.compiled_train.lower((memory,) * 3, data, array(), array()).compile()
     except jax.errors.JaxRuntimeError as error:
-        return {"refused": str(error)}
+        return {"error": str(error)}
     sizes = step.memory_analysis()
-    # Weights and moments are updated in place: what is written over an argument needs no room.
+    # Weights and moments are updated in place: results that alias arguments need no memory.
     results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     arguments, temporaries = sizes.argument_size_in_bytes, sizes.temp_size_in_bytes
     return {

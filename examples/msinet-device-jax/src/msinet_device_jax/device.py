@@ -6,29 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from msinet_core.device import Device, DeviceSpec, Program
-from msinet_core.errors import DeviceUnavailableError
-from msinet_core.network.graph import LayerBuilder
-from msinet_core.registry.registry import run_probe
+from msinet_core import Device, DeviceSpec, DeviceUnavailableError, LayerBuilder, Program
 
-from msinet_device_jax.layers import Layers
+from msinet_device_jax.layers import JaxLayers
 from msinet_device_jax.model import JaxModel
 from msinet_device_jax.probe import EXTRAS, automatic_platform
 
 
 class JaxDevice(Device):
-    """JAX on one processor, GPU or TPU core; raises where the platform asked for is not here."""
+    """JAX on one CPU, GPU or TPU core, and on no other platform than the requested one.
+
+    Raises:
+        DeviceUnavailableError: JAX or the platform is not available.
+    """
 
     def __init__(
         self, spec: DeviceSpec, precision: str = "float32", options: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(spec, precision, options)
-        probe = run_probe(spec)
-        if not probe.ready:  # a JAX that is too old; whoever opens a device need not have asked
+        probe = spec.probe()
+        if not probe.ready:
             raise DeviceUnavailableError(spec.unavailable_message(probe))
         platform = self.options["platform"]
-        self.place = first_device(automatic_platform() if platform == "auto" else platform)
-        self._layer_builders = Layers(precision).builders()
+        self.jax_device = first_device(automatic_platform() if platform == "auto" else platform)
+        self._layer_builders = JaxLayers(precision).builders()
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
@@ -42,16 +43,16 @@ class JaxDevice(Device):
 
 
 def first_device(platform: str) -> Any:
-    """Return JAX's first device of a platform; raise where there is none, take no other."""
-    if jax.config.jax_platforms is None:  # else JAX looks for TPUs, for minutes where there is none
+    """Return JAX's first device of a platform, or raise DeviceUnavailableError."""
+    if jax.config.jax_platforms is None:  # by default, JAX spends minutes looking for TPUs
         names = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
         jax.config.update("jax_platforms", names[platform])
     try:
         return jax.local_devices(backend=platform)[0]
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        fix = f'Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""
+        fix = f' Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""
         raise DeviceUnavailableError(
-            f"Device 'jax' is not available on the {platform.upper()}: {reason}. In this process "
-            f"JAX may use {jax.config.jax_platforms} only. {fix}".strip()
+            f"device 'jax' is not available on the {platform.upper()}: {reason}. This process may "
+            f"use JAX's platforms {jax.config.jax_platforms} only.{fix}"
         ) from error

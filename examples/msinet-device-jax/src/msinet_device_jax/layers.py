@@ -1,54 +1,35 @@
-"""A builder for each op and for the loss, in NHWC and HWIO; JAX differentiates them."""
+"""The ops and the loss in NHWC and HWIO; JAX differentiates them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from msinet_core.network import ops
-from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.interpolation import interpolation_matrix, supported
-from msinet_core.network.loss import KLDivergence
+from msinet_core import KLDivergence, Layers, interpolation_matrix, ops
 
-Array = jax.Array
+Array: TypeAlias = jax.Array
 Inputs = Sequence[Array]
 Parameters = Mapping[str, Array]
 
-ACTIVATIONS = {"relu": jax.nn.relu, "linear": lambda features: features}
 IMAGE_AXES = (1, 2, 3)
 
 
-class Layers:
-    """Builders that compute convolutions and concatenations in `precision`, all else in float32.
+class JaxLayers(Layers):
+    """Compute convolutions and concatenations in `precision`, everything else in float32.
 
-    A linear convolution is the network's output, whose rounding nothing smooths: float32 as well.
+    A linear convolution is the network's output, so it is float32 too.
     """
 
     def __init__(self, precision: str) -> None:
         self._dtype = jnp.dtype(precision)
 
-    def builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        """Return the table that `Graph.apply` walks with."""
-        return {
-            ops.SubtractMean: self.subtract_mean,
-            ops.Conv2D: self.conv2d,
-            ops.MaxPool2D: self.max_pool2d,
-            ops.Resize: self.resize,
-            ops.ResizeLike: self.resize_like,
-            ops.Concat: self.concat,
-            ops.GlobalMean: self.global_mean,
-            ops.MinMaxNormalize: self.min_max_normalize,
-            KLDivergence: self.kl_divergence,
-        }
-
     def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Array:
         return inputs[0] - jnp.asarray(op.mean, inputs[0].dtype)
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Array:
-        activation = supported(op, "activation", ACTIVATIONS, "JAX")
         dtype = jnp.dtype("float32") if op.activation == "linear" else self._dtype
         features = lax.conv_general_dilated(
             inputs[0].astype(dtype),
@@ -58,9 +39,11 @@ class Layers:
             rhs_dilation=(op.dilation, op.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        if op.use_bias:  # in float32, so that the bias' gradient, a sum of many, keeps its digits
+        if op.use_bias:  # in float32, because the bias gradient is a long sum
             features = features.astype("float32") + parameters["bias"]
-        return activation(features).astype(dtype)
+        if op.activation == "relu":
+            features = jax.nn.relu(features)
+        return features.astype(dtype)
 
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Array:
         window, strides = ((1, size, size, 1) for size in (op.pool_size, op.strides))
@@ -68,10 +51,10 @@ class Layers:
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Array:
         _, height, width, _ = inputs[0].shape
-        return _resized(inputs[0], (height * op.scale, width * op.scale), op)
+        return _resized(inputs[0], (height * op.scale, width * op.scale), op.coordinates)
 
     def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Array:
-        return _resized(inputs[0], inputs[1].shape[1:3], op)
+        return _resized(inputs[0], inputs[1].shape[1:3], op.coordinates)
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Array:
         return jnp.concatenate([features.astype(self._dtype) for features in inputs], axis=-1)
@@ -94,10 +77,10 @@ class Layers:
         return (true * jnp.log(loss.epsilon + ratio)).sum(axis=IMAGE_AXES)
 
 
-def _resized(images: Array, size: Sequence[int], op: ops.Resize | ops.ResizeLike) -> Array:
-    """Multiply by a matrix for each axis: the gradient is a product too, and no scatter."""
+def _resized(images: Array, size: Sequence[int], coordinates: ops.Coordinates) -> Array:
+    """Multiply each axis by a matrix: the gradient is a product too, not a scatter."""
     rows, columns = (
-        interpolation_matrix(source, target, op.coordinates).astype("float32")
+        interpolation_matrix(source, target, coordinates).astype("float32")
         for source, target in zip(images.shape[1:3], size, strict=True)
     )
     return jnp.einsum("nhwc,yh,xw->nyxc", images.astype("float32"), rows, columns)

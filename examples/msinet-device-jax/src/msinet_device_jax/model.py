@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from msinet_core.device import Model, Program
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.state import Batch, OptimizerState, State
+from msinet_core import Batch, KLDivergence, Model, OptimizerState, Program, State
+
+from msinet_device_jax.layers import Array
 
 if TYPE_CHECKING:
     from msinet_device_jax.device import JaxDevice
 
-Array = jax.Array
 Arrays = dict[str, Array]
 
 
 class JaxModel(Model):
     """A graph with its weights and Adam's moments as arrays on the device.
 
-    Steps are compiled once for each shape of a batch. A training step is given weights and moments
-    for good ("donated"), so that XLA writes the new ones over the old.
+    Steps are compiled once per batch shape. A training step receives weights and moments as
+    "donated" arguments, so that XLA overwrites them. Results are JAX's arrays, which wait when they
+    are read.
     """
 
-    def __init__(
-        self,
-        device: JaxDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: JaxDevice, program: Program) -> None:
         super().__init__(device, program)
-        self._place = device.place
+        self._jax_device = device.jax_device
         self._builders = device.layer_builders
         memory = program.optimizer_state
         self._step = memory.step
-        weights = program.state.weights
-        kept = (weights, memory.m, memory.v) if program.optimizer else (weights,)
-        self._memory = tuple(self._put(self.native(tensors)) for tensors in kept)
+        moments = (memory.m, memory.v) if program.optimizer else ()
+        parts = (program.state.weights, *moments)
+        self._memory = tuple(self._put(self.native(tensors)) for tensors in parts)
         self._compiled_predict = jax.jit(self._predict)
         self._compiled_losses = jax.jit(self._losses)
         self.compiled_train = jax.jit(self._train, donate_argnums=0)
         self._compiled_accumulate = jax.jit(self._accumulate, donate_argnums=0)
-        self._compiled_finish = jax.jit(self._finish, donate_argnums=0)
+        self._compiled_adam = jax.jit(self._apply_adam, donate_argnums=0)
 
     def forward(self, images: Any) -> Array:
         return self._compiled_predict(self._memory[0], self._put(images))
@@ -53,8 +48,9 @@ class JaxModel(Model):
         return self._compiled_losses(self._memory[0], self._put(batch))
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> Array:
+        assert self._optimizer is not None
         share = np.float32(1 / sum(len(batch.images) for batch in batches))
-        rate = self._rate(learning_rate)
+        rate = np.float32(self._optimizer.rate(learning_rate, self._step + 1))
         if len(batches) == 1:
             batch = self._put(batches[0])
             loss, self._memory = self.compiled_train(self._memory, batch, share, rate)
@@ -63,7 +59,7 @@ class JaxModel(Model):
             for batch in batches:
                 total = self._compiled_accumulate(total, self._memory[0], self._put(batch), share)
             loss, gradients = total
-            self._memory = self._compiled_finish(self._memory, gradients, rate)
+            self._memory = self._compiled_adam(self._memory, gradients, rate)
         self._step += 1
         return loss
 
@@ -72,21 +68,14 @@ class JaxModel(Model):
         return State(weights, OptimizerState(self._step, *moments) if moments else None)
 
     def _put(self, arrays: Any) -> Any:
-        """Copy here first: JAX reads when it gets to it, and the host writes the next batch."""
+        """Copy to the device; a host copy first, because JAX reads its source later."""
         arrays = jax.tree.map(lambda array: np.array(array, np.float32), arrays)
-        return jax.device_put(arrays, self._place)
+        return jax.device_put(arrays, self._jax_device)
 
-    def _rate(self, learning_rate: float) -> np.float32:
-        """Correct for moments that began at zero: here, as float32 holds little of 1 - 0.999."""
-        adam, step = self._optimizer, self._step + 1
-        assert adam is not None
-        correction = math.sqrt(1 - adam.beta_2**step) / (1 - adam.beta_1**step)
-        return np.float32(learning_rate * correction)
-
-    # The methods below run while a step is traced; their arguments are symbolic.
+    # The methods below are traced; their arguments are symbolic.
 
     def _predict(self, weights: Arrays, images: Array) -> Array:
-        # GPUs and TPUs otherwise multiply float32 with the digits of TF32 and bfloat16.
+        # By default, GPUs and TPUs multiply float32 in TF32 and bfloat16.
         with jax.default_matmul_precision("highest"):
             return self._graph.apply(self._builders, images, weights).astype("float32")
 
@@ -95,26 +84,27 @@ class JaxModel(Model):
         losses: Array = self._builders[KLDivergence](self._loss, maps, {})
         return losses
 
-    def _gradients(self, weights: Arrays, batch: Batch, share: Array) -> tuple[Array, Arrays]:
+    def _gradients(self, weights: Arrays, batch: Batch, share: Array) -> Any:
         loss = jax.value_and_grad(lambda weights: self._losses(weights, batch).sum() * share)
         return loss(weights)
 
     def _train(self, memory: Any, batch: Batch, share: Array, rate: Array) -> tuple[Array, Any]:
         loss, gradients = self._gradients(memory[0], batch, share)
-        return loss, self._finish(memory, gradients, rate)
+        return loss, self._apply_adam(memory, gradients, rate)
 
     def _accumulate(self, total: Any, weights: Arrays, batch: Batch, share: Array) -> Any:
         return jax.tree.map(jnp.add, total, self._gradients(weights, batch, share))
 
-    def _finish(self, memory: Any, gradients: Arrays, rate: Array) -> Any:
-        """Make Adam's step."""
+    def _apply_adam(self, memory: Any, gradients: Arrays, rate: Array) -> Any:
         adam = self._optimizer
         assert adam is not None
-
-        def moved(weight: Array, m: Array, v: Array, gradient: Array) -> tuple[Array, ...]:
-            m = adam.beta_1 * m + (1 - adam.beta_1) * gradient
-            v = adam.beta_2 * v + (1 - adam.beta_2) * gradient * gradient
-            return weight - rate * m / (jnp.sqrt(v) + adam.epsilon), m, v
-
-        new = {name: moved(*(part[name] for part in (*memory, gradients))) for name in gradients}
-        return tuple({name: parts[place] for name, parts in new.items()} for place in range(3))
+        weights, m, v = memory
+        m = {name: adam.beta_1 * m[name] + (1 - adam.beta_1) * g for name, g in gradients.items()}
+        v = {
+            name: adam.beta_2 * v[name] + (1 - adam.beta_2) * g * g for name, g in gradients.items()
+        }
+        weights = {
+            name: weights[name] - rate * m[name] / (jnp.sqrt(v[name]) + adam.epsilon)
+            for name in gradients
+        }
+        return weights, m, v

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from msinet_core.device import Availability, Hardware, Probe
-from msinet_core.hardware.host import (
-    cpu_hardware,
-    distribution_version,
-    file_text,
-    missing_requirements,
-    pci_devices,
-)
+from msinet_core import Availability, Hardware, Probe, hardware, nvidia
 
 REQUIRES = ("jax>=0.6",)
 INSTALL = 'pip install "jax>=0.6"'
@@ -23,13 +15,13 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "gpu": ("jax-cuda13-plugin", "jax-cuda12-plugin"),
     "cpu": ("jaxlib",),
 }
-"""The distributions by which JAX computes on each platform; any one of them is enough."""
+"""The distributions that let JAX use each platform; any one is enough."""
 
 PLATFORMS = tuple(PACKAGES)
-"""The platforms in the order in which "auto" takes the first that is here."""
+"""The platforms in the order in which "auto" tries them."""
 
 EXTRAS = {"tpu": "jax[tpu]", "gpu": "jax[cuda12]"}
-"""What brings the packages of a platform."""
+"""The extra that installs a platform's packages."""
 
 GOOGLE = "0x1ae0"
 TPUS = {
@@ -41,65 +33,52 @@ TPUS = {
     "0x006f": "TPU v6e",
     "0x0076": "TPU7x",
 }
-"""PCI device numbers; Google's network cards bear the same maker's number.
+"""PCI device IDs; Google's network cards have the same vendor ID.
 
 Source: jax/_src/hardware_utils.py.
 """
 
-_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-
 
 def probe() -> Probe:
     """Look for JAX's packages, and for the hardware that they could use."""
-    version = distribution_version("jax")
-    missing = missing_requirements(REQUIRES)
+    version = hardware.distribution_version("jax")
+    missing = hardware.missing_requirements(REQUIRES)
     if missing:
         return Probe(Availability.NOT_HERE, " ".join(missing), INSTALL, version)
     platform = automatic_platform()
-    idle = [name for name in PLATFORMS[: PLATFORMS.index(platform)] if HARDWARE[name]()]
-    remarks = [f"Computes on the {platform.upper()}."]
+    preferred = PLATFORMS[: PLATFORMS.index(platform)]
+    unused = [name for name in preferred if HARDWARE[name]()]
+    remarks = [f"Uses the {platform.upper()}."]
     remarks += [
-        f"There is a {name.upper()} too, for which JAX lacks {' or '.join(PACKAGES[name])}."
-        for name in idle
+        f"To use the {name.upper()}, JAX needs {' or '.join(PACKAGES[name])}." for name in unused
     ]
     return Probe(
         Availability.INSTALLED,
         reason=" ".join(remarks),
-        fix=f'pip install "{EXTRAS[idle[0]]}"' if idle else "",
+        fix=f'pip install "{EXTRAS[unused[0]]}"' if unused else "",
         framework_version=version,
         hardware=HARDWARE[platform](),
     )
 
 
 def automatic_platform() -> str:
-    """Name the first platform whose packages are installed and whose hardware is here."""
+    """Return the first platform whose packages and hardware are both present."""
     for name, packages in PACKAGES.items():
-        if any(distribution_version(package) for package in packages) and HARDWARE[name]():
+        if any(map(hardware.distribution_version, packages)) and HARDWARE[name]():
             return name
     return "cpu"
 
 
 def tpus() -> tuple[Hardware, ...]:
-    """Describe the TPU chips that are plugged into this machine, or the one it was given."""
-    cards = [TPUS[card.device] for card in pci_devices(GOOGLE) if card.device in TPUS]
-    named = [f"TPU {os.environ[key]}" for key in ("TPU_ACCELERATOR_TYPE",) if key in os.environ]
-    return tuple(Hardware(name) for name in cards or named)
-
-
-def nvidia_gpus() -> tuple[Hardware, ...]:
-    """Describe the GPUs that NVIDIA's driver on Linux lists; none where it is not loaded."""
-    try:
-        folders = sorted(_NVIDIA_GPUS.iterdir())
-    except OSError:
-        return ()
-    lines = [line for path in folders for line in file_text(path / "information").splitlines()]
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
-    return tuple(Hardware(name) for name in names)
+    """Describe the TPU chips in this machine, or the one that its environment names."""
+    chips = [TPUS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in TPUS]
+    accelerator = os.environ.get("TPU_ACCELERATOR_TYPE")
+    return tuple(map(Hardware, chips or ([f"TPU {accelerator}"] if accelerator else [])))
 
 
 HARDWARE: Mapping[str, Callable[[], tuple[Hardware, ...]]] = {
     "tpu": tpus,
-    "gpu": nvidia_gpus,
-    "cpu": lambda: (cpu_hardware(),),
+    "gpu": nvidia.nvidia_gpus,
+    "cpu": lambda: (hardware.cpu_hardware(),),
 }
-"""How the hardware of each platform is found."""
+"""How to find the hardware of each platform."""

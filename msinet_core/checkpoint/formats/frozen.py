@@ -1,0 +1,283 @@
+"""TensorFlow's frozen graphs (``*.pb``) and SavedModels, without TensorFlow: weights are constants.
+
+Kernels are HWIO in every TensorFlow graph, whatever the data format of the images: a graph for the
+GPU that computes in NCHW holds the same constants.
+
+Sources: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto;
+tensorflow/python/saved_model/builder_impl.py, for what a SavedModel of TensorFlow 1 holds.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msinet_core.checkpoint import names
+from msinet_core.checkpoint.archive import Archive, Checkpoint
+from msinet_core.checkpoint.formats import tf1
+from msinet_core.checkpoint.formats.frozen_ops import BUILDERS
+from msinet_core.checkpoint.origin import Origin, origin_json, parse_origin
+from msinet_core.checkpoint.tensors import stored_tensor
+from msinet_core.checkpoint.threads import each
+from msinet_core.checkpoint.wire.checksums import tensor_checksum
+from msinet_core.checkpoint.wire.graph_def import (
+    FLOAT,
+    STRING,
+    Chunks,
+    Constant,
+    GraphWriter,
+    image_shape,
+    map_entry,
+    read_constant,
+    read_constants,
+    type_,
+)
+from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
+from msinet_core.errors import CheckpointError
+from msinet_core.system.files import atomic_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIX = ".pb"
+SAVED_MODEL = "saved_model.pb"
+
+_ORIGIN = "msinet_origin"
+"""The constant for `origin.origin_json`."""
+
+_WEIGHT = re.compile(r"(.+)/(kernel|bias)$")
+_READ_VARIABLE = re.compile(r"(.+)/(Conv2D|BiasAdd)/ReadVariableOp/resource$")
+"""How a frozen Keras model names its weights."""
+
+_ROLES = {"Conv2D": "kernel", "BiasAdd": "bias"}
+
+
+def matches_graph(path: Path) -> bool:
+    """Return whether a file is named like a frozen graph.
+
+    Args:
+        path: Any path.
+    """
+    return path.name.endswith(SUFFIX) and path.name != SAVED_MODEL and path.is_file()
+
+
+def matches_saved_model(path: Path) -> bool:
+    """Return whether a path is a SavedModel's folder or the file in it.
+
+    Args:
+        path: Any path.
+    """
+    return (path / SAVED_MODEL).is_file() or (path.name == SAVED_MODEL and path.is_file())
+
+
+@contextmanager
+def open_graph(path: Path) -> Iterator[Archive]:
+    """Open a frozen graph: find its constants, read no values.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged, or has no weights.
+    """
+    with _parsing(path):
+        archive = _parse(path, read_constants(_map(path)))
+    if not archive.weights:
+        raise CheckpointError(
+            f"{path} has no constants named like MSI-Net's layers, such as conv1/conv1_1/kernel. "
+            f"It is another network, or not frozen."
+        )
+    yield archive
+
+
+@contextmanager
+def open_saved_model(path: Path) -> Iterator[Archive]:
+    """Open a SavedModel, with its weights frozen inside or in ``variables/``.
+
+    Args:
+        path: Its folder, or the file in it.
+
+    Raises:
+        CheckpointError: It is damaged, or has no weights.
+    """
+    folder = path.parent if path.name == SAVED_MODEL else path
+    file = folder / SAVED_MODEL
+    with _parsing(file):
+        constants = (
+            constant
+            for number, meta in fields(_map(file))
+            if number == 2
+            for inner, graph in fields(meta)
+            if inner == 2
+            for constant in read_constants(graph)
+        )
+        archive = _parse(folder, constants, (file,))
+    variables = folder / "variables" / "variables"
+    if archive.weights:
+        yield archive
+    elif tf1.index_of(variables).is_file():
+        with tf1.open_archive(variables) as opened:
+            yield opened
+    else:
+        raise CheckpointError(
+            f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
+            f"variables/. Copy the whole folder."
+        )
+
+
+def write_graph(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the network with its weights as a frozen graph; nodes ``input`` and ``output``.
+
+    Args:
+        path: The file to make or replace, ``*.pb``.
+        checkpoint: The network and its weights.
+
+    Raises:
+        CheckpointError: An op of the network has no counterpart.
+        MsinetError: The disk is full or read-only; the old file is unchanged.
+    """
+    _write(path, _graph_def(checkpoint))
+
+
+def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a SavedModel with the weights inside and the signature ``serving_default``.
+
+    Args:
+        path: Its folder, or ``saved_model.pb`` in it.
+        checkpoint: The network and its weights.
+
+    Raises:
+        CheckpointError: An op of the network has no counterpart.
+        MsinetError: The disk is full or read-only; the old file is unchanged.
+    """
+    graph = checkpoint.graph
+    infos = [
+        map_entry(number, name, text(1, f"{end}:0") + integer(2, FLOAT) + text(3, shape))
+        for number, name, end, shape in (
+            (1, "input", graph.input.name, image_shape(graph.channels[graph.input.name])),
+            (2, "output", graph.output.name, image_shape(graph.channels[graph.output.name])),
+        )
+    ]
+    method = text(3, "tensorflow/serving/predict")
+    signature = map_entry(5, "serving_default", b"".join(infos) + method)
+    meta = [text(1, text(4, "serve")), *message(2, _graph_def(checkpoint)), signature]
+    file = path if path.name == SAVED_MODEL else path / SAVED_MODEL
+    _write(file, [integer(1, 1), *message(2, meta)])
+
+
+def _map(path: Path) -> memoryview:
+    """Return a file's bytes without reading them."""
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty. Copy or download it again.")
+    with path.open("rb") as stream:
+        # Closed with the last view of it: tensors may be read long after.
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not a TensorFlow graph, or damaged: {error}. Copy or download it again."
+        ) from error
+
+
+def _parse(
+    path: Path, nodes: Iterable[tuple[str, memoryview]], files: tuple[Path, ...] = ()
+) -> Archive:
+    constants = list(nodes)
+    graph, metadata = _read_origin(dict(constants).get(_ORIGIN), path)
+    known = set() if graph is None else {parameter.name for parameter in graph.parameters}
+    found: list[tuple[str, str]] = []
+    values: dict[str, Constant] = {}
+    for stored, node in constants:
+        if name := _canonical(stored, known):
+            constant = read_constant(node)
+            first = values.setdefault(name, constant)
+            # Several functions of a SavedModel may hold the same weights.
+            if first is constant or first != constant:
+                found.append((name, stored))
+    weights = {
+        name: stored_tensor(
+            stored,
+            values[name].shape,
+            "float32" if values[name].dtype == FLOAT else f"type {values[name].dtype}",
+            partial(_read, values[name]),
+            checksum=values[name].checksum,
+        )
+        for name, stored in names.unique(found, path).items()
+    }
+    return Archive(path, weights, graph=graph, metadata=metadata, files=files)
+
+
+def _read_origin(node: memoryview | None, path: Path) -> Origin:
+    constant = None if node is None else read_constant(node)
+    if constant is None or constant.dtype != STRING:
+        return None, {}
+    return parse_origin(bytes(constant.content).decode(), path)
+
+
+def _canonical(name: str, known: set[str]) -> str | None:
+    if known:
+        return name if name in known else None
+    if match := _READ_VARIABLE.match(name):
+        layer, role = names.layer_name(match[1]), _ROLES[match[2]]
+    elif match := _WEIGHT.match(name):
+        layer, role = names.layer_name(match[1]), match[2]
+    else:
+        return None
+    return f"{layer}/{role}" if layer else None
+
+
+def _read(constant: Constant) -> NDArray[np.float32]:
+    count = math.prod(constant.shape)
+    data = constant.content if len(constant.content) else constant.floats
+    is_partial = not len(constant.content) and len(data) % 4 == 0 and len(data) < 4 * count
+    if len(data) != 4 * count and not is_partial:
+        raise CheckpointError(f"{len(data)} bytes for shape {constant.shape}")
+    # The last value stands for all that follow, and no value at all for zeros.
+    stored = np.frombuffer(data, "<f4")
+    tensor = np.zeros(count, np.float32)
+    tensor[: stored.size] = stored
+    if stored.size:
+        tensor[stored.size :] = stored[-1]
+    return tensor.reshape(constant.shape)
+
+
+def _graph_def(checkpoint: Checkpoint) -> Chunks:
+    graph, tensors = checkpoint.graph, checkpoint.state.weights
+    checksums = each(lambda item: tensor_checksum(*item), tensors.items())
+    writer = GraphWriter(dict(zip(tensors, checksums, strict=True)))
+    writer.text_constant(_ORIGIN, origin_json(checkpoint))
+    shape = text(7, image_shape(graph.channels[graph.input.name]))
+    writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
+    for node in graph.nodes[1:]:
+        build = BUILDERS.get(type(node.op))
+        if build is None:
+            raise CheckpointError(
+                f"'{node.name}' is a {type(node.op).__name__}, which cannot be written as a "
+                f"TensorFlow graph. Write *.msinet.h5 instead."
+            )
+        prefix = f"{node.name}/"
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix) and "/" not in name.removeprefix(prefix)
+        }
+        build(writer, node.name, node.op, list(node.inputs), weights)
+    return writer.graph
+
+
+def _write(path: Path, chunks: Chunks) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(chunks)

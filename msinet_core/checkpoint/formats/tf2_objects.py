@@ -1,0 +1,57 @@
+"""Names of the tensors in a checkpoint of TensorFlow 2 objects, such as a SavedModel's.
+
+Its keys number objects; a graph of the objects, stored beside the tensors as one text, has the
+variables' names.
+
+Source: tensorflow/core/protobuf/trackable_object_graph.proto.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msinet_core.checkpoint import names
+from msinet_core.checkpoint.wire.protobuf import fields, read_varint
+
+KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""The name of the tensor that is the graph of the objects."""
+
+_WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
+_CHECKSUM_SIZE = 4
+
+
+def canonical_names(text: bytes, path: Path) -> Mapping[str, str]:
+    """Return the keys of MSI-Net's weights by canonical name, without an optimizer's.
+
+    Args:
+        text: The tensor `KEY`: a length, a checksum, and the graph.
+        path: The checkpoint, for messages.
+
+    Raises:
+        CheckpointError: Several variables have one name.
+        ValueError: It is not a graph of objects.
+        IndexError: It is cut off.
+    """
+    length, position = read_varint(text, 0)
+    start = position + _CHECKSUM_SIZE
+    if start + length > len(text):
+        raise ValueError("the graph of its objects is cut off")
+    return names.unique(_weights(text[start : start + length]), path)
+
+
+def _weights(graph: bytes) -> Iterator[tuple[str, str]]:
+    for number, node in fields(graph):
+        if number != 1:
+            continue
+        for kind, value in fields(node):
+            if kind != 2:
+                continue
+            attribute = dict(fields(value))
+            key = attribute.get(3, b"").decode()
+            match = _WEIGHT.match(attribute.get(2, b"").decode())
+            layer = names.layer_name(match[1]) if match else None
+            # An optimizer names its moments of a weight after the weight, too.
+            if match and layer and "optimizer" not in key.lower():
+                yield f"{layer}/{match[2]}", key

@@ -1,0 +1,141 @@
+"""VGG16 from torchvision and from the TensorFlow 1 checkpoint of the published training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msinet_core.checkpoint.archive import Archive, StoredTensor
+from msinet_core.checkpoint.formats import safetensors, tf1, torch
+from msinet_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+"""The convolutions in torchvision's ``features``; ReLUs and pools are between them."""
+
+_LAYERS = tuple(
+    f"conv{block}/conv{block}_{layer}"
+    for block, count in enumerate((2, 2, 3, 3, 3), 1)
+    for layer in range(1, count + 1)
+)
+_FEATURES: Mapping[str, str] = {
+    f"features.{index}.{theirs}": f"{layer}/{ours}"
+    for index, layer in zip(_INDICES, _LAYERS, strict=True)
+    for theirs, ours in (("weight", "kernel"), ("bias", "bias"))
+}
+_FIRST_KERNEL = "conv1/conv1_1/kernel"
+_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+"""Of ImageNet's channels R, G, B in 0..1, by which torchvision's images are divided."""
+
+_HYBRID = re.compile(r"(?:.*/)?(conv[1-5]/conv[1-5]_[1-3])/(weights|biases)$")
+_ROLES = {"weights": "kernel", "biases": "bias"}
+
+
+def matches_torch_file(path: Path) -> bool:
+    """Return whether a file is named like torchvision's VGG16 weights.
+
+    Args:
+        path: Any path.
+    """
+    return torch.matches(path) and path.name.startswith("vgg16")
+
+
+def matches_safetensors(path: Path) -> bool:
+    """Return whether a safetensors file has torchvision's VGG16 in it, by its names.
+
+    Args:
+        path: Any path.
+    """
+    return safetensors.matches(path) and _FEATURES.keys() <= set(
+        safetensors.read_header(path).entries
+    )
+
+
+def matches_hybrid(path: Path) -> bool:
+    """Return whether a TensorFlow checkpoint has VGG16 under the names of the published training.
+
+    Args:
+        path: A prefix, an index or a data file.
+    """
+    if not tf1.matches(path):
+        return False
+    try:
+        with tf1.open_archive(path) as archive:
+            return any(_HYBRID.match(name) for name in archive.weights)
+    except CheckpointError:
+        return False  # the TensorFlow format reports what is wrong
+
+
+@contextmanager
+def open_torch_file(path: Path) -> Iterator[Archive]:
+    """Open torchvision's VGG16 weights under the names of the encoder's layers.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged or refused.
+    """
+    tensors, _ = torch.read_state_dict(path)
+    yield _torchvision(path, tensors)
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Archive]:
+    """Open torchvision's VGG16 weights under the names of the encoder's layers.
+
+    Args:
+        path: The file; its names are torchvision's, whose kernels are OIHW.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    layout = safetensors.LAYOUTS["torch"]
+    entries = safetensors.read_header(path).entries
+    yield _torchvision(
+        path, {key: safetensors.stored(path, entry, layout) for key, entry in entries.items()}
+    )
+
+
+@contextmanager
+def open_hybrid(path: Path) -> Iterator[Archive]:
+    """Open VGG16 of the published training under the names of the encoder's layers.
+
+    Args:
+        path: A prefix, an index or a data file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    with tf1.open_archive(path) as archive:
+        found = {name: match for name in archive.weights if (match := _HYBRID.match(name))}
+        weights = {
+            f"{match[1]}/{_ROLES[match[2]]}": archive.weights[name] for name, match in found.items()
+        }
+        unused = (*archive.unused, *(name for name in archive.weights if name not in found))
+        yield replace(archive, weights=weights, optimizer=None, unused=unused)
+
+
+def _torchvision(path: Path, tensors: Mapping[str, StoredTensor]) -> Archive:
+    weights = {name: tensors[key] for key, name in _FEATURES.items() if key in tensors}
+    if _FIRST_KERNEL in weights:
+        first = weights[_FIRST_KERNEL]
+        weights[_FIRST_KERNEL] = replace(first, read=lambda: _for_pixels(first.read()))
+    return Archive(path, weights, unused=tuple(key for key in tensors if key not in _FEATURES))
+
+
+def _for_pixels(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale the first kernel to images in 0..255; torchvision's are in 0..1, over the deviation.
+
+    The means differ by less than a tenth of a deviation, which training absorbs.
+    """
+    deviation = 255 * np.array(_STANDARD_DEVIATION, np.float32)
+    return kernel / deviation[:, np.newaxis]

@@ -1,0 +1,205 @@
+"""TensorFlow's graphs (GraphDef): constants are read, nodes are written.
+
+Source: tensorflow/core/framework/graph.proto, node_def.proto, attr_value.proto, tensor.proto and
+function.proto.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msinet_core.checkpoint.wire.protobuf import Buffer, fields, integer, message, text, varint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLOAT, INT, STRING = 1, 3, 7
+_TYPES = {"float32": FLOAT, "int32": INT}
+
+CHECKSUM = "_sha256"
+"""The attribute of a constant for its checksum; TensorFlow ignores names that begin with "_"."""
+
+_PRODUCER = 27
+"""The version of graphs since TensorFlow 1.13; every later TensorFlow reads it."""
+
+Chunks = list[Buffer]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The value of a Const node (TensorProto), not decoded yet.
+
+    Args:
+        dtype: TensorFlow's number of the type.
+        shape: Of the tensor.
+        content: All values as bytes, or the text; empty if they are in `floats`.
+        floats: float32 values stored one by one; the last one stands for all that follow.
+        checksum: Of the values, if the file holds one.
+    """
+
+    dtype: int
+    shape: tuple[int, ...]
+    content: memoryview
+    floats: memoryview
+    checksum: str | None
+
+
+def read_constants(graph: memoryview) -> Iterator[tuple[str, memoryview]]:
+    """Find the constants of a graph and of the functions in its library.
+
+    Args:
+        graph: The message.
+
+    Yields:
+        A constant's name, and its node for `read_constant`.
+
+    Raises:
+        ValueError: It is not a graph, or damaged.
+        IndexError: It is cut off.
+    """
+    for node in _nodes(graph):
+        head = dict(fields(node))
+        if bytes(head.get(2, b"")) == b"Const":
+            yield bytes(head.get(1, b"")).decode(), node
+
+
+def read_constant(node: memoryview) -> Constant:
+    """Read the value of a Const node.
+
+    Args:
+        node: The message.
+
+    Raises:
+        ValueError: It is damaged.
+        LookupError: It is damaged.
+    """
+    attributes = {}
+    for number, value in fields(node):
+        if number == 5:
+            entry = dict(fields(value))
+            attributes[bytes(entry[1]).decode()] = dict(fields(entry[2]))
+    tensor = attributes["value"][8]
+    values: Mapping[int, Any] = dict(fields(tensor))
+    checksum = attributes.get(CHECKSUM, {}).get(2)
+    shape = tuple(
+        dict(fields(axis)).get(1, 0) for number, axis in fields(values.get(2, b"")) if number == 2
+    )
+    content = values.get(8, b"") if values.get(1) == STRING else values.get(4, b"")
+    return Constant(
+        dtype=values.get(1, 0),
+        shape=shape,
+        content=memoryview(content),
+        floats=_floats(tensor),
+        checksum=None if checksum is None else bytes(checksum).decode(),
+    )
+
+
+def _nodes(graph: memoryview) -> Iterator[memoryview]:
+    for number, value in fields(graph):
+        if number == 1:
+            yield value
+        elif number == 2:
+            for inner, function in fields(value):
+                if inner == 1:
+                    yield from (node for field, node in fields(function) if field == 3)
+
+
+def _floats(tensor: memoryview) -> memoryview:
+    """Return what is stored value by value: packed, or each in a field of its own."""
+    single = bytearray()
+    for number, value in fields(tensor):
+        if number == 5 and isinstance(value, int):
+            single += struct.pack("<I", value)
+        elif number == 5:
+            return memoryview(value)
+    return memoryview(single)
+
+
+class GraphWriter:
+    """Collect the nodes of a graph; attributes are written as AttrValue.
+
+    Args:
+        checksums: Of those constants that are weights, by name.
+    """
+
+    def __init__(self, checksums: Mapping[str, str]) -> None:
+        self._chunks: Chunks = []
+        self._checksums = checksums
+
+    @property
+    def graph(self) -> Chunks:
+        """The graph, in pieces: tensors are not copied."""
+        return [*self._chunks, text(4, integer(1, _PRODUCER))]
+
+    def node(self, name: str, op: str, inputs: list[str], **attributes: bytes) -> str:
+        """Add a node and return its name."""
+        head = text(1, name) + text(2, op) + b"".join(text(3, source) for source in inputs)
+        entries = [map_entry(5, key, value) for key, value in sorted(attributes.items())]
+        self._chunks += message(1, [head, *entries])
+        return name
+
+    def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
+        """Add a constant and return its name."""
+        tensor = np.ascontiguousarray(value).reshape(np.shape(value))
+        kind = _TYPES[tensor.dtype.name]
+        data = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).reshape(-1).data.cast("B")
+        proto: Chunks = [integer(1, kind) + text(2, _shape(tensor.shape)), *message(4, [data])]
+        chunks: Chunks = [text(1, name) + text(2, "Const"), map_entry(5, "dtype", type_(kind))]
+        if checksum := self._checksums.get(name):
+            chunks.append(map_entry(5, CHECKSUM, string(checksum)))
+        chunks += message(5, [text(1, "value"), *message(2, message(8, proto))])
+        self._chunks += message(1, chunks)
+        return name
+
+    def text_constant(self, name: str, value: str) -> str:
+        """Add a constant text and return its name."""
+        proto = integer(1, STRING) + text(2, b"") + text(8, value)
+        return self.node(name, "Const", [], dtype=type_(STRING), value=text(8, proto))
+
+    def floats(self, name: str, op: str, inputs: list[str], **attributes: bytes) -> str:
+        """Add a node of float32 and return its name."""
+        return self.node(name, op, inputs, T=type_(FLOAT), **attributes)
+
+    def integers(self, name: str, *values: int) -> str:
+        """Add a constant list of integers and return its name."""
+        return self.constant(name, np.array(values, np.int32))
+
+
+def map_entry(number: int, key: str, value: bytes) -> bytes:
+    """Write one entry of a map of messages."""
+    return text(number, text(1, key) + text(2, value))
+
+
+def type_(value: int) -> bytes:
+    """Write an AttrValue: a type."""
+    return integer(6, value)
+
+
+def boolean(value: bool) -> bytes:
+    """Write an AttrValue: true or false."""
+    return integer(5, int(value))
+
+
+def string(value: str) -> bytes:
+    """Write an AttrValue: a text."""
+    return text(2, value)
+
+
+def integer_list(*values: int) -> bytes:
+    """Write an AttrValue: a list of integers."""
+    return text(1, text(3, b"".join(varint(value) for value in values)))
+
+
+def image_shape(channels: int) -> bytes:
+    """Write a TensorShapeProto: images of any number and size, ``(N, H, W, channels)``."""
+    unknown = text(2, b"\x08" + b"\xff" * 9 + b"\x01")  # the size -1
+    return unknown * 3 + _shape((channels,))
+
+
+def _shape(axes: tuple[int, ...]) -> bytes:
+    return b"".join(text(2, integer(1, axis)) for axis in axes)

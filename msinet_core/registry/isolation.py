@@ -1,0 +1,149 @@
+"""Load third-party plugins, and run their probes, in child processes that may fail in any way."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from msinet_core.device import DeviceSpec, Probe
+from msinet_core.errors import os_reason
+from msinet_core.registry.loader import LoadedPlugin, Plugin, load_plugin
+from msinet_core.registry.probe_runner import (
+    ProbeResult,
+    RecordedProbe,
+    call_probe,
+    failed_probe,
+    probe_module,
+)
+from msinet_core.registry.typed_json import from_json, to_json
+from msinet_core.system.child_process import python_command
+
+DEADLINE = 5.0
+"""Seconds in which all third-party plugins, side by side, are imported and probed."""
+
+_timed_out: dict[Plugin, LoadedPlugin] = {}
+"""Plugins that were stopped; this process does not wait for them a second time."""
+
+_CHILD = "from msinet_core.registry.isolation import report_plugin; report_plugin()"
+
+
+def load_isolated(plugins: Sequence[Plugin], deadline: float = DEADLINE) -> list[LoadedPlugin]:
+    """Load each plugin in a process of its own; the probes of its devices are run there as well.
+
+    Args:
+        plugins: Plugins that are not built in.
+        deadline: Seconds until a plugin counts as hanging.
+
+    Returns:
+        For each plugin its devices, whose probes are `RecordedProbe`, or its problem.
+    """
+    if not plugins:
+        return []
+    with ThreadPoolExecutor(len(plugins)) as pool:
+        return list(pool.map(lambda plugin: _load(plugin, deadline), plugins))
+
+
+def _load(plugin: Plugin, deadline: float) -> LoadedPlugin:
+    if plugin in _timed_out:
+        return _timed_out[plugin]
+    # The process itself reports what hangs, while there is time to read it.
+    request = json.dumps({"plugin": asdict(plugin), "end": time.time() + 0.85 * deadline})
+    try:
+        done = subprocess.run(
+            python_command(_CHILD, request),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        how = f"did not finish within {deadline:g} s"
+        loaded = _read(plugin, error.stdout or b"", error.stderr or b"", how)
+        _timed_out[plugin] = loaded
+        return loaded
+    except OSError as error:
+        return LoadedPlugin(plugin, problem=f"cannot start a process for it: {os_reason(error)}")
+    return _read(plugin, done.stdout, done.stderr, _describe_exit(done.returncode))
+
+
+def _read(plugin: Plugin, output: bytes, errors: bytes, how: str) -> LoadedPlugin:
+    """Read what a process reported; `how` it ended explains what is missing."""
+    loaded = LoadedPlugin(plugin)
+    lines = _parse(output)
+    trace = errors.decode(errors="backslashreplace")
+    if not lines:
+        loaded.problem, loaded.trace = f"its import {how}", trace
+        return loaded
+    specs = lines[0].pop("specs")
+    vars(loaded).update(lines[0])
+    results = lines[1:] + [None] * (len(specs) - len(lines[1:]))
+    loaded.specs = [
+        _spec(values, result, how, trace) for values, result in zip(specs, results, strict=True)
+    ]
+    return loaded
+
+
+def _spec(
+    values: dict[str, Any], result: Mapping[str, Any] | None, how: str, trace: str
+) -> DeviceSpec:
+    """Restore a device; without a result, the process ended before its probe did."""
+    module = values.pop("probe_module")
+    if result is None:
+        recorded = failed_probe(module, how, trace)
+    else:
+        recorded = ProbeResult(from_json(Probe, result["probe"]), result["trace"])
+    return from_json(DeviceSpec, values, probe=RecordedProbe(recorded, module))
+
+
+def _parse(output: bytes) -> list[dict[str, Any]]:
+    """Read the complete lines of a process that may have been stopped while it wrote one."""
+    found = []
+    for line in output.splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"ended the process with exit code {code}"
+    names = {item.value: item.name for item in signal.Signals}
+    return f"ended the process with {names.get(-code, -code)}"
+
+
+def report_plugin() -> None:
+    """Load the plugin that the command line names; print what it has as lines of JSON."""
+    request = json.loads(sys.argv[1])
+    end = max(request["end"] - time.time(), 0.1) + time.monotonic()
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(end - time.monotonic())
+    # What the plugin prints goes to stderr, so that it does not get into the JSON.
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        loaded = load_plugin(Plugin(**request["plugin"]))
+        specs = [{**to_json(spec), "probe_module": probe_module(spec)} for spec in loaded.specs]
+        line = {
+            "specs": specs,
+            "problem": loaded.problem,
+            "trace": loaded.trace,
+            "mismatched": loaded.mismatched,
+            "seconds": loaded.seconds,
+            "adds_commands": loaded.adds_commands,
+        }
+        print(json.dumps(line), file=out, flush=True)
+        for number, spec in enumerate(loaded.specs):
+            share = max(end - time.monotonic(), 0.1) / (len(loaded.specs) - number)
+            result = call_probe(spec, share)
+            line = {"probe": to_json(result.probe), "trace": result.trace}
+            print(json.dumps(line), file=out, flush=True)
+    os._exit(0)  # threads and exit handlers of the plugin must not delay the answer

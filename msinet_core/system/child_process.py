@@ -1,0 +1,19 @@
+"""Run Python code of ours in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+
+
+def python_command(code: str, *arguments: str) -> list[str]:
+    """Return the command that runs code in a new interpreter with the import path of this one.
+
+    ``python -m`` and ``python -c`` search the current folder first, so that a file named
+    ``numpy.py`` there would be executed. The option ``-P`` prevents it from Python 3.11 on only.
+
+    Args:
+        code: Statements on one line.
+        arguments: What the code finds in ``sys.argv[1:]``.
+    """
+    path = [entry for entry in sys.path if entry]
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {code}", *arguments]

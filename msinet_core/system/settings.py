@@ -1,0 +1,268 @@
+"""Settings, declared once: what a value may be, given in Python, TOML or on the command line.
+
+A dataclass declares its fields with `setting` and calls `check_settings`; the command line makes
+its options from the same declarations.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from msinet_core.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Define the values that a setting accepts.
+
+    Args:
+        expected: What a value must be, for example "an integer of at least 1".
+        metavar: How help texts show a value.
+        standard: Returns an accepted value in its standard form, and raises `TypeError` or
+            `ValueError` for any other object.
+        from_text: Converts text from the command line; raises `ValueError` for another form.
+        to_text: Formats a value as on the command line.
+        words: The words that it accepts, if there are only some.
+    """
+
+    expected: str
+    metavar: str
+    standard: Callable[[Any], Any]
+    from_text: Callable[[str], Any] = str
+    to_text: Callable[[Any], str] = str
+    words: Sequence[str] = ()
+
+    def check(self, value: Any) -> Any:
+        """Return a value in its standard form.
+
+        Args:
+            value: Any object.
+
+        Raises:
+            ValueError: Gives the value and what it must be.
+        """
+        return self._check(value, lambda value: value)
+
+    def parse(self, text: str) -> Any:
+        """Return a value from the command line in its standard form.
+
+        Args:
+            text: The text.
+
+        Raises:
+            ValueError: Gives the text and what it must be.
+        """
+        return self._check(text, self.from_text)
+
+    def _check(self, value: Any, convert: Callable[[Any], Any]) -> Any:
+        try:
+            return self.standard(convert(value))
+        except (TypeError, ValueError):
+            names = _split(value) if isinstance(value, Sequence) else []
+            unknown = [str(name) for name in names if name not in self.words]
+            hint = did_you_mean(unknown[0], self.words) if unknown else ""
+            raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
+
+
+def integer(minimum: int = 1) -> Kind:
+    """Accept integers.
+
+    Args:
+        minimum: The smallest one.
+    """
+
+    def standard(value: Any) -> int:
+        if isinstance(value, bool) or operator.index(value) < minimum:
+            raise ValueError
+        return operator.index(value)
+
+    return Kind(f"an integer of at least {minimum}", "N", standard, int)
+
+
+def choice(words: Sequence[str], synonyms: Mapping[str, str] | None = None) -> Kind:
+    """Accept one of several words.
+
+    Args:
+        words: The words.
+        synonyms: Other spellings of some of them.
+    """
+
+    def standard(value: Any) -> str:
+        word = (synonyms or {}).get(value, value)
+        return words[words.index(word)]
+
+    return Kind(f"one of {', '.join(words)}", f"[{'|'.join(words)}]", standard, words=words)
+
+
+def choices(words: Sequence[str], always: str) -> Kind:
+    """Accept several words, as a sequence or with commas between them.
+
+    Args:
+        words: The words.
+        always: The one that is part of every value.
+    """
+
+    def standard(value: Any) -> tuple[str, ...]:
+        names = _split(value)
+        if not set(names) <= set(words):
+            raise ValueError
+        return tuple(dict.fromkeys((always, *names)))
+
+    expected = f"one or more of {', '.join(words)}, separated by commas"
+    return Kind(expected, ",".join(words), standard, to_text=",".join, words=words)
+
+
+def text(metavar: str) -> Kind:
+    """Accept strings and paths.
+
+    Args:
+        metavar: How help texts show a value.
+    """
+
+    def standard(value: Any) -> str:
+        path = os.fspath(value)
+        if not isinstance(path, str):
+            raise TypeError
+        return path
+
+    return Kind("a string", metavar, standard)
+
+
+def image_size(example: tuple[int, int]) -> Kind:
+    """Accept height and width in pixels, as two integers or as "HxW".
+
+    Args:
+        example: One of them.
+    """
+
+    def standard(value: Any) -> tuple[int, int]:
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", value)
+            value = map(int, match.groups()) if match else ()
+        height, width = map(integer().standard, value)
+        return height, width
+
+    to_text = "{0[0]}x{0[1]}".format
+    expected = f"height x width in pixels, such as {to_text(example)}"
+    return Kind(expected, "HxW", standard, to_text=to_text)
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _table(value: Any) -> dict[str, str]:
+    table = dict(value)
+    if not all(isinstance(part, str) for item in table.items() for part in item):
+        raise TypeError
+    return table
+
+
+def _split(value: Any) -> list[Any]:
+    if not isinstance(value, str):
+        return list(value)
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+POSITIVE_NUMBER = Kind("a finite number above 0", "FLOAT", _positive, float)
+FLAG = Kind("true or false", "", _flag)
+TABLE = Kind(
+    "NAME=VALUE, or a table of strings",
+    "NAME=VALUE",
+    _table,
+    lambda option: dict([option.split("=", 1)]),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Describe a setting.
+
+    Args:
+        kind: The values it accepts.
+        help: What it does, in sentences.
+        default: Its default value; None for none.
+        unset: What happens if it is None, as the help text's default.
+    """
+
+    kind: Kind
+    help: str
+    default: Any = None
+    unset: str = ""
+
+
+def setting(kind: Kind, help: str, default: Any = MISSING, unset: str = "") -> Any:
+    """Declare a setting as a field of a dataclass.
+
+    Args:
+        kind: The values it accepts; None too if that is its default.
+        help: What it does, in sentences.
+        default: Its default value; a required setting has none.
+        unset: What happens if it is None, as the help text's default.
+    """
+    declared = Setting(kind, help, None if default is MISSING else default, unset)
+    metadata = {"setting": declared}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def setting_like(declared: Setting, default: Any) -> Any:
+    """Declare a setting as a field, like one of another dataclass.
+
+    Args:
+        declared: The other setting.
+        default: The default value of this one.
+    """
+    return setting(declared.kind, declared.help, default)
+
+
+def declared_settings(owner: Any) -> dict[str, Setting]:
+    """Return the settings that a dataclass declares, by name.
+
+    Args:
+        owner: The dataclass, or an instance.
+    """
+    return {item.name: item.metadata["setting"] for item in fields(owner)}
+
+
+def check_settings(owner: Any) -> None:
+    """Check all settings of a frozen dataclass, and bring each to its standard form.
+
+    Args:
+        owner: The instance; call this in its ``__post_init__``.
+
+    Raises:
+        UsageError: Lists every setting whose value is not accepted.
+    """
+    problems = []
+    for item in fields(owner):
+        value = getattr(owner, item.name)
+        if value is None and item.default is None:
+            continue
+        try:
+            checked = item.metadata["setting"].kind.check(value)
+        except ValueError as error:
+            problems.append(f"invalid {item.name}: {error}")
+        else:
+            object.__setattr__(owner, item.name, checked)
+    if problems:
+        raise UsageError("\n".join(problems))

@@ -1,0 +1,80 @@
+"""What a training run records and announces about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from msinet_core.network.adam import Adam
+from msinet_core.system.version import __version__
+from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.prepare import Prepared
+
+if TYPE_CHECKING:
+    from msinet_core.device import Device
+    from msinet_core.training.run_folder import RunFolder
+
+
+def shared_facts(prepared: Prepared) -> dict[str, object]:
+    """Return what all processes of a run must have in common, by its name for messages.
+
+    Args:
+        prepared: The run.
+    """
+    config, position = prepared.config, prepared.position
+    order = (config.batch_size, config.accumulate, config.seed, config.shuffle)
+    return {
+        "settings": (*order, config.epochs, config.learning_rate, config.image_size),
+        "the network": prepared.graph.fingerprint,
+        "images": prepared.images,
+        "the checkpoint to resume from": (position.epoch, position.batch, position.loss_sum),
+    }
+
+
+def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
+    """Return what the run's checkpoints record about their origin.
+
+    Args:
+        prepared: The run.
+        device: The device it runs on.
+    """
+    config = prepared.config
+    return {
+        "dataset": config.data,
+        "images": prepared.images,
+        "image_size": list(config.image_size or ()),
+        "device": device.spec.name,
+        "precision": device.precision,
+        "device_options": dict(device.options),
+        "versions": {"msinet": __version__, **device.versions()},
+        "optimizer": {"name": "Adam", "learning_rate": config.learning_rate, **asdict(Adam())},
+    }
+
+
+def announcement(prepared: Prepared, device: Device, run: RunFolder) -> Iterator[str]:
+    """Describe the run in the lines that it prints and logs when it starts.
+
+    Args:
+        prepared: The run.
+        device: The device it runs on.
+        run: Its folder.
+    """
+    config, dataset, processes = prepared.config, prepared.dataset, device.processes
+    versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
+    yield f"Device: {device.spec.name}, {device.precision} ({versions})"
+    if processes.replicas > 1:
+        yield f"Training in {processes.count} processes on {processes.replicas} devices in total."
+    idle = processes.replicas - config.batch_size
+    if processes.replicas > 1 and idle > 0:
+        yield (
+            f"With a batch size of {config.batch_size}, {idle} of the devices are idle; use a "
+            f"multiple of {processes.replicas} for --batch-size."
+        )
+    yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters"
+    yield from prepared.notes
+    yield (
+        f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "
+        f"validation images at {IMAGE_SIZE.to_text(config.image_size or dataset.image_size)}"
+    )
+    yield f"Run folder: {run.path}"

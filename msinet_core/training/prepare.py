@@ -1,0 +1,168 @@
+"""What a training run needs before its device is opened: data, network, weights and position."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msinet_core.checkpoint.archive import image_size_of
+from msinet_core.checkpoint.published import PREFIX, resolve_weights
+from msinet_core.checkpoint.read import read_header
+from msinet_core.data import Dataset, open_dataset
+from msinet_core.errors import UsageError
+from msinet_core.hardware.host import cpu_hardware
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Size
+from msinet_core.system.progress import Progress
+from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.initial_weights import check_init, initial_state
+from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
+from msinet_core.training.trainer import Position
+
+if TYPE_CHECKING:
+    from msinet_core.network.graph import Graph
+    from msinet_core.network.state import State
+    from msinet_core.training.config import TrainConfig
+    from msinet_core.training.run_folder import RunFolder
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold all that is known about a run before its device is opened.
+
+    Args:
+        config: The settings, with the image size.
+        dataset: The images.
+        images: Their number and a hash of their names, so that a run is not resumed on others.
+        graph: The network.
+        state: Its weights, and Adam's moments in a resumed run.
+        position: Where to continue.
+        step: The optimizer steps taken before.
+        notes: Sentences about the weights and the image size.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    images: Mapping[str, Any]
+    graph: Graph
+    state: State
+    position: Position
+    step: int
+    notes: tuple[str, ...]
+
+
+def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Progress) -> Prepared:
+    """Open the dataset, and the run's checkpoint or the initial weights.
+
+    Args:
+        config: The run's settings.
+        run: Its folder.
+        resume: Continue from the folder's latest checkpoint, if it has one.
+        progress: Shows downloads.
+
+    Raises:
+        MsinetError: The data or the weights cannot be used.
+    """
+    dataset = open_dataset(
+        config.data, Path(config.data_root) if config.data_root else None, seed=config.seed
+    )
+    dataset = replace(
+        dataset,
+        train=dataset.train[: config.limit_train],
+        valid=dataset.valid[: config.limit_valid],
+    )
+    images = image_digest(dataset)
+    checkpoint = find_checkpoint(run, config) if resume else None
+    trained_size = None
+    if checkpoint is not None:
+        check_images(checkpoint, images, dataset)
+        graph, state = checkpoint.graph, checkpoint.state
+        origin = "Continuing from the run's latest checkpoint."
+    else:
+        graph, state, origin, trained_size = _initial_network(config, progress)
+    image_size, note = choose_image_size(config, dataset, trained_size)
+    graph.check_image_size(image_size)
+    return Prepared(
+        replace(config, image_size=image_size),
+        dataset,
+        images,
+        graph,
+        state,
+        position_of(checkpoint, config),
+        step_of(checkpoint),
+        tuple(filter(None, (origin, note))),
+    )
+
+
+def image_digest(dataset: Dataset) -> dict[str, Any]:
+    """Return the number of images and a hash of their names.
+
+    Args:
+        dataset: The images.
+    """
+    names = "\n".join(sample.name for split in (dataset.train, dataset.valid) for sample in split)
+    return {
+        "train": len(dataset.train),
+        "valid": len(dataset.valid),
+        "names": hashlib.sha256(names.encode()).hexdigest()[:16],
+    }
+
+
+def choose_image_size(
+    config: TrainConfig, dataset: Dataset, trained_size: Size | None
+) -> tuple[Size, str]:
+    """Choose the network's input size: the user's, the dataset's, the weights', else the default.
+
+    Args:
+        config: The run's settings.
+        dataset: The images.
+        trained_size: The size that the initial weights were trained at, if known.
+
+    Returns:
+        Height and width, and a sentence if the weights have to do with them.
+    """
+    if config.image_size is None and not dataset.has_own_size and trained_size is not None:
+        size = IMAGE_SIZE.to_text(trained_size)
+        return trained_size, f"Images are resized to {size}, as in the training of the weights."
+    chosen = config.image_size or dataset.image_size
+    if trained_size in (None, chosen):
+        return chosen, ""
+    why = "--image-size" if config.image_size else f"the size of {dataset.name}"
+    return chosen, (
+        f"The weights were trained at {IMAGE_SIZE.to_text(trained_size)}; this run uses "
+        f"{IMAGE_SIZE.to_text(chosen)} ({why})."
+    )
+
+
+def _initial_network(
+    config: TrainConfig, progress: Progress
+) -> tuple[Graph, State, str, Size | None]:
+    """Return the network, its weights, their origin, and the image size they were trained at."""
+    if config.init.startswith(PREFIX):
+        config = replace(config, init=str(resolve_weights(config.init, progress)))
+    check_init(config.init)
+    graph, metadata = read_header(config.init_file) if config.init_file else (None, {})
+    if graph is None or config.width is not None or config.resize is not None:
+        graph = msinet_graph(config.width or 1.0, config.resize or "asymmetric")
+    if config.image_size is not None:
+        graph.check_image_size(config.image_size)
+    _check_memory(graph)
+    state, origin = initial_state(graph, config.init, config.seed, progress)
+    return graph, state, origin, image_size_of(metadata)
+
+
+def _check_memory(graph: Graph) -> None:
+    """Refuse a network that the system would end the program for, without a message."""
+    needed = 4 * graph.parameter_count * FLOAT32_BYTES  # weights, gradients and two moments
+    memory = cpu_hardware().memory
+    if memory is not None and needed > memory:
+        raise UsageError(
+            f"The network is too large: training its {graph.parameter_count:,} parameters needs "
+            f"{needed / 2**30:.1f} GiB for weights, gradients and moments, and this machine has "
+            f"{memory / 2**30:.1f} GiB. Use a smaller --width."
+        )
