@@ -17,7 +17,8 @@ from msinet_core.checkpoint.read import read_graph, require_whole_network
 from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph

@@ -68,7 +68,8 @@ class MsinetGroup(CommandGroup):
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        from msinet_core.registry.loader import add_commands, load_plugins
+        from msinet_core.registry.loader import load_plugins
+        from msinet_core.registry.plugin import add_commands
 
         for loaded in load_plugins():
             if loaded.problem or not loaded.adds_commands:

@@ -26,7 +26,7 @@ from msinet_core.conformance.scenario import (
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import PRECISIONS, Device, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, MsinetError
-from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
 

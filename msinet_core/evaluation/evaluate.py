@@ -14,7 +14,8 @@ from msinet_core.evaluation.report import Evaluation
 from msinet_core.evaluation.scoring import score_samples
 from msinet_core.network.ops import Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 
 def evaluate(

@@ -24,7 +24,8 @@ from msinet_core.prediction.stream import (
     Stream,
     in_order,
 )
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,13 +12,8 @@ from pathlib import Path
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import DEBUG_VARIABLE, MsinetError, describe_error, error_text
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
-from msinet_core.registry.loader import (
-    DISABLE_VARIABLE,
-    OWN_DISTRIBUTION,
-    PLUGINS_VARIABLE,
-    LoadedPlugin,
-    Plugin,
-)
+from msinet_core.registry.loader import DISABLE_VARIABLE
+from msinet_core.registry.plugin import OWN_DISTRIBUTION, PLUGINS_VARIABLE, LoadedPlugin, Plugin
 from msinet_core.system.install_hints import editable_folder
 
 NAME_PREFIX = "msinet-device-"

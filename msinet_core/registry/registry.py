@@ -22,7 +22,8 @@ from msinet_core.registry.diagnosis import (
     distributions_without_entry_point,
     entry_point_hint,
 )
-from msinet_core.registry.loader import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
+from msinet_core.registry.loader import DISABLE_VARIABLE, load_plugins
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.probe_runner import call_probe
 
 DEVICE_VARIABLE = "MSINET_DEVICE"

@@ -13,7 +13,7 @@ from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.hardware.host import distribution_version
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
-from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import atomic_folder
 
