@@ -106,7 +106,7 @@ def _failure(error: Exception) -> Failure:
 
         return Failure(failure_message(error, *chosen), MsinetError.exit_code)
     return Failure(
-        f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
+        f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
         f"traceback.",
         MsinetError.exit_code,
     )

@@ -69,7 +69,7 @@ def evaluate(
         >>> evaluation.summary()["nss"]["network"].mean
     """
     if split not in ("valid", "train"):
-        raise UsageError(f"invalid split: {split!r}; use 'valid' or 'train'")
+        raise UsageError(f"Invalid split: {split!r}; use 'valid' or 'train'")
     root = None if data_root is None else Path(data_root)
     dataset = open_dataset(os.fspath(data), root, seed=seed)
     samples = (dataset.valid if split == "valid" else dataset.train)[:limit]

@@ -251,5 +251,5 @@ def _check_size(size: Any) -> Size:
         return int(height), int(width)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"invalid image_size: {size!r}; use (height, width), for example (240, 320)"
+            f"Invalid image_size: {size!r}; use (height, width), for example (240, 320)"
         ) from error

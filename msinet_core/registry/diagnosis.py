@@ -101,10 +101,10 @@ def failure_message(error: BaseException, spec: DeviceSpec, plugin: Plugin) -> s
     report = f"with the {DEBUG_VARIABLE}=1 traceback."
     if not where:
         return (
-            f"unexpected error: {describe_error(error)} Please report it {report} The device was "
+            f"Unexpected error: {describe_error(error)} Please report it {report} The device was "
             f"'{spec.name}', from {plugin}."
         )
-    what = f"device '{spec.name}' failed in {where}: {describe_error(error)}"
+    what = f"Device '{spec.name}' failed in {where}: {describe_error(error)}"
     if plugin.distribution == OWN_DISTRIBUTION:
         return f"{what} {advice(error, spec.name)} If that does not help, please report it {report}"
     return (

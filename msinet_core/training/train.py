@@ -135,7 +135,7 @@ def train(
         spec = registry.select(device, training=True, message=display.message)
         if data is None:
             raise UsageError(
-                "no dataset given; use --data with the name of a dataset (msinet-run data list "
+                "No dataset given; use --data with the name of a dataset (msinet-run data list "
                 "shows them) or a folder with stimuli/ and saliency/. --data demo draws its own "
                 "images."
             )
