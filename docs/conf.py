@@ -1,4 +1,4 @@
-"""How Sphinx builds this folder: ``sphinx-build -W docs site`` (see docs/decisions/0016)."""
+"""Sphinx configuration: ``sphinx-build -W docs site`` builds the documentation."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ root_doc = "index"
 exclude_patterns = ["conf.py", "generate.py"]
 html_theme = "furo"
 html_title = f"msinet {version}"
+html_static_path = ["_static"]
+html_css_files = ["msinet.css"]
+html_copy_source = False
+html_show_sourcelink = False
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "fieldlist"]
