@@ -28,6 +28,7 @@ myst_enable_extensions = ["colon_fence", "fieldlist"]
 
 highlight_language = "text"  # of blocks that name none
 default_role = "code"  # docstrings put names in single backticks
+add_module_names = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
