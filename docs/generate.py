@@ -56,37 +56,39 @@ def _sections(
 def api_page() -> str:
     """Return the reference of the front door, in Markdown.
 
-    A line ``{{ A B }}`` of the template stands for the documentation of the names A and B.
-
-    Raises:
-        ValueError: The template does not contain each public name once.
+    A line ``{{ A B }}`` of the template stands for the documentation of the names A and B, and
+    ``{{ * }}`` for that of all names that the template does not contain.
     """
-    used: list[str] = []
+    template = API_TEMPLATE.read_text("utf-8")
+    listed = " ".join(re.findall(r"^\{\{ (.+) \}\}$", template, re.MULTILINE)).split()
+    rest = [name for name in msinet_core.__all__ if name not in {*listed, "__version__"}]
 
     def expand(match: re.Match[str]) -> str:
-        names = match[1].split()
-        used.extend(names)
+        names = rest if match[1] == "*" else match[1].split()
         return "\n".join(["```{eval-rst}", *(line for name in names for line in _api(name)), "```"])
 
-    page = re.sub(r"^\{\{ (.+) \}\}$", expand, API_TEMPLATE.read_text("utf-8"), flags=re.MULTILINE)
-    if sorted(used) != sorted(set(msinet_core.__all__) - {"__version__"}):
-        wrong = set(used) ^ set(msinet_core.__all__) or {name for name in used if used.count(name) > 1}
-        raise ValueError(f"{API_TEMPLATE} must contain each public name once: {sorted(wrong)}")
-    return page
+    return re.sub(r"^\{\{ (.+) \}\}$", expand, template, flags=re.MULTILINE)
 
 
 def _api(name: str) -> Iterator[str]:
     value = getattr(msinet_core, name)
     if inspect.ismodule(value):
-        yield from (f".. automodule:: {value.__name__}", "   :members:")
-    elif inspect.isclass(value) and issubclass(value, Exception):
-        yield f".. autoexception:: msinet_core.{name}"
+        yield from (f".. automodule:: {value.__name__}", "   :members:", "")
     elif inspect.isclass(value):
-        yield from (f".. autoclass:: msinet_core.{name}", "   :members:")
+        yield from _documented("exception" if issubclass(value, Exception) else "class", name)
     elif inspect.isfunction(value):
-        yield f".. autofunction:: msinet_core.{name}"
+        yield from _documented("function", name)
+        result = value.__globals__.get(value.__annotations__["return"])
+        if inspect.isclass(result) and result.__name__ not in msinet_core.__all__:
+            yield from _documented("class", result.__name__, result.__module__)
     else:
-        yield f".. autodata:: msinet_core.{name}"
+        yield from _documented("data", name)
+
+
+def _documented(kind: str, name: str, module: str = "msinet_core") -> Iterator[str]:
+    yield f".. auto{kind}:: {module}.{name}"
+    if kind == "class":
+        yield "   :members:"
     yield ""
 
 

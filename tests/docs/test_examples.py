@@ -47,5 +47,5 @@ def test_the_examples_of_a_page_run(page: str, files: Path) -> None:
     program = "\n".join(blocks)
     assert "msinet." in program
     # The full-size network would take minutes on the reference device.
-    small = 'init="random", width=0.02, image_size="32x40"'
+    small = 'init="random", width=0.02, image_size=(32, 40)'
     exec(compile(program.replace('init="random"', small), page, "exec"), {})
