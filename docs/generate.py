@@ -22,6 +22,8 @@ from msinet_core.conformance.document import fill_in
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "reference" / "api.md.in"
 CONFORMANCE = DOCS / "reference" / "conformance.md"
+NAMES = re.compile(r"^\{\{ ([^}]+) \}\}$", re.MULTILINE)
+"""A list of names in the template."""
 WIDTH = 100
 
 COMMANDS_HEAD = """# Commands
@@ -60,14 +62,14 @@ def api_page() -> str:
     ``{{ * }}`` for that of all names that the template does not contain.
     """
     template = API_TEMPLATE.read_text("utf-8")
-    listed = " ".join(re.findall(r"^\{\{ (.+) \}\}$", template, re.MULTILINE)).split()
+    listed = " ".join(NAMES.findall(template)).split()
     rest = [name for name in msinet_core.__all__ if name not in {*listed, "__version__"}]
 
     def expand(match: re.Match[str]) -> str:
         names = rest if match[1] == "*" else match[1].split()
         return "\n".join(["```{eval-rst}", *(line for name in names for line in _api(name)), "```"])
 
-    return re.sub(r"^\{\{ (.+) \}\}$", expand, template, flags=re.MULTILINE)
+    return NAMES.sub(expand, template)
 
 
 def _api(name: str) -> Iterator[str]:

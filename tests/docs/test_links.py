@@ -37,7 +37,7 @@ def prose(page: Path) -> str:
 def links(page: Path) -> Iterator[str]:
     """Yield the targets of the links on a page, and the entries of its lists of pages."""
     text = prose(page)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"(?<=\]\()[^)\s]+(?=\))|(?<=src=\")[^\"]+", text):
         if not target.startswith(("http://", "https://")):
             yield target
     for block in re.findall(r"```\{toctree\}\n(.*?)```", text, re.DOTALL):
