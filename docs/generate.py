@@ -112,7 +112,12 @@ def stub() -> str:
     ]
     imports = (f"from {module} import {name} as {alias}" for module, name, alias in names + modules)
     head = "# Written by docs/generate.py from the table in __init__.py."
-    return "\n".join([head, "", *sorted(imports), ""])
+    tables = (
+        "__all__: list[str]",
+        "_MODULES: dict[str, tuple[str, ...]]",
+        "_SUBMODULES: dict[str, str]",
+    )
+    return "\n".join([head, "", *sorted(imports), "", *tables, ""])
 
 
 FILES: Mapping[Path, Callable[[], str]] = {

@@ -91,7 +91,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     pytest.importorskip("myst_parser")
     pytest.importorskip("furo")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path]
-    built = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    built = subprocess.run([*command, DOCS, tmp_path], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert (tmp_path / "reference" / "api.html").stat().st_size > 50_000
