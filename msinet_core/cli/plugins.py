@@ -1,4 +1,4 @@
-"""``msinet-run plugins``: who brings the devices, what is wrong with whom, and who is right."""
+"""``msinet-run plugins``: list, check and scaffold device plugins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STYLES: Mapping[str, str] = {
     "passed unexpectedly": "red",
     "expected failure": "yellow",
     "not applicable": "dim",
-    "left out": "dim",
+    "skipped": "dim",
     "loaded": "green",
     "broken": "red",
     "disabled": "dim",
@@ -38,7 +38,7 @@ STYLES: Mapping[str, str] = {
 
 @click.group()
 def plugins() -> None:
-    """Look at the plugins that bring devices, write one, and prove what they bring."""
+    """List, check and scaffold device plugins."""
 
 
 plugins.add_command(new_plugin)
@@ -49,41 +49,58 @@ plugins.add_command(new_plugin)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="What to compute in. [default: float32 where the device offers it]",
+    help="Precision to compute in. [default: float32 if the device supports it]",
+)
+@click.option(
+    "--rows",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Check only these rows, for example 'train/*'; may be repeated.",
 )
 @click.option(
     "--report",
     "report_path",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write what was found to FILE.json or FILE.html.",
+    help="Write the report to FILE.json or FILE.html.",
 )
 @click.option(
     "--expected-failures",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Rows that may fail: TOML, a table for each row's id with its reason and a link.",
+    help="Rows that may fail: TOML with a table for each row id, with a reason and a link.",
 )
-@click.option("--quick", is_flag=True, help="Leave out the slow row, the network at full size.")
+@click.option(
+    "--failed-from",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check only the rows that failed in an earlier --report FILE.json.",
+)
+@click.option("--quick", is_flag=True, help="Skip slow rows.")
+@click.option("--soak", is_flag=True, help="Watch memory over thousands of steps as well.")
 @device_options_option
 @json_option
 def check_device(
     device: str,
     precision: str | None,
+    patterns: tuple[str, ...],
     report_path: Path | None,
     expected_failures: Path | None,
+    failed_from: Path | None,
     quick: bool,
+    soak: bool,
     device_options: dict[str, str],
     as_json: bool,
 ) -> None:
-    """Prove DEVICE against the reference, row by row.
+    """Check DEVICE against the reference, row by row.
 
-    Exits with 0 when every row that applies passes, 1 when one fails or one that should fail
-    passes, 3 when the device is not available, 130 when Ctrl-C ends it; what was found until then
-    is reported. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
+    Exits with 0 if every row that applies passes, 1 if one fails or passes although it is expected
+    to fail, 3 if the device is not available, and 130 after Ctrl-C; the rows so far are reported in
+    any case. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
     """
-    from msinet_core.conformance import ALL_SCENARIOS, read_expected, run
-    from msinet_core.conformance.show import check_report_name, write_report
+    from msinet_core.conformance import ALL_SCENARIOS, failed_rows, read_expected, run, select
+    from msinet_core.conformance.report_page import check_report_path, write_report
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 
@@ -92,11 +109,14 @@ def check_device(
         spec.check_precision(precision)
     spec.check_options(device_options)
     if report_path is not None:
-        check_report_name(report_path)
+        check_report_path(report_path)
+    if failed_from is not None:
+        patterns += tuple(failed_rows(failed_from))
+    scenarios = select(patterns) if patterns else ALL_SCENARIOS
     expected = None
     if expected_failures is not None:
         expected = read_expected(expected_failures, [row.id for row in ALL_SCENARIOS])
-    with _stdout_to_stderr(), _crashes_told():
+    with _stdout_to_stderr(), _tracebacks_of_crashes():
         report = run(
             spec,
             progress_bars(),
@@ -104,6 +124,8 @@ def check_device(
             options=device_options,
             expected=expected,
             quick=quick,
+            soak=soak,
+            scenarios=scenarios,
         )
     if report_path is not None:
         write_report(report, report_path)
@@ -111,7 +133,8 @@ def check_device(
         click.echo(report.to_json())
     else:
         _print_report(report)
-    _show_tracebacks(report)
+    if os.environ.get(DEBUG_VARIABLE):
+        _print_tracebacks(report)
     if not report.complete:
         raise click.exceptions.Exit(InterruptedRunError.exit_code)
     if not report.available:
@@ -122,37 +145,33 @@ def check_device(
 
 def _print_report(report: Report) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.conformance.show import shared_reasons, to_cells
+    from msinet_core.conformance.report_page import shared_reasons, to_cells
 
     cells, reasons = to_cells(report)
     print_table(("row", "status", "difference"), cells, notes=reasons, styles=STYLES)
     click.echo("")
-    for told in [*shared_reasons(report), report.likeness, report.verdict]:
-        if told:
-            click.echo(told)
+    for text in [*shared_reasons(report), report.next_step, report.likeness, report.verdict]:
+        if text:
+            click.echo(text)
 
 
-def _show_tracebacks(report: Report) -> None:
-    """Show where each failed row raised, once for rows with the same reason."""
-    if not os.environ.get(DEBUG_VARIABLE):
-        return
+def _print_tracebacks(report: Report) -> None:
+    """Print the traceback of each row that raised, once for rows with the same reason."""
     import traceback
 
-    shown = set()
-    for row in report.rows:
-        if row.error is not None and row.reason not in shown:
-            shown.add(row.reason)
-            click.echo(f"\n{row.id}:", err=True)
-            click.echo("".join(traceback.format_exception(row.error)), err=True)
+    by_reason = {row.reason: row for row in reversed(report.rows) if row.error is not None}
+    for row in reversed(by_reason.values()):
+        click.echo(f"\n{row.id}:", err=True)
+        click.echo("".join(traceback.format_exception(row.error)), err=True)
 
 
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what frameworks print, from C++ too, out of the document on stdout."""
+    """Keep what frameworks print, also from C++, out of the JSON document on stdout."""
     sys.stdout.flush()
     try:
-        kept = os.dup(1)
-    except OSError:  # closed by who started us; then nothing can get into it
+        stdout = os.dup(1)
+    except OSError:  # stdout is closed
         yield
         return
     os.dup2(2, 1)
@@ -160,17 +179,17 @@ def _stdout_to_stderr() -> Iterator[None]:
         yield
     finally:
         sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 @contextmanager
-def _crashes_told() -> Iterator[None]:
-    """Show where it was when native code takes the process down."""
+def _tracebacks_of_crashes() -> Iterator[None]:
+    """Print a traceback if native code ends the process."""
     if faulthandler.is_enabled():
         yield
         return
-    with suppress(ValueError, OSError, AttributeError):  # stderr is no file: in tests
+    with suppress(ValueError, OSError, AttributeError):  # stderr is not a file, as in tests
         faulthandler.enable()
     try:
         yield
@@ -179,45 +198,33 @@ def _crashes_told() -> Iterator[None]:
 
 
 @plugins.command("list")
-@click.option("--traceback", is_flag=True, help="Show where a broken plugin, or a probe, failed.")
+@click.option("--traceback", is_flag=True, help="Show the traceback of broken plugins and probes.")
 @json_option
 def list_plugins(traceback: bool, as_json: bool) -> None:
     """List every plugin with its distribution, devices, status and load time.
 
-    MSINET_PLUGINS=a,b loads modules as plugins beside the installed ones;
-    MSINET_DISABLE_PLUGINS=a,b leaves plugins out, by module, entry point or distribution.
+    MSINET_PLUGINS=a,b loads modules as plugins besides the installed ones;
+    MSINET_DISABLE_PLUGINS=a,b disables plugins by module, entry point or distribution.
 
-    Exits with 0 also when a plugin is broken, since the others work; --json tells the status of
-    each.
+    Exits with 0 even if a plugin is broken, since the others work; --json has the status of each.
     """
     from msinet_core.cli.tables import print_table
-    from msinet_core.registry.registry import load_registry
+    from msinet_core.registry.registry import conflict_message, load_registry
 
     registry = load_registry()
+    rows = [_row(loaded) for loaded in registry.plugins]
+    messages = [conflict_message(name, claims) for name, claims in registry.conflicts.items()]
     if as_json:
-        click.echo(json.dumps(_document(registry), indent=2))
-        return
-    headings = ("entry point", "distribution", "status", "load time", "devices")
-    print_table(
-        headings,
-        [_cells(loaded) for loaded in registry.plugins],
-        right=("load time",),
-        styles=STYLES,
-    )
-    _explain(registry, traceback or bool(os.environ.get(DEBUG_VARIABLE)))
-
-
-def _document(registry: Registry) -> Mapping[str, Any]:
-    from msinet_core.registry.registry import conflict_message
-
-    return {
-        "plugins": [_row(loaded) for loaded in registry.plugins],
-        "conflicts": {
+        conflicts = {
             name: [str(claim.plugin) for claim in claims]
             for name, claims in registry.conflicts.items()
-        },
-        "messages": [conflict_message(name, claims) for name, claims in registry.conflicts.items()],
-    }
+        }
+        document = {"plugins": rows, "conflicts": conflicts, "messages": messages}
+        click.echo(json.dumps(document, indent=2))
+        return
+    headings = ("entry point", "distribution", "status", "load time", "devices")
+    print_table(headings, [_cells(row) for row in rows], right=("load time",), styles=STYLES)
+    _print_problems(registry, messages, traceback or bool(os.environ.get(DEBUG_VARIABLE)))
 
 
 def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
@@ -237,8 +244,7 @@ def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
     }
 
 
-def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
-    row = _row(loaded)
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["entry_point"],
         f"{row['distribution']} {row['version']}" if row["distribution"] else "-",
@@ -248,21 +254,20 @@ def _cells(loaded: LoadedPlugin) -> tuple[str, ...]:
     )
 
 
-def _explain(registry: Registry, traceback: bool) -> None:
+def _print_problems(registry: Registry, conflicts: list[str], traceback: bool) -> None:
     from msinet_core.registry.diagnosis import plugin_fix
     from msinet_core.registry.probe_runner import call_probe
-    from msinet_core.registry.registry import conflict_message
 
     for loaded in registry.problems:
         click.echo(f"\n{loaded.plugin} is not used: {loaded.problem}", err=True)
         click.echo(f"-> {plugin_fix(loaded)}", err=True)
         if traceback and loaded.trace:
             click.echo(loaded.trace, err=True)
-    for name, claims in registry.conflicts.items():
-        click.echo(f"\n{conflict_message(name, claims)}", err=True)
+    for message in conflicts:
+        click.echo(f"\n{message}", err=True)
     for registration in registry.registrations if traceback else ():
-        answer = call_probe(registration.spec)
-        if answer.trace:
+        result = call_probe(registration.spec)
+        if result.trace:
             name = registration.spec.name
-            click.echo(f"\nDevice '{name}', {registration.plugin}: {answer.probe.reason}", err=True)
-            click.echo(answer.trace, err=True)
+            click.echo(f"\nDevice '{name}', {registration.plugin}: {result.probe.reason}", err=True)
+            click.echo(result.trace, err=True)

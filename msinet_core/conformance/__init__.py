@@ -1,17 +1,27 @@
-"""The kit that proves a device against the reference, through the public contract only.
+"""The conformance kit: check a device against the reference through the public contract only.
 
-``msinet-run plugins check DEVICE`` runs it, ``run(spec)`` from Python; a class that subclasses
-`DeviceConformance` makes a pytest test of each row. docs/reference/conformance.md lists the rows.
+``msinet-run plugins check DEVICE`` runs it, ``run(spec)`` from Python, and a subclass of
+`DeviceConformance` makes each row a pytest test. docs/reference/conformance.md lists the rows.
+
+* `promises`: what a device promises, and the rows that check it.
+* `scenarios`: the rows, one module for each group or two.
+* `walk`: calls in any order, compared with the oracle; the rows of the group ``calls`` use it.
+* `faults`: wrong devices that the rows must catch.
+* `checker` and `runner`: run one row, and all of them.
+* `report` and `report_page`: the result as data and JSON, and as an HTML page.
+* `suite`: the rows as pytest tests.
 """
 
 from __future__ import annotations
 
 import typing
 
+from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.expected import ExpectedFailure, read_expected
-from msinet_core.conformance.report import Report, Result
-from msinet_core.conformance.runner import ALL_SCENARIOS, DOOR, SCENARIOS, prove, run
-from msinet_core.conformance.scenario import Outcome, Scenario, Subject
+from msinet_core.conformance.report import Report, Result, failed_rows
+from msinet_core.conformance.runner import prove, run
+from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING, SCENARIOS, select
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 
 if typing.TYPE_CHECKING:
@@ -19,7 +29,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "ALL_SCENARIOS",
-    "DOOR",
+    "OPENING",
     "SCENARIOS",
     "TOLERANCES",
     "DeviceConformance",
@@ -30,21 +40,18 @@ __all__ = [
     "Scenario",
     "Subject",
     "Tolerances",
+    "failed_rows",
     "prove",
     "read_expected",
     "run",
+    "select",
 ]
 
 
 def __getattr__(name: str) -> type[DeviceConformance]:
-    """Import the pytest form, and with it pytest, only for who asks for it."""
+    """Import `DeviceConformance`, and with it pytest, on first use."""
     if name == "DeviceConformance":
         from msinet_core.conformance.suite import DeviceConformance
 
         return DeviceConformance
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """List what is public, what is not imported yet included."""
-    return __all__

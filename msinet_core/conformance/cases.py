@@ -1,4 +1,4 @@
-"""Small graphs with weights and data to compare devices on, made from seeds."""
+"""Small graphs with weights and data, made from seeds."""
 
 from __future__ import annotations
 
@@ -17,16 +17,35 @@ from msinet_core.network.state import Batch, State
 Float32 = NDArray[np.float32]
 
 
+def random_weights(graph: Graph, seed: int, scale: float = 1.0) -> dict[str, Float32]:
+    """Return random kernels that keep the scale of their input, and nonzero biases.
+
+    Args:
+        graph: The graph.
+        seed: Any integer.
+        scale: Multiplies every weight.
+    """
+    random = np.random.default_rng(seed)
+    weights = {}
+    for parameter in graph.parameters:
+        fan_in = parameter.size / parameter.shape[-1]
+        deviation = np.sqrt(2 / fan_in) if parameter.role == "kernel" else 0.5
+        values = random.standard_normal(parameter.shape) * deviation * scale
+        weights[parameter.name] = values.astype(np.float32)
+    return weights
+
+
 @dataclass(frozen=True)
 class Case:
     """A graph with weights, images and true maps.
 
     Args:
-        graph: What is computed.
+        graph: The graph.
         shape: ``(N, H, W)`` of the images.
         low: The smallest value of an image.
-        high: The largest.
-        fixed: The value of weights that are not drawn at random, by parameter name.
+        high: The largest value of an image.
+        fixed: The value of weights that are not random, by parameter name.
+        scale: Multiplies the random weights.
     """
 
     graph: Graph
@@ -34,19 +53,14 @@ class Case:
     low: float = -1.0
     high: float = 1.0
     fixed: Mapping[str, float] = field(default_factory=dict)
+    scale: float = 1.0
 
     @cached_property
     def state(self) -> State:
-        """Kernels that keep the size of what passes through, and biases that are not zero."""
-        random = np.random.default_rng(1)
-        weights = {}
-        for parameter in self.graph.parameters:
-            fan_in = parameter.size / parameter.shape[-1]
-            scale = np.sqrt(2 / fan_in) if parameter.role == "kernel" else 0.5
-            values = random.standard_normal(parameter.shape) * scale
-            if parameter.name in self.fixed:
-                values = np.full(parameter.shape, self.fixed[parameter.name])
-            weights[parameter.name] = values.astype(np.float32)
+        """The weights."""
+        weights = random_weights(self.graph, 1, self.scale)
+        for name, value in self.fixed.items():
+            weights[name] = np.full_like(weights[name], value)
         return State(weights)
 
     @cached_property
@@ -58,18 +72,21 @@ class Case:
 
     @cached_property
     def batch(self) -> Batch:
-        """The images with maps of the size that the graph puts out, uniform in 0..1."""
+        """The images, with true maps of the output's shape, uniform in 0..1."""
         shape = self.graph.shapes(self.images.shape)[self.graph.output.name]
         random = np.random.default_rng(3)
         return Batch(self.images, random.uniform(0, 1, shape).astype(np.float32))
 
 
-def narrow_network(coordinates: Coordinates = "asymmetric", count: int = 2) -> Case:
-    """Take MSI-Net with a sixteenth of its channels, on images that no dilation divides.
+def narrow_network(
+    coordinates: Coordinates = "asymmetric", count: int = 2, size: tuple[int, int] = (40, 56)
+) -> Case:
+    """Return MSI-Net with a sixteenth of its channels, on images that no dilation divides.
 
     Args:
-        coordinates: Of its resizes.
+        coordinates: The coordinates of its resizes.
         count: The number of images.
+        size: Height and width of the images.
     """
     graph = msinet_graph(width=1 / 16, resize=coordinates)
-    return Case(graph, shape=(count, 40, 56), low=0.0, high=255.0)
+    return Case(graph, shape=(count, *size), low=0.0, high=255.0)

@@ -1,4 +1,4 @@
-"""What a check of a device found, row by row."""
+"""The result of a check, as data and as JSON."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from msinet_core.errors import UsageError, os_reason
+
 Status = Literal[
-    "passed",
-    "failed",
-    "passed unexpectedly",
-    "expected failure",
-    "not applicable",
-    "left out",
+    "passed", "failed", "passed unexpectedly", "expected failure", "not applicable", "skipped"
 ]
-"""What became of a row; the second and the third are failures."""
 
 FAILURES: tuple[Status, ...] = ("failed", "passed unexpectedly")
+
+FROM_SMALL_TO_LARGE = (
+    *("description", "device", "state", "forward", "loss", "gradient", "adam", "numerics"),
+    *("network", "train", "calls", "memory"),
+)
+"""Groups by how much of a device their rows use."""
+
+_OF_LONG_SUMS = ("train/four-updates", "train/resumed", "train/resumed-from-file", "numerics/")
+"""Rows that fail alone if sums over many values lose digits."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one scenario found.
+    """The result of one row.
 
     Args:
-        id: The scenario's id.
-        description: What it checks; a sentence.
-        status: What became of it.
-        difference: How far the device is from the reference, in the scenario's own measure; None
-            when nothing could be compared.
+        id: The row's id.
+        description: What must hold; one sentence.
+        status: The outcome.
+        difference: How far the device is from the reference; None if nothing was compared.
         tolerance: The largest difference that passes.
-        reason: Why it failed, does not apply or may fail; empty when it passed.
+        reason: Why it failed, does not apply, was skipped or may fail; empty if it passed.
         seconds: How long it took.
-        error: What the device raised, if it raised; not in JSON.
+        error: The device's exception, if it raised; not in JSON.
     """
 
     id: str
@@ -48,14 +53,19 @@ class Result:
     error: BaseException | None = field(default=None, compare=False, repr=False)
 
     @property
+    def group(self) -> str:
+        """The part of the id before the slash."""
+        return self.id.split("/")[0]
+
+    @property
     def passed(self) -> bool | None:
-        """Whether it passed; None when it did not count."""
+        """Whether it passed; None if it does not count."""
         if self.status in FAILURES:
             return False
         return True if self.status == "passed" else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as JSON has it, with null for a difference that is no number."""
+        """Return the row for JSON, with null for a difference that is not finite."""
         row = {name: value for name, value in vars(self).items() if name != "error"}
         row |= {"passed": self.passed, "seconds": round(self.seconds, 4)}
         if self.difference is not None and not math.isfinite(self.difference):
@@ -65,19 +75,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """What every scenario found about one device.
+    """The result of checking one device.
 
     Args:
         device: Its name.
-        precision: What it computed in.
+        precision: The precision that it computed in.
         seconds: How long the check took.
-        rows: In the order of the scenario list.
-        versions: Of what the device computes with, by distribution.
-        options: What the device was opened with.
+        rows: In the order of the list of rows.
+        versions: The versions of what the device computes with, by distribution.
+        options: The device options.
         available: Whether the device opened.
-        complete: Whether every row was checked; not when somebody interrupted.
-        likeness: What the failures look like, in a sentence; empty when nothing is known.
-        facts: What a page tells beside: date, hardware, plugin.
+        complete: Whether every row was checked; False after Ctrl-C.
+        likeness: Which known fault the failures look like; empty if none.
+        facts: Date, hardware and plugin.
     """
 
     device: str
@@ -93,9 +103,9 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether everything was checked, something applied, and nothing failed."""
-        verdicts = [row.passed for row in self.rows]
-        return self.complete and True in verdicts and False not in verdicts
+        """Whether every row was checked, at least one passed, and none failed."""
+        results = {row.passed for row in self.rows}
+        return self.complete and True in results and False not in results
 
     @property
     def failed(self) -> tuple[Result, ...]:
@@ -103,24 +113,41 @@ class Report:
         return tuple(row for row in self.rows if row.passed is False)
 
     @property
+    def next_step(self) -> str:
+        """Where to look first: the failed row that uses least of the device; empty if none."""
+        if not self.failed:
+            return ""
+        order = {group: index for index, group in enumerate(FROM_SMALL_TO_LARGE)}
+        first = min(self.failed, key=lambda row: order.get(row.group, len(order)))
+        others = len(self.failed) - 1
+        text = f"Start with {first.id}"
+        text += f"; the other {others} failed rows use more of the device." if others else "."
+        if all(row.id.startswith(_OF_LONG_SUMS) for row in self.failed):
+            text += (
+                " Only long sums are off: gradients of biases, means or losses are probably summed "
+                "one after another, or in 16 bits."
+            )
+        return text
+
+    @property
     def counts(self) -> Mapping[Status, int]:
-        """How many rows there are of each status that occurs."""
+        """The number of rows by status."""
         return Counter(row.status for row in self.rows)
 
     @property
     def verdict(self) -> str:
         """The report in one sentence."""
-        told = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
         if not self.complete:
-            said = "was not checked to the end"
+            result = "was not fully checked"
         elif not self.available:
-            said = "did not open"
+            result = "did not open"
         else:
-            said = f"{'agrees' if self.passed else 'does NOT agree'} with the reference"
-        return f"Device '{self.device}' ({self.precision}) {said}: {told}; {self.seconds:.1f} s."
+            result = f"{'agrees' if self.passed else 'does NOT agree'} with the reference"
+        return f"Device '{self.device}' ({self.precision}) {result}: {counts}; {self.seconds:.1f} s"
 
     def to_json(self) -> str:
-        """Write the report as one JSON document."""
+        """Return the report as one JSON document."""
         document = {
             "device": self.device,
             "precision": self.precision,
@@ -136,3 +163,24 @@ class Report:
             "facts": dict(self.facts),
         }
         return json.dumps(document, indent=2)
+
+
+def failed_rows(path: Path) -> list[str]:
+    """Return the ids of the rows that failed in a report.
+
+    Args:
+        path: A JSON report.
+
+    Raises:
+        UsageError: The file cannot be read, is not a report, or no row failed.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        failed = [str(row["id"]) for row in rows if row["passed"] is False]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {os_reason(error)}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a JSON report of plugins check") from error
+    if not failed:
+        raise UsageError(f"no row failed in {path}")
+    return failed

@@ -1,4 +1,4 @@
-"""The kit as a class to subclass: one pytest test for each row. Only this module needs pytest."""
+"""The kit as a base class for pytest: one test for each row. Only this module needs pytest."""
 
 from __future__ import annotations
 
@@ -10,76 +10,73 @@ from typing import ClassVar
 
 import pytest
 
+from msinet_core.conformance.checker import Checker
 from msinet_core.conformance.expected import ExpectedFailure, read_expected
 from msinet_core.conformance.report import FAILURES
-from msinet_core.conformance.runner import ALL_SCENARIOS, DOOR, Checker, open_subject
-from msinet_core.conformance.scenario import Scenario
+from msinet_core.conformance.scenario import Scenario, open_subject
+from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
 from msinet_core.registry.registry import load_registry
 
 
 class DeviceConformance:
-    """Prove a device with pytest; subclass it as ``class TestMyDevice(DeviceConformance)``.
+    """Check a device with pytest; subclass it as ``class TestMyDevice(DeviceConformance)``.
 
-    The device is opened once for the class. Rows that do not apply are skipped, expected failures
-    are xfailed, and one that passes is a failure. Where the probe says that the device is not here,
-    the rows that need it open are skipped with the probe's reason.
+    The device is opened once for the class. Rows that do not apply are skipped, and expected
+    failures are xfailed (strictly). If the probe says that the device is not available, the rows
+    that need it open are skipped.
     """
 
     device: ClassVar[str | DeviceSpec]
-    """The device's name, or its description."""
+    """The device's name or description."""
     precision: ClassVar[str | None] = None
-    """What to compute in; None for float32 where the device offers it."""
+    """The precision to compute in; None for float32 if the device supports it."""
     options: ClassVar[Mapping[str, str]] = {}
-    """Values for some of the device's options."""
+    """The device options."""
     expected_failures: ClassVar[str | Path | None] = None
-    """A file of rows that may fail, each with a reason and a link; a relative path is looked for in
-    the folder of the module that says it, then in the current folder.
+    """A file of expected failures; a relative path starts at the folder of the module that sets
+    it, or at the current folder.
     """
     quick: ClassVar[bool] = False
-    """Whether to leave out slow rows."""
+    """Whether to skip slow rows."""
     _checker: ClassVar[Checker]
 
     @classmethod
     def checker(cls) -> Checker:
         """Open the device, once for each class."""
         if "_checker" not in vars(cls):
-            cls._checker = cls._open()
+            subject = open_subject(cls._spec(), cls.precision, cls.options)
+            cls._checker = Checker(subject, cls._expected(), cls.quick)
         return cls._checker
 
     @classmethod
-    def _open(cls) -> Checker:
-        subject = open_subject(cls._spec(), cls.precision, cls.options)
-        return Checker(subject, cls._expected(), cls.quick)
-
-    @classmethod
     def _spec(cls) -> DeviceSpec:
-        named: str | DeviceSpec | None = getattr(cls, "device", None)
-        if named is None:
-            raise UsageError(f'{cls.__name__} names no device. Write in it: device = "NAME"')
-        if isinstance(named, str):
-            return load_registry(in_process=True).spec(named)
-        return named
+        device: str | DeviceSpec | None = getattr(cls, "device", None)
+        if device is None:
+            raise UsageError(f'{cls.__name__} needs a device; add: device = "NAME"')
+        if isinstance(device, str):
+            return load_registry(in_process=True).spec(device)
+        return device
 
     @classmethod
     def _expected(cls) -> Mapping[str, ExpectedFailure] | None:
         if cls.expected_failures is None:
             return None
-        sayer = next(one for one in cls.__mro__ if "expected_failures" in vars(one))
-        beside = Path(inspect.getfile(sayer)).parent / cls.expected_failures
+        owner = next(one for one in cls.__mro__ if "expected_failures" in vars(one))
+        beside = Path(inspect.getfile(owner)).parent / cls.expected_failures
         path = beside if beside.exists() else Path(cls.expected_failures)
         return read_expected(path, [scenario.id for scenario in ALL_SCENARIOS])
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Refuse what no row could be checked with, once, while pytest collects.
+        """Report settings that no row could run with once, during collection.
 
         Args:
-            metafunc: The test that pytest is about to repeat for each row.
+            metafunc: The test that pytest is about to parametrize.
 
         Raises:
-            pytest.Collector.CollectError: The device is not known, or lacks the precision or an
-                option, or the file of expected failures cannot be used.
+            pytest.Collector.CollectError: The device, precision or an option is unknown, or the
+                file of expected failures is invalid.
         """
         try:
             spec = self._spec()
@@ -94,14 +91,14 @@ class DeviceConformance:
         """Check one row."""
         checker = self.checker()
         subject = checker.subject
-        closed = scenario.id == "device/opens" or scenario not in DOOR
-        if closed and subject.opened is None and not subject.probe.ready:
-            pytest.skip(f"the device is not here: {subject.probe.reason}")
+        needs_open = scenario.id == "device/opens" or scenario not in OPENING
+        if needs_open and subject.opened is None and not subject.probe.ready:
+            pytest.skip(f"the device is not available: {subject.probe.reason}")
         result = checker.result(scenario)
-        told = f"{result.description} {result.reason}".strip()
         if result.status in FAILURES:
-            numbers = f" ({result.difference} of {result.tolerance})"
-            raise _failure(told + (numbers if result.tolerance else ""), result.error)
+            numbers = f" ({result.difference} of {result.tolerance})" if result.tolerance else ""
+            message = f"{result.description} {result.reason}".strip() + numbers
+            raise _failure(message, result.error)
         if result.status == "expected failure":
             pytest.xfail(result.reason)
         if result.status != "passed":
@@ -109,7 +106,7 @@ class DeviceConformance:
 
 
 def _failure(message: str, error: BaseException | None) -> BaseException:
-    """Make what a failed row raises: a message, and under it where the device raised."""
+    """Make the failure of a row: a message, followed by the device's traceback."""
     trace = "".join(traceback.format_exception(error)) if error else ""
     failure = pytest.fail.Exception(f"{message}\n{trace}".rstrip(), pytrace=False)
     failure.__cause__ = error

@@ -1,4 +1,4 @@
-"""How far a device may be from the reference: what is measured, how, and why so far."""
+"""How far a device may be from the reference, relative to what, and why."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerances:
-    """The largest differences that pass in one precision; `REASONS` tells what they are of.
+    """The largest differences that pass in one precision; `REASONS` explains each.
 
     Args:
-        selection: Ops that choose values and compute none: pools.
+        selection: Ops that select values: pools.
         op: Ops that compute a value from a few: resizes, means, normalization, concatenation.
+        coordinates: Resizes to a size, on large images.
         convolution: One convolution, or a few ops in a row.
-        network: The map of an MSI-Net; maps reach from 0 to 1.
+        network: The map of an MSI-Net.
         gradient: Gradients through one op, and Adam's moments.
         network_gradient: Gradients of a narrow MSI-Net.
         loss: The loss of each image.
-        steps: The losses of four training steps of a narrow MSI-Net.
-        curve: The losses of twenty.
+        steps: The losses of a few training steps.
+        curve: The losses of twenty training steps.
         update: How far the weights moved in a few steps.
-        bits: What must come back or be repeated as it was.
-        seconds: The probe's answer.
+        rate: How far weights moved in one step from zero.
+        bits: Values that must be stored or repeated exactly.
+        seconds: The time that the probe takes.
+        memory: The share of what calls computed that stays in memory.
     """
 
     selection: float
     op: float
+    coordinates: float
     convolution: float
     network: float
     gradient: float
@@ -35,14 +39,17 @@ class Tolerances:
     steps: float
     curve: float
     update: float
+    rate: float = 1e-4
     bits: float = 0.0
     seconds: float = 2.0
+    memory: float = 0.5
 
 
 TOLERANCES: Mapping[str, Tolerances] = {
     "float32": Tolerances(
         selection=1e-6,
         op=1e-5,
+        coordinates=1e-4,
         convolution=2e-5,
         network=1e-4,
         gradient=1e-4,
@@ -55,6 +62,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
     "bfloat16": Tolerances(
         selection=8e-3,
         op=2e-2,
+        coordinates=2e-2,
         convolution=2e-2,
         network=0.15,
         gradient=0.1,
@@ -67,6 +75,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
     "float16": Tolerances(
         selection=1e-3,
         op=4e-3,
+        coordinates=4e-3,
         convolution=4e-3,
         network=3e-2,
         gradient=5e-2,
@@ -79,36 +88,41 @@ TOLERANCES: Mapping[str, Tolerances] = {
 }
 """By precision.
 
-float32: one rounding is 6e-8. The reference in float32 stays below 1e-6 (op), 1e-5 (gradient) and
-1e-4 (update) of the reference in float64; a device that quietly computes in TF32 or bfloat16 is
-1e-3 away. bfloat16 and float16: one rounding is 4e-3 and 5e-4; the numbers are four times what the
-reference shows when every input, weight, output and gradient of every op is rounded.
+float32: one rounding is 6e-8. The reference in float32 stays within 1e-6 (op), 1e-5 (gradient) and
+1e-4 (update) of the reference in float64; a device that computes in TF32 or bfloat16 is 1e-3 off.
+bfloat16 and float16: one rounding is 4e-3 and 5e-4; the tolerances are four times the difference of
+a reference that rounds every input, weight, output and gradient of every op.
 """
 
 REASONS: Mapping[str, str] = {
-    "selection": "Relative to the largest value. Choosing rounds nothing: in float32 only a device "
-    "that goes through another precision differs, in 16 bits by the rounding of the input.",
+    "selection": "Relative to the largest value. Selection does not round: in float32 only a "
+    "device that converts to another precision differs, in 16 bits by rounding the input.",
     "op": "Relative to the largest value. A handful of roundings of 6e-8, 4e-3 or 5e-4 each, and "
-    "coordinates of a resize computed in float32.",
+    "resize coordinates computed in float32.",
+    "coordinates": "Relative to the largest value. At pixel 400 a coordinate in float32 is off by "
+    "2e-5 pixels, and neighboring pixels of random images differ by their whole range.",
     "convolution": "Relative to the largest value. Sums of a hundred products in another order "
-    "differ by 1e-6 in float32, and Winograd's convolution by ten times that; TF32 by 1e-3.",
-    "network": "Of maps in 0..1. 23 convolutions and a normalization in a row; agreement within "
-    "1e-4 in float32 is the project's promise.",
+    "differ by 1e-6 in float32, Winograd convolutions by ten times that; TF32 by 1e-3.",
+    "network": "Of maps in 0..1. 23 convolutions and a normalization in a row. The project "
+    "promises 1e-4 in float32.",
     "gradient": "Relative to the norm of each tensor. Sums over all pixels, some of opposite sign: "
-    "five times what a convolution loses forward.",
-    "network_gradient": "Relative to the norm of each tensor. Rounding decides which of two near "
-    "maxima a pool takes, and with it where a gradient goes; at 8 bits a single one means little.",
+    "five times the error of a convolution.",
+    "network_gradient": "Relative to the norm of each tensor. Rounding decides which of two nearly "
+    "equal maxima a pool selects, and so where a gradient goes; with 8 bits one tensor says "
+    "little.",
     "loss": "Relative to the largest loss. One sum over the pixels, with a logarithm.",
-    "steps": "Relative to the largest loss. Agreement within 1e-3 in float32 is the project's "
-    "promise.",
-    "curve": "Relative to the largest loss: the band around the reference's curve. The reference "
-    "in float32 stays within 1e-6 of the one in float64 over twenty steps, as training draws near "
-    "curves together; the band is that of four steps, so that nothing drifts.",
+    "steps": "Relative to the largest loss. The project promises 1e-3 in float32.",
+    "curve": "Relative to the largest loss. The reference in float32 stays within 1e-6 of "
+    "float64 over twenty steps, since training draws nearby curves together; the tolerance is that "
+    "of four steps, so that nothing may drift.",
     "update": "Relative to the tensor that moved farthest. Adam moves a weight whose gradient is "
-    "only rounding as far as any other, in a direction that is chance.",
-    "bits": "The number of values that are not the same to the last bit: what is only stored, "
-    "moved or repeated is not rounded.",
-    "seconds": "The better of two calls. msinet-run devices asks every probe on each call, and "
-    "commands that probes may ask have two seconds.",
+    "only rounding as far as any other, in an arbitrary direction.",
+    "rate": "Relative to the movement. Adam's first step is the learning rate in the direction of "
+    "the sign of the gradient, in any precision; the rate is float32.",
+    "bits": "The number of values that differ in any bit. Storing, moving and repeating do not "
+    "round.",
+    "seconds": "The faster of two calls. msinet-run devices calls every probe each time.",
+    "memory": "Of the resident memory that would be left if every call kept its inputs; allocators "
+    "keep a few pages.",
 }
-"""What each tolerance is relative to and why it is what it is; for every field of `Tolerances`."""
+"""What each tolerance is relative to, and why it has its size; one for each field."""

@@ -1,6 +1,6 @@
-"""The device `reference`: plain NumPy, slow and exact, the oracle that others are proven against.
+"""The device `reference`: plain NumPy, slow and exact; other devices are checked against it.
 
-This module is light, as every device plugin's first module is: it only describes the device.
+This module is light, like the first module of every device plugin: it only describes the device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from msinet_core.registry.hookspecs import Register, hookimpl
 
 SPEC = DeviceSpec(
     name="reference",
-    summary="Plain NumPy: slow, exact, always here; other devices are proven against it",
+    summary="Plain NumPy: slow, exact, always available; other devices are checked against it",
     framework="NumPy",
     factory="msinet_core.reference.device:ReferenceDevice",
     probe=probe,
@@ -19,12 +19,12 @@ SPEC = DeviceSpec(
     data_format="NHWC",
     kernel_layout="HWIO",
     requires=("numpy>=1.26",),
-    priority=-100,  # never chosen automatically: whoever wants it asks for it
+    priority=-100,  # never chosen automatically
     capabilities=Capabilities(training=True, precisions=("float32",)),
 )
 
 
 @hookimpl
 def msinet_register_devices(register: Register) -> None:
-    """Bring the device `reference`."""
+    """Register the device `reference`."""
     register(SPEC)

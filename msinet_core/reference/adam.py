@@ -1,4 +1,4 @@
-"""Adam in NumPy, with the moments as a value that each step replaces."""
+"""Adam in NumPy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from msinet_core.reference.tape import Array
 
 @dataclass
 class Moments:
-    """Adam's memory for every parameter.
+    """Adam's moments for every parameter.
 
     Args:
-        step: The number of steps made.
+        step: The number of steps so far.
         m: First moment by parameter name.
         v: Second moment by parameter name.
     """
@@ -33,13 +33,13 @@ def adam_step(
     moments: Moments,
     gradients: Mapping[str, Array],
 ) -> None:
-    """Make one step, replacing the arrays in `weights` and `moments` by new ones.
+    """Make one step, which replaces the arrays in `weights` and `moments` by new ones.
 
     Args:
-        optimizer: Its constants.
-        learning_rate: Of this step.
+        optimizer: Adam's constants.
+        learning_rate: The learning rate of this step.
         weights: By parameter name.
-        moments: The memory so far.
+        moments: So far.
         gradients: Of the loss, by parameter name.
 
     Source: the formulas in `msinet_core.network.adam.Adam`.

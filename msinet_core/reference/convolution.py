@@ -1,8 +1,8 @@
 """Convolution as a sum over the kernel's taps, forward and backward.
 
-Every tap is one matrix product of a shifted view of the image with a slice of the kernel: that is
-as quick in NumPy as gathering all windows first, needs a ninth of the memory, and has no case of
-its own for strides, dilation or padding.
+Every tap is one matrix product of a shifted view of the image with a slice of the kernel. In NumPy
+this is as fast as gathering all windows first, needs a ninth of the memory, and needs no special
+cases for strides, dilation or padding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Taps = Iterator[tuple[int, int, tuple[slice, slice, slice]]]
 
 
 def convolve(op: Conv2D, images: Array, kernel: Array) -> Array:
-    """Convolve, without bias and activation.
+    """Convolve without bias and activation.
 
     Args:
-        op: Its attributes.
+        op: The convolution.
         images: ``(N, H, W, C)``.
         kernel: ``(K, K, C, filters)``.
     """
@@ -37,10 +37,10 @@ def convolve(op: Conv2D, images: Array, kernel: Array) -> Array:
 def convolve_backward(
     op: Conv2D, images: Array, kernel: Array, gradient: Array
 ) -> tuple[Array, Array]:
-    """Give the gradients with respect to images and kernel.
+    """Return the gradients with respect to images and kernel.
 
     Args:
-        op: Its attributes.
+        op: The convolution.
         images: ``(N, H, W, C)``, as in the forward pass.
         kernel: ``(K, K, C, filters)``, as in the forward pass.
         gradient: With respect to the output, ``(N, H', W', filters)``.
@@ -58,7 +58,7 @@ def convolve_backward(
 
 
 def taps(extent: int, dilation: int, strides: int, size: tuple[int, int]) -> Taps:
-    """Go through the taps of a window in row-major order.
+    """Iterate over the taps of a window in row-major order.
 
     Args:
         extent: The number of taps in a row and in a column.
@@ -79,10 +79,10 @@ def taps(extent: int, dilation: int, strides: int, size: tuple[int, int]) -> Tap
 def window_padding(
     op: Conv2D | MaxPool2D, shape: tuple[int, ...], extent: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Give the padding (top, bottom), (left, right) that an op puts around its input.
+    """Return the padding (top, bottom), (left, right) of an op.
 
     Args:
-        op: Its padding and strides decide.
+        op: A convolution or pool.
         shape: The input's ``(N, H, W, C)``.
         extent: The pixels that the window spans.
     """
@@ -93,18 +93,18 @@ def window_padding(
 
 
 def pad(images: Array, padding: tuple[tuple[int, int], tuple[int, int]], value: float) -> Array:
-    """Put a border of one value around images.
+    """Pad images with one value.
 
     Args:
         images: ``(N, H, W, C)``.
         padding: (top, bottom), (left, right).
-        value: What the border holds.
+        value: The value of the padding.
     """
     return np.pad(images, ((0, 0), *padding, (0, 0)), constant_values=value)
 
 
 def unpad(images: Array, padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
-    """Cut the border off again.
+    """Remove padding.
 
     Args:
         images: ``(N, H + top + bottom, W + left + right, C)``.

@@ -1,4 +1,4 @@
-"""The reference device: a graph's ops done one after another in NumPy."""
+"""The reference device: a graph computed op by op in NumPy."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ReferenceDevice(Device):
     """NumPy on the processor.
 
     Args:
-        spec: The light description it was opened from.
+        spec: Its description.
         precision: ``"float32"``.
-        options: None; it has none.
-        dtype: What it computes in; float64 makes it an oracle whose rounding does not count.
+        options: None; it has no options.
+        dtype: The dtype that it computes in; in float64 its rounding does not count.
     """
 
     def __init__(
@@ -52,24 +52,20 @@ class ReferenceDevice(Device):
 
 
 class ReferenceModel(Model):
-    """A graph with its weights and Adam's memory.
+    """A graph with its weights and Adam's moments.
 
     Args:
-        device: Brings the builders and the layout of kernels.
+        device: The device.
         program: The network and its state, which is copied.
     """
 
-    def __init__(
-        self,
-        device: ReferenceDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
         super().__init__(device, program)
         self._dtype = device.dtype
         self._builders = device.layer_builders
-        memory = program.optimizer_state
+        moments = program.optimizer_state
         self._weights = self._arrays(program.state.weights)
-        self._moments = Moments(memory.step, self._arrays(memory.m), self._arrays(memory.v))
+        self._moments = Moments(moments.step, self._arrays(moments.m), self._arrays(moments.v))
 
     def forward(self, images: NDArray[np.float32]) -> Array:
         return self._output(images, self._variables(None)).value
@@ -78,7 +74,7 @@ class ReferenceModel(Model):
         return self._losses(batch, self._variables(None)).value
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        with np.errstate(over="ignore", invalid="ignore"):  # the trainer stops what diverges
+        with np.errstate(over="ignore", invalid="ignore"):  # the trainer reports divergence
             return self._update(batches, learning_rate)
 
     def _update(self, batches: Sequence[Batch], learning_rate: float) -> float:
@@ -100,8 +96,8 @@ class ReferenceModel(Model):
 
     def state(self) -> State:
         moments = self._moments
-        memory = OptimizerState(moments.step, self._tensors(moments.m), self._tensors(moments.v))
-        return State(self._tensors(self._weights), memory)
+        optimizer = OptimizerState(moments.step, self._tensors(moments.m), self._tensors(moments.v))
+        return State(self._tensors(self._weights), optimizer)
 
     def _variables(self, tape: Tape | None) -> dict[str, Variable]:
         return {name: Variable(value, tape) for name, value in self._weights.items()}
@@ -126,11 +122,11 @@ class ReferenceModel(Model):
 
 
 def forward(graph: Graph, weights: Mapping[str, Array], images: Array) -> Array:
-    """Compute a network's output in the dtype of its inputs, without a device.
+    """Compute a network's output in the dtype of its inputs.
 
     Args:
         graph: The network.
-        weights: Each of its parameters, canonical.
+        weights: Canonical, by parameter name.
         images: ``(N, H, W, C)``, float32 or float64 like the weights.
     """
     variables = {name: Variable(np.asarray(value)) for name, value in weights.items()}

@@ -1,18 +1,17 @@
-"""A builder for each op and for the loss, forward and backward, in plain NumPy.
+"""Every op and the loss, forward and backward, in plain NumPy.
 
-Where a function has no derivative the gradient is TensorFlow's: zero for ReLU at 0, the first of
-equal maxima in a pooling window, and equal shares for the equal extremes of a whole image.
+Where a function has no derivative, the gradient is TensorFlow's: zero for ReLU at 0, all of it to
+the first of equal maxima in a pooling window, and equal shares to equal extremes of an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from msinet_core.device import Layers
 from msinet_core.network import ops
-from msinet_core.network.graph import LayerBuilder
 from msinet_core.network.interpolation import interpolation_matrix
 from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import convolution
@@ -22,138 +21,129 @@ Inputs = Sequence[Variable]
 Parameters = Mapping[str, Variable]
 
 
-def subtract_mean(op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Subtract a constant from each channel."""
-    value = inputs[0].value
-    return record(value - np.asarray(op.mean, value.dtype), inputs, lambda gradient: [gradient])
+class ReferenceLayers(Layers):
+    """Compute each op on a `Variable`."""
 
+    def subtract_mean(
+        self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters
+    ) -> Variable:
+        """Subtract a constant from each channel."""
+        value = inputs[0].value
+        return record(value - np.asarray(op.mean, value.dtype), inputs, lambda gradient: [gradient])
 
-def conv2d(op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Convolve, add the bias, apply the activation."""
-    images, kernel = inputs[0], parameters["kernel"]
-    output = convolution.convolve(op, images.value, kernel.value)
-    if op.use_bias:
-        output += parameters["bias"].value
-    if op.activation == "relu":
-        np.maximum(output, 0, out=output)
-
-    def backward(gradient: Array) -> list[Array]:
-        if op.activation == "relu":
-            gradient = gradient * (output > 0)
-        gradients = list(convolution.convolve_backward(op, images.value, kernel.value, gradient))
+    def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Convolve, add the bias, apply the activation."""
+        images, kernel = inputs[0], parameters["kernel"]
+        output = convolution.convolve(op, images.value, kernel.value)
         if op.use_bias:
-            gradients.append(exact_sum(gradient, axis=(0, 1, 2)))
-        return gradients
+            output += parameters["bias"].value
+        if op.activation == "relu":
+            np.maximum(output, 0, out=output)
 
-    read = [images, kernel, parameters["bias"]] if op.use_bias else [images, kernel]
-    return record(output, read, backward)
+        def backward(gradient: Array) -> list[Array]:
+            if op.activation == "relu":
+                gradient = gradient * (output > 0)
+            gradients = list(
+                convolution.convolve_backward(op, images.value, kernel.value, gradient)
+            )
+            if op.use_bias:
+                gradients.append(exact_sum(gradient, axis=(0, 1, 2)))
+            return gradients
+
+        read = [images, kernel, parameters["bias"]] if op.use_bias else [images, kernel]
+        return record(output, read, backward)
+
+    def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Take the maximum over windows; padding is never the maximum."""
+        images = inputs[0].value
+        size = op.output_size([(images.shape[1], images.shape[2])])
+        padding = convolution.window_padding(op, images.shape, op.pool_size)
+        padded = convolution.pad(images, padding, -np.inf)
+        views = [view for _, _, view in convolution.taps(op.pool_size, 1, op.strides, size)]
+        output = padded[views[0]].copy()
+        for view in views[1:]:
+            np.maximum(output, padded[view], out=output)
+
+        def backward(gradient: Array) -> list[Array]:
+            padded_gradient = np.zeros_like(padded)
+            waiting = np.ones(output.shape, bool)
+            for view in views:
+                first = waiting & (padded[view] == output)
+                padded_gradient[view] += gradient * first
+                waiting &= ~first
+            return [convolution.unpad(padded_gradient, padding)]
+
+        return record(output, inputs, backward)
+
+    def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Enlarge bilinearly by a whole factor."""
+        _, height, width, _ = inputs[0].value.shape
+        target = (height * op.scale, width * op.scale)
+        return _resize(inputs[0], target, op.coordinates)
+
+    def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Resize the first input to the size of the second, which gets no gradient."""
+        _, height, width, _ = inputs[1].value.shape
+        return _resize(inputs[0], (height, width), op.coordinates)
+
+    def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Concatenate along the channels."""
+        values = [variable.value for variable in inputs]
+        ends = np.cumsum([value.shape[-1] for value in values])[:-1]
+        return record(
+            np.concatenate(values, axis=-1),
+            inputs,
+            lambda gradient: np.split(gradient, ends, axis=-1),
+        )
+
+    def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Average over height and width."""
+        images = inputs[0].value
+        pixels = images.shape[1] * images.shape[2]
+        return record(
+            exact_sum(images, axis=(1, 2), keepdims=True) / pixels,
+            inputs,
+            lambda gradient: [np.broadcast_to(gradient / pixels, images.shape)],
+        )
+
+    def min_max_normalize(
+        self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters
+    ) -> Variable:
+        """Scale each image to 0..1."""
+        images = inputs[0].value
+        axes = (1, 2, 3)
+        lowest = images.min(axis=axes, keepdims=True)
+        shifted = images - lowest
+        highest = shifted.max(axis=axes, keepdims=True)
+        divisor = op.epsilon + highest
+
+        def backward(gradient: Array) -> list[Array]:
+            of_shifted = gradient / divisor
+            of_highest = -exact_sum(gradient * shifted, axes, keepdims=True) / divisor**2
+            of_shifted = of_shifted + _shares(shifted == highest, of_highest)
+            of_lowest = -exact_sum(of_shifted, axes, keepdims=True)
+            return [of_shifted + _shares(images == lowest, of_lowest)]
+
+        return record(shifted / divisor, inputs, backward)
+
+    def kl_divergence(self, op: KLDivergence, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Compare true and predicted maps; the true maps get no gradient."""
+        maps, predicted = inputs[0].value, inputs[1].value
+        axes = (1, 2, 3)
+        true = maps / (op.epsilon + exact_sum(maps, axes, keepdims=True))
+        divisor = op.epsilon + exact_sum(predicted, axes, keepdims=True)
+        shifted = op.epsilon + predicted / divisor
+        inside = op.epsilon + true / shifted
+
+        def backward(gradient: Array) -> list[Array | None]:
+            of_share = -gradient.reshape(-1, 1, 1, 1) * true**2 / (inside * shifted**2)
+            of_divisor = -exact_sum(of_share * predicted, axes, keepdims=True) / divisor**2
+            return [None, of_share / divisor + of_divisor]
+
+        return record(exact_sum(true * np.log(inside), axes), inputs, backward)
 
 
-def max_pool2d(op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Take the maximum over windows; the padding never wins."""
-    images = inputs[0].value
-    size = op.output_size([(images.shape[1], images.shape[2])])
-    padding = convolution.window_padding(op, images.shape, op.pool_size)
-    padded = convolution.pad(images, padding, -np.inf)
-    views = [view for _, _, view in convolution.taps(op.pool_size, 1, op.strides, size)]
-    output = padded[views[0]].copy()
-    for view in views[1:]:
-        np.maximum(output, padded[view], out=output)
-
-    def backward(gradient: Array) -> list[Array]:
-        padded_gradient = np.zeros_like(padded)
-        waiting = np.ones(output.shape, bool)
-        for view in views:
-            first = waiting & (padded[view] == output)
-            padded_gradient[view] += gradient * first
-            waiting &= ~first
-        return [convolution.unpad(padded_gradient, padding)]
-
-    return record(output, inputs, backward)
-
-
-def resize(op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Enlarge by a whole factor, bilinearly."""
-    _, height, width, _ = inputs[0].value.shape
-    target = (height * op.scale, width * op.scale)
-    return _resize(inputs[0], target, op.coordinates)
-
-
-def resize_like(op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Resize the first input to the second one's size; the second gets no gradient."""
-    _, height, width, _ = inputs[1].value.shape
-    return _resize(inputs[0], (height, width), op.coordinates)
-
-
-def concat(op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Join along the channels."""
-    values = [variable.value for variable in inputs]
-    ends = np.cumsum([value.shape[-1] for value in values])[:-1]
-    return record(
-        np.concatenate(values, axis=-1),
-        inputs,
-        lambda gradient: np.split(gradient, ends, axis=-1),
-    )
-
-
-def global_mean(op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Average over height and width."""
-    images = inputs[0].value
-    pixels = images.shape[1] * images.shape[2]
-    return record(
-        exact_sum(images, axis=(1, 2), keepdims=True) / pixels,
-        inputs,
-        lambda gradient: [np.broadcast_to(gradient / pixels, images.shape)],
-    )
-
-
-def min_max_normalize(op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Scale each image to 0..1."""
-    images = inputs[0].value
-    axes = (1, 2, 3)
-    lowest = images.min(axis=axes, keepdims=True)
-    shifted = images - lowest
-    highest = shifted.max(axis=axes, keepdims=True)
-    divisor = op.epsilon + highest
-
-    def backward(gradient: Array) -> list[Array]:
-        of_shifted = gradient / divisor
-        of_highest = -exact_sum(gradient * shifted, axes, keepdims=True) / divisor**2
-        of_shifted = of_shifted + _shares(shifted == highest, of_highest)
-        of_lowest = -exact_sum(of_shifted, axes, keepdims=True)
-        return [of_shifted + _shares(images == lowest, of_lowest)]
-
-    return record(shifted / divisor, inputs, backward)
-
-
-def kl_divergence(op: KLDivergence, inputs: Inputs, parameters: Parameters) -> Variable:
-    """Compare true and predicted maps; the true ones get no gradient."""
-    maps, predicted = inputs[0].value, inputs[1].value
-    axes = (1, 2, 3)
-    true = maps / (op.epsilon + exact_sum(maps, axes, keepdims=True))
-    divisor = op.epsilon + exact_sum(predicted, axes, keepdims=True)
-    shifted = op.epsilon + predicted / divisor
-    inside = op.epsilon + true / shifted
-
-    def backward(gradient: Array) -> list[Array | None]:
-        of_share = -gradient.reshape(-1, 1, 1, 1) * true**2 / (inside * shifted**2)
-        of_divisor = -exact_sum(of_share * predicted, axes, keepdims=True) / divisor**2
-        return [None, of_share / divisor + of_divisor]
-
-    return record(exact_sum(true * np.log(inside), axes), inputs, backward)
-
-
-LAYER_BUILDERS: Mapping[type, LayerBuilder[Any]] = {
-    ops.SubtractMean: subtract_mean,
-    ops.Conv2D: conv2d,
-    ops.MaxPool2D: max_pool2d,
-    ops.Resize: resize,
-    ops.ResizeLike: resize_like,
-    ops.Concat: concat,
-    ops.GlobalMean: global_mean,
-    ops.MinMaxNormalize: min_max_normalize,
-    KLDivergence: kl_divergence,
-}
+LAYER_BUILDERS = ReferenceLayers().builders()
 
 
 def _resize(variable: Variable, target: ops.Size, coordinates: ops.Coordinates) -> Variable:

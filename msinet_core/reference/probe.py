@@ -1,4 +1,4 @@
-"""What can be said about the reference device without computing: it is always here."""
+"""The probe of the reference device, which is always available."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from msinet_core.hardware.host import cpu_hardware, distribution_version
 
 
 def probe() -> Probe:
-    """Describe NumPy and the processor that it computes on."""
+    """Describe NumPy and the processor."""
     return Probe(
         availability=Availability.INSTALLED,
-        reason="Exact but slow: meant for tests and for proving other devices.",
+        reason="Exact but slow: meant for tests and for checking other devices.",
         framework_version=distribution_version("numpy"),
         hardware=(cpu_hardware(),),
     )

@@ -70,7 +70,13 @@ class OpenVINOLayers(Layers):
         return opset.concat(list(inputs), CHANNEL_AXIS)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Node:
-        return opset.reduce_mean(inputs[0], SPATIAL_AXES, keep_dims=True)
+        """Average over rows, then over columns, since one sum over all pixels loses digits.
+
+        OpenVINO would merge the two if both kept their axes.
+        """
+        height, width = SPATIAL_AXES
+        rows = opset.reduce_mean(inputs[0], width, keep_dims=False)
+        return opset.unsqueeze(opset.reduce_mean(rows, height, keep_dims=True), width)
 
     def min_max_normalize(
         self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters

@@ -107,8 +107,12 @@ class TensorFlowLayers(Layers):
         return tf.concat([tf.cast(features, self.dtype) for features in inputs], self.channel_axis)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Average over height and width, in float32, because 16 bits lose digits in long sums."""
-        return tf.reduce_mean(tf.cast(inputs[0], tf.float32), self.spatial_axes, keepdims=True)
+        """Average over rows, then over columns: TensorFlow adds pixels one by one, so that one sum
+        over all of them loses digits, and in 16 bits even more.
+        """
+        height, width = self.spatial_axes
+        rows = tf.reduce_mean(tf.cast(inputs[0], tf.float32), width, keepdims=True)
+        return tf.reduce_mean(rows, height, keepdims=True)
 
     def min_max_normalize(
         self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters

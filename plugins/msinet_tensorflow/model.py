@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -52,6 +53,9 @@ class TensorFlowModel(Model):
         self._device: TensorFlowDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
+        owned: list[Any] = []
+        weakref.finalize(self, _release, owned).atexit = False
+        self._owned = owned
         self._weights = self._variables(program.state.weights)
         self._m: Variables = {}
         self._v: Variables = {}
@@ -245,13 +249,26 @@ class TensorFlowModel(Model):
 
     def _variables(self, tensors: Tensors) -> Variables:
         with self._distribution.scope():
-            return {
+            variables = {
                 name: tf.Variable(value, dtype=tf.float32, name=name)
                 for name, value in self.native(tensors).items()
             }
+        self._owned += variables.values()
+        return variables
 
     def _canonical(self, variables: Variables) -> Tensors:
         return self.canonical({name: value.numpy() for name, value in variables.items()})
+
+
+def _release(variables: Sequence[Any]) -> None:
+    """Free the memory of a model that is gone.
+
+    TensorFlow registers gradients of `tf.custom_gradient` forever, and with them every traced
+    function, which keeps the variables that it read.
+    """
+    for variable in variables:
+        for part in getattr(variable, "values", (variable,)):  # of a mirrored one, each device's
+            tf.raw_ops.AssignVariableOp(resource=part.handle, value=tf.zeros(()))
 
 
 def _first(rows: Tensor, count: int) -> Tensor:

@@ -16,7 +16,7 @@ import pytest
 
 from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
-from msinet_core.conformance.scenario import compare_norms
+from msinet_core.conformance.comparison import compare_norms
 from msinet_core.device import Model
 from msinet_core.hardware.host import missing_requirements
 from msinet_core.network.adam import Adam
@@ -37,8 +37,8 @@ ROWS = {
         "gradient/resize-like-half-pixel",
         "gradient/normalization",
         "adam/continued",
-        "weights/conversion",
-        "weights/moments-come-back",
+        "state/conversion",
+        "state/moments-come-back",
     ],
     "bfloat16": ["network/asymmetric", "gradient/resize-2-asymmetric"],
 }

@@ -71,7 +71,7 @@ def test_it_computes_what_the_reference_computes() -> None:
         "from msinet_device_jax import SPEC\n"
         "rows = ('forward/pool-strides-1-same', 'forward/convolution-dilation-12',\n"
         "        'forward/resize-like-half-pixel', 'gradient/resize-2-asymmetric',\n"
-        "        'gradient/normalization', 'adam/continued', 'weights/moments-come-back')\n"
+        "        'gradient/normalization', 'adam/continued', 'state/moments-come-back')\n"
         "device = SPEC.open('float32', {'platform': 'cpu'})\n"
         "report = prove(device, scenarios=[one for one in SCENARIOS if one.id in rows])\n"
         "assert len(report.rows) == len(rows)\n"

@@ -1,12 +1,31 @@
-"""Wrong devices, one fault each: what the kit is tested by.
+"""Wrong devices that test the kit.
 
-Each is the reference with one thing wrong that devices get wrong, and names the rows that must
-catch it. Every row catches at least one, so that no row passes whatever it is given.
+Each is the reference with one mistake that devices make, and names the rows that must catch it.
+Every row catches at least one, so no row passes regardless of the device.
 """
 
 from __future__ import annotations
 
+from msinet_core.conformance.faults import (
+    descriptions,
+    layouts,
+    lifetimes,
+    numbers,
+    ops,
+    shapes,
+    steps,
+)
 from msinet_core.conformance.faults.fault import Fault
-from msinet_core.conformance.faults.table import FAULTS
+
+FAULTS: tuple[Fault, ...] = (
+    *descriptions.FAULTS,
+    *ops.FAULTS,
+    *numbers.FAULTS,
+    *shapes.FAULTS,
+    *layouts.FAULTS,
+    *steps.FAULTS,
+    *lifetimes.FAULTS,
+)
+"""All of them."""
 
 __all__ = ["FAULTS", "Fault"]

@@ -1,4 +1,4 @@
-"""What a fault is, and the device that has it."""
+"""A fault, the device that has it, and the decorators that make one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
-from msinet_core.conformance.runner import ALL_SCENARIOS, open_subject
-from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenario import Scenario, Subject, open_subject
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.device import DeviceSpec, Program
 from msinet_core.network.graph import LayerBuilder
 from msinet_core.reference import SPEC
@@ -18,19 +19,21 @@ from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable
 
 Builders = Mapping[type, LayerBuilder[Any]]
-Change = Callable[
-    [LayerBuilder[Any], Any, Sequence[Variable], Mapping[str, Variable]],
-    Variable,
-]
+Build = LayerBuilder[Variable]
+Inputs = Sequence[Variable]
+Roles = Mapping[str, Variable]
+Change = Callable[[Build, Any, Inputs, Roles], Variable]
 """Computes an op wrongly: called with the right builder, the op, its inputs and parameters."""
+
+_Made = TypeVar("_Made", bound=Callable[..., Any])
 
 
 class FaultyDevice(ReferenceDevice):
-    """The reference with some builders replaced, or another model.
+    """The reference with other builders or another model.
 
     Args:
-        builders: In place of the reference's.
-        model: In place of the reference's.
+        builders: Replace those of the reference.
+        model: Replaces that of the reference.
     """
 
     def __init__(
@@ -52,11 +55,11 @@ class FaultyDevice(ReferenceDevice):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a device.
+    """One mistake of a device.
 
     Args:
-        name: In words.
-        make: Makes a device that has it, or the description of one.
+        name: A short description.
+        make: Makes a device that has the fault, or the description of one.
         rows: The rows that must catch it; patterns of ids.
     """
 
@@ -64,44 +67,96 @@ class Fault:
     make: Callable[[], FaultyDevice | DeviceSpec]
     rows: tuple[str, ...]
 
-    @property
+    @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios of `rows`."""
+        """The rows that must catch it."""
         return tuple(
             scenario
             for scenario in ALL_SCENARIOS
             if any(fnmatchcase(scenario.id, pattern) for pattern in self.rows)
         )
 
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of the rows that must catch it."""
+        return frozenset(scenario.id for scenario in self.scenarios)
+
     def subject(self) -> Subject:
-        """Open a device that has it."""
+        """Open a device that has the fault."""
         made = self.make()
         if isinstance(made, DeviceSpec):
             return open_subject(made)
         return Subject(made.spec, made)
 
 
+class Faults(list[Fault]):
+    """The faults of a module, in order of definition."""
+
+    def device(self, name: str, *rows: str) -> Callable[[_Made], _Made]:
+        """Decorate a function that makes a wrong device or description.
+
+        Args:
+            name: A short description.
+            rows: The rows that must catch it.
+        """
+
+        def register(make: _Made) -> _Made:
+            self.append(Fault(name, make, rows))
+            return make
+
+        return register
+
+    def model(self, name: str, *rows: str) -> Callable[[_Made], _Made]:
+        """Decorate the class of a wrong model.
+
+        Args:
+            name: A short description.
+            rows: The rows that must catch it.
+        """
+
+        def register(model: _Made) -> _Made:
+            self.append(Fault(name, lambda: FaultyDevice(model=model), rows))  # type: ignore[arg-type]
+            return model
+
+        return register
+
+    def op(self, name: str, kind: type, *rows: str) -> Callable[[Change], Change]:
+        """Decorate a function that computes one kind of op wrongly.
+
+        Args:
+            name: A short description.
+            kind: The class of the op or loss.
+            rows: The rows that must catch it.
+        """
+
+        def register(change: Change) -> Change:
+            self.append(Fault(name, lambda: on(kind, change), rows))
+            return change
+
+        return register
+
+    def attribute(self, name: str, kind: type, *rows: str, **attributes: Any) -> None:
+        """Add a device that ignores attributes of an op.
+
+        Args:
+            name: A short description.
+            kind: The class of the op or loss.
+            rows: The rows that must catch it.
+            attributes: The values that it uses instead.
+        """
+
+        def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+            return build(dataclasses.replace(op, **attributes), inputs, roles)
+
+        self.op(name, kind, *rows)(change)
+
+
 def on(kind: type, change: Change) -> FaultyDevice:
     """Make a device that computes one kind of op wrongly.
 
     Args:
-        kind: The op's class, or the loss's.
+        kind: The class of the op or loss.
         change: Computes it.
     """
     build = LAYER_BUILDERS[kind]
     return FaultyDevice({kind: lambda op, inputs, roles: change(build, op, inputs, roles)})
-
-
-def ignoring(kind: type, **attributes: Any) -> FaultyDevice:
-    """Make a device that takes some attributes of an op for others.
-
-    Args:
-        kind: The op's class, or the loss's.
-        attributes: What it takes them for.
-    """
-    return on(
-        kind,
-        lambda build, op, inputs, roles: build(
-            dataclasses.replace(op, **attributes), inputs, roles
-        ),
-    )

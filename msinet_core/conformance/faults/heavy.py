@@ -1,4 +1,4 @@
-"""A light module that is none: it imports what should wait until the device is opened."""
+"""A light module that imports a library too early."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from msinet_core.device import Availability, Probe
 
 
 def probe() -> Probe:
-    """Tell of a library that the probe needed to import."""
+    """Return the version of a library, which the module imported for that."""
     return Probe(Availability.INSTALLED, framework_version=h5py.__version__)

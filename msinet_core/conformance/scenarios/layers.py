@@ -1,9 +1,9 @@
-"""Every op in the settings that go wrong on devices, for prediction and for gradients alike."""
+"""Every op in the settings that devices get wrong, for prediction and for gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.msinet import IMAGE_MEAN
@@ -21,28 +21,28 @@ from msinet_core.network.ops import (
 )
 
 Attach = Callable[[GraphBuilder, str], str]
-"""Adds ops that read the named node of three channels; returns the name of what they make."""
+"""Adds ops that read the named node of three channels; returns the name of their output."""
 
 CHANNELS = 3
-"""Channels of the images, and so of what every op below reads."""
+"""Channels of the images."""
 
 ODD = (2, 17, 29)
-"""Images whose height and width no dilation divides, and that reach beyond every kernel."""
+"""Images larger than every kernel, whose height and width no dilation divides."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An op as it is checked.
+    """An op with its attributes and input.
 
     Args:
-        id: The last part of the scenarios' ids.
+        id: The last part of the rows' ids.
         phrase: What it is, to follow "through".
         attach: Adds it to a graph.
         shape: ``(N, H, W)`` of the images.
         low: The smallest value of an image.
-        high: The largest.
-        measure: The field of `Tolerances` that its output is held to.
-        dilated: Whether its gradient is that of a dilated convolution.
+        high: The largest value of an image.
+        measure: The field of `Tolerances` for its output.
+        dilated: Whether it contains a dilated convolution.
     """
 
     id: str
@@ -66,8 +66,8 @@ def _concat(net: GraphBuilder, name: str) -> str:
 
 
 def _global_mean(net: GraphBuilder, name: str) -> str:
-    """Spread the mean and mix it in before a ReLU, as nothing linear shows what is the same for all
-    pixels in a loss that compares pixels with one another.
+    """Spread the mean and mix it in before a ReLU: the loss compares pixels with one another, so a
+    linear function of what is equal for all pixels has no gradient.
     """
     mean = net.add("mean", GlobalMean(), name)
     spread = net.add("spread", ResizeLike(), mean, name)
@@ -84,7 +84,7 @@ def _enlarge(coordinates: Coordinates) -> Attach:
 
 
 def _widen(coordinates: Coordinates) -> Attach:
-    """Resize one axis only: images are one pixel high or wide, and SAME pools keep that one."""
+    """Resize one axis only: the images are one pixel high or wide, which a SAME pool keeps."""
 
     def attach(net: GraphBuilder, name: str) -> str:
         pooled = net.add("pooled", MaxPool2D(2, 2, "SAME"), name)
@@ -101,9 +101,18 @@ def _shrink(coordinates: Coordinates) -> Attach:
     return attach
 
 
-def _many_channels(net: GraphBuilder, name: str) -> str:
-    net.add("many", Conv2D(512, 1, activation="linear", use_bias=False), name)
-    return net.add("op", Conv2D(512), "many")
+def _channels(inputs: int, op: Conv2D) -> Attach:
+    """Widen the images to more channels for a convolution."""
+
+    def attach(net: GraphBuilder, name: str) -> str:
+        net.add("many", Conv2D(inputs, 1, activation="linear", use_bias=False), name)
+        return net.add("op", op, "many")
+
+    return attach
+
+
+def _repeated(net: GraphBuilder, name: str) -> str:
+    return net.add("op", Concat(), name, name)
 
 
 _CONVOLUTIONS = (
@@ -116,12 +125,12 @@ _CONVOLUTIONS = (
     ),
     Setting(
         "convolution-2x2-same",
-        "a 2x2 convolution that pads at the bottom and the right only",
+        "a 2x2 convolution, which pads at the bottom and right only",
         _one(Conv2D(5, 2)),
     ),
     Setting(
         "convolution-square-kernel",
-        "a convolution whose kernel has four equal axes, so that no size tells its layout",
+        "a convolution whose kernel has four equal axes",
         _one(Conv2D(3)),
     ),
     Setting(
@@ -165,9 +174,21 @@ _CONVOLUTIONS = (
     ),
     Setting(
         "convolution-512",
-        "a convolution of 512 channels to 512, as in MSI-Net's encoder",
-        _many_channels,
+        "a convolution of 512 channels to 512, as in the encoder",
+        _channels(512, Conv2D(512)),
         (1, 3, 4),
+    ),
+    Setting(
+        "convolution-1280",
+        "a 1x1 convolution of 1280 channels, as after the encoder",
+        _channels(1280, Conv2D(8, 1)),
+        (2, 3, 4),
+    ),
+    Setting(
+        "convolution-17-to-33",
+        "a convolution of 17 channels to 33, which no vector width divides",
+        _channels(17, Conv2D(33)),
+        (2, 5, 6),
     ),
 )
 
@@ -181,7 +202,7 @@ _POOLS = (
     ),
     Setting(
         "pool-strides-2-odd",
-        "a pool with strides 2 that leaves out an odd last row and column",
+        "a pool with strides 2 that drops an odd last row and column",
         _one(MaxPool2D()),
         (2, 7, 11),
         measure="selection",
@@ -221,7 +242,7 @@ _RESIZES = tuple(
     for name, phrase, shape, attach in (
         ("resize-2", "a resize by 2", (2, 5, 7), lambda mode: _one(Resize(2, mode))),
         ("resize-3", "a resize by 3", (2, 5, 7), lambda mode: _one(Resize(3, mode))),
-        ("resize-like", "a resize to a size that is no multiple", (2, 7, 11), _enlarge),
+        ("resize-like", "a resize to a size that is not a multiple", (2, 7, 11), _enlarge),
         ("resize-like-smaller", "a resize to a smaller size", (2, 7, 11), _shrink),
         ("resize-width", "a resize of the width only", (2, 1, 9), _widen),
         ("resize-height", "a resize of the height only", (2, 9, 1), _widen),
@@ -229,17 +250,24 @@ _RESIZES = tuple(
 )
 
 _OTHERS = (
-    Setting("global-mean", "a global mean mixed into what it was taken of", _global_mean),
+    Setting("global-mean", "a global mean mixed into its own input", _global_mean),
     Setting("concat", "a concatenation in the given order", _concat),
+    Setting("concat-repeated", "a concatenation of one input with itself", _repeated),
     Setting(
         "normalization",
-        "the normalization of each image",
+        "a normalization of each image",
         _one(MinMaxNormalize()),
         measure="op",
     ),
     Setting(
+        "normalization-epsilon",
+        "a normalization with an epsilon of 0.5",
+        _one(MinMaxNormalize(epsilon=0.5)),
+        measure="op",
+    ),
+    Setting(
         "subtract-mean",
-        "the subtraction of a mean for each channel, in the order of the channels",
+        "a subtraction of one mean for each channel",
         _one(SubtractMean(IMAGE_MEAN)),
         low=0.0,
         high=255.0,
@@ -248,4 +276,27 @@ _OTHERS = (
 )
 
 SETTINGS: tuple[Setting, ...] = (*_CONVOLUTIONS, *_POOLS, *_RESIZES, *_OTHERS)
-"""All of them, in the order in which reports list them."""
+"""All of them, in the order of reports."""
+
+LARGE = (1, 211, 391)
+"""Images larger than the blocks and buffers of most kernels, and odd."""
+
+_ON_LARGE_IMAGES = (
+    *("convolution-1x1", "convolution-3x3-same", "convolution-strides-2-same"),
+    *("convolution-dilation-4", "pool-strides-2", "pool-strides-1-same"),
+    *("resize-2-asymmetric", "resize-2-half-pixel", "resize-like-asymmetric"),
+    *("resize-like-half-pixel", "global-mean", "concat", "normalization", "subtract-mean"),
+)
+
+LARGE_SETTINGS: tuple[Setting, ...] = tuple(
+    replace(
+        setting,
+        id=f"{setting.id}-large",
+        phrase=f"{setting.phrase}, of 211x391 pixels",
+        shape=LARGE,
+        measure="coordinates" if "like" in setting.id else setting.measure,
+    )
+    for setting in SETTINGS
+    if setting.id in _ON_LARGE_IMAGES
+)
+"""Settings that are checked on large images as well."""

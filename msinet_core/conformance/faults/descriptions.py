@@ -1,4 +1,4 @@
-"""Faults in a description, a probe, and opening."""
+"""Faults in the description, the probe and opening."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.conformance.faults.fault import FaultyDevice
-from msinet_core.conformance.faults.ops import gradient_off_by_a_factor
+from msinet_core.conformance.faults.fault import Faults, FaultyDevice
+from msinet_core.conformance.faults.ops import scaled_gradient
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.network import ops
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
+
+FAULTS = Faults()
 
 
 def _wrong(**changes: Any) -> DeviceSpec:
     return dataclasses.replace(SPEC, name="wrong", **changes)
 
 
-def layout_of_no_kernel() -> DeviceSpec:
-    """Describe a kernel layout with a letter that is no axis."""
+@FAULTS.device("Unknown kernel layout HWIX", "description/valid")
+def unknown_kernel_layout() -> DeviceSpec:
+    """Describe a kernel layout with an unknown axis."""
     return _wrong(kernel_layout="HWIX")
 
 
+@FAULTS.device("Light module imports a heavy library", "description/imports")
 def heavy_light_module() -> DeviceSpec:
     """Define the probe in a module that imports a heavy library."""
     from msinet_core.conformance.faults import heavy
@@ -38,6 +42,7 @@ def _importing_probe() -> Probe:
     return heavy.probe()
 
 
+@FAULTS.device("Probe imports a heavy library", "description/probe-imports")
 def heavy_probe() -> DeviceSpec:
     """Import a heavy library in the probe."""
     return _wrong(probe=_importing_probe)
@@ -48,9 +53,20 @@ def _probe_by_command() -> Probe:
     return Probe(Availability.INSTALLED, reason=done.stdout.decode())
 
 
+@FAULTS.device("Probe raises if a command is missing", "description/probe-result")
 def probe_raises_without_commands() -> DeviceSpec:
-    """Raise in the probe where a command is missing."""
+    """Raise in the probe if a command is missing."""
     return _wrong(probe=_probe_by_command)
+
+
+def _silent_probe() -> Probe:
+    return Probe(Availability.NOT_HERE)
+
+
+@FAULTS.device("Probe gives neither reason nor fix", "description/probe-result")
+def silent_probe() -> DeviceSpec:
+    """Say only that the device is unavailable."""
+    return _wrong(probe=_silent_probe)
 
 
 def _sleeping_probe() -> Probe:
@@ -58,27 +74,31 @@ def _sleeping_probe() -> Probe:
     return Probe(Availability.INSTALLED)
 
 
+@FAULTS.device("Probe takes two seconds", "description/probe-time")
 def slow_probe() -> DeviceSpec:
-    """Take two seconds in the probe."""
+    """Take more than two seconds in the probe."""
     return _wrong(probe=_sleeping_probe)
 
 
+@FAULTS.device("Factory names no class", "device/opens")
 def no_factory() -> DeviceSpec:
-    """Name a class that is not there."""
-    return _wrong(factory="msinet_core.conformance.faults.contract:Nowhere")
+    """Name a class that does not exist."""
+    return _wrong(factory=f"{__name__}:Missing")
 
 
 def _absent_probe() -> Probe:
-    return Probe(Availability.NOT_HERE, reason="There is no such card.", fix="Put one in.")
+    return Probe(Availability.NOT_HERE, reason="no NPU found", fix="install one")
 
 
-def opens_though_not_here() -> DeviceSpec:
-    """Open although the probe says that the device is not here."""
+@FAULTS.device("Opens although its probe says unavailable", "device/unavailable")
+def opens_although_unavailable() -> DeviceSpec:
+    """Open although the probe says that the device is unavailable."""
     return _wrong(probe=_absent_probe)
 
 
+@FAULTS.device("Computes with something else if its framework is missing", "device/no-fallback")
 def computes_elsewhere() -> DeviceSpec:
-    """Require a library, and compute without it when it is missing."""
+    """Require a library, and compute without it if it is missing."""
     return _wrong(requires=("h5py>=3",))
 
 
@@ -86,7 +106,7 @@ THREE_PRECISIONS = Capabilities(precisions=("float32", "bfloat16", "float16"))
 
 
 class OtherPrecision(ReferenceDevice):
-    """Opens in float32, whatever it is asked for, and says so."""
+    """Opens in float32 in every precision, and says so."""
 
     def __init__(
         self, spec: DeviceSpec, precision: str, options: Mapping[str, str] | None = None
@@ -94,18 +114,20 @@ class OtherPrecision(ReferenceDevice):
         super().__init__(spec, "float32", options)
 
 
+@FAULTS.device("Opens in float32 in every precision", "device/bfloat16", "device/float16")
 def other_precision() -> DeviceSpec:
-    """Offer three precisions and open in one."""
+    """Offer three precisions, and open in one."""
     return _wrong(factory=f"{__name__}:OtherPrecision", capabilities=THREE_PRECISIONS)
 
 
+@FAULTS.device("Computes in float32 in every precision", "device/bfloat16", "device/float16")
 def one_precision() -> DeviceSpec:
-    """Offer three precisions, say that it computes in the one asked for, and compute in float32."""
+    """Offer three precisions, report the requested one, and compute in float32."""
     return _wrong(capabilities=THREE_PRECISIONS)
 
 
 class SummedOverDevices(FaultyDevice):
-    """Adds the gradients of its devices up and forgets to divide."""
+    """Sums the gradients of its devices without dividing."""
 
     def __init__(
         self,
@@ -114,11 +136,12 @@ class SummedOverDevices(FaultyDevice):
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
     ) -> None:
-        wrong = gradient_off_by_a_factor(ops.Conv2D).layer_builders
+        wrong = scaled_gradient(ops.Conv2D).layer_builders
         super().__init__(wrong if distribute != "none" else None)
         self.spec = spec
 
 
+@FAULTS.device("Gradients of several devices not averaged", "device/distribute")
 def gradients_summed_over_devices() -> DeviceSpec:
     """Scale gradients when opened to distribute."""
     return _wrong(

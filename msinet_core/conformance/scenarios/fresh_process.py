@@ -1,6 +1,6 @@
-"""Looks at a device's light side in a process of its own, where nothing is imported yet.
+"""Examine a light module and its probe in a process where nothing is imported yet.
 
-Reads a request as JSON from stdin, and writes what it found as the last line of stdout.
+Reads a request as JSON from stdin, and prints what it found as JSON on the last line of stdout.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
 
 
-class Missing:
-    """An import hook for which some packages are not installed.
+class MissingPackages:
+    """An import hook that makes packages look uninstalled.
 
     Args:
         packages: Top-level names.
@@ -34,15 +34,15 @@ class Missing:
         self._packages = set(packages)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Refuse what is missing; leave everything else to the other hooks.
+        """Refuse the missing packages and leave the rest to the other hooks.
 
         Args:
-            name: The module's full name.
-            path: Not used.
-            target: Not used.
+            name: The full name of the module.
+            path: Unused.
+            target: Unused.
 
         Raises:
-            ModuleNotFoundError: The module is in a missing package.
+            ModuleNotFoundError: The module belongs to a missing package.
         """
         if name.split(".")[0] in self._packages:
             raise ModuleNotFoundError(f"No module named {name!r} (hidden by the check)", name=name)
@@ -50,18 +50,18 @@ class Missing:
 
 
 class Importers:
-    """An import hook that only notes which module imports each package first."""
+    """An import hook that records which module imports each package first."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, str]] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Note who imports a package.
+        """Record the importer of a package, and leave the import to the other hooks.
 
         Args:
-            name: The module's full name.
-            path: Not used.
-            target: Not used.
+            name: The full name of the module.
+            path: Unused.
+            target: Unused.
         """
         if "." in name or name in self.found:
             return None
@@ -72,12 +72,12 @@ class Importers:
             importer = str(frame.f_globals.get("__name__", ""))
             self.found[name] = {
                 "package": importer.partition(".")[0],
-                "place": f"{importer}, line {frame.f_lineno}",
+                "location": f"{importer}, line {frame.f_lineno}",
             }
         return None
 
 
-def look(request: dict[str, Any]) -> dict[str, Any]:
+def examine(request: dict[str, Any]) -> dict[str, Any]:
     """Import the light modules, call the probe, and open the device without its framework.
 
     Args:
@@ -95,16 +95,16 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     if request["spec"] is None:
         return found
     spec: DeviceSpec = pickle.loads(bytes.fromhex(request["spec"]))
-    answers, times = [], []
-    for path in (os.environ.get("PATH", ""), ""):  # then no command is found: not nvidia-smi
+    problems, times = [], []
+    for path in (os.environ.get("PATH", ""), ""):  # without PATH, commands like nvidia-smi are gone
         os.environ["PATH"] = path
         start = time.perf_counter()
-        answers.append(_answer(spec))
+        problems.append(_probe_problem(spec))
         times.append(time.perf_counter() - start)
-    found |= {"answers": answers, "seconds": min(times), "probed": _new_packages(before)}
+    found |= {"problems": problems, "seconds": min(times), "probed": _new_packages(before)}
     if request["hidden"]:
-        sys.meta_path.insert(0, Missing(request["hidden"]))
-        found["without_framework"] = _opened(spec)
+        sys.meta_path.insert(0, MissingPackages(request["hidden"]))
+        found["without_framework"] = _opening_error(spec)
     return found
 
 
@@ -112,20 +112,19 @@ def _new_packages(before: set[str]) -> list[str]:
     return sorted({name.split(".")[0] for name in set(sys.modules) - before})
 
 
-def _answer(spec: DeviceSpec) -> str:
-    """Tell what is wrong with the probe's answer; empty for nothing."""
+def _probe_problem(spec: DeviceSpec) -> str:
     try:
         probe = spec.probe()
     except Exception as error:
         return f"it raised: {describe_failure(error, spec)}"
     if not isinstance(probe, Probe):
-        return f"it returned {probe!r} and no Probe"
+        return f"it returned {probe!r}, not a Probe"
     if not probe.ready and not (probe.reason and probe.fix):
-        return f"it says 'not here' with the reason {probe.reason!r} and the fix {probe.fix!r}"
+        return f"it is unavailable with reason {probe.reason!r} and fix {probe.fix!r}"
     return ""
 
 
-def _opened(spec: DeviceSpec) -> str:
+def _opening_error(spec: DeviceSpec) -> str:
     try:
         spec.open()
     except Exception as error:
@@ -134,6 +133,6 @@ def _opened(spec: DeviceSpec) -> str:
 
 
 def main() -> None:
-    """Read a request from stdin and print the answer on the last line of stdout."""
-    answer = look(json.load(sys.stdin))
-    print("\n" + json.dumps(answer))
+    """Read a request from stdin and print the result on the last line of stdout."""
+    result = examine(json.load(sys.stdin))
+    print("\n" + json.dumps(result))

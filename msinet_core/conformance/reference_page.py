@@ -1,7 +1,7 @@
-"""Writes the tables of docs/reference/conformance.md; ``python -m`` and FILE bring them up to date.
+"""Write the tables of docs/reference/conformance.md.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what is around it is written by
-hand. The table of a row's faults is what the kit's own tests run.
+Update the page with ``python -m msinet_core.conformance.reference_page FILE``. A table is between
+``<!-- NAME -->`` and ``<!-- /NAME -->``; the text around it is written by hand.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from msinet_core.conformance.faults import FAULTS
-from msinet_core.conformance.runner import ALL_SCENARIOS
+from msinet_core.conformance.promises import PROMISES
 from msinet_core.conformance.scenario import MISSING_CAPABILITY, Scenario
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.conformance.tolerances import REASONS, TOLERANCES, Tolerances
 from msinet_core.device import PRECISIONS
 from msinet_core.system.files import write_text
 
 
 def tables() -> Mapping[str, str]:
-    """Make every table of the document, by name: one for each group of rows, and three more."""
+    """Return every table of the page by name: one for each group of rows, and four more."""
     found = {
         f"rows {group}": "\n".join(_rows(tuple(scenarios)))
         for group, scenarios in groupby(ALL_SCENARIOS, lambda scenario: scenario.group)
     }
     return found | {
+        "promises": "\n".join(_promises()),
         "tolerances": "\n".join(_tolerances()),
         "capabilities": "\n".join(_capabilities()),
         "faults": "\n".join(_faults()),
@@ -36,20 +37,20 @@ def tables() -> Mapping[str, str]:
 
 
 def fill_in(text: str) -> str:
-    """Put the tables in their places.
+    """Replace the tables of the page.
 
     Args:
-        text: The document.
+        text: The page.
 
     Raises:
-        ValueError: It has no place for a table.
+        ValueError: The page lacks the comments around a table.
     """
     for name, table in tables().items():
-        place = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
+        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
         filled = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
-        text, count = place.subn(lambda match, filled=filled: filled, text)  # type: ignore[misc]
+        text, count = pattern.subn(lambda match, filled=filled: filled, text)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"The document needs one place for the table '{name}', has {count}.")
+            raise ValueError(f"the page needs one table '{name}', has {count}")
     return text
 
 
@@ -61,28 +62,35 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
 
 
 def _rows(scenarios: Sequence[Scenario]) -> Iterator[str]:
-    caught = _caught()
     return _table(
-        ("row", "what must hold", "held to", "wrong devices that it catches"),
+        ("row", "what must hold", "tolerance"),
+        [(f"`{row.id}`", row.description, row.measure) for row in scenarios],
+    )
+
+
+def _promises() -> Iterator[str]:
+    return _table(
+        ("of", "promise", "rows that check it", "wrong devices that break it"),
         [
-            (f"`{row.id}`", row.description, row.measure, "; ".join(caught[row.id]))
-            for row in scenarios
+            (
+                f"`{promise.of}`",
+                promise.text,
+                ", ".join(f"`{row}`" for row in promise.rows),
+                _few([fault.name for fault in promise.faults]),
+            )
+            for promise in PROMISES
         ],
     )
 
 
-@cache
-def _caught() -> Mapping[str, Sequence[str]]:
-    names: dict[str, list[str]] = {}
-    for fault in FAULTS:
-        for scenario in fault.scenarios:
-            names.setdefault(scenario.id, []).append(fault.name)
-    return names
+def _few(names: Sequence[str]) -> str:
+    """Name up to three; count more."""
+    return "; ".join(names) if len(names) <= 3 else str(len(names))
 
 
 def _tolerances() -> Iterator[str]:
     return _table(
-        ("held to", *PRECISIONS, "relative to what, and why"),
+        ("tolerance", *PRECISIONS, "relative to what, and why"),
         [
             (
                 field.name,
@@ -109,7 +117,7 @@ def _capabilities() -> Iterator[str]:
 
 
 def _named(scenarios: Sequence[Scenario]) -> str:
-    """Name few rows, and count many by group."""
+    """Name up to six rows; count more by group."""
     if len(scenarios) <= 6:
         return ", ".join(f"`{scenario.id}`" for scenario in scenarios)
     groups = groupby(scenarios, lambda scenario: scenario.group)

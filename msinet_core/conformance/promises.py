@@ -1,0 +1,182 @@
+"""What `DeviceSpec`, `Device` and `Model` promise, and the rows that check each promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from msinet_core.conformance.faults import FAULTS, Fault
+from msinet_core.conformance.scenario import Scenario
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise.
+
+    Args:
+        of: The class or method that makes it.
+        text: One sentence.
+        rows: The rows that check it; patterns of ids.
+    """
+
+    of: str
+    text: str
+    rows: tuple[str, ...]
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The rows that check it."""
+        return tuple(
+            scenario
+            for scenario in ALL_SCENARIOS
+            if any(fnmatchcase(scenario.id, pattern) for pattern in self.rows)
+        )
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The wrong devices that break it."""
+        ids = {scenario.id for scenario in self.scenarios}
+        return tuple(fault for fault in FAULTS if fault.ids & ids)
+
+
+PROMISES: tuple[Promise, ...] = (
+    Promise("DeviceSpec", "The description can be registered.", ("description/valid",)),
+    Promise(
+        "DeviceSpec",
+        "Importing the light module and calling the probe is quick and imports no framework.",
+        ("description/imports", "description/probe-imports", "description/probe-time"),
+    ),
+    Promise(
+        "DeviceSpec",
+        "The probe never raises; for an unavailable device it returns a reason and a fix.",
+        ("description/probe-result",),
+    ),
+    Promise(
+        "Device",
+        "It opens if it is available, and raises otherwise; nothing replaces it.",
+        ("device/opens", "device/unavailable", "device/no-fallback"),
+    ),
+    Promise(
+        "Device",
+        "It computes in the precision that it was opened in.",
+        ("device/float32", "device/bfloat16", "device/float16"),
+    ),
+    Promise(
+        "Device",
+        "Several devices or processes together compute what one computes.",
+        ("device/distribute",),
+    ),
+    Promise(
+        "Device.to_native",
+        "`to_canonical` is its inverse, bit for bit.",
+        ("state/conversion",),
+    ),
+    Promise(
+        "Device.compile",
+        "The given arrays may be read-only or views, are not changed, and may change afterwards.",
+        ("state/given-arrays", "state/weights-come-back"),
+    ),
+    Promise(
+        "Device.compile",
+        "Models do not depend on one another, whatever graph, weights and optimizer they have.",
+        ("calls/*",),
+    ),
+    Promise(
+        "Model.predict",
+        "It computes every op with every attribute as the reference does.",
+        (
+            *("forward/convolution-*", "forward/pool-*", "forward/resize-*", "forward/concat*"),
+            *("forward/global-mean*", "forward/normalization*", "forward/subtract-mean*"),
+            *("network/asymmetric", "network/half-pixel", "network/full-size"),
+        ),
+    ),
+    Promise(
+        "Model.predict",
+        "It takes any size that the graph takes, in any order.",
+        (
+            *("forward/*-large", "forward/wide-images", "forward/high-images"),
+            *("forward/many-sizes", "network/240x320", "calls/predictions"),
+        ),
+    ),
+    Promise(
+        "Model.predict",
+        "It takes any number of images, and each image has its own map.",
+        ("forward/batch-*", "calls/predictions"),
+    ),
+    Promise(
+        "Model.predict",
+        "It takes read-only images and views, and does not change them.",
+        (
+            *("forward/strided-images", "forward/transposed-images", "forward/read-only-images"),
+            *("forward/images-unchanged", "calls/predictions"),
+        ),
+    ),
+    Promise(
+        "Model.predict",
+        "Long sums keep their digits, and extreme values their meaning.",
+        ("numerics/*", "network/extreme-images", "loss/240x320"),
+    ),
+    Promise(
+        "Model.predict",
+        "Results may be read late, in any order and again, and never change.",
+        ("forward/many-sizes", "calls/*"),
+    ),
+    Promise(
+        "Model.predict",
+        "A deterministic device repeats itself bit for bit.",
+        ("forward/repeated", "train/same-twice"),
+    ),
+    Promise("Model.eval_step", "Each image has its own loss, in order.", ("loss/*",)),
+    Promise(
+        "Model.eval_step",
+        "Evaluation and prediction change nothing.",
+        ("state/only-steps-change-it", "calls/training", "calls/long"),
+    ),
+    Promise(
+        "Model.train_step",
+        "The gradient of every op with every attribute matches the reference.",
+        (
+            *("gradient/convolution-*", "gradient/pool-*", "gradient/resize-*", "gradient/concat*"),
+            *("gradient/global-mean*", "gradient/normalization*", "gradient/subtract-mean*"),
+            "gradient/network",
+        ),
+    ),
+    Promise(
+        "Model.train_step",
+        "Every image weighs the same, however images are split into batches.",
+        ("gradient/batch-9", "gradient/accumulated*", "calls/training", "calls/long"),
+    ),
+    Promise(
+        "Model.train_step",
+        "Adam uses the given constants and the learning rate of each step.",
+        ("adam/*", "train/four-updates"),
+    ),
+    Promise(
+        "Model.train_step",
+        "It returns the mean loss over all images, before the step.",
+        ("train/*-losses", "train/accumulated-loss", "calls/training", "calls/long"),
+    ),
+    Promise(
+        "Model.train_step",
+        "Later steps, predictions and evaluations use the new weights.",
+        ("train/four-updates", "train/*-losses", "calls/training", "calls/long"),
+    ),
+    Promise(
+        "Model.state",
+        "It returns weights, moments and step bit for bit.",
+        ("state/weights-come-back", "state/moments-*"),
+    ),
+    Promise(
+        "Model.state",
+        "It is a copy: neither changes with the other.",
+        ("state/is-a-copy", "calls/training", "calls/long"),
+    ),
+    Promise(
+        "Model.state",
+        "A model compiled from it continues the run, also through a file.",
+        ("train/resumed*", "adam/continued", "adam/late-steps", "calls/training", "calls/long"),
+    ),
+    Promise("Model", "What was read and dropped leaves no memory behind.", ("memory/*",)),
+)
+"""Every promise; every row checks at least one."""

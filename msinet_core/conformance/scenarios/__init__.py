@@ -1,0 +1,63 @@
+"""The rows of the kit, one module for each group or two.
+
+`description` and `opening` need no open device. The others compare an open device with the
+reference: `forward` and `gradients` go through every op in the settings of `layers`, `numerics`
+checks long sums and large values, `training` the loss, Adam and steps, `state` what goes onto the
+device and comes back, `calls` any order of calls, and `memory` what stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from msinet_core.conformance.scenario import Scenario
+from msinet_core.conformance.scenarios import (
+    calls,
+    description,
+    forward,
+    gradients,
+    memory,
+    numerics,
+    opening,
+    state,
+    training,
+)
+from msinet_core.errors import UsageError
+
+OPENING: tuple[Scenario, ...] = (*description.ROWS, *opening.ROWS)
+"""The rows that check the description, the probe and opening."""
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *forward.ROWS,
+    *gradients.ROWS,
+    *numerics.ROWS,
+    *training.ROWS,
+    *state.ROWS,
+    *calls.ROWS,
+    *memory.ROWS,
+)
+"""The rows that check an open device, in the order of reports."""
+
+ALL_SCENARIOS: tuple[Scenario, ...] = (*OPENING, *SCENARIOS)
+"""Every row, in the order of reports."""
+
+
+def select(patterns: Sequence[str]) -> tuple[Scenario, ...]:
+    """Return the rows that match a pattern.
+
+    Args:
+        patterns: Ids; ``*`` stands for any text.
+
+    Raises:
+        UsageError: A pattern matches no row.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(scenario.id, pattern) for scenario in ALL_SCENARIOS):
+            groups = dict.fromkeys(f"{scenario.group}/*" for scenario in ALL_SCENARIOS)
+            raise UsageError(f"No row matches '{pattern}'. Groups: {', '.join(groups)}")
+    return tuple(
+        scenario
+        for scenario in ALL_SCENARIOS
+        if any(fnmatchcase(scenario.id, pattern) for pattern in patterns)
+    )

@@ -1,0 +1,277 @@
+"""Rows about prediction: single ops, batches, forms of images, narrow networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
+from msinet_core.conformance.scenario import ORACLE, Check, Rows, Subject
+from msinet_core.conformance.scenarios.layers import (
+    CHANNELS,
+    LARGE_SETTINGS,
+    SETTINGS,
+    Setting,
+)
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.layout import CANONICAL_DATA_FORMAT
+from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
+from msinet_core.network.ops import (
+    Conv2D,
+    Coordinates,
+    MaxPool2D,
+    MinMaxNormalize,
+    Resize,
+    SubtractMean,
+)
+
+ROWS = Rows()
+
+
+def _op_alone(setting: Setting) -> Check:
+    def check(subject: Subject) -> Outcome:
+        net = GraphBuilder(CHANNELS)
+        setting.attach(net, net.input)
+        case = Case(net.build(), setting.shape, setting.low, setting.high)
+        tolerance = getattr(subject.tolerances, setting.measure)
+        return same_prediction(subject, case, case.images, tolerance)
+
+    return check
+
+
+def same_prediction(subject: Subject, case: Case, images: Float32, tolerance: float) -> Outcome:
+    """Compare a prediction with the oracle's.
+
+    Args:
+        subject: The device.
+        case: The graph and its weights.
+        images: The images.
+        tolerance: The largest difference that passes.
+    """
+    actual, expected = (
+        np.asarray(device.compile(case.graph, case.state).predict(images))
+        for device in (subject.device, subject.oracle)
+    )
+    outcome = compare(actual, expected, tolerance)
+    hint = shape_hint(subject, actual.shape, expected.shape)
+    return replace(outcome, reason=f"{outcome.reason} {hint}") if hint else outcome
+
+
+def shape_hint(subject: Subject, actual: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Explain a wrong shape in the device's own data format, which its builders see.
+
+    Args:
+        subject: The device.
+        actual: The shape of a map on the host, ``(N, H, W, C)``.
+        expected: The right shape.
+
+    Returns:
+        An empty string if the shape is right, or the data format is the host's.
+    """
+    order = subject.spec.data_format
+    if actual == expected or len(actual) != len(expected) or order == CANONICAL_DATA_FORMAT:
+        return ""
+    native, expected_native = (
+        tuple(shape[CANONICAL_DATA_FORMAT.index(axis)] for axis in order)
+        for shape in (actual, expected)
+    )
+    hint = f"In {order}, as on the device: {native} instead of {expected_native}."
+    if native == expected:
+        hint += f" That is {CANONICAL_DATA_FORMAT}: a builder must return {order}."
+    return hint
+
+
+def small_network() -> Graph:
+    """Return a network of every kind of op that changes the size."""
+    net = GraphBuilder(CHANNELS)
+    net.add("first", Conv2D(4), net.input)
+    net.add("pool", MaxPool2D(), "first")
+    net.add("dilated", Conv2D(4, dilation=2), "pool")
+    net.add("resize", Resize(), "dilated")
+    net.add("last", Conv2D(1, activation="linear"), "resize")
+    net.add("output", MinMaxNormalize(), "last")
+    return net.build()
+
+
+def _images_of(
+    shape: tuple[int, int, int], view: Callable[[Float32], Float32] = lambda images: images
+) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = Case(small_network(), shape)
+        return same_prediction(subject, case, view(case.images), subject.tolerances.convolution)
+
+    return check
+
+
+def _narrow(coordinates: Coordinates) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = narrow_network(coordinates)
+        return same_prediction(subject, case, case.images, subject.tolerances.network)
+
+    return check
+
+
+def _read_only(images: Float32) -> Float32:
+    images = images.copy()
+    images.flags.writeable = False
+    return images
+
+
+for _setting in (*SETTINGS, *LARGE_SETTINGS):
+    ROWS.row(
+        f"forward/{_setting.id}",
+        f"Prediction through {_setting.phrase} matches the reference.",
+        _setting.measure,
+    )(_op_alone(_setting))
+
+
+@ROWS.row("forward/normalization-constant", "The normalization of a constant image is zero.", "op")
+def _constant_image(subject: Subject) -> Outcome:
+    net = GraphBuilder(CHANNELS)
+    net.add("op", MinMaxNormalize(), net.input)
+    case = Case(net.build(), (2, 5, 7), low=3.0, high=3.0)
+    return same_prediction(subject, case, case.images, subject.tolerances.op)
+
+
+for _count in (1, 2, 3, 5, 9, 17):
+    ROWS.row(
+        f"forward/batch-{_count}",
+        f"In a batch of {_count}, each image has its own map.",
+        "convolution",
+    )(_images_of((_count, 8, 12)))
+
+for _name, _description, _check in (
+    (
+        "wide-images",
+        "Images wider than high are not transposed.",
+        _images_of((1, 6, 22)),
+    ),
+    (
+        "high-images",
+        "Images higher than wide are not transposed.",
+        _images_of((1, 22, 6)),
+    ),
+    (
+        "strided-images",
+        "Images in a view with steps and reversed rows are read correctly.",
+        _images_of((3, 12, 20), lambda images: images[::2, ::-1, ::2]),
+    ),
+    (
+        "transposed-images",
+        "Images in a transposed view are read correctly.",
+        _images_of((3, 12, 20), lambda images: images.transpose(0, 2, 1, 3)),
+    ),
+    (
+        "read-only-images",
+        "Read-only images are accepted.",
+        _images_of((2, 8, 12), _read_only),
+    ),
+):
+    ROWS.row(f"forward/{_name}", _description, "convolution")(_check)
+
+
+@ROWS.row(
+    "forward/many-sizes",
+    "One model predicts batches of several sizes, and no result overwrites another.",
+    "convolution",
+    "dynamic_shapes",
+)
+def _many_sizes(subject: Subject) -> Outcome:
+    """Predict three times before reading a result: results may be lazy, but not overwritten."""
+    cases = [Case(small_network(), shape) for shape in ((1, 8, 10), (2, 6, 16), (1, 8, 10))]
+    images = [cases[0].images, cases[1].images, cases[2].images[:, ::-1]]
+    device, oracle = (
+        opened.compile(cases[0].graph, cases[0].state)
+        for opened in (subject.device, subject.oracle)
+    )
+    actual = [device.predict(batch) for batch in images]
+    expected = [np.asarray(oracle.predict(batch)) for batch in images]
+    names = ("The first size", "Another size", "The first size again")
+    pairs = dict(zip(names, zip(actual, expected, strict=True), strict=True))
+    return compare_all(pairs, subject.tolerances.convolution)
+
+
+@ROWS.row("forward/images-unchanged", "Prediction does not change the caller's images.", "bits")
+def _unchanged(subject: Subject) -> Outcome:
+    """Read the result before comparing, since a lazy one may be computed late."""
+    net = GraphBuilder(CHANNELS)
+    net.add("first", SubtractMean(IMAGE_MEAN), net.input)
+    net.add("output", MinMaxNormalize(), "first")
+    case = Case(net.build(), (2, 8, 12), low=0.0, high=255.0)
+    images = case.images.copy()
+    np.asarray(subject.device.compile(case.graph, case.state).predict(images))
+    return compare_bits({"The images afterwards": (images, case.images)})
+
+
+@ROWS.row(
+    "forward/repeated",
+    "The same images give the same map again, bit for bit.",
+    "bits",
+    "deterministic",
+)
+def _same_again(subject: Subject) -> Outcome:
+    case = narrow_network()
+    model = subject.device.compile(case.graph, case.state)
+    first = np.array(model.predict(case.images))
+    return compare_bits({"The second map": (model.predict(case.images), first)})
+
+
+for _coordinates, _name in (("asymmetric", "asymmetric"), ("half_pixel", "half-pixel")):
+    ROWS.row(
+        f"network/{_name}",
+        f"The map of a narrow MSI-Net with {_name} resizes matches the reference.",
+        "network",
+    )(_narrow(_coordinates))  # type: ignore[arg-type]
+
+
+@ROWS.row(
+    "network/extreme-images",
+    "The maps of black, white, gray and random images in one batch match the reference.",
+    "network",
+)
+def _extreme_images(subject: Subject) -> Outcome:
+    case = narrow_network(count=4)
+    images = case.images.copy()
+    images[0], images[1], images[2] = 0.0, 255.0, 126.0
+    return same_prediction(subject, case, images, subject.tolerances.network)
+
+
+@ROWS.row(
+    "network/240x320",
+    "The map of a narrow MSI-Net at 240x320 pixels matches the reference.",
+    "network",
+)
+def _published_size(subject: Subject) -> Outcome:
+    case = narrow_network(count=1, size=(240, 320))
+    actual = subject.device.compile(case.graph, case.state).predict(case.images)
+    return compare(actual, _map_of_the_oracle(case_name="240x320"), subject.tolerances.network)
+
+
+@ROWS.row(
+    "network/full-size",
+    "The map of MSI-Net with all 24.9 million weights matches the reference.",
+    "network",
+    slow=True,
+)
+def _full_size(subject: Subject) -> Outcome:
+    case = _full_size_case()
+    actual = subject.device.compile(case.graph, case.state).predict(case.images)
+    return compare(actual, _map_of_the_oracle("full-size"), subject.tolerances.network)
+
+
+def _full_size_case() -> Case:
+    """All weights on few pixels, since the oracle computes them as well."""
+    return Case(msinet_graph(), (1, 40, 56), low=0.0, high=255.0)
+
+
+@cache
+def _map_of_the_oracle(case_name: str) -> Array:
+    if case_name == "full-size":
+        case = _full_size_case()
+    else:
+        case = narrow_network(count=1, size=(240, 320))
+    return np.asarray(ORACLE.compile(case.graph, case.state).predict(case.images))

@@ -1,0 +1,192 @@
+"""Rows about gradients, which are read from Adam's first moment after one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, narrow_network
+from msinet_core.conformance.comparison import Array, Outcome, compare_norms
+from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenarios.layers import CHANNELS, LARGE_SETTINGS, SETTINGS, Setting
+from msinet_core.device import Device
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
+from msinet_core.network.state import Batch
+
+LIFT = 5.0
+"""Added to maps of images in -1..1 so that they stay above zero."""
+
+TRAINS_DILATED = ("training", "dilated_gradient")
+"""The capabilities that training MSI-Net needs."""
+
+ROWS = Rows()
+
+
+def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
+    """Return the gradient of the mean loss by parameter, through the public contract only.
+
+    After the first step Adam's first moment is ``(1 - beta_1)`` times the gradient.
+
+    Args:
+        device: The device.
+        case: The graph and its weights.
+        batches: The batches of one step.
+    """
+    optimizer = Adam()
+    model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=optimizer)
+    model.train_step(batches, 1e-5)
+    moments = model.state().optimizer
+    if moments is None:
+        raise ValueError("Model.state() has no optimizer state after a training step.")
+    scale = np.float32(1 - optimizer.beta_1)
+    return {name: np.asarray(moment) / scale for name, moment in moments.m.items()}
+
+
+def same_gradients(
+    subject: Subject, case: Case, batches: Sequence[Batch], tolerance: float
+) -> Outcome:
+    """Compare the gradient of every parameter with the oracle's for one joint batch.
+
+    Args:
+        subject: The device.
+        case: The graph, its weights, and the joint batch for the oracle.
+        batches: The same images, as the device gets them.
+        tolerance: The largest difference that passes.
+    """
+    actual = gradients(subject.device, case, batches)
+    expected = gradients(subject.oracle, case, [case.batch])
+    missing = expected.keys() - actual.keys()
+    if missing:
+        return Outcome(np.inf, 0.0, f"No moments for: {', '.join(sorted(missing))}.")
+    pairs = {f"The gradient of {name}": (actual[name], expected[name]) for name in expected}
+    return compare_norms(pairs, tolerance)
+
+
+def through(setting: Setting) -> Case:
+    """Put an op where its gradients are visible: after a convolution, whose kernel receives the
+    gradient of the op's input, and before a mix of its channels that is lifted above zero.
+
+    On a positive map the loss is smooth. Near zero it bends so sharply that rounding decides, and a
+    normalization would hide what moves all pixels equally.
+
+    Args:
+        setting: The op.
+    """
+    net = GraphBuilder(CHANNELS)
+    net.add("before", Conv2D(CHANNELS, 1, activation="linear", use_bias=False), net.input)
+    mixed = Conv2D(1, 1, activation="linear", use_bias=False)
+    net.add("after", mixed, setting.attach(net, "before"))
+    reach = (setting.high - setting.low) / 2
+    net.add("lifted", SubtractMean((-LIFT * reach,)), "after")
+    return Case(net.build(), setting.shape, -reach, reach)
+
+
+def split(batch: Batch, *counts: int) -> list[Batch]:
+    """Split a batch into batches of the given sizes.
+
+    Args:
+        batch: Images and maps.
+        counts: The sizes; the rest is dropped.
+    """
+    ends = np.cumsum(counts)
+    return [
+        Batch(batch.images[end - count : end], batch.maps[end - count : end])
+        for count, end in zip(counts, ends, strict=True)
+    ]
+
+
+def _gradients_through(setting: Setting, measure: str) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = through(setting)
+        return same_gradients(subject, case, [case.batch], getattr(subject.tolerances, measure))
+
+    return check
+
+
+for _setting in (*SETTINGS, *LARGE_SETTINGS):
+    # Gradients of large random images are small rests of sums of opposite signs.
+    _measure = "network_gradient" if _setting in LARGE_SETTINGS else "gradient"
+    ROWS.row(
+        f"gradient/{_setting.id}",
+        f"Gradients through {_setting.phrase} match the reference.",
+        _measure,
+        *(TRAINS_DILATED if _setting.dilated else ("training",)),
+    )(_gradients_through(_setting, _measure))
+
+
+@ROWS.row(
+    "gradient/normalization-constant",
+    "The gradient of a constant map is finite.",
+    "bits",
+    "training",
+)
+def _constant_map(subject: Subject) -> Outcome:
+    net = GraphBuilder(CHANNELS)
+    net.add("before", Conv2D(1, 1, activation="linear"), net.input)
+    net.add("normalized", MinMaxNormalize(), "before")
+    net.add("lifted", SubtractMean((-LIFT,)), "normalized")
+    case = Case(net.build(), fixed={"before/kernel": 0.0, "before/bias": 0.0})
+    found = gradients(subject.device, case, [case.batch])
+    wrong = sorted(name for name, gradient in found.items() if not np.isfinite(gradient).all())
+    reason = f"Not finite: {', '.join(wrong)}." if wrong else ""
+    return Outcome(float(len(wrong)), 0.0, reason)
+
+
+@ROWS.row(
+    "gradient/batch-9",
+    "In a batch of 9, every image contributes equally to the gradient.",
+    "gradient",
+    "training",
+)
+def _batch(subject: Subject) -> Outcome:
+    case = _small(9)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+def _small(count: int) -> Case:
+    net = GraphBuilder(CHANNELS)
+    net.add("first", Conv2D(4), net.input)
+    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
+    net.add("lifted", SubtractMean((-LIFT,)), "last")
+    return Case(net.build(), (count, 6, 10))
+
+
+@ROWS.row(
+    "gradient/network",
+    "The gradient of every parameter of a narrow MSI-Net matches the reference.",
+    "network_gradient",
+    *TRAINS_DILATED,
+)
+def _network(subject: Subject) -> Outcome:
+    case = narrow_network(count=1)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
+
+
+@ROWS.row(
+    "gradient/accumulated",
+    "Two batches of unequal size have the gradient of one joint batch.",
+    "network_gradient",
+    *TRAINS_DILATED,
+    "dynamic_shapes",
+)
+def _accumulated(subject: Subject) -> Outcome:
+    case = narrow_network(count=3)
+    parts = split(case.batch, 1, 2)
+    return same_gradients(subject, case, parts, subject.tolerances.network_gradient)
+
+
+@ROWS.row(
+    "gradient/accumulated-many",
+    "Seven batches, equal and unequal, have the gradient of one joint batch.",
+    "gradient",
+    "training",
+    "dynamic_shapes",
+)
+def _accumulated_many(subject: Subject) -> Outcome:
+    case = _small(13)
+    parts = split(case.batch, 2, 2, 1, 3, 2, 2, 1)
+    return same_gradients(subject, case, parts, subject.tolerances.gradient)

@@ -1,0 +1,125 @@
+"""Rows about memory: what is computed is released."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case
+from msinet_core.conformance.comparison import Outcome
+from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+
+ROWS = Rows()
+
+MIB = 2**20
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process; on macOS its highest value so far.
+
+    Memory that the allocator of glibc keeps for later is given back first, or what a device keeps
+    could hide in it.
+
+    Raises:
+        NotApplicable: The operating system does not say.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        with suppress(AttributeError):  # musl has none
+            ctypes.CDLL(None).malloc_trim(0)
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * resource.getpagesize()
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    raise NotApplicable("resident memory cannot be measured on this operating system")
+
+
+def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -> Outcome:
+    """Measure how much memory calls leave behind.
+
+    Args:
+        call: Does something that should leave nothing behind.
+        warm_up: Calls before the measurement.
+        count: Calls in the measurement.
+        kept: Bytes that each call would leave if it kept what it computed; half of them fail.
+    """
+    for _ in range(warm_up):
+        call()
+    gc.collect()
+    before = resident_bytes()
+    for _ in range(count):
+        call()
+    gc.collect()
+    grown = max(0, resident_bytes() - before)
+    reason = (
+        f"Memory grew by {grown / MIB:.1f} MiB in {count} calls, {grown / count:,.0f} bytes each."
+    )
+    return Outcome(grown / (count * kept), 0.5, reason)
+
+
+def _copying(channels: int) -> Graph:
+    net = GraphBuilder(3)
+    net.add("only", Conv2D(channels, 1, activation="linear"), net.input)
+    return net.build()
+
+
+@ROWS.row(
+    "memory/predictions", "Predictions that were read and dropped leave no memory behind.", "memory"
+)
+def _predictions(subject: Subject) -> Outcome:
+    case = Case(_copying(3), (1, 256, 256))
+    model = subject.device.compile(case.graph, case.state)
+    return _growth(lambda: np.asarray(model.predict(case.images)), 5, 60, kept=case.images.nbytes)
+
+
+@ROWS.row("memory/steps", "Training steps leave no memory behind.", "memory", "training")
+def _steps(subject: Subject) -> Outcome:
+    case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    batch = case.batch
+    return _growth(lambda: float(model.train_step([batch], 1e-5)), 5, 60, kept=batch.images.nbytes)
+
+
+@ROWS.row("memory/models", "Models that were dropped leave no memory behind.", "memory")
+def _models(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("many", Conv2D(512, 1), net.input)
+    net.add("only", Conv2D(512), "many")
+    case = Case(net.build(), (1, 3, 4))
+
+    def compile_and_predict() -> None:
+        np.asarray(subject.device.compile(case.graph, case.state).predict(case.images))
+        gc.collect()  # a compiled function that belongs to a model is a cycle
+
+    return _growth(compile_and_predict, 3, 8, kept=4 * case.graph.parameter_count)
+
+
+@ROWS.row(
+    "memory/soak",
+    "A thousand small steps leave no memory behind.",
+    "memory",
+    "training",
+    soak=True,
+)
+def _soak(subject: Subject) -> Outcome:
+    case = Case(_copying(1), (2, 32, 32), fixed={"only/bias": 5.0})
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    batch = case.batch
+    return _growth(
+        lambda: float(model.train_step([batch], 1e-5)), 1000, 3000, kept=batch.images.nbytes / 10
+    )

@@ -1,0 +1,91 @@
+"""Rows about numbers that naive arithmetic gets wrong: long sums and large values."""
+
+from __future__ import annotations
+
+from msinet_core.conformance.cases import Case
+from msinet_core.conformance.comparison import Outcome, worst
+from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
+from msinet_core.conformance.scenarios.forward import same_prediction
+from msinet_core.conformance.scenarios.gradients import LIFT, same_gradients
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.ops import Conv2D, GlobalMean, MinMaxNormalize, SubtractMean
+
+ROWS = Rows()
+
+SIZE = (1, 240, 320)
+"""One image of the published size."""
+
+
+@ROWS.row(
+    "numerics/global-mean",
+    "The mean over 240x320 pixels loses no digits.",
+    "op",
+)
+def _global_mean(subject: Subject) -> Outcome:
+    """Use nearly equal pixels, so that every addition to a running sum rounds the same way."""
+    net = GraphBuilder(3)
+    net.add("mean", GlobalMean(), net.input)
+    graph = net.build()
+    return worst(
+        *(
+            same_prediction(subject, case, case.images, subject.tolerances.op)
+            for case in (Case(graph, SIZE, 100.1, 100.2), Case(graph, SIZE, 0.0, 255.0))
+        )
+    )
+
+
+@ROWS.row(
+    "numerics/normalization-gradient",
+    "The gradient of a normalization over 240x320 pixels loses no digits.",
+    "gradient",
+    "training",
+)
+def _normalization(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("before", Conv2D(1, 1, activation="linear"), net.input)
+    net.add("normalized", MinMaxNormalize(), "before")
+    net.add("lifted", SubtractMean((-LIFT,)), "normalized")
+    case = Case(net.build(), SIZE)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+@ROWS.row(
+    "numerics/bias-gradient",
+    "The gradient of a bias over 240x320 pixels loses no digits.",
+    "gradient",
+    "training",
+)
+def _bias(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("first", Conv2D(4), net.input)
+    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
+    net.add("lifted", SubtractMean((-LIFT,)), "last")
+    case = Case(net.build(), SIZE)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+@ROWS.row(
+    "numerics/large-weights",
+    "Weights of a hundred times the usual size give the reference's output.",
+    "convolution",
+)
+def _large_weights(subject: Subject) -> Outcome:
+    if subject.device.precision == "float16":
+        raise NotApplicable("the sums exceed the range of float16")
+    net = GraphBuilder(3)
+    net.add("first", Conv2D(4), net.input)
+    net.add("last", Conv2D(2, activation="linear"), "first")
+    case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=100.0)
+    return same_prediction(subject, case, case.images, subject.tolerances.convolution)
+
+
+@ROWS.row(
+    "numerics/small-values",
+    "Images and weights of 1e-4 give the reference's output, not zero.",
+    "convolution",
+)
+def _small_values(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("only", Conv2D(4, activation="linear", use_bias=False), net.input)
+    case = Case(net.build(), (2, 9, 14), -1e-2, 1e-2, scale=1e-2)
+    return same_prediction(subject, case, case.images, subject.tolerances.convolution)

@@ -1,0 +1,195 @@
+"""Rows about the state: weights and moments come back bit for bit, and are copies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from msinet_core.conformance.cases import Float32, narrow_network
+from msinet_core.conformance.comparison import Array, Outcome, compare_bits, worst
+from msinet_core.conformance.guard import state_arrays
+from msinet_core.conformance.scenario import Rows, Subject
+from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED
+from msinet_core.device import Model
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D
+from msinet_core.network.state import OptimizerState, State
+
+ROWS = Rows()
+
+LATE_STEP = 2**24 + 1
+"""The first step that float32 cannot count."""
+
+
+def _graph() -> Graph:
+    """Return a graph with kernels of several shapes, one of them with four equal axes."""
+    net = GraphBuilder(3)
+    net.add("scope/square", Conv2D(3), net.input)
+    net.add("scope/many", Conv2D(16, 1), "scope/square")
+    net.add("few", Conv2D(2, 3, dilation=2, use_bias=False), "scope/many")
+    net.add("last", Conv2D(1, 2, activation="linear"), "few")
+    return net.build()
+
+
+def _tensors(graph: Graph, seed: int) -> dict[str, Float32]:
+    """Return values of every size that training meets, and a negative zero."""
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for parameter in graph.parameters:
+        values = random.standard_normal(parameter.shape) * 10.0 ** random.integers(-15, 5)
+        values.flat[0] = -0.0
+        tensors[parameter.name] = values.astype(np.float32)
+    return tensors
+
+
+def _state(step: int) -> State:
+    graph = _graph()
+    second = {name: np.abs(value) for name, value in _tensors(graph, 7).items()}
+    return State(_tensors(graph, 5), OptimizerState(step, m=_tensors(graph, 6), v=second))
+
+
+def same_state(actual: State, expected: State) -> Outcome:
+    """Compare two states bit for bit, with the step; moments only if they are expected.
+
+    Args:
+        actual: The device's.
+        expected: The right one.
+    """
+    if expected.optimizer is not None and actual.optimizer is None:
+        raise ValueError("Model.state() has no optimizer state.")
+    arrays = state_arrays(actual)
+    pairs: dict[str, tuple[ArrayLike, Array]] = {
+        name: (arrays[name], right) for name, right in state_arrays(expected).items()
+    }
+    outcome = compare_bits(pairs)
+    steps = [one.optimizer and one.optimizer.step for one in (actual, expected)]
+    if outcome.passed and expected.optimizer is not None and steps[0] != steps[1]:
+        return Outcome(1.0, 0.0, f"The optimizer's step is {steps[0]}, should be {steps[1]}.")
+    return outcome
+
+
+def _copy(state: State) -> State:
+    optimizer = state.optimizer
+    if optimizer is not None:
+        m, v = ({name: w.copy() for name, w in one.items()} for one in (optimizer.m, optimizer.v))
+        optimizer = OptimizerState(optimizer.step, m, v)
+    return State({name: weight.copy() for name, weight in state.weights.items()}, optimizer)
+
+
+def _narrow_model(subject: Subject, state: State | None = None) -> Model:
+    case = narrow_network(count=1)
+    return subject.device.compile(
+        case.graph, state or case.state, loss=KLDivergence(), optimizer=Adam()
+    )
+
+
+@ROWS.row(
+    "state/conversion", "Canonical to native to canonical returns every weight bit for bit.", "bits"
+)
+def _conversion(subject: Subject) -> Outcome:
+    graph = _graph()
+    device, tensors = subject.device, _tensors(graph, 5)
+    pairs: dict[str, tuple[ArrayLike, Array]] = {}
+    for parameter in graph.parameters:
+        native = device.to_native(parameter, tensors[parameter.name])
+        back = device.to_canonical(parameter, native)
+        pairs[parameter.name] = (back, tensors[parameter.name])
+    return compare_bits(pairs)
+
+
+@ROWS.row(
+    "state/weights-come-back",
+    "A compiled model's state holds the given weights bit for bit.",
+    "bits",
+)
+def _weights_come_back(subject: Subject) -> Outcome:
+    state = State(_tensors(_graph(), 5))
+    return same_state(subject.device.compile(_graph(), state).state(), state)
+
+
+@ROWS.row(
+    "state/moments-come-back",
+    "A compiled model's state holds the given moments and step, even beyond 2**24.",
+    "bits",
+    "training",
+)
+def _moments_come_back(subject: Subject) -> Outcome:
+    outcomes = []
+    for step in (123, 70_001, LATE_STEP):
+        state = _state(step)
+        loss, optimizer = KLDivergence(), Adam()
+        model = subject.device.compile(_graph(), state, loss=loss, optimizer=optimizer)
+        outcomes.append(same_state(model.state(), state))
+    return worst(*outcomes)
+
+
+@ROWS.row(
+    "state/moments-start-at-zero",
+    "Without given moments, moments and step start at zero.",
+    "bits",
+    "training",
+)
+def _moments_start_at_zero(subject: Subject) -> Outcome:
+    weights = _tensors(_graph(), 5)
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(_graph(), State(weights), loss=loss, optimizer=optimizer)
+    return same_state(model.state(), State(weights, OptimizerState.zeros(weights)))
+
+
+@ROWS.row(
+    "state/given-arrays",
+    "Weights may be read-only or transposed views, and may be overwritten after compile.",
+    "bits",
+)
+def _given_arrays(subject: Subject) -> Outcome:
+    case = narrow_network(count=1)
+    right = case.state.weights
+    weights = {name: np.array(weight.T, order="C").T for name, weight in right.items()}
+    for weight in weights.values():
+        weight.flags.writeable = False
+    model = subject.device.compile(case.graph, State(weights))
+    before = np.array(model.predict(case.images))
+    for weight in weights.values():
+        weight.flags.writeable = True
+        weight[...] = np.nan
+    after = np.asarray(model.predict(case.images))
+    same = Outcome(float(not np.allclose(before, after)), 0.0, "The map changed with the arrays.")
+    return worst(same, same_state(model.state(), State(right)))
+
+
+@ROWS.row(
+    "state/only-steps-change-it",
+    "Evaluation and prediction do not change weights and moments.",
+    "bits",
+    *TRAINS_DILATED,
+)
+def _only_steps_change_the_state(subject: Subject) -> Outcome:
+    case = narrow_network(count=1)
+    model = _narrow_model(subject)
+    model.train_step([case.batch], 1e-3)
+    before = _copy(model.state())
+    np.asarray(model.eval_step(case.batch))
+    np.asarray(model.predict(case.images))
+    return same_state(model.state(), before)
+
+
+@ROWS.row(
+    "state/is-a-copy",
+    "A state does not change with later steps, and the model not with the state.",
+    "bits",
+    *TRAINS_DILATED,
+)
+def _state_is_a_copy(subject: Subject) -> Outcome:
+    case = narrow_network(count=1)
+    model = _narrow_model(subject)
+    state = model.state()
+    model.train_step([case.batch], 1e-3)
+    unchanged = same_state(state, case.state)
+    later = model.state()
+    right = _copy(later)
+    for array in state_arrays(later).values():
+        if array.flags.writeable:
+            array[...] = np.nan
+    return worst(unchanged, same_state(model.state(), right))

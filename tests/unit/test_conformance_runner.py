@@ -1,0 +1,317 @@
+"""Running the kit: correct devices pass every row, and every status has its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from msinet_core.conformance import (
+    ALL_SCENARIOS,
+    SCENARIOS,
+    TOLERANCES,
+    ExpectedFailure,
+    Outcome,
+    Result,
+    Scenario,
+    Subject,
+    prove,
+    run,
+)
+from msinet_core.conformance.checker import Checker
+from msinet_core.conformance.faults import FAULTS
+from msinet_core.conformance.likeness import likeness
+from msinet_core.conformance.scenario import MISSING_CAPABILITY
+from msinet_core.device import Capabilities, Deferred, Device, Model
+from msinet_core.errors import UsageError
+from msinet_core.network.loss import KLDivergence
+from msinet_core.reference import SPEC
+from msinet_core.reference.device import ReferenceDevice
+from msinet_core.reference.layers import LAYER_BUILDERS
+from msinet_core.reference.tape import record
+from msinet_core.system.progress import Progress
+
+QUICK = [scenario for scenario in SCENARIOS if not scenario.slow and not scenario.soak]
+
+
+@pytest.fixture(scope="module")
+def report():
+    return run(SPEC)
+
+
+def test_the_reference_passes_every_row(report):
+    assert report.failed == ()
+    assert report.passed
+    assert [row.id for row in report.rows] == [scenario.id for scenario in ALL_SCENARIOS]
+    assert report.versions == {"numpy": np.__version__}
+    assert {row.id for row in report.rows if row.status != "passed"} == {
+        "device/unavailable",  # it is available
+        "device/no-fallback",  # it has no framework
+        "device/bfloat16",
+        "device/float16",
+        "device/distribute",
+        *(scenario.id for scenario in ALL_SCENARIOS if scenario.soak),
+    }
+
+
+def test_each_row_uses_the_tolerance_that_the_documentation_names(report):
+    measures = {scenario.id: scenario.measure for scenario in ALL_SCENARIOS}
+    for row in report.rows:
+        if row.status == "passed" and not row.id.startswith(("adam/", "calls/")):
+            assert row.tolerance == getattr(TOLERANCES["float32"], measures[row.id]), row.id
+
+
+def round_to_bfloat16(value):
+    bits = np.ascontiguousarray(value, np.float32).view(np.uint32).astype(np.uint64)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return bits.astype(np.uint32).view(np.float32)
+
+
+class Bfloat16Device(ReferenceDevice):
+    """Rounds every input, weight, output and gradient of every op but the loss."""
+
+    @property
+    def layer_builders(self):
+        def round_all(variables):
+            return [self._round(variable) for variable in variables]
+
+        def wrap(build):
+            return lambda op, inputs, roles: self._round(
+                build(
+                    op, round_all(inputs), dict(zip(roles, round_all(roles.values()), strict=True))
+                )
+            )
+
+        return {
+            kind: build if kind is KLDivergence else wrap(build)
+            for kind, build in LAYER_BUILDERS.items()
+        }
+
+    @staticmethod
+    def _round(variable):
+        value = round_to_bfloat16(variable.value)
+        return record(value, [variable], lambda gradient: [round_to_bfloat16(gradient)])
+
+
+def test_a_bfloat16_device_passes_in_bfloat16_and_fails_in_float32():
+    spec = dataclasses.replace(SPEC, capabilities=Capabilities(precisions=("bfloat16",)))
+    rows = [row for row in QUICK if not row.id.endswith(("-large", "240x320", "-512", "/long"))]
+    rows = [row for row in rows if row.group != "memory"]
+    report = prove(Bfloat16Device(spec, "bfloat16"), scenarios=rows)
+    assert report.failed == ()
+    assert report.precision == "bfloat16"
+    few = ("forward/convolution-3x3-same", "network/asymmetric", "gradient/network")
+    asked = [row for row in QUICK if row.id in few]
+    failed = prove(Bfloat16Device(SPEC, "float32"), scenarios=asked).failed
+    assert {row.id for row in failed} == set(few)
+
+
+class ForeignModel(Model):
+    def __init__(self, device, program):
+        super().__init__(device, program)
+        self._inner = SPEC.open().build(program)
+
+    def forward(self, images):
+        maps = self._inner.predict(images)
+        return Deferred(lambda: maps)
+
+    def losses(self, batch):
+        losses = self._inner.eval_step(batch)
+        return Deferred(lambda: losses)
+
+    def update(self, batches, learning_rate):
+        loss = self._inner.train_step(batches, learning_rate)
+        return Deferred(lambda: loss)
+
+    def state(self):
+        return self._inner.state()
+
+
+class ForeignDevice(Device):
+    """Knows the public contract only: another kernel layout, lazy results, its own classes."""
+
+    @property
+    def layer_builders(self):
+        return LAYER_BUILDERS
+
+    def build(self, program):
+        return ForeignModel(self, program)
+
+
+def test_a_device_with_another_layout_and_lazy_results_passes():
+    spec = dataclasses.replace(SPEC, name="foreign", data_format="NCHW", kernel_layout="OIHW")
+    groups = ("network", "adam", "state", "loss", "calls")
+    rows = [row for row in QUICK if row.group in groups]
+    report = prove(ForeignDevice(spec), scenarios=[*rows, *QUICK[:6]])
+    assert report.failed == ()
+    assert report.device == "foreign"
+
+
+@pytest.mark.parametrize(
+    "name", ["training", "dilated_gradient", "dynamic_shapes", "deterministic"]
+)
+def test_a_missing_capability_makes_rows_not_applicable(name):
+    class Incapable(ReferenceDevice):
+        def build(self, program):
+            assert program.loss is None or name != "training"
+            return super().build(program)
+
+    spec = dataclasses.replace(SPEC, capabilities=Capabilities(**{name: False}))
+    needing = [scenario for scenario in QUICK if name in scenario.needs]
+    report = prove(Incapable(spec), scenarios=[*needing, QUICK[0]])
+    assert needing
+    assert [row.status for row in report.rows] == ["not applicable"] * len(needing) + ["passed"]
+    assert {row.reason for row in report.rows[:-1]} == {MISSING_CAPABILITY[name]}
+
+
+def test_every_need_is_a_capability_and_every_capability_is_needed():
+    needed = {name for scenario in ALL_SCENARIOS for name in scenario.needs}
+    assert needed == set(MISSING_CAPABILITY)
+    for name in needed:
+        assert isinstance(getattr(Capabilities(), name), bool)
+
+
+def test_a_device_that_does_not_open_has_the_rows_that_need_no_open_device():
+    report = run(dataclasses.replace(SPEC, name="gone", factory="no_such_package:Device"))
+    status = {row.id: row.status for row in report.rows}
+    assert status["description/imports"] == "passed"
+    assert status["device/opens"] == "failed"
+    assert status["device/float32"] == "not applicable"
+    assert {row.group for row in report.rows} == {"description", "device"}
+    assert "no_such_package" in report.failed[0].reason
+    assert not report.available
+    assert not report.passed
+
+
+def test_other_rows_do_not_apply_to_a_device_that_did_not_open():
+    assert Checker(Subject(SPEC, None)).result(SCENARIOS[0]).status == "not applicable"
+
+
+def test_an_unsupported_precision_is_a_failed_row():
+    report = run(SPEC, precision="bfloat16")
+    assert [row.id for row in report.failed] == ["device/opens"]
+    assert "bfloat16" in report.failed[0].reason
+
+
+def test_device_options_reach_the_device_and_the_report():
+    report = run(SPEC, options={"no": "such"})
+    assert not report.available
+    assert report.options == {"no": "such"}
+    assert "'no'" in report.failed[0].reason
+
+
+def raising(error):
+    def check(subject):
+        raise error
+
+    return Scenario("some/row", "A sentence.", check, "bits")
+
+
+def always(difference):
+    return Scenario("some/row", "A sentence.", lambda _: Outcome(difference, 0.5, "Far."), "bits")
+
+
+def status_of(scenario, **options):
+    result = Checker(Subject(SPEC, SPEC.open()), **options).result(scenario)
+    return result.status, result.reason
+
+
+def test_the_reason_of_a_row_that_raises_is_the_exception():
+    status, reason = status_of(raising(RuntimeError("out of memory")))
+    assert status == "failed"
+    assert re.fullmatch(
+        r"test_conformance_runner\.py, line \d+, check: RuntimeError: out of memory", reason
+    )
+    assert status_of(raising(UsageError("No such resize."))) == ("failed", "No such resize.")
+
+
+def test_expected_failures_are_strict():
+    expected = {"some/row": ExpectedFailure("The driver fails.", "https://example.org/1")}
+    status, reason = status_of(always(1.0), expected=expected)
+    assert status == "expected failure"
+    for part in ("The driver fails.", "https://example.org/1", "Far."):
+        assert part in reason
+    assert status_of(always(0.0), expected=expected)[0] == "passed unexpectedly"
+    assert status_of(raising(RuntimeError("crash")), expected=expected)[0] == "expected failure"
+    assert status_of(always(1.0))[0] == "failed"
+
+
+def test_quick_skips_slow_rows():
+    slow = dataclasses.replace(always(0.0), slow=True)
+    assert status_of(slow, quick=True)[0] == "skipped"
+    assert status_of(slow)[0] == "passed"
+
+
+def test_quick_skips_a_row_if_a_similar_one_was_slow():
+    similar = dataclasses.replace(always(0.0), id="some/longer", longer_than=("some/row", 1e9))
+    unknown = dataclasses.replace(similar, longer_than=("some/other", 1e9))
+    for quick, row, status in (
+        (True, similar, "skipped"),
+        (False, similar, "passed"),
+        (True, unknown, "passed"),
+    ):
+        checker = Checker(Subject(SPEC, SPEC.open()), quick=quick)
+        checker.result(always(0.0))
+        assert checker.result(row).status == status
+
+
+def test_soak_rows_run_only_on_request():
+    soak = dataclasses.replace(always(0.0), soak=True)
+    assert status_of(soak)[0] == "skipped"
+    assert status_of(soak, soak=True)[0] == "passed"
+
+
+def test_progress_shows_every_row_and_each_reason_once():
+    class Recorder(Progress):
+        def task(self, description, total, unit="images", done=0):
+            shown.append((description, total, unit))
+            return super().task(description, total, unit)
+
+        def message(self, text):
+            shown.append(text)
+
+    shown = []
+    rows = [always(0.0), always(1.0), dataclasses.replace(always(2.0), id="some/other")]
+    prove(SPEC.open(), Recorder(), rows)
+    assert shown == [("checking reference", 3, "rows"), "some/row failed"]
+
+
+def test_an_interrupted_check_reports_the_rows_so_far():
+    report = prove(SPEC.open(), scenarios=[always(0.0), raising(KeyboardInterrupt()), always(0.0)])
+    assert [row.status for row in report.rows] == ["passed"]
+    assert not report.complete
+    assert not report.passed
+
+
+@pytest.mark.parametrize("name", ["Bias dropped", "RGB means reversed"])
+def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
+    fault = next(fault for fault in FAULTS if fault.name == name)
+    asked = [row for row in QUICK if row.group in ("forward", "state") and "512" not in row.id]
+    assert f"'{name}'" in likeness(prove(fault.make(), scenarios=asked).rows)
+
+
+def test_a_device_that_fails_only_some_rows_of_a_fault_is_compared_with_it():
+    fault = next(fault for fault in FAULTS if fault.name == "Pool in bfloat16")
+    rows = [row for row in QUICK if row.id.startswith("forward/pool") and "large" not in row.id]
+    results = prove(fault.make(), scenarios=rows).rows
+    spared = dataclasses.replace(results[0], status="passed", reason="")
+    assert f"'{fault.name}'" in likeness([spared, *results[1:]])
+
+
+def test_other_failures_are_not_compared_with_a_fault():
+    ids = ("forward/concat", "loss/random", "state/weights-come-back", "forward/batch-1")
+    assert likeness([Result(name, "S.", "failed", 1.0, 0.1) for name in ids]) == ""
+    raised = Result("forward/concat", "S.", "failed", reason="R.", error=ValueError("x"))
+    assert likeness([raised]) == ""
+
+
+def test_pytest_is_imported_only_for_the_base_class():
+    code = (
+        "import sys, msinet_core.conformance as kit; assert 'pytest' not in sys.modules\n"
+        "kit.DeviceConformance; assert 'pytest' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,83 @@
+"""The list of rows: ids, tolerances, selection, and what the op settings cover."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from msinet_core.conformance import ALL_SCENARIOS, SCENARIOS, TOLERANCES, Subject, select
+from msinet_core.conformance.scenarios.forward import shape_hint
+from msinet_core.conformance.scenarios.gradients import through
+from msinet_core.conformance.scenarios.layers import SETTINGS
+from msinet_core.conformance.tolerances import REASONS, Tolerances
+from msinet_core.device import PRECISIONS
+from msinet_core.errors import UsageError
+from msinet_core.network import ops
+from msinet_core.reference import SPEC
+from msinet_core.reference.device import forward
+
+
+def test_ids_are_unique_and_descriptions_are_sentences():
+    ids = [scenario.id for scenario in ALL_SCENARIOS]
+    assert len(set(ids)) == len(ids)
+    for scenario in ALL_SCENARIOS:
+        assert re.fullmatch(r"[a-z]+/[a-z0-9-]+", scenario.id)
+        assert re.fullmatch(r"[A-Z].+\.", scenario.description), scenario.description
+
+
+def test_rows_that_another_row_times_come_after_it():
+    ids = [scenario.id for scenario in ALL_SCENARIOS]
+    for scenario in ALL_SCENARIOS:
+        if scenario.longer_than is not None:
+            assert ids.index(scenario.longer_than[0]) < ids.index(scenario.id)
+
+
+def test_rows_are_selected_by_patterns():
+    assert [row.id for row in select(["forward/concat", "loss/*"])] == [
+        row.id for row in ALL_SCENARIOS if row.id == "forward/concat" or row.group == "loss"
+    ]
+    with pytest.raises(UsageError, match=r"'training/\*'"):
+        select(["loss/*", "training/*"])
+
+
+def test_prediction_rows_do_not_need_training():
+    predicts = [row for row in SCENARIOS if "training" not in row.needs]
+    assert {"forward", "network", "state"} <= {row.group for row in predicts}
+    assert not {"gradient", "loss", "adam", "train"} & {row.group for row in predicts}
+    assert "state/weights-come-back" in {row.id for row in predicts}
+
+
+def test_every_op_is_checked_forward_and_backward():
+    for setting in SETTINGS:
+        assert {f"forward/{setting.id}", f"gradient/{setting.id}"} <= {s.id for s in SCENARIOS}
+    used = {type(node.op) for setting in SETTINGS for node in through(setting).graph.nodes}
+    assert used == set(ops.OPS.values())
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.id)
+def test_gradients_are_compared_where_the_loss_is_smooth(setting):
+    case = through(setting)
+    maps = forward(case.graph, case.state.weights, case.images)
+    assert maps.min() > 0.5 * maps.mean()
+    assert maps.std() > 0
+
+
+def test_every_precision_has_tolerances_and_every_tolerance_a_reason():
+    assert set(TOLERANCES) == set(PRECISIONS)
+    names = [field.name for field in dataclasses.fields(Tolerances)]
+    assert list(REASONS) == names
+    for name in set(names) - {"bits", "seconds", "memory"}:
+        exact, coarse = (getattr(TOLERANCES[key], name) for key in ("float32", "bfloat16"))
+        assert 0 < exact <= coarse < 1
+    assert {scenario.measure for scenario in ALL_SCENARIOS} == set(names)
+
+
+def test_a_wrong_shape_is_explained_in_the_data_format_of_the_device():
+    subject = Subject(dataclasses.replace(SPEC, data_format="NCHW"), None)
+    hint = shape_hint(subject, (2, 10, 5, 7), (2, 7, 10, 5))
+    assert "(2, 7, 10, 5) instead of (2, 5, 7, 10)" in hint
+    assert "NCHW" in hint
+    assert shape_hint(subject, (2, 7), (2, 7)) == ""
+    assert shape_hint(Subject(SPEC, None), (2, 10, 5, 7), (2, 7, 10, 5)) == ""
