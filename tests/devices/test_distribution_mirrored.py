@@ -137,7 +137,7 @@ def test_xla_is_refused_on_several_devices(runs: Any) -> None:
 
 
 def test_one_device_is_refused() -> None:
-    with pytest.raises(UsageError, match="--distribute mirrored .*'cpu'"):
+    with pytest.raises(UsageError, match=r"--distribute mirrored .*'cpu'"):
         SPEC.open(distribute="mirrored")
 
 

@@ -291,7 +291,7 @@ def test_one_step_per_execution_is_the_plain_step(case: Case) -> None:
 
 
 def test_other_numbers_are_refused() -> None:
-    with pytest.raises(UsageError, match="'steps-per-execution'.*'3'"):
+    with pytest.raises(UsageError, match=r"'steps-per-execution'.*'3'"):
         SPEC.check_options({STEPS_PER_EXECUTION: "3"})
 
 
