@@ -1,55 +1,146 @@
-"""Write the pages that are made from the code: ``python docs/generate.py``.
+"""Write every file that is made from the code: ``python docs/generate.py``.
 
-A test compares them with what is committed.
+These are the pages of commands, of the Python API and of conformance, and the type stub of the
+front door. ``--check`` writes nothing and exits with 1 if a file is out of date; a test does the
+same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
+from msinet_core.conformance.reference_page import fill_in
 
+import msinet_core
 from msinet_core.cli import COMMANDS, cli
 
-PAGE = Path(__file__).parent / "reference" / "commands.md"
+DOCS = Path(__file__).parent
+API_TEMPLATE = DOCS / "reference" / "api.md.in"
+CONFORMANCE = DOCS / "reference" / "conformance.md"
+NAMES = re.compile(r"^\{\{ ([^}]+) \}\}$", re.MULTILINE)
+"""A list of names in the template."""
 WIDTH = 100
 
-HEAD = """# Commands
+COMMANDS_HEAD = """# Commands
 
-What `msinet-run COMMAND --help` says, for every command. Written by `python docs/generate.py`;
-change the commands instead.
+The output of `msinet-run COMMAND --help` for every command. Written by `python docs/generate.py`;
+edit the commands instead.
 """
 
 
 def commands_page() -> str:
     """Return the reference of all commands, in Markdown."""
-    settings = cli.context_settings
-    context = click.Context(cli, info_name="msinet-run", terminal_width=WIDTH, **settings)
-    sections = [_section(cli, context, "##")]
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None
-        sections += _command_sections(command, context, name, "##")
-    return "\n".join([HEAD, *sections])
+    context = click.Context(
+        cli, info_name="msinet-run", terminal_width=WIDTH, **cli.context_settings
+    )
+    return "\n".join([COMMANDS_HEAD, *_sections(cli, context, "##", COMMANDS)])
 
 
-def _command_sections(
-    command: click.Command, parent: click.Context, name: str, level: str
+def _sections(
+    command: click.Command, context: click.Context, level: str, names: tuple[str, ...] | None = None
 ) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
-    yield _section(command, context, level)
-    if isinstance(command, click.Group):
-        for child in command.list_commands(context):
-            inner = command.get_command(context, child)
-            assert inner is not None
-            yield from _command_sections(inner, context, child, f"{level}#")
-
-
-def _section(command: click.Command, context: click.Context, level: str) -> str:
     lines = (line.rstrip() for line in command.get_help(context).splitlines())
-    return "\n".join([f"{level} {context.command_path}", "```text", *lines, "```", ""])
+    yield "\n".join([f"{level} {context.command_path}", "```text", *lines, "```", ""])
+    if isinstance(command, click.Group):
+        deeper = level if names else f"{level}#"
+        for name in names or command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            inner = click.Context(child, info_name=name, parent=context, terminal_width=WIDTH)
+            yield from _sections(child, inner, deeper)
+
+
+def api_page() -> str:
+    """Return the reference of the front door, in Markdown.
+
+    A line ``{{ A B }}`` of the template stands for the documentation of the names A and B, and
+    ``{{ * }}`` for that of all names that the template does not contain.
+    """
+    template = API_TEMPLATE.read_text("utf-8")
+    listed = " ".join(NAMES.findall(template)).split()
+    rest = [name for name in msinet_core.__all__ if name not in {*listed, "__version__"}]
+
+    def expand(match: re.Match[str]) -> str:
+        names = rest if match[1] == "*" else match[1].split()
+        return "\n".join(["```{eval-rst}", *(line for name in names for line in _api(name)), "```"])
+
+    return NAMES.sub(expand, template)
+
+
+def _api(name: str) -> Iterator[str]:
+    value = getattr(msinet_core, name)
+    if inspect.ismodule(value):
+        yield from (f".. automodule:: {value.__name__}", "   :members:", "")
+    elif inspect.isclass(value):
+        yield from _documented("exception" if issubclass(value, Exception) else "class", name)
+    elif inspect.isfunction(value):
+        yield from _documented("function", name)
+        result = value.__globals__.get(value.__annotations__["return"])
+        if inspect.isclass(result) and result.__name__ not in msinet_core.__all__:
+            yield from _documented("class", result.__name__, result.__module__)
+    else:
+        yield from _documented("data", name)
+
+
+def _documented(kind: str, name: str, module: str = "msinet_core") -> Iterator[str]:
+    yield f".. auto{kind}:: {module}.{name}"
+    if kind == "class":
+        yield "   :members:"
+    yield ""
+
+
+def conformance_page() -> str:
+    """Return the conformance page with the tables of today."""
+    return fill_in(CONFORMANCE.read_text("utf-8"))
+
+
+def stub() -> str:
+    """Return the type stub of the front door, which type checkers and editors read."""
+    names = [
+        (f"msinet_core.{module}", name, name)
+        for module, names in msinet_core._MODULES.items()
+        for name in names
+    ]
+    modules = [
+        (*f"msinet_core.{target}".rsplit(".", 1), name)
+        for name, target in msinet_core._SUBMODULES.items()
+    ]
+    imports = (f"from {module} import {name} as {alias}" for module, name, alias in names + modules)
+    head = "# Written by docs/generate.py from the table in __init__.py."
+    tables = (
+        "__all__: list[str]",
+        "_MODULES: dict[str, tuple[str, ...]]",
+        "_SUBMODULES: dict[str, str]",
+    )
+    return "\n".join([head, "", *sorted(imports), "", *tables, ""])
+
+
+FILES: Mapping[Path, Callable[[], str]] = {
+    Path(msinet_core.__file__).with_suffix(".pyi"): stub,
+    DOCS / "reference" / "commands.md": commands_page,
+    DOCS / "reference" / "api.md": api_page,
+    CONFORMANCE: conformance_page,
+}
+
+
+def main(check: bool) -> int:
+    """Write the files that are out of date, and name them.
+
+    Args:
+        check: Write nothing; return 1 if a file is out of date.
+    """
+    outdated = [path for path, make in FILES.items() if path.read_text("utf-8") != make()]
+    for path in outdated:
+        print(f"{'out of date' if check else 'updated'}: {path}")
+        if not check:
+            path.write_text(FILES[path](), encoding="utf-8")
+    return int(check and bool(outdated))
 
 
 if __name__ == "__main__":
-    PAGE.write_text(commands_page(), encoding="utf-8")
+    sys.exit(main("--check" in sys.argv))

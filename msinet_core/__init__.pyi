@@ -1,4 +1,4 @@
-# Written by docs/write_stub.py from the table in __init__.py.
+# Written by docs/generate.py from the table in __init__.py.
 
 from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
@@ -65,3 +65,7 @@ from msinet_core.registry.inventory import devices as devices
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__
 from msinet_core.training.train import train as train
+
+__all__: list[str]
+_MODULES: dict[str, tuple[str, ...]]
+_SUBMODULES: dict[str, str]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fine-tune MSI-Net on a data set of one's own, and score the weights before and after.
+# Fine-tune MSI-Net on your own dataset, and score the weights before and after.
 #
-#   run.sh                                      all of it on generated images, offline, in a minute
-#   run.sh --data DIR --init published:salicon  on a real data set, from the published weights
+#   run.sh                                      everything on generated images, offline
+#   run.sh --data DIR --init published:salicon  on a real dataset, from the published weights
 #
-# --work DIR is where everything is written (fine-tune-work); further options go to `train`.
-# The device is the one that MSINET_DEVICE names, else the first that is ready.
+# --work DIR is the output folder (default fine-tune-work); other options go to `train`.
+# The device is MSINET_DEVICE, else the first one available.
 set -euo pipefail
 
 work=fine-tune-work data='' init='' more=()
@@ -19,7 +19,7 @@ while [[ $# -gt 0 ]]; do
 done
 
 if [[ -z $data && -z $init ]]; then
-    # A narrow network (390,473 parameters) stands for the published one, other images for SALICON.
+    # A narrow network (390,473 parameters) replaces the published one, generated images SALICON.
     msinet-run data demo "$work/general" --train 40 --valid 10 --image-size 96x128
     msinet-run train --data "$work/general" --run "$work/base" --init random --width 0.125 \
         --image-size 96x128 --epochs 4 --batch-size 4 --learning-rate 1e-3
@@ -27,7 +27,7 @@ if [[ -z $data && -z $init ]]; then
     data=$work/own init=$work/base/checkpoints/best.msinet.h5
     more=(--image-size 96x128 --epochs 4 --batch-size 4 --learning-rate 3e-4 ${more[@]+"${more[@]}"})
 elif [[ -z $data || -z $init ]]; then
-    echo "Give both --data and --init, or neither." >&2
+    echo "use --data and --init together, or neither" >&2
     exit 2
 fi
 

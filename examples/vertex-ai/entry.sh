@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Train in a container that may be stopped at any moment, with the results in a bucket.
+# Train in a container that may be stopped at any time, and keep the run in a bucket.
 #
 #   entry.sh DATA RUN [options of `msinet-run train`]
 #
-# DATA is a data set, a folder or a .tar of what is in one, and RUN the run's folder, both usually
-# under /gcs/BUCKET. A run that is there already is continued.
+# DATA is a dataset (a folder, or a .tar of its contents) and RUN the run folder, both usually under
+# /gcs/BUCKET. An existing run is resumed.
 #
-# The run is trained on the local disk and copied: what Cloud Storage FUSE mounts has no file locks,
+# Training uses the local disk, and the run is copied: a Cloud Storage FUSE mount has no file locks,
 # uploads a whole file again for each line appended to it, and is slow with many small files.
 set -euo pipefail
 
@@ -17,8 +17,8 @@ disk=${MSINET_DISK:-/tmp/msinet}
 run=$disk/run
 every=${MSINET_COPY_SECONDS:-60}
 
-# In the order in which they appear in the bucket: what is there can always be continued, and the
-# best weights are never older than the checkpoint that remembers them.
+# In the order in which they appear in the bucket, so that its contents can always be resumed and the
+# best weights are never older than the checkpoint that refers to them.
 files=(config.toml checkpoints/best.msinet.h5 history.csv steps.csv curve.png log.txt
     checkpoints/latest.msinet.h5)
 
@@ -39,8 +39,8 @@ fetch_run() {
     done
 }
 
-# Copy what has changed. A kill during cp leaves half a file, so each gets its name when it is whole,
-# all after the last is copied: a checkpoint is copied before the best weights that belong to it.
+# Copy what has changed. A kill during cp leaves half a file, so files are renamed when all are copied;
+# a checkpoint is copied before the best weights that belong to it.
 store_run() {
     local file index changed=()
     mkdir -p "$bucket/checkpoints" "$disk/stored/checkpoints"
@@ -61,14 +61,14 @@ store_run() {
 msinet-run devices
 fetch_data
 resume=()
-rm -rf "$run" "$disk/stored" # what a stopped container left; the bucket is what counts
+rm -rf "$run" "$disk/stored" # left by a stopped container; only the bucket counts
 if [[ -f $bucket/config.toml ]]; then
-    echo "Continuing the run in $bucket."
+    echo "Resuming the run in $bucket."
     fetch_run
     resume=(--resume)
 fi
 
-# A run remembers its data by this name, so it may have begun wherever a folder was called so.
+# A run stores the name of its data, so it resumes wherever a folder has that name.
 cd "$disk/data"
 msinet-run train --data "$name" --run "$run" "${resume[@]}" "$@" &
 training=$!
@@ -77,7 +77,7 @@ next=$((SECONDS + every))
 while kill -0 "$training" 2>/dev/null; do
     sleep 1
     if ((SECONDS >= next)); then
-        store_run || echo "Could not copy the run to $bucket; it is tried again." >&2
+        store_run || echo "Could not copy the run to $bucket; retrying." >&2
         next=$((SECONDS + every))
     fi
 done

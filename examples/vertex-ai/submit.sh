@@ -3,8 +3,8 @@
 #
 #   submit.sh JOB DATA RUN      JOB: t4, a100 or v5e, the job file beside this script
 #
-# DATA is the data set's place in the bucket, RUN a name for the run. Where the run exists, the job
-# continues it. PROJECT, REGION and BUCKET come from the environment.
+# DATA is the path of the dataset in the bucket, RUN a name for the run. An existing run is resumed.
+# PROJECT, REGION and BUCKET come from the environment.
 set -euo pipefail
 
 if [[ $# -ne 3 ]]; then
@@ -14,7 +14,7 @@ fi
 job=$1 data=$2 run=$3
 for value in "${PROJECT:?Set PROJECT}" "${REGION:?Set REGION}" "${BUCKET:?Set BUCKET}" "$data" "$run"; do
     if [[ ! $value =~ ^[A-Za-z0-9._/:-]+$ ]]; then
-        echo "'$value' has characters other than letters, digits and . _ / : -" >&2
+        echo "'$value' may only contain letters, digits and . _ / : -" >&2
         exit 2
     fi
 done

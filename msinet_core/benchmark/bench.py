@@ -13,7 +13,8 @@ from msinet_core.errors import DeviceUnavailableError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.registry.registry import load_registry, run_probe
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec

@@ -17,7 +17,8 @@ from msinet_core.checkpoint.read import read_graph, require_whole_network
 from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
@@ -116,14 +117,14 @@ def choose_target(target: Path, to: str | None) -> Format:
         return fitting[0]
     if fitting:
         names = " or ".join(f"--to {one.name}" for one in fitting)
-        raise UsageError(f"the format of '{target.name}' is ambiguous; add {names}")
+        raise UsageError(f"The format of '{target.name}' is ambiguous; add {names}")
     suffixes = list(
         dict.fromkeys(
             suffix for one in writers if to in (None, one.name) for suffix in one.suffixes
         )
     )
     raise UsageError(
-        f"unsupported file name for {'a checkpoint' if to is None else f'format {to}'}: "
+        f"Unsupported file name for {'a checkpoint' if to is None else f'format {to}'}: "
         f"'{target.name}'; use one of {', '.join(f'*{suffix}' for suffix in suffixes)}."
         f"{did_you_mean(target.suffix, suffixes)}{_problem_list(problems)}"
     )
@@ -150,7 +151,7 @@ def _format_name(to: str | None, writers: list[Format], problems: list[str]) -> 
         return registry.spec(to).checkpoint_format
     except UsageError as error:
         raise UsageError(
-            f"unknown format '{to}'.{did_you_mean(to, names)} Formats: {', '.join(names)}. "
+            f"Unknown format '{to}'.{did_you_mean(to, names)} Formats: {', '.join(names)}. "
             f"{error}{_problem_list(problems)}"
         ) from None
 
@@ -178,7 +179,7 @@ def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archi
         return
     if from_layout not in safetensors.LAYOUTS:
         raise UsageError(
-            f"invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
+            f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
         )
     if not safetensors.matches(source):
         raise UsageError(

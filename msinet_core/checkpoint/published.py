@@ -78,7 +78,7 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
     if dataset not in MODELS:
         hint = did_you_mean(dataset, MODELS).replace("'", f"'{PREFIX}", 1)
         raise UsageError(
-            f"unknown published weights: '{text}'.{hint} Published are "
+            f"Unknown published weights: '{text}'.{hint} Published are "
             f"{', '.join(PREFIX + known for known in MODELS)}."
         )
     folder = keras_vgg16.folders()[0] / f"published-{dataset}"

@@ -68,7 +68,8 @@ class MsinetGroup(CommandGroup):
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        from msinet_core.registry.loader import add_commands, load_plugins
+        from msinet_core.registry.loader import load_plugins
+        from msinet_core.registry.plugin import add_commands
 
         for loaded in load_plugins():
             if loaded.problem or not loaded.adds_commands:
@@ -105,7 +106,7 @@ def _failure(error: Exception) -> Failure:
 
         return Failure(failure_message(error, *chosen), MsinetError.exit_code)
     return Failure(
-        f"unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
+        f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
         f"traceback.",
         MsinetError.exit_code,
     )

@@ -49,7 +49,7 @@ def bench(
     from msinet_core.benchmark import bench as front_door
 
     if plot_file is not None:
-        from msinet_core.pictures import draw_rates, plot_format
+        from msinet_core.benchmark.chart import draw_rates, plot_format
 
         plot_format(plot_file)  # fails now instead of after minutes of measuring
     devices = [name for name in (device_name(), *names) if name]

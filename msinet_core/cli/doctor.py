@@ -108,7 +108,7 @@ def _check_arguments(spec: DeviceSpec, names: Iterable[str], registry: Registry)
         others = [item.spec for item in registry.registrations]
         supporting = [other.name for other in others if name in other.doctor_arguments]
         raise UsageError(
-            f"device '{spec.name}' does not support --{name}; devices that do: "
+            f"Device '{spec.name}' does not support --{name}; devices that do: "
             f"{', '.join(supporting) or 'none'}"
         )
 

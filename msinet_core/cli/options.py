@@ -23,7 +23,7 @@ from msinet_core.training.config import IMAGE_SIZE, TrainConfig
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
     from msinet_core.network.ops import Size
-    from msinet_core.registry.loader import Plugin
+    from msinet_core.registry.plugin import Plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

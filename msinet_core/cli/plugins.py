@@ -19,7 +19,7 @@ from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, Interrupt
 
 if TYPE_CHECKING:
     from msinet_core.conformance import Report
-    from msinet_core.registry.loader import LoadedPlugin
+    from msinet_core.registry.plugin import LoadedPlugin
     from msinet_core.registry.registry import Registry
 
 

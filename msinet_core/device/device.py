@@ -90,11 +90,11 @@ class Device(abc.ABC):
         graph.check_builders(self.layer_builders)
         mismatches = state.mismatches(graph)
         if mismatches:
-            raise GraphError(f"the weights do not fit the network:\n{bullet_list(mismatches)}")
+            raise GraphError(f"The weights do not fit the network:\n{bullet_list(mismatches)}")
         if optimizer is not None and loss is None:
-            raise UsageError("training requires a loss as well as an optimizer, got loss=None")
+            raise UsageError("Training requires a loss as well as an optimizer, got loss=None")
         if loss is not None and not self.spec.capabilities.training:
-            raise UsageError(f"device '{self.spec.name}' does not support training")
+            raise UsageError(f"Device '{self.spec.name}' does not support training")
         return self.build(Program(graph, state, loss, optimizer))
 
     def versions(self) -> Mapping[str, str]:

@@ -67,7 +67,7 @@ class Model(abc.ABC):
         Returns:
             ``(N,)`` float32.
         """
-        raise UsageError(f"device '{self.device_name}' does not support losses")
+        raise UsageError(f"Device '{self.device_name}' does not support losses")
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         """Run the step of `train_step`.
@@ -80,7 +80,7 @@ class Model(abc.ABC):
         Returns:
             The mean loss over all images, before the step.
         """
-        raise UsageError(f"device '{self.device_name}' does not support training")
+        raise UsageError(f"Device '{self.device_name}' does not support training")
 
     @abc.abstractmethod
     def state(self) -> State:
@@ -144,7 +144,7 @@ class Model(abc.ABC):
             UsageError: There is no optimizer, no image, or maps do not have the output's size.
         """
         if self._optimizer is None:
-            raise UsageError("this model was compiled without an optimizer and cannot be trained")
+            raise UsageError("This model was compiled without an optimizer and cannot be trained")
         filled = [batch for batch in batches if len(batch.images)]
         for batch in filled:
             self._check_batch(batch)
@@ -163,7 +163,7 @@ class Model(abc.ABC):
             UsageError: It is 0.
         """
         if not count:
-            raise UsageError("a training step needs at least one image, got none")
+            raise UsageError("A training step needs at least one image, got none")
 
     def native(self, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
         """Convert the weights, or a moment of each, to the device's layout.
@@ -201,10 +201,10 @@ class Model(abc.ABC):
 
     def _check_batch(self, batch: Batch) -> None:
         if self._loss is None:
-            raise UsageError("this model was compiled without a loss and can only predict")
+            raise UsageError("This model was compiled without a loss and can only predict")
         shape = self._graph.shapes(batch.images.shape)[self._graph.output.name]
         if batch.maps.shape != shape:
             raise UsageError(
-                f"the true maps have shape {batch.maps.shape} but the network's output has shape "
+                f"The true maps have shape {batch.maps.shape} but the network's output has shape "
                 f"{shape}"
             )

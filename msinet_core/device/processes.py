@@ -88,7 +88,7 @@ def check_distribution(device: str, offered: Sequence[str], distribute: str) -> 
         return "none"
     if distribute not in ("auto", *offered):
         raise UsageError(
-            f"device '{device}' does not support --distribute {distribute}; "
+            f"Device '{device}' does not support --distribute {distribute}; "
             f"use --distribute {' or '.join(('none', *offered))}"
         )
     return distribute
@@ -114,7 +114,7 @@ def check_agreement(processes: Processes, facts: Mapping[str, object]) -> None:
     ]
     if differ:
         raise UsageError(
-            f"the processes were not started for the same run: they differ in "
+            f"The processes were not started for the same run: they differ in "
             f"{', '.join(differ)}. Start all of them with the same options, and with --run in a "
             f"shared folder, so that they resume from the chief's checkpoint."
         )

@@ -217,7 +217,7 @@ class DeviceSpec:
             return offered[0]
         if precision not in offered:
             raise UsageError(
-                f"device '{self.name}' does not support {precision}; "
+                f"Device '{self.name}' does not support {precision}; "
                 f"use --precision {' or '.join(offered)}"
             )
         return precision
@@ -237,13 +237,13 @@ class DeviceSpec:
                 lines = [option.describe() for option in self.options]
                 options = f"Its options:\n{bullet_list(lines)}" if lines else "It has no options."
                 raise UsageError(
-                    f"device '{self.name}' has no option '{name}'.{did_you_mean(name, known)} "
+                    f"Device '{self.name}' has no option '{name}'.{did_you_mean(name, known)} "
                     f"{options}"
                 )
             choices = known[name].choices
             if value not in choices:
                 raise UsageError(
-                    f"invalid value for option '{name}' of device '{self.name}': '{value}'."
+                    f"Invalid value for option '{name}' of device '{self.name}': '{value}'."
                     f"{did_you_mean(value, choices)} Use {' or '.join(choices)} "
                     f"({known[name].summary})"
                 )
@@ -255,7 +255,7 @@ class DeviceSpec:
         Args:
             probe: The result of its probe.
         """
-        text = f"device '{self.name}' is not available: {probe.reason} {probe.fix_sentence}"
+        text = f"Device '{self.name}' is not available: {probe.reason} {probe.fix_sentence}"
         return text.strip()
 
     def open(
@@ -291,7 +291,7 @@ class DeviceSpec:
             raise
         except Exception as error:
             raise DeviceUnavailableError(
-                f"cannot open device '{self.name}': {describe_error(error)} msinet-run devices "
+                f"Cannot open device '{self.name}': {describe_error(error)} msinet-run devices "
                 f"shows what it needs, and MSINET_DEBUG=1 where it failed."
             ) from error
 

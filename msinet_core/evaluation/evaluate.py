@@ -14,7 +14,8 @@ from msinet_core.evaluation.report import Evaluation
 from msinet_core.evaluation.scoring import score_samples
 from msinet_core.network.ops import Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 
 def evaluate(
@@ -68,7 +69,7 @@ def evaluate(
         >>> evaluation.summary()["nss"]["network"].mean
     """
     if split not in ("valid", "train"):
-        raise UsageError(f"invalid split: {split!r}; use 'valid' or 'train'")
+        raise UsageError(f"Invalid split: {split!r}; use 'valid' or 'train'")
     root = None if data_root is None else Path(data_root)
     dataset = open_dataset(os.fspath(data), root, seed=seed)
     samples = (dataset.valid if split == "valid" else dataset.train)[:limit]

@@ -13,6 +13,7 @@ from msinet_core.hardware.host import (
     missing_requirements,
     pci_devices,
 )
+from msinet_core.hardware.onednn import missing_channels
 
 __all__ = [
     "COMMAND_TIMEOUT",
@@ -22,6 +23,7 @@ __all__ = [
     "distribution_version",
     "file_text",
     "fits",
+    "missing_channels",
     "missing_requirements",
     "pci_devices",
 ]

@@ -76,7 +76,7 @@ class Graph:
 
     def _check_nodes(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0].op, Input):
-            raise GraphError("a graph must begin with an Input node")
+            raise GraphError("A graph must begin with an Input node")
         seen: set[str] = set()
         for node in self.nodes:
             if not node.name or node.name in seen:
@@ -170,7 +170,7 @@ class Graph:
             below = "x".join(str(max(axis // multiple, 1) * multiple) for axis in size)
             above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
             raise UsageError(
-                f"invalid image size {height}x{width}: height and width must be multiples of "
+                f"Invalid image size {height}x{width}: height and width must be multiples of "
                 f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}"
             )
 
@@ -204,7 +204,7 @@ class Graph:
         batch, height, width, channels = shape
         if channels != self.channels[self.input.name]:
             raise GraphError(
-                f"the network takes {self.channels[self.input.name]} channels, got {channels}"
+                f"The network takes {self.channels[self.input.name]} channels, got {channels}"
             )
         return {
             name: (batch, *size, self.channels[name])
@@ -270,7 +270,7 @@ class Graph:
         missing = {type(node.op) for node in self.nodes[1:]} - set(builders)
         if missing:
             names = ", ".join(sorted(op.__name__ for op in missing))
-            raise GraphError(f"the device has no layer builder for: {names}")
+            raise GraphError(f"The device has no layer builder for: {names}")
 
     def between(self, start: str, stop: str) -> Graph:
         """Return the part of the graph that computes `stop` from `start`.
@@ -285,7 +285,7 @@ class Graph:
         by_name = {node.name: node for node in self.nodes}
         for name in (start, stop):
             if name not in by_name:
-                raise GraphError(f"the graph has no node '{name}'")
+                raise GraphError(f"The graph has no node '{name}'")
         needed: set[str] = set()
         pending = [stop]
         while pending:
@@ -325,12 +325,12 @@ class Graph:
             document = json.loads(text)
             if document["format"] != JSON_FORMAT:
                 raise GraphError(
-                    f"the graph has format {document['format']}, and this version of msinet reads "
+                    f"The graph has format {document['format']}, and this version of msinet reads "
                     f"format {JSON_FORMAT}; install a newer msinet"
                 )
             return cls(tuple(_node_from_json(entry) for entry in document["nodes"]))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise GraphError(f"not a graph in JSON: {error!r}") from error
+            raise GraphError(f"Not a graph in JSON: {error!r}") from error
 
     @property
     def fingerprint(self) -> str:

@@ -29,7 +29,7 @@ def interpolation_matrix(source: int, target: int, coordinates: Coordinates) -> 
         "half_pixel": (pixel + 0.5) * source / target - 0.5,
     }
     if coordinates not in positions:
-        raise GraphError(f"unknown coordinates '{coordinates}'; use {' or '.join(positions)}")
+        raise GraphError(f"Unknown coordinates '{coordinates}'; use {' or '.join(positions)}")
     position = positions[coordinates].clip(0, source - 1)
     before = np.floor(position).astype(int)
     after = np.minimum(before + 1, source - 1)

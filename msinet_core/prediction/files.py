@@ -14,8 +14,14 @@ import numpy as np
 
 from msinet_core.data import read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError
-from msinet_core.pictures import SHEET_LIMIT, Panel, make_panel, write_contact_sheet, write_overlay
 from msinet_core.prediction.outputs import Job, Plan
+from msinet_core.prediction.pictures import (
+    SHEET_LIMIT,
+    Panel,
+    make_panel,
+    write_contact_sheet,
+    write_overlay,
+)
 from msinet_core.prediction.stream import Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress

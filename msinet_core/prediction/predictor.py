@@ -24,7 +24,8 @@ from msinet_core.prediction.stream import (
     Stream,
     in_order,
 )
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,5 +251,5 @@ def _check_size(size: Any) -> Size:
         return int(height), int(width)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"invalid image_size: {size!r}; use (height, width), for example (240, 320)"
+            f"Invalid image_size: {size!r}; use (height, width), for example (240, 320)"
         ) from error

@@ -12,13 +12,8 @@ from pathlib import Path
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.errors import DEBUG_VARIABLE, MsinetError, describe_error, error_text
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
-from msinet_core.registry.loader import (
-    DISABLE_VARIABLE,
-    OWN_DISTRIBUTION,
-    PLUGINS_VARIABLE,
-    LoadedPlugin,
-    Plugin,
-)
+from msinet_core.registry.loader import DISABLE_VARIABLE
+from msinet_core.registry.plugin import OWN_DISTRIBUTION, PLUGINS_VARIABLE, LoadedPlugin, Plugin
 from msinet_core.system.install_hints import editable_folder
 
 NAME_PREFIX = "msinet-device-"
@@ -106,10 +101,10 @@ def failure_message(error: BaseException, spec: DeviceSpec, plugin: Plugin) -> s
     report = f"with the {DEBUG_VARIABLE}=1 traceback."
     if not where:
         return (
-            f"unexpected error: {describe_error(error)} Please report it {report} The device was "
+            f"Unexpected error: {describe_error(error)} Please report it {report} The device was "
             f"'{spec.name}', from {plugin}."
         )
-    what = f"device '{spec.name}' failed in {where}: {describe_error(error)}"
+    what = f"Device '{spec.name}' failed in {where}: {describe_error(error)}"
     if plugin.distribution == OWN_DISTRIBUTION:
         return f"{what} {advice(error, spec.name)} If that does not help, please report it {report}"
     return (

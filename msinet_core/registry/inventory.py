@@ -18,7 +18,8 @@ from msinet_core.registry.registry import (
     run_probe,
 )
 from msinet_core.system.child_process import python_command
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 CHECK_TIMEOUT = 900.0
 """Seconds after which a device that is being checked counts as hanging."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from msinet_core.device import DeviceSpec, Probe
 from msinet_core.errors import os_reason
-from msinet_core.registry.loader import LoadedPlugin, Plugin, load_plugin
+from msinet_core.registry.plugin import LoadedPlugin, Plugin, load_plugin
 from msinet_core.registry.probe_runner import (
     ProbeResult,
     RecordedProbe,

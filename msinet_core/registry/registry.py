@@ -22,7 +22,8 @@ from msinet_core.registry.diagnosis import (
     distributions_without_entry_point,
     entry_point_hint,
 )
-from msinet_core.registry.loader import DISABLE_VARIABLE, LoadedPlugin, Plugin, load_plugins
+from msinet_core.registry.loader import DISABLE_VARIABLE, load_plugins
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.probe_runner import call_probe
 
 DEVICE_VARIABLE = "MSINET_DEVICE"
@@ -100,7 +101,7 @@ class Registry:
     def _unknown_device(self, name: str) -> str:
         known = sorted({registration.spec.name for registration in self.registrations})
         near = did_you_mean(name, self._by_name)
-        message = f"unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
+        message = f"Unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
         if not near or distributions_without_entry_point():
             message += f" {entry_point_hint()}"
         if self.problems:
@@ -184,7 +185,7 @@ class Registry:
             else:
                 rejected.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
         rejected += [conflict_message(*conflict) for conflict in self.conflicts.items()]
-        text = f"no device is available.\n{bullet_list(rejected or ['no device is registered'])}"
+        text = f"No device is available.\n{bullet_list(rejected or ['no device is registered'])}"
         if only_by_name:
             text += f"\nAvailable on request: --device {' or '.join(only_by_name)}"
         raise DeviceUnavailableError(text)

@@ -13,7 +13,7 @@ from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.hardware.host import distribution_version
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
-from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import atomic_folder
 
@@ -97,7 +97,7 @@ def write_plugin(
                 path.write_text(Template(text).substitute(words), encoding="utf-8")
     except OSError as error:
         raise MsinetError(
-            f"cannot write {folder}: {os_reason(error)}; use --into with another folder"
+            f"Cannot write {folder}: {os_reason(error)}; use --into with another folder"
         ) from error
     return folder
 
@@ -119,11 +119,11 @@ def _check_spec(name: str, data_format: str, kernel_layout: str) -> None:
     if not re.search(r"[a-z0-9]\Z", name):
         problems.append(f"name {name!r} must end with a letter or digit")
     if problems:
-        raise UsageError(f"invalid device: {'; '.join(problems)}")
+        raise UsageError(f"Invalid device: {'; '.join(problems)}")
     for registration in load_registry().registrations:
         if name in (registration.spec.name, *registration.spec.aliases):
             raise UsageError(
-                f"device '{name}' exists already, from {registration.plugin}; choose another name"
+                f"Device '{name}' exists already, from {registration.plugin}; choose another name"
             )
 
 
@@ -137,7 +137,7 @@ def _parse_requirement(framework: str) -> tuple[str, str]:
         requirement = None
     if requirement is None or requirement.marker or requirement.url:
         raise UsageError(
-            f"invalid framework: {framework!r}; use a name as in pip install NAME, for example "
+            f"Invalid framework: {framework!r}; use a name as in pip install NAME, for example "
             'torch or "torch>=2.6"'
         )
     return str(requirement), requirement.name

@@ -41,18 +41,3 @@ class Progress:
         Args:
             text: A sentence.
         """
-
-
-def as_progress(progress: bool | Progress) -> Progress:
-    """Return a progress display for an argument of a public function.
-
-    Args:
-        progress: True for bars on stderr, False for none, or a display of the caller's own.
-    """
-    if isinstance(progress, Progress):
-        return progress
-    if not progress:
-        return Progress()
-    from msinet_core.system.progress_bars import progress_bars
-
-    return progress_bars()

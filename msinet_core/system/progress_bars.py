@@ -37,6 +37,19 @@ class _CountingTask(Task):
         return f"{rate / 1e6:.2f} MB/s" if self._unit == "bytes" else f"{rate:.2f} {self._unit}/s"
 
 
+def as_progress(progress: bool | Progress) -> Progress:
+    """Return a progress display for an argument of a public function.
+
+    Args:
+        progress: True for bars on stderr, False for none, or a display of the caller's own.
+    """
+    if isinstance(progress, Progress):
+        return progress
+    if not progress:
+        return Progress()
+    return progress_bars()
+
+
 class _PlainTask(_CountingTask):
     def __init__(self, description: str, total: int, unit: str, done: int) -> None:
         super().__init__(unit, done)

@@ -179,7 +179,7 @@ class TrainConfig:
         except (OSError, KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
             reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
             raise MsinetError(
-                f"invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
+                f"Invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
                 f"Fix the file, or start a new run without --resume."
             ) from error
 

@@ -54,7 +54,7 @@ def random_state(graph: Graph, seed: int) -> State:
         equation 16.
     """
     if seed < 0:
-        raise UsageError(f"invalid seed: {seed}; must be an integer of at least 0")
+        raise UsageError(f"Invalid seed: {seed}; must be an integer of at least 0")
     ops = {node.name: node.op for node in graph.nodes}
     weights = {}
     for parameter in graph.parameters:
@@ -115,7 +115,7 @@ def check_init(init: str) -> None:
     except UsageError as error:
         hint = did_you_mean(init, INIT_KEYWORDS)
         raise UsageError(
-            f"invalid init: {init!r}.{hint} {error} Use auto, vgg16, random, published:salicon "
+            f"Invalid init: {init!r}.{hint} {error} Use auto, vgg16, random, published:salicon "
             f"(or another dataset), or the path of a weights file."
         ) from error
 

@@ -11,7 +11,8 @@ from typing import Any
 from msinet_core.errors import UsageError
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.registry.registry import DEVICE_VARIABLE, load_registry
-from msinet_core.system.progress import Progress, as_progress
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
 from msinet_core.training.start import start_training
@@ -134,7 +135,7 @@ def train(
         spec = registry.select(device, training=True, message=display.message)
         if data is None:
             raise UsageError(
-                "no dataset given; use --data with the name of a dataset (msinet-run data list "
+                "No dataset given; use --data with the name of a dataset (msinet-run data list "
                 "shows them) or a folder with stimuli/ and saliency/. --data demo draws its own "
                 "images."
             )

@@ -287,7 +287,7 @@ class Trainer:
         return Checkpoint(self.graph, state, training, {**self.metadata, **position})
 
     def _draw_curve(self) -> None:
-        from msinet_core.pictures import draw_curve
+        from msinet_core.training.curve import draw_curve
 
         if not self.run.writes:
             return

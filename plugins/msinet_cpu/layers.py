@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from msinet_core import ops
+from msinet_core import hardware, ops
 from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 
 class CpuLayers(TensorFlowLayers):
-    """The shared builders, with dilated convolutions that can be trained without oneDNN.
+    """The shared builders, with dilated convolutions that train correctly on every processor.
 
     Args:
         dtype: The dtype of convolutions.
@@ -20,17 +20,21 @@ class CpuLayers(TensorFlowLayers):
         self._dilates = dilation_has_gradient()
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
-        if op.dilation == 1 or self._dilates:
-            return super().convolve(op, images, kernel)
-        # The same sums, undilated on batches of every n-th pixel, which any kernel can.
-        return tf.nn.atrous_conv2d(images, kernel, op.dilation, op.padding)
+        if op.dilation > 1 and not self._dilates:
+            # The same sums as undilated convolutions over every n-th pixel.
+            return tf.nn.atrous_conv2d(images, kernel, op.dilation, op.padding)
+        missing = hardware.missing_channels(images.shape[3], op.dilation)
+        if missing and self.dtype == tf.bfloat16:
+            images = tf.pad(images, ((0, 0), (0, 0), (0, 0), (0, missing)))
+            kernel = tf.pad(kernel, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        return super().convolve(op, images, kernel)
 
 
 def dilation_has_gradient() -> bool:
-    """Tell whether TensorFlow's kernels here can differentiate a dilated convolution.
+    """Return whether TensorFlow's CPU kernels can differentiate a dilated convolution.
 
-    Only oneDNN's can, which Macs do not have and TF_ENABLE_ONEDNN_OPTS=0 switches off; the others
-    say "Current CPU implementations do not yet support dilation rates larger than 1".
+    Only those of oneDNN can, which Macs do not have and TF_ENABLE_ONEDNN_OPTS=0 disables. The
+    others raise "Current CPU implementations do not yet support dilation rates larger than 1".
 
     Source: https://github.com/tensorflow/tensorflow/issues/28264
     """

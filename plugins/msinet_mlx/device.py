@@ -76,7 +76,7 @@ def _find_device(spec: DeviceSpec) -> Any:
     if mx.is_available(mx.gpu):
         return mx.Device(mx.gpu)
     raise DeviceUnavailableError(
-        f"device '{spec.name}' is not available: {installed} is installed, but MLX "
+        f"Device '{spec.name}' is not available: {installed} is installed, but MLX "
         f"{hardware.distribution_version('mlx')} finds no GPU. Virtual machines and containers may "
         "hide it. To list other devices, run: msinet-run devices"
     )

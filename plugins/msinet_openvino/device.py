@@ -87,7 +87,7 @@ class OpenVINODevice(Device):
         matching = [name for name in names if target in (AUTO, name.partition(".")[0])]
         if not matching:
             raise DeviceUnavailableError(
-                f"device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
+                f"Device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
                 f"only {', '.join(names) or 'no target'} on this machine. Intel's GPUs and NPUs "
                 "need drivers; see the installation guide at https://docs.openvino.ai"
             )
@@ -100,7 +100,7 @@ class OpenVINODevice(Device):
                 if any(precision in listed for listed in precisions.values())
             )
             raise UsageError(
-                f"device 'openvino' does not support {self.precision} on this "
+                f"Device 'openvino' does not support {self.precision} on this "
                 f"{' or '.join(matching)}; use --precision {offered}"
             )
         return f"{AUTO}:{','.join(able)}" if target == AUTO else target

@@ -151,7 +151,7 @@ class MpsDevice(TorchDevice):
             if not mps.is_built():
                 reason = "it was built without MPS"
             raise DeviceUnavailableError(
-                f"device '{self.spec.name}' is not available: torch {torch.__version__} is "
+                f"Device '{self.spec.name}' is not available: torch {torch.__version__} is "
                 f"installed, but {reason}. On a Mac with Apple silicon and macOS 14 or later, run: "
                 "pip install --upgrade torch"
             )
@@ -187,7 +187,7 @@ class CudaDevice(TorchDevice):
         count = torch.cuda.device_count()
         if index >= count:
             raise UsageError(
-                f"no GPU for process {index + 1} on this machine: PyTorch finds {count}. Start at "
+                f"No GPU for process {index + 1} on this machine: PyTorch finds {count}. Start at "
                 f"most one process per GPU: torchrun --nproc-per-node {count}"
             )
         gpu = torch.device("cuda", index)
@@ -229,7 +229,7 @@ class CudaDevice(TorchDevice):
         ):
             if requested and capability < AMPERE:
                 raise UsageError(
-                    f"device '{self.spec.name}' does not support {kind} on this GPU: it needs "
+                    f"Device '{self.spec.name}' does not support {kind} on this GPU: it needs "
                     f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
                     f"{capability[0]}.{capability[1]}; {instead}"
                 )

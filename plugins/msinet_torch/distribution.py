@@ -198,7 +198,7 @@ def _check_environment() -> None:
     rank, count = _number("RANK"), _number("WORLD_SIZE")
     if rank >= count:
         raise UsageError(
-            f"invalid RANK={rank} for WORLD_SIZE={count}: ranks count from 0. "
+            f"Invalid RANK={rank} for WORLD_SIZE={count}: ranks count from 0. "
             f"torchrun sets both: {EXAMPLE}"
         )
 
@@ -206,5 +206,5 @@ def _check_environment() -> None:
 def _number(name: str) -> int:
     text = os.environ[name].strip()
     if not text.isdigit():
-        raise UsageError(f"invalid {name}={text}: not a number. torchrun sets it: {EXAMPLE}")
+        raise UsageError(f"Invalid {name}={text}: not a number. torchrun sets it: {EXAMPLE}")
     return int(text)

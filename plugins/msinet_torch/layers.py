@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet_core import KLDivergence, Layers, interpolation_matrix, ops
+from msinet_core import KLDivergence, Layers, hardware, interpolation_matrix, ops
 from msinet_torch.loading import load_torch
 from msinet_torch.resize import enlarge
 
@@ -50,14 +50,19 @@ class TorchLayers(Layers):
 
     def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         dtype = self.conv_dtype(op)
-        images = inputs[0].to(dtype)
+        images, kernel = inputs[0].to(dtype), parameters["kernel"].to(dtype)
+        if dtype == torch.bfloat16 and images.device.type == "cpu":
+            missing = hardware.missing_channels(images.shape[1], op.dilation)
+            if missing:
+                pads = (0, 0, 0, 0, 0, missing)
+                images, kernel = functional.pad(images, pads), functional.pad(kernel, pads)
         left, right, top, bottom = _pads(op, images, op.extent)
         padding = (top, left)
         if left != right or top != bottom:  # a convolution pads both sides alike
             images, padding = functional.pad(images, (left, right, top, bottom)), (0, 0)
         features = functional.conv2d(
             images,
-            parameters["kernel"].to(dtype),
+            kernel,
             parameters["bias"].to(dtype) if op.use_bias else None,
             op.strides,
             padding,

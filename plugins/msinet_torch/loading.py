@@ -31,7 +31,7 @@ def check_fallback() -> None:
     """
     if os.environ.get(FALLBACK_VARIABLE, "0") not in ("", "0"):
         raise DeviceUnavailableError(
-            f"device 'mps' is not available: PyTorch was imported with {FALLBACK_VARIABLE}="
+            f"Device 'mps' is not available: PyTorch was imported with {FALLBACK_VARIABLE}="
             f"{os.environ[FALLBACK_VARIABLE]} and would silently run some ops on the CPU. "
             f"Run: unset {FALLBACK_VARIABLE}"
         )

@@ -8,12 +8,20 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, Finding, UsageError, hardware, ops
+from msinet_core import (
+    DEFAULT_IMAGE_SIZE,
+    DeviceSpec,
+    DeviceUnavailableError,
+    Finding,
+    UsageError,
+    hardware,
+    ops,
+)
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
 from msinet_tpu.largest_batch import next_batch
@@ -36,6 +44,8 @@ TIMEOUT = 3600.0
 
 GIB = 2**30
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -54,7 +64,7 @@ class Subject:
     topology: str
     precision: str
     batch: int = 8
-    size: ops.Size = (240, 320)
+    size: ops.Size = DEFAULT_IMAGE_SIZE
     width: float = 1.0
     search: bool = True
     steps: int = 1
@@ -127,17 +137,38 @@ def _libtpu_exists() -> bool:
 
 def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> Subject:
     precision = spec.check_precision(arguments.get("precision", "auto"))
+    given = {item.name: arguments[item.name] for item in spec.options if item.name in arguments}
+    return Subject(
+        topology,
+        precision,
+        batch=_parsed(arguments, "batch-size", _positive, Subject.batch),
+        size=_parsed(arguments, "image-size", _size, Subject.size),
+        width=_parsed(arguments, "width", float, Subject.width),
+        search="batch-size" not in arguments,
+        steps=int(spec.check_options(given)[STEPS_PER_EXECUTION]),
+    )
+
+
+def _parsed(
+    arguments: Mapping[str, str], name: str, parse: Callable[[str], Value], default: Value
+) -> Value:
+    if name not in arguments:
+        return default
     try:
-        height, width = map(int, arguments.get("image-size", "240x320").split("x"))
-        batch, scale = int(arguments.get("batch-size", "8")), float(arguments.get("width", "1"))
+        return parse(arguments[name])
     except ValueError as error:
-        raise UsageError(f"An argument of doctor is no number: {error}.") from error
-    if batch < 1:
-        raise UsageError(f"The batch size must be at least 1. Received: {batch}")
-    asked = {item.name: arguments[item.name] for item in spec.options if item.name in arguments}
-    steps = int(spec.check_options(asked)[STEPS_PER_EXECUTION])
-    search = "batch-size" not in arguments
-    return Subject(topology, precision, batch, (height, width), scale, search, steps)
+        raise UsageError(f"invalid {name}: {arguments[name]}") from error
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _size(text: str) -> ops.Size:
+    height, width = map(_positive, text.split("x"))
+    return height, width
 
 
 def _compile(subject: Subject) -> Iterator[Finding]:

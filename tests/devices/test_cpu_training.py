@@ -1,13 +1,15 @@
-"""How the cpu device holds a network: traces, memory, precision and what it refuses."""
+"""Training on the device cpu: traces, memory, precision and refusals."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,7 +170,7 @@ def test_accumulation_forgets_a_step_that_was_interrupted(cpu: Device, case: Cas
     model, undisturbed = trained(cpu, case), trained(cpu, case)
     first, rest = split(case.batch, 1, 2)
     wrong = Batch(rest.images, rest.maps[:, :-1])
-    with pytest.raises(UsageError, match="maps of the network's output size"):
+    with pytest.raises(UsageError, match="maps"):
         model.train_step([first, wrong], 1e-3)
     for one in (model, undisturbed):
         one.train_step([first, rest], 1e-3)
@@ -211,31 +213,50 @@ def test_bfloat16_sums_the_gradient_of_a_bias_in_float32() -> None:
     assert float(tape.gradient(features, bias)[0]) == 240 * 320
 
 
+def test_bfloat16_weight_gradients_of_narrow_dilated_layers() -> None:
+    """oneDNN's own kernel gives NaN for 24 and 102 channels, or a segmentation fault."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("weight_gradients.py")),
+            "msinet_cpu",
+            "24",
+            "102",
+        ],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(difference < 2e-2 for difference in json.loads(done.stdout))
+
+
 def test_a_precision_without_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def conv2d(*arguments: Any) -> Any:
         raise tf.errors.UnimplementedError(None, None, "no such kernel")
 
     monkeypatch.setattr(tf.nn, "conv2d", conv2d)
-    with pytest.raises(UsageError, match=r"cannot compute in bfloat16 .*: no such kernel"):
+    with pytest.raises(UsageError, match=r"bfloat16.*no such kernel"):
         SPEC.open("bfloat16")
 
 
 def test_a_precision_with_wrong_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     conv2d = tf.nn.conv2d
     monkeypatch.setattr(tf.nn, "conv2d", lambda *given: 2 * conv2d(*given))
-    with pytest.raises(UsageError, match="computes wrongly in bfloat16"):
+    with pytest.raises(UsageError, match=r"bfloat16.*\[8\.0"):
         SPEC.open("bfloat16")
 
 
 def test_float16_is_not_offered() -> None:
-    with pytest.raises(UsageError, match="does not compute in float16"):
+    with pytest.raises(UsageError, match="float16"):
         SPEC.open("float16")
 
 
 # --- refusals ------------------------------------------------------------------------------------
 
 
-def test_attributes_that_cannot_be_honoured_are_refused(cpu: Device) -> None:
+def test_unknown_attribute_values_are_refused(cpu: Device) -> None:
     images = tf.zeros((1, 4, 4, 1))
     for op, name in (
         (ops.Resize(), "coordinates"),
@@ -246,31 +267,31 @@ def test_attributes_that_cannot_be_honoured_are_refused(cpu: Device) -> None:
         unheard = replace(op)
         object.__setattr__(unheard, name, "unheard_of")
         parameters = {"kernel": tf.zeros((3, 3, 1, 1)), "bias": tf.zeros(1)}
-        with pytest.raises(GraphError, match=f"{type(op).__name__} with {name} 'unheard_of'"):
+        with pytest.raises(GraphError, match=f"{type(op).__name__}.*{name}.*unheard_of"):
             cpu.layer_builders[type(op)](unheard, [images], parameters)
 
 
 def test_weights_of_another_network_are_refused(cpu: Device, case: Case) -> None:
-    with pytest.raises(GraphError, match="conv1/conv1_1/kernel: has shape"):
+    with pytest.raises(GraphError, match="conv1/conv1_1/kernel"):
         cpu.compile(msinet_graph(NARROWEST * 2), case.state)
 
 
 def test_training_without_a_loss_is_refused(cpu: Device, case: Case) -> None:
-    with pytest.raises(UsageError, match="Training needs a loss"):
+    with pytest.raises(UsageError, match="loss"):
         cpu.compile(case.graph, case.state, optimizer=OPTIMIZER)
 
 
 def test_steps_that_a_model_was_not_compiled_for_are_refused(cpu: Device, case: Case) -> None:
-    with pytest.raises(UsageError, match="without a loss"):
+    with pytest.raises(UsageError, match="loss"):
         cpu.compile(case.graph, case.state).eval_step(case.batch)
-    with pytest.raises(UsageError, match="without an optimizer"):
+    with pytest.raises(UsageError, match="optimizer"):
         cpu.compile(case.graph, case.state, loss=LOSS).train_step([case.batch], 1e-3)
-    with pytest.raises(UsageError, match="at least one image"):
+    with pytest.raises(UsageError, match="image"):
         trained(cpu, case).train_step([], 1e-3)
 
 
 def test_images_of_another_shape_are_refused(cpu: Device, case: Case) -> None:
-    with pytest.raises(GraphError, match="takes 3 channels"):
+    with pytest.raises(GraphError, match="3 channels"):
         cpu.compile(case.graph, case.state).predict(case.images[..., :1])
 
 
@@ -287,7 +308,7 @@ def test_a_gpu_that_can_no_longer_be_hidden_is_refused(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(tf.config, "set_visible_devices", in_use)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU:0"])
-    with pytest.raises(DeviceUnavailableError, match="in a process of its own"):
+    with pytest.raises(DeviceUnavailableError, match=r"'cpu'.*GPU"):
         SPEC.open()
 
 

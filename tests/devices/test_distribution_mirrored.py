@@ -133,50 +133,49 @@ def test_a_loss_scale_is_the_same_on_every_device(runs: Any) -> None:
 
 
 def test_xla_is_refused_on_several_devices(runs: Any) -> None:
-    assert runs["xla"].startswith("XLA compiles steps for one device only.")
+    assert "--distribute none" in runs["xla"]
 
 
 def test_one_device_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs more than one device of 'cpu'; TensorFlow has 1"):
+    with pytest.raises(UsageError, match=r"--distribute mirrored .*'cpu'"):
         SPEC.open(distribute="mirrored")
 
 
 @pytest.mark.parametrize(
-    ("variable", "told"),
+    ("variable", "reason"),
     [
-        (None, "which is not set"),
-        ("{", "which cannot be read"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "no worker 1"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "no ps 0"),
-        ('{"task": {"type": "worker", "index": 0}}', "which cannot be read"),
+        (None, "not set"),
+        ("{", "line 1 column 2"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "worker 1"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "ps 0"),
+        ('{"task": {"type": "worker", "index": 0}}', "'cluster'"),
     ],
 )
-def test_a_cluster_that_cannot_be_is_refused(
-    monkeypatch: pytest.MonkeyPatch, variable: str | None, told: str
+def test_an_invalid_cluster_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, reason: str
 ) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if variable is not None:
         monkeypatch.setenv("TF_CONFIG", variable)
-    with pytest.raises(UsageError, match="TF_CONFIG") as caught:
+    with pytest.raises(UsageError, match=f"TF_CONFIG.*{reason}"):
         SPEC.open(distribute="multiworker")
-    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "index", "place"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)]
+    ("kind", "index", "position"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)]
 )
 def test_a_chief_comes_before_the_workers(
-    monkeypatch: pytest.MonkeyPatch, kind: str, index: int, place: int
+    monkeypatch: pytest.MonkeyPatch, kind: str, index: int, position: int
 ) -> None:
     from msinet_tensorflow.distribution import cluster
 
     named = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     document = {"cluster": named, "task": {"type": kind, "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(document))
-    assert cluster() == (place, 3)
+    assert cluster() == (position, 3)
 
 
-def test_a_cluster_of_one_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_of_one_is_not_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     document = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(document))
     assert SPEC.open(distribute="auto").processes.count == 1

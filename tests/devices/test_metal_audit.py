@@ -164,14 +164,13 @@ def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch)
     assert "2.18.1 and 2.19.1" in findings["kernel table"].detail
 
 
-def test_doctor_lists_what_would_leave_the_gpu(
+def test_doctor_lists_ten_ops_that_would_leave_the_gpu(
     naive: AuditReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("msinet_metal_nhwc.doctor.audit_steps", lambda *_: naive)
     finding = list(examine(SPEC, {}))[-1]
     assert finding.status == "problem"
-    lines = finding.detail.splitlines()
-    assert lines[0].startswith("28 of ")
-    assert "SpaceToBatchND has no GPU kernel." in lines[1]
-    assert lines[-1] == "and 18 more; --json lists all."
+    first, *shown, last = finding.detail.splitlines()
+    assert "28" in first and "18" in last
+    assert len(shown) == 10 and "SpaceToBatchND" in shown[0]
     assert len(finding.data["problems"]) == 28

@@ -268,7 +268,7 @@ def test_batches_are_released_when_they_were_run(
     assert loss.execution.batches == []
 
 
-def test_losses_of_a_program_that_failed_are_no_numbers(
+def test_losses_of_a_failed_program_cannot_be_read(
     model: Any, program: Pretended, case: Case
 ) -> None:
     program.fails = True
@@ -276,7 +276,7 @@ def test_losses_of_a_program_that_failed_are_no_numbers(
     with pytest.raises(RuntimeError, match="asleep"):
         float(lazy[0])
     for loss in lazy:
-        with pytest.raises(MsinetError, match="the program that held it failed"):
+        with pytest.raises(MsinetError, match="failed"):
             float(loss)
 
 
@@ -291,7 +291,7 @@ def test_one_step_per_execution_is_the_plain_step(case: Case) -> None:
 
 
 def test_other_numbers_are_refused() -> None:
-    with pytest.raises(UsageError, match="'steps-per-execution' of device 'tpu' cannot be '3'"):
+    with pytest.raises(UsageError, match=r"'steps-per-execution'.*'3'"):
         SPEC.check_options({STEPS_PER_EXECUTION: "3"})
 
 
@@ -341,7 +341,7 @@ def test_a_run_that_was_interrupted_inside_an_execution_continues(
 
     monkeypatch.setattr(TpuModel, "train_step", interrupt)
     folder, two = tmp_path / "parts", {STEPS_PER_EXECUTION: "2"}
-    with pytest.raises(InterruptedRunError, match="step 3; the state is saved"):
+    with pytest.raises(InterruptedRunError, match="step 3"):
         run_training(tiny_data, folder, ON_THE_PROCESSOR, two, interrupt=flag)
     assert len(losses(folder)) == 3
     found = run_training(tiny_data, folder, ON_THE_PROCESSOR, two, resume=True)

@@ -1,4 +1,4 @@
-"""The README tells the truth about what can be typed."""
+"""The README has every command and device, and two commands to start with."""
 
 from __future__ import annotations
 
@@ -28,16 +28,8 @@ def test_every_built_in_device_is_in_the_readme() -> None:
     assert all(f"| `{name}` |" in README for name in built_in)
 
 
-def test_two_commands_open_it() -> None:
+def test_it_starts_with_two_commands() -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     assert "--device cpu train" in blocks[0]
     assert "pytest" in blocks[1]
-
-
-def test_every_link_leads_to_a_file() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page}: {target}"

@@ -24,6 +24,7 @@ VERTEX = ROOT / "examples" / "vertex-ai"
 JOBS = ("t4", "a100", "v5e")
 PAGES = [
     ROOT / "README.md",
+    ROOT / "docs" / "index.md",
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     *sorted((ROOT / "docs" / "tutorial").glob("*.md")),
     *sorted((ROOT / "examples").rglob("README.md")),

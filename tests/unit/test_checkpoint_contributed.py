@@ -14,7 +14,7 @@ from msinet_core import Availability, DeviceSpec, Probe
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.plugin import spec_problems
 from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet_graph(0.02)

@@ -22,7 +22,7 @@ from msinet_core.registry.diagnosis import (
     failure_message,
     plugin_fix,
 )
-from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.system import install_hints
 
 LAYERS = """

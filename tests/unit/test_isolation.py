@@ -14,7 +14,7 @@ import pytest
 
 from msinet_core.device import Availability, Hardware
 from msinet_core.registry.isolation import load_isolated
-from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.probe_runner import call_probe
 
 HEAD = """

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from msinet_core.device import Availability, Capabilities, DeviceOption, DeviceSpec, Probe
-from msinet_core.registry.loader import LoadedPlugin, load_plugins, spec_problems
+from msinet_core.registry.loader import load_plugins
+from msinet_core.registry.plugin import LoadedPlugin, spec_problems
 
 WritePlugin = Callable[[str, str], None]
 

@@ -1,4 +1,4 @@
-"""What NVIDIA's own library is asked, with one made up for the test in its place."""
+"""Queries to NVIDIA's management library, with a fake one in its place."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from msinet_core.hardware import nvidia as nvml
+from msinet_core.hardware import nvidia
 
 UNSUPPORTED = 3
 
 
 def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
-    """Answer like libnvidia-ml for some GPUs; what a GPU lacks is answered with an error."""
+    """Answer like libnvidia-ml for some GPUs; a missing key is an unsupported query."""
     calls: list[str] = []
 
     def put(target: Any, value: Any) -> int:
@@ -45,18 +45,18 @@ def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
             return UNSUPPORTED
         return sum(map(put, (major, minor), gpu(handle)["capability"]))
 
-    def begun() -> int:
+    def init() -> int:
         calls.append("init")
         return 0
 
-    def ended() -> int:
+    def shutdown() -> int:
         calls.append("shutdown")
         return 0
 
     return SimpleNamespace(
         calls=calls,
-        nvmlInit_v2=begun,
-        nvmlShutdown=ended,
+        nvmlInit_v2=init,
+        nvmlShutdown=shutdown,
         nvmlSystemGetDriverVersion=lambda buffer, size: text(buffer, "570.86.15"),
         nvmlDeviceGetCount_v2=lambda target: put(target, len(gpus)),
         nvmlDeviceGetHandleByIndex_v2=handle,
@@ -67,7 +67,9 @@ def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
     )
 
 
-def test_every_gpu_is_described_and_the_library_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gpu_is_described_and_the_library_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     library = fake_library(
         [
             {"name": "NVIDIA H200", "memory": 2**37, "cores": 16896, "capability": (9, 0)},
@@ -75,36 +77,29 @@ def test_every_gpu_is_described_and_the_library_is_let_go(monkeypatch: pytest.Mo
         ]
     )
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvml.ask_driver() == nvml.Driver(
+    assert nvidia.ask_driver() == nvidia.Driver(
         "570.86.15",
-        (nvml.Gpu("NVIDIA H200", 2**37, 16896, (9, 0)), nvml.Gpu("NVIDIA GB10")),
+        (nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10")),
     )
     assert library.calls == ["init", "shutdown"]
 
 
-def test_without_a_driver_there_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "_LIBRARY", "libnvidia-ml-that-is-not-there.so.1")
-    assert nvml.ask_driver() is None
+def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "_LIBRARY", "libnvidia-ml-missing.so.1")
+    assert nvidia.ask_driver() is None
 
 
-def test_a_library_without_its_driver_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_whose_driver_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     library = fake_library([{"name": "NVIDIA H200"}])
     library.nvmlInit_v2 = lambda: 9  # NVML_ERROR_DRIVER_NOT_LOADED
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvml.ask_driver() is None
+    assert nvidia.ask_driver() is None
     assert library.calls == []
 
 
-def test_a_library_that_is_too_old_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     library = fake_library([{"name": "NVIDIA K80"}])
     del library.nvmlDeviceGetNumGpuCores
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvml.ask_driver() is None
+    assert nvidia.ask_driver() is None
     assert library.calls == ["init", "shutdown"]
-
-
-def test_the_made_up_library_is_called_like_the_real_one() -> None:
-    """Arguments by reference arrive as ctypes passes them, so that a swapped pair would show."""
-    count = ctypes.c_uint()
-    fake_library([{"name": "one"}, {"name": "two"}]).nvmlDeviceGetCount_v2(ctypes.byref(count))
-    assert count.value == 2

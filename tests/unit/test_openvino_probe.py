@@ -22,7 +22,7 @@ from msinet_core import (
 )
 from msinet_core.hardware import host
 from msinet_core.reference import SPEC as REFERENCE
-from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.registry import Registry
 from msinet_openvino import SPEC
 from msinet_openvino.doctor import examine

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core import pictures
+from msinet_core.benchmark import chart
 from msinet_core.errors import MsinetError, UsageError
+from msinet_core.prediction import pictures
+from msinet_core.training import curve
 
 
 def ramp(height=30, width=40):
@@ -122,7 +124,7 @@ HISTORY = [
 )
 def test_curve_is_a_picture_of_any_history(tmp_path, history):
     path = tmp_path / "curve.png"
-    pictures.draw_curve(history, path, "run")
+    curve.draw_curve(history, path, "run")
     with Image.open(path) as picture:
         assert (picture.format, picture.size) == ("PNG", (1050, 630))
 
@@ -136,7 +138,7 @@ def test_curve_marks_the_best_epoch(monkeypatch, tmp_path):
     monkeypatch.setattr(
         Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw))
     )
-    pictures.draw_curve(HISTORY, tmp_path / "curve.png", "my run")
+    curve.draw_curve(HISTORY, tmp_path / "curve.png", "my run")
     (axes,) = figures[0].axes
     assert axes.get_title(loc="left") == "my run"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
@@ -155,7 +157,7 @@ def test_the_curves_epochs_are_whole_numbers(monkeypatch, tmp_path, epochs):
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
     monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
     rows = [{"epoch": n + 1, "train_loss": 0.5, "valid_loss": 0.6} for n in range(epochs)]
-    pictures.draw_curve(rows, tmp_path / "curve.png", "my run")
+    curve.draw_curve(rows, tmp_path / "curve.png", "my run")
     (axes,) = figures[0].axes
     low, high = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
@@ -172,7 +174,7 @@ def test_rates_are_drawn_for_devices_that_train_and_that_do_not(tmp_path, trains
         for number, train in enumerate(trains)
     ]
     path = tmp_path / "rates.png"
-    pictures.draw_rates(results, path)
+    chart.draw_rates(results, path)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.size == (1050, 150 * (16 + 13 * len(trains)) // 10)
@@ -189,7 +191,7 @@ def test_rates_are_plain_numbers_and_an_empty_row_is_explained(monkeypatch, tmp_
         {"device": "a", "precision": "float32", "predict": rates, "train": rates},
         {"device": "b", "precision": "float32", "predict": rates},
     ]
-    pictures.draw_rates(results, tmp_path / "rates.png")
+    chart.draw_rates(results, tmp_path / "rates.png")
     predict, train = ([text.get_text() for text in axes.texts] for axes in figures[0].axes)
     assert predict == ["1,181", "1,181", "2.47", "2.47"]
     assert train == ["1,181", "2.47", " predicts only"]
@@ -201,14 +203,14 @@ def test_rates_are_plain_numbers_and_an_empty_row_is_explained(monkeypatch, tmp_
 def test_rates_are_drawn_in_the_format_that_the_name_says(tmp_path, name, begin):
     rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4}
     result = {"device": "a", "precision": "float32", "predict": rates}
-    pictures.draw_rates([result], tmp_path / name)
+    chart.draw_rates([result], tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 
 @pytest.mark.parametrize("name", ["bench.xyz", "bench", "bench.jpg"])
 def test_a_plot_of_another_format_is_refused(name):
     with pytest.raises(UsageError, match=r"png.*svg.*pdf"):
-        pictures.plot_format(Path(name))
+        chart.plot_format(Path(name))
 
 
 def test_letters_that_the_font_lacks_are_question_marks():
@@ -228,7 +230,7 @@ def test_letters_that_the_font_lacks_are_question_marks():
 def test_a_picture_that_cannot_be_written_names_the_file(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(MsinetError, match="file"):
-        pictures.draw_curve(HISTORY, tmp_path / "file" / "curve.png", "run")
+        curve.draw_curve(HISTORY, tmp_path / "file" / "curve.png", "run")
 
 
 def _runs(marks: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""The probes of the TensorFlow devices, on this machine and on machines made up for the test."""
+"""The probes of the TensorFlow devices, on this machine and on simulated ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIGHT_MODULES = [
 
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The distributions of a made-up environment, by name; a TensorFlow has its files."""
+    """The distributions of a simulated environment, by name; TensorFlow's files exist."""
     installed: dict[str, str] = {}
     for module in (host, hardware):
         monkeypatch.setattr(module, "distribution_version", installed.get)
@@ -52,7 +52,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def pretend(
     monkeypatch: pytest.MonkeyPatch, system: str, machine: str, python: tuple[int, int] = (3, 11)
 ) -> None:
-    """Be another kind of machine, for the probes and for the markers of requirements."""
+    """Simulate another kind of machine, for the probes and for the markers of requirements."""
     names = {"darwin": "Darwin", "linux": "Linux", "win32": "Windows"}
     version = f"{python[0]}.{python[1]}.4"
     monkeypatch.setattr(sys, "platform", system)
@@ -72,7 +72,7 @@ def pretend(
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What programs print on the made-up machine, by the beginning of their command."""
+    """What programs print on the simulated machine, by the beginning of their command."""
     prints: dict[str, str] = {}
 
     def command_output(*command: str, timeout: float = 0) -> str:
@@ -105,7 +105,7 @@ def test_cpu_without_tensorflow(packages: dict[str, str], monkeypatch: pytest.Mo
     pretend(monkeypatch, "linux", "x86_64")
     probe = cpu_probe.probe()
     assert not probe.ready
-    assert probe.reason == "tensorflow-cpu is not installed (needs >=2.16)."
+    assert "tensorflow-cpu" in probe.reason and ">=2.16" in probe.reason
     assert probe.fix == 'pip install "msinet[cpu]"'
     assert probe.framework_version is None
 
@@ -115,18 +115,16 @@ def test_cpu_with_an_old_tensorflow_upgrades_the_same_distribution(
 ) -> None:
     packages["tensorflow"] = "2.12.1"
     probe = cpu_probe.probe()
-    assert probe.reason == "tensorflow 2.12.1 is installed, which does not fit (needs >=2.16)."
+    assert not probe.ready
+    assert "tensorflow 2.12.1" in probe.reason and ">=2.16" in probe.reason
     assert probe.fix == 'pip install --upgrade "tensorflow>=2.16"'
 
 
-def test_cpu_says_when_two_distributions_lie_over_each_other(packages: dict[str, str]) -> None:
+def test_cpu_reports_overlapping_distributions(packages: dict[str, str]) -> None:
     packages |= {"tensorflow": "2.20.0", "tensorflow-cpu": "2.21.0"}
     probe = cpu_probe.probe()
     assert probe.availability is Availability.INSTALLED
-    assert probe.reason == (
-        "tensorflow 2.20.0 and tensorflow-cpu 2.21.0 are installed over each other's files; which "
-        "one is imported is luck."
-    )
+    assert "tensorflow 2.20.0" in probe.reason and "tensorflow-cpu 2.21.0" in probe.reason
     assert probe.fix == (
         'pip uninstall --yes tensorflow tensorflow-cpu && pip install --upgrade "tensorflow>=2.16"'
     )
@@ -135,16 +133,14 @@ def test_cpu_says_when_two_distributions_lie_over_each_other(packages: dict[str,
 @pytest.mark.parametrize(
     "found", [None, importlib.machinery.ModuleSpec("tensorflow", None)], ids=["none", "namespace"]
 )
-def test_cpu_says_when_the_files_of_tensorflow_are_gone(
+def test_cpu_reports_missing_files_of_tensorflow(
     packages: dict[str, str], monkeypatch: pytest.MonkeyPatch, found: object
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
     packages["tensorflow"] = "2.21.0"
     probe = cpu_probe.probe()
     assert not probe.ready
-    assert (
-        probe.reason == "tensorflow 2.21.0 is recorded as installed, but its files are not there."
-    )
+    assert "tensorflow 2.21.0" in probe.reason
     assert probe.fix == 'pip install --force-reinstall --no-deps "tensorflow==2.21.0"'
 
 
@@ -182,16 +178,20 @@ def test_metal_without_tensorflow_is_no_trouble(packages: dict[str, str]) -> Non
     assert versions.import_trouble() is None
 
 
+def assert_bad_pair(probe: Probe) -> None:
+    """The probe names both packages, their versions and the command that fixes the pair."""
+    assert not probe.ready
+    assert "tensorflow-metal 1.2.0" in probe.reason and "tensorflow 2.21.0" in probe.reason
+    assert probe.fix == 'pip install "tensorflow>=2.18,<2.20"'
+
+
 def test_stale_metal_plugin_makes_cpu_unavailable_before_any_import(
     packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, "darwin", "arm64")
     packages |= {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
-    assert msinet_cpu.SPEC.unavailable_message(cpu_probe.probe()) == (
-        "Device 'cpu' is not available: tensorflow-metal 1.2.0 does not load with tensorflow "
-        '2.21.0 (needs 2.18 or 2.19). Run: pip install "tensorflow>=2.18,<2.20"'
-    )
-    with pytest.raises(DeviceUnavailableError, match="does not load with tensorflow 2"):
+    assert_bad_pair(cpu_probe.probe())
+    with pytest.raises(DeviceUnavailableError, match=r"tensorflow-metal 1\.2\.0"):
         versions.check_versions()
 
 
@@ -201,13 +201,12 @@ def test_an_older_metal_plugin_is_upgraded_too(
     pretend(monkeypatch, "darwin", "arm64")
     packages |= {"tensorflow": "2.18.1", "tensorflow-metal": "1.1.0"}
     trouble = versions.import_trouble()
-    assert trouble == versions.Trouble(
-        "tensorflow-metal 1.1.0 does not load with tensorflow 2.18.1 (needs 2.15.1 to 2.17).",
-        'pip install "tensorflow>=2.18,<2.20" "tensorflow-metal==1.2.*"',
-    )
+    assert trouble is not None
+    assert "tensorflow-metal 1.1.0" in trouble.reason and "tensorflow 2.18.1" in trouble.reason
+    assert trouble.fix == 'pip install "tensorflow>=2.18,<2.20" "tensorflow-metal==1.2.*"'
 
 
-def test_where_no_fitting_tensorflow_was_built_the_metal_plugin_goes(
+def test_without_a_matching_tensorflow_the_fix_uninstalls_the_metal_plugin(
     packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, "darwin", "arm64", python=(3, 13))
@@ -239,11 +238,9 @@ def test_stale_metal_plugin_is_found_in_real_metadata(tmp_path: Path) -> None:
         "except DeviceUnavailableError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    told, refused = done.stdout.splitlines()
-    assert told == (
-        "tensorflow-metal 1.2.0 does not load with tensorflow 2.21.0 (needs 2.18 or 2.19)."
-    )
-    assert told in refused
+    reason, error = done.stdout.splitlines()
+    assert "tensorflow-metal 1.2.0" in reason and "tensorflow 2.21.0" in reason
+    assert reason in error
 
 
 # --- metal ---------------------------------------------------------------------------------------
@@ -275,19 +272,14 @@ def test_metal_on_a_mac_with_a_good_pair(mac: dict[str, str]) -> None:
 def test_metal_on_a_mac_with_a_bad_pair(mac: dict[str, str]) -> None:
     mac |= {"tensorflow": "2.21.0", "tensorflow-metal": "1.2.0"}
     probe = metal_probe.probe()
-    assert msinet_metal_nhwc.SPEC.unavailable_message(probe) == (
-        "Device 'metal' is not available: tensorflow-metal 1.2.0 does not load with tensorflow "
-        '2.21.0 (needs 2.18 or 2.19). Run: pip install "tensorflow>=2.18,<2.20"'
-    )
+    assert_bad_pair(probe)
     assert probe.hardware == (M3_ULTRA,)
 
 
 def test_metal_on_a_mac_without_packages(mac: dict[str, str]) -> None:
     probe = metal_probe.probe()
-    assert probe.reason == (
-        "tensorflow is not installed (needs <2.20,>=2.18). "
-        "tensorflow-metal is not installed (needs ==1.2.*)."
-    )
+    assert not probe.ready
+    assert "<2.20,>=2.18" in probe.reason and "tensorflow-metal" in probe.reason
     assert probe.fix == 'pip install "msinet[metal]"'
     assert probe.framework_version is None
 
@@ -295,9 +287,9 @@ def test_metal_on_a_mac_without_packages(mac: dict[str, str]) -> None:
 def test_metal_with_python_3_13(mac: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "darwin", "arm64", python=(3, 13))
     mac["tensorflow"] = "2.21.0"
-    assert metal_probe.probe().reason == (
-        "tensorflow-metal has no wheel for Python 3.13.4 (needs 3.12 or older)."
-    )
+    probe = metal_probe.probe()
+    assert not probe.ready
+    assert "Python 3.13.4" in probe.reason and "Python 3.12" in probe.fix
 
 
 def test_metal_when_the_mac_does_not_answer(mac: dict[str, str], answers: dict[str, str]) -> None:
@@ -308,7 +300,7 @@ def test_metal_when_the_mac_does_not_answer(mac: dict[str, str], answers: dict[s
 def test_metal_on_an_old_macos(mac: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "mac_ver", lambda: ("11.7.10", ("", "", ""), "arm64"))
     probe = metal_probe.probe()
-    assert probe.reason == "tensorflow-metal needs macOS 12 or later, and this is macOS 11.7.10."
+    assert "macOS 12" in probe.reason and "macOS 11.7.10" in probe.reason
     assert not probe.ready and not probe.hardware
 
 
@@ -316,20 +308,13 @@ def test_metal_on_an_intel_mac(
     packages: dict[str, str], answers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, "darwin", "x86_64")
-    assert metal_probe.probe().reason == (
-        "This Mac has a processor of type x86_64, not Apple silicon."
-    )
+    intel = metal_probe.probe()
+    assert not intel.ready
+    assert "x86_64" in intel.reason
     answers["sysctl -n sysctl.proc_translated"] = "1"
-    assert metal_probe.probe().reason == (
-        "This Python is built for Intel Macs and runs translated by Rosetta."
-    )
-
-
-def test_metal_on_linux(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, "linux", "x86_64")
-    probe = metal_probe.probe()
-    assert probe.reason == "Metal is Apple's, and this is Linux."
-    assert probe.fix == 'On a Mac with Apple silicon: pip install "msinet[metal]"'
+    translated = metal_probe.probe()
+    assert not translated.ready
+    assert "Rosetta" in translated.reason
 
 
 # --- cuda ----------------------------------------------------------------------------------------
@@ -369,13 +354,16 @@ def test_cuda_with_gpus_and_packages(cuda_machine: dict[str, str]) -> None:
 def test_cuda_with_gpus_and_the_wrong_tensorflow(cuda_machine: dict[str, str]) -> None:
     cuda_machine["tensorflow-cpu"] = "2.21.0"
     probe = cuda_probe.probe()
-    assert probe.reason == "tensorflow-cpu 2.21.0 has no kernels for NVIDIA GPUs."
+    assert "tensorflow-cpu 2.21.0" in probe.reason
     assert probe.fix == 'pip uninstall --yes tensorflow-cpu && pip install "msinet[cuda]"'
     assert not probe.ready
 
 
 def test_cuda_without_tensorflow(cuda_machine: dict[str, str]) -> None:
-    assert cuda_probe.probe().reason == "tensorflow is not installed (needs >=2.16)."
+    probe = cuda_probe.probe()
+    assert not probe.ready
+    assert ">=2.16" in probe.reason
+    assert probe.fix == 'pip install "msinet[cuda]"'
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
@@ -384,16 +372,14 @@ def test_cuda_with_hidden_gpus(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     cuda_machine["tensorflow"] = "2.21.0"
-    assert cuda_probe.probe() == Probe(
-        Availability.NOT_HERE,
-        f"CUDA_VISIBLE_DEVICES is set to '{hidden}', which hides every GPU.",
-        "Run: unset CUDA_VISIBLE_DEVICES",
-        "2.21.0",
-        (H100, H100),
-    )
+    probe = cuda_probe.probe()
+    assert not probe.ready
+    assert f"CUDA_VISIBLE_DEVICES is set to '{hidden}'" in probe.reason
+    assert "unset CUDA_VISIBLE_DEVICES" in probe.fix
+    assert (probe.framework_version, probe.hardware) == ("2.21.0", (H100, H100))
 
 
-def test_cuda_asks_the_driver_itself_first(
+def test_cuda_queries_the_driver_itself_first(
     cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
@@ -408,9 +394,7 @@ def test_cuda_when_nvidia_smi_does_not_answer(
     assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H100"), Hardware("NVIDIA H100"))
 
 
-def test_cuda_with_memory_that_is_not_told(
-    cuda_machine: dict[str, str], answers: dict[str, str]
-) -> None:
+def test_cuda_with_unknown_memory(cuda_machine: dict[str, str], answers: dict[str, str]) -> None:
     answers["nvidia-smi"] = "NVIDIA GB10, [N/A]"
     assert nvidia.nvidia_gpus() == (Hardware("NVIDIA GB10"),)
 
@@ -421,31 +405,16 @@ def test_cuda_without_a_driver(
     monkeypatch.setattr(nvidia, "_DRIVER", tmp_path / "absent")
     audio = host.PciDevice("0x22ba", "0x040300")
     monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [audio])
-    probe = cuda_probe.probe()
-    assert probe.reason == (
-        "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
-    )
-    assert probe.fix == 'On a Linux machine with an NVIDIA GPU: pip install "msinet[cuda]"'
+    without = cuda_probe.probe()
+    assert not without.ready
+    assert "/proc/driver/nvidia" in without.reason
+    assert without.fix.endswith(': pip install "msinet[cuda]"')
 
     card = host.PciDevice("0x2330", "0x030200")
     monkeypatch.setattr(nvidia, "pci_devices", lambda vendor: [card])
-    assert cuda_probe.probe().reason == (
-        "There is an NVIDIA GPU in this machine, but its driver is not loaded."
-    )
-
-
-@pytest.mark.parametrize(
-    ("system", "name"), [("darwin", "Darwin"), ("win32", "Windows")], ids=["mac", "windows"]
-)
-def test_cuda_elsewhere(
-    packages: dict[str, str], monkeypatch: pytest.MonkeyPatch, system: str, name: str
-) -> None:
-    pretend(monkeypatch, system, "arm64")
-    probe = cuda_probe.probe()
-    assert probe.reason == (
-        f"TensorFlow computes on NVIDIA GPUs under Linux only, and this is {name}."
-    )
-    assert not probe.ready
+    unloaded = cuda_probe.probe()
+    assert not unloaded.ready
+    assert "driver" in unloaded.reason and "nvidia-smi" in unloaded.fix
 
 
 # --- tpu -----------------------------------------------------------------------------------------
@@ -476,20 +445,16 @@ def test_tpu_on_a_tpu_vm_without_packages(tpu_vm: dict[str, str]) -> None:
     tpu_vm["tensorflow-cpu"] = "2.21.0"
     probe = tpu_probe.probe()
     assert not probe.ready
-    assert probe.reason == (
-        "tensorflow-tpu is not installed (needs >=2.18). "
-        "libtpu is not installed (needs <0.0.31,>=0.0.17)."
-    )
+    assert "tensorflow-tpu" in probe.reason and "libtpu" in probe.reason
     assert probe.fix == 'pip install "msinet[tpu]"'
 
 
-def test_tpu_with_a_libtpu_that_tensorflow_does_not_start_with(tpu_vm: dict[str, str]) -> None:
+def test_tpu_with_a_libtpu_that_ends_the_process(tpu_vm: dict[str, str]) -> None:
     tpu_vm.update({"tensorflow-tpu": "2.20.0", "libtpu": "0.0.51"})
     probe = tpu_probe.probe()
     assert not probe.ready
-    assert probe.reason == (
-        "libtpu 0.0.51 is installed, which does not fit (needs <0.0.31,>=0.0.17)."
-    )
+    assert "libtpu 0.0.51" in probe.reason and "<0.0.31,>=0.0.17" in probe.reason
+    assert "tensorflow-tpu" not in probe.reason
 
 
 def test_tpu_named_in_the_environment(
@@ -500,24 +465,43 @@ def test_tpu_named_in_the_environment(
     assert tpu_probe.probe().hardware == (Hardware("TPU v5litepod-8"),)
 
 
-def test_a_network_card_of_google_is_no_tpu(
+def test_a_google_network_card_is_not_a_tpu(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = host.PciDevice("0x0042", "0x020000")
     monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [card])
     probe = tpu_probe.probe()
-    assert probe.reason.startswith("There is no TPU on this machine")
-    assert probe.fix == 'On a Google Cloud TPU VM: pip install "msinet[tpu]"'
-
-
-def test_tpu_elsewhere(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, "darwin", "arm64")
-    assert tpu_probe.probe().reason == (
-        "TPUs are used from Linux on x86-64, and this is Darwin on arm64."
-    )
+    assert not probe.ready and not probe.hardware
+    assert all(variable in probe.reason for variable in tpu_probe.ENVIRONMENT)
 
 
 # --- all of them ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "system", "name"),
+    [
+        (msinet_metal_nhwc.SPEC, "linux", "Linux"),
+        (msinet_metal_nhwc.SPEC, "win32", "Windows"),
+        (msinet_cuda_nchw.SPEC, "darwin", "Darwin"),
+        (msinet_cuda_nchw.SPEC, "win32", "Windows"),
+        (msinet_tpu.SPEC, "darwin", "Darwin"),
+        (msinet_tpu.SPEC, "win32", "Windows"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_unsupported_systems_are_named(
+    packages: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    spec: DeviceSpec,
+    system: str,
+    name: str,
+) -> None:
+    pretend(monkeypatch, system, "x86_64")
+    probe = spec.probe()
+    assert not probe.ready
+    assert name in probe.reason
+    assert probe.fix.endswith(f': pip install "msinet[{spec.name}]"')
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

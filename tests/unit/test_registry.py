@@ -6,7 +6,7 @@ import pytest
 
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.errors import DeviceUnavailableError, PluginError, UsageError
-from msinet_core.registry.loader import LoadedPlugin, Plugin
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.registry import Registry
 
 HERE = Probe(Availability.INSTALLED)

@@ -300,7 +300,7 @@ def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
     count = math.prod(entry.shape)
     if entry.size != stored.itemsize * count or entry.shard >= len(files):
         raise CheckpointError(
-            f"the index gives shape {entry.shape} and {entry.size} bytes in data file "
+            f"The index gives shape {entry.shape} and {entry.size} bytes in data file "
             f"{entry.shard} of {len(files)}, which is impossible"
         )
     file = files[entry.shard]

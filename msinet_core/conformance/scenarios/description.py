@@ -15,7 +15,7 @@ from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
-from msinet_core.registry.loader import spec_problems
+from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
 

@@ -53,6 +53,6 @@ def first_device(platform: str) -> Any:
         reason = str(error).partition("\n")[0].rstrip(".")
         fix = f' Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""
         raise DeviceUnavailableError(
-            f"device 'jax' is not available on the {platform.upper()}: {reason}. This process may "
+            f"Device 'jax' is not available on the {platform.upper()}: {reason}. This process may "
             f"use JAX's platforms {jax.config.jax_platforms} only.{fix}"
         ) from error

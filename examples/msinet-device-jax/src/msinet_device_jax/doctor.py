@@ -63,7 +63,7 @@ def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> 
             "width": float(arguments.get("width", "1")),
         }
     except ValueError as error:
-        raise UsageError(f"invalid argument of doctor: {error}") from error
+        raise UsageError(f"Invalid argument of doctor: {error}") from error
     done = subprocess.run(
         [sys.executable, "-m", "msinet_device_jax.ahead_of_time", json.dumps(settings)],
         stdin=subprocess.DEVNULL,

@@ -1,16 +1,15 @@
-"""Draw heat maps over images, contact sheets, learning curves and charts."""
+"""Draw heat maps over images, and contact sheets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.errors import UsageError
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
@@ -26,13 +25,10 @@ SHEET_LIMIT = 24
 
 _OPACITY = 0.85
 _STRIP = 2**18
-_PLOT_FORMATS = ("png", "svg", "pdf")
 _BACKGROUND_COLOR, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
 _MARGIN, _GAP, _LINE = 24, 4, 24
 _LAYOUTS = ((3, 1, 400), (8, 2, 300), (SHEET_LIMIT, 3, 210))
 """The number of columns and the width of tiles, up to a number of images."""
-
-_TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
 
 
 @dataclass(frozen=True)
@@ -128,129 +124,6 @@ def write_contact_sheet(path: Path, panels: Sequence[Panel], title: str) -> None
     sheet = _draw_sheet(panels[:SHEET_LIMIT], title)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
-
-
-def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
-    """Write a PNG of training and validation loss over the epochs, with the best epoch marked.
-
-    Args:
-        history: A row for each epoch: ``epoch``, ``train_loss`` and ``valid_loss``.
-        path: The file to create or replace.
-        title: The line at the top, for example the run's name.
-
-    Raises:
-        MsinetError: The file system refused.
-    """
-    # Not pyplot, which would start a window system and keep every figure alive.
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    epochs = [row["epoch"] for row in history]
-    marker = "o" if len(history) <= 30 else ""
-    for key, label, color in (
-        ("train_loss", "training", _TRAIN_COLOR),
-        ("valid_loss", "validation", _VALID_COLOR),
-    ):
-        losses = [row.get(key, float("nan")) for row in history]
-        axes.plot(epochs, losses, marker=marker, markersize=4, color=color, label=label)
-    _mark_best(axes, history)
-    if len(set(epochs)) == 1:
-        axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss (KL divergence, nats)")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def plot_format(path: Path) -> str:
-    """Return the format of a plot by its file name.
-
-    Args:
-        path: The file to create: ``*.png``, ``*.svg`` or ``*.pdf``.
-
-    Raises:
-        UsageError: The suffix is another one.
-    """
-    format = path.suffix.lower().removeprefix(".")
-    if format not in _PLOT_FORMATS:
-        suffixes = ", ".join(f".{known}" for known in _PLOT_FORMATS)
-        raise UsageError(
-            f"Unknown format of the plot '{path.name}'. Use one of these suffixes: {suffixes}"
-        )
-    return format
-
-
-def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the rates of devices: of the bare step, and with reading and writing files.
-
-    Args:
-        results: One for each device, as `msinet_core.bench` returns them.
-        path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
-
-    Raises:
-        UsageError: The suffix is another one.
-        MsinetError: The file system refused.
-    """
-    from matplotlib.figure import Figure
-
-    format = plot_format(path)
-    figure = Figure(figsize=(7, 1.6 + 1.3 * len(results)), dpi=150, layout="constrained")
-    names = [f"{result['device']}\n{result['precision']}" for result in results]
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (work, title) in zip(
-        panels, (("predict", "predict a folder"), ("train", "train")), strict=True
-    ):
-        measured = [row for row, result in enumerate(results) if work in result]
-        for offset, key, label, color in (
-            (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
-            (0.2, "whole_images_per_s", "whole", _TRAIN_COLOR),
-        ):
-            rates = [results[row][work][key] for row in measured]
-            positions = [row + offset for row in measured]
-            bars = axes.barh(positions, rates, height=0.38, color=color, label=label)
-            axes.bar_label(bars, map(_rate, rates), padding=3, fontsize=9)
-        for row in set(range(len(results))) - set(measured):
-            axes.text(0, row, " predicts only", va="center", color="gray", fontsize=9)
-        axes.margins(x=0.2)
-        axes.set_xlabel("images/s")
-        axes.set_title(title, loc="left", fontsize=11)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=format)
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
-
-
-def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
-    rows = [row for row in history if np.isfinite(row.get("valid_loss", float("nan")))]
-    if not rows:
-        return
-    best = min(rows, key=lambda row: row["valid_loss"])
-    epoch, loss = best["epoch"], best["valid_loss"]
-    axes.plot(
-        [epoch],
-        [loss],
-        linestyle="",
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=_VALID_COLOR,
-        markeredgewidth=1.5,
-        label=f"best: {loss:.4f}, epoch {epoch:g}",
-    )
 
 
 def _strips(image: NDArray[np.float32]) -> Iterator[slice]:

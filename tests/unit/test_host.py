@@ -1,3 +1,5 @@
+"""Facts about the machine: package metadata, commands, files and the processor."""
+
 from __future__ import annotations
 
 import subprocess
@@ -13,7 +15,7 @@ from msinet_core.hardware import host
 
 
 def install(folder: Path, name: str, number: str) -> None:
-    """Put a distribution's metadata, and nothing else of it, into a folder of `sys.path`."""
+    """Write only a distribution's metadata into a folder of `sys.path`."""
     info = folder / f"{name.replace('-', '_')}-{number}.dist-info"
     info.mkdir(parents=True)
     info.joinpath("METADATA").write_text(
@@ -37,23 +39,20 @@ def test_names_are_normalized(site: Path, name: str) -> None:
     assert host.distribution_version(name) == "1.2.3"
 
 
-def test_no_version_of_what_is_not_installed() -> None:
-    assert host.distribution_version("there-is-no-such-thing") is None
-
-
-def test_no_version_of_a_half_removed_distribution(site: Path) -> None:
+@pytest.mark.parametrize("name", ["no-such-distribution", "half-removed"])
+def test_no_version_without_metadata(site: Path, name: str) -> None:
     site.joinpath("half_removed-1.0.dist-info").mkdir()
-    assert host.distribution_version("half-removed") is None
+    assert host.distribution_version(name) is None
 
 
 @given(st.text(max_size=20))
-def test_any_name_is_answered(name: str) -> None:
+def test_any_name_is_accepted(name: str) -> None:
     found = host.distribution_version(name)
     assert found is None or isinstance(found, str)
 
 
 @given(st.lists(st.text(max_size=30), max_size=3))
-def test_any_requirement_is_answered(requirements: list[str]) -> None:
+def test_any_requirement_is_accepted(requirements: list[str]) -> None:
     assert all(sentence.endswith(".") for sentence in host.missing_requirements(requirements))
 
 
@@ -70,27 +69,25 @@ def test_a_development_version_counts(site: Path) -> None:
 def test_a_version_that_cannot_be_read_does_not_fit(site: Path) -> None:
     install(site, "odd", "no-version")
     assert host.missing_requirements(["odd"]) == []
-    assert host.missing_requirements(["odd>=1"]) == [
-        "odd no-version is installed, which does not fit (needs >=1)."
-    ]
+    [sentence] = host.missing_requirements(["odd>=1"])
+    assert "odd no-version" in sentence and ">=1" in sentence
 
 
-def test_missing_and_unfit_requirements_get_a_sentence_each(site: Path) -> None:
+def test_missing_and_outdated_requirements_get_a_sentence_each(site: Path) -> None:
     install(site, "old", "1.0")
-    assert host.missing_requirements(["old>=2", "absent>=3,<4", "bare"]) == [
-        "old 1.0 is installed, which does not fit (needs >=2).",
-        "absent is not installed (needs <4,>=3).",
-        "bare is not installed.",
-    ]
-    [unreadable] = host.missing_requirements(["fits best"])
-    assert unreadable.startswith("The requirement 'fits best' cannot be read: Expected ")
+    requirements = ["old>=2", "absent>=3,<4", "bare", "not valid"]
+    old, absent, bare, invalid = host.missing_requirements(requirements)
+    assert "old 1.0" in old and ">=2" in old
+    assert "absent" in absent and "<4,>=3" in absent
+    assert "bare" in bare and "needs" not in bare
+    assert "'not valid'" in invalid
 
 
 def test_markers_are_evaluated() -> None:
-    elsewhere = "there-is-no-such-thing; sys_platform == 'plan9'"
-    here = f"there-is-no-such-thing; sys_platform == '{sys.platform}'"
-    assert host.missing_requirements([elsewhere]) == []
-    assert len(host.missing_requirements([here])) == 1
+    other = "no-such-distribution; sys_platform == 'plan9'"
+    this = f"no-such-distribution; sys_platform == '{sys.platform}'"
+    assert host.missing_requirements([other]) == []
+    assert len(host.missing_requirements([this])) == 1
 
 
 def test_output_of_a_command() -> None:
@@ -100,14 +97,14 @@ def test_output_of_a_command() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("there-is-no-such-program",),
+        ("no-such-program",),
         (sys.executable, "-c", "print('half'); raise SystemExit(1)"),
         (sys.executable, "-c", "print('half', flush=True); import time; time.sleep(60)"),
         ("null\0byte",),
     ],
     ids=["missing", "failing", "hanging", "impossible"],
 )
-def test_a_command_that_does_not_answer_gives_nothing(command: tuple[str, ...]) -> None:
+def test_a_command_that_fails_has_no_output(command: tuple[str, ...]) -> None:
     assert host.command_output(*command, timeout=0.5) == ""
 
 
@@ -120,7 +117,7 @@ def test_this_machine_has_a_processor() -> None:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Files that the probe reads instead of this machine's."""
+    """The files of a simulated machine, by path."""
     files: dict[str, str] = {}
     monkeypatch.setattr(host, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
     return files
@@ -186,10 +183,10 @@ def test_no_cards_where_none_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     assert host.pci_devices("0x10de") == []
 
 
-def test_probing_imports_nothing_heavy() -> None:
+def test_no_framework_is_imported() -> None:
     code = (
-        "import sys; from msinet_core import probing; host.cpu_hardware();"
-        "probing.missing_requirements(['numpy>=1']);"
+        "import sys; from msinet_core import hardware; hardware.cpu_hardware();"
+        "hardware.missing_requirements(['numpy>=1']);"
         "print(sorted({'numpy', 'scipy', 'tensorflow', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,71 @@
+"""The learning curve of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msinet_core.system.files import atomic_path
+
+_TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
+
+
+def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """Write a PNG of training and validation loss over the epochs, with the best epoch marked.
+
+    Args:
+        history: A row for each epoch: ``epoch``, ``train_loss`` and ``valid_loss``.
+        path: The file to create or replace.
+        title: The line at the top, for example the run's name.
+
+    Raises:
+        MsinetError: The file system refused.
+    """
+    # Not pyplot, which would start a window system and keep every figure alive.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(history) <= 30 else ""
+    for key, label, color in (
+        ("train_loss", "training", _TRAIN_COLOR),
+        ("valid_loss", "validation", _VALID_COLOR),
+    ):
+        losses = [row.get(key, float("nan")) for row in history]
+        axes.plot(epochs, losses, marker=marker, markersize=4, color=color, label=label)
+    _mark_best(axes, history)
+    if len(set(epochs)) == 1:
+        axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (KL divergence, nats)")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
+    rows = [row for row in history if np.isfinite(row.get("valid_loss", float("nan")))]
+    if not rows:
+        return
+    best = min(rows, key=lambda row: row["valid_loss"])
+    epoch, loss = best["epoch"], best["valid_loss"]
+    axes.plot(
+        [epoch],
+        [loss],
+        linestyle="",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=_VALID_COLOR,
+        markeredgewidth=1.5,
+        label=f"best: {loss:.4f}, epoch {epoch:g}",
+    )

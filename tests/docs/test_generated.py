@@ -1,0 +1,54 @@
+"""The generated files are those of today's code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import msinet_core
+
+ROOT = Path(__file__).parents[2]
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = load_generator()
+
+
+@pytest.mark.parametrize("path", GENERATOR.FILES, ids=lambda path: path.name)
+def test_a_generated_file_is_up_to_date(path: Path) -> None:
+    current = path.read_text(encoding="utf-8") == GENERATOR.FILES[path]()
+    assert current, "run: python docs/generate.py"
+
+
+def test_the_check_reports_a_file_that_is_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("old")
+    monkeypatch.setattr(GENERATOR, "FILES", {page: lambda: "new"})
+    assert GENERATOR.main(check=True) == 1
+    assert page.read_text() == "old"
+    assert GENERATOR.main(check=False) == 0
+    assert page.read_text() == "new"
+    assert GENERATOR.main(check=True) == 0
+
+
+def test_the_api_page_has_every_public_name_once() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto\w+:: msinet_core\.(\w+)$", page, re.MULTILINE)
+    modules = re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE)
+    public = {name: getattr(msinet_core, name) for name in msinet_core.__all__}
+    assert len(set(named)) == len(named)
+    for name, value in public.items():
+        assert name in named or getattr(value, "__name__", "") in modules or name == "__version__"
