@@ -69,7 +69,8 @@ class MlxModel(Model):
                 if device.precision == "float16":
                     scale = LossScale.new(program.optimizer, memory.step)._asdict()
                     training["scale"] = {
-                        name: mx.array(value, mx.float32) for name, value in scale.items()
+                        name: mx.array(value, mx.int32 if name == "step" else mx.float32)
+                        for name, value in scale.items()
                     }
             mx.eval(training)
         self._training: Training = training
