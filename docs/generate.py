@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
-from msinet_core.conformance.reference_page import fill_in
 
 import msinet_core
 from msinet_core.cli import COMMANDS, cli
+from msinet_core.conformance.reference_page import fill_in
 
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "reference" / "api.md.in"

@@ -37,6 +37,7 @@ _MODULES = {
     "checkpoint.catalog": ("Format",),
     "checkpoint.formats.keras_archive": ("write_keras_archive",),
     "conformance.suite": ("DeviceConformance",),
+    "conformance.walk": ("Walk",),
     "device": (
         "Availability",
         "Capabilities",

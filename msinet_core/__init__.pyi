@@ -14,6 +14,7 @@ from msinet_core.checkpoint.inspect import inspect as inspect
 from msinet_core.conformance.same_weights import Verification as Verification
 from msinet_core.conformance.same_weights import verify_conversion as verify_conversion
 from msinet_core.conformance.suite import DeviceConformance as DeviceConformance
+from msinet_core.conformance.walk import Walk as Walk
 from msinet_core.device import Availability as Availability
 from msinet_core.device import Capabilities as Capabilities
 from msinet_core.device import Deferred as Deferred

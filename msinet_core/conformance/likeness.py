@@ -24,8 +24,8 @@ _ENOUGH = 0.8
 _PARTLY = 0.5
 """The share that is worth a mention."""
 
-_MOST = 4
-"""How many faults are tried; each takes about a second."""
+_MOST = 24
+"""How many faults are tried; each takes a tenth of a second."""
 
 
 def likeness(rows: Sequence[Result]) -> str:

@@ -84,7 +84,7 @@ def test_the_light_module_imports_no_numpy():
 
 
 def test_a_precision_it_does_not_compute_in_is_refused():
-    with pytest.raises(UsageError, match=r"'reference' does not compute in bfloat16.*float32"):
+    with pytest.raises(UsageError, match=r"'reference'.*bfloat16.*float32"):
         SPEC.open("bfloat16")
 
 
@@ -210,11 +210,11 @@ def test_maps_of_another_size_are_refused():
 def test_images_that_the_graph_cannot_take_are_refused():
     with pytest.raises(GraphError, match="takes 2 channels"):
         compile_small().predict(np.zeros((1, 6, 10, 3), np.float32))
-    with pytest.raises(GraphError, match="Node 'pool'"):
+    with pytest.raises(GraphError, match="node 'pool'"):
         compile_small().predict(np.zeros((1, 1, 10, 2), np.float32))
 
 
 def test_a_factory_that_is_not_there_is_reported():
     spec = dataclasses.replace(SPEC, factory="msinet_core.reference.device:Missing")
-    with pytest.raises(DeviceUnavailableError, match="'reference' did not open: AttributeError"):
+    with pytest.raises(DeviceUnavailableError, match="'reference'.*AttributeError"):
         spec.open()
