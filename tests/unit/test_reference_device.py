@@ -216,5 +216,5 @@ def test_images_that_the_graph_cannot_take_are_refused():
 
 def test_a_factory_that_is_not_there_is_reported():
     spec = dataclasses.replace(SPEC, factory="msinet_core.reference.device:Missing")
-    with pytest.raises(DeviceUnavailableError, match="'reference'.*AttributeError"):
+    with pytest.raises(DeviceUnavailableError, match=r"'reference'.*AttributeError"):
         spec.open()
