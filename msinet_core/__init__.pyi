@@ -63,6 +63,7 @@ from msinet_core.registry.hookspecs import Register as Register
 from msinet_core.registry.hookspecs import hookimpl as hookimpl
 from msinet_core.registry.inventory import DeviceEntry as DeviceEntry
 from msinet_core.registry.inventory import devices as devices
+from msinet_core.system.child_process import python_command as python_command
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__
 from msinet_core.training.train import train as train
