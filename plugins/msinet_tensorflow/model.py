@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -53,9 +54,9 @@ class TensorFlowModel(Model):
         self._device: TensorFlowDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
-        owned: list[Any] = []
-        weakref.finalize(self, _release, owned).atexit = False
-        self._owned = owned
+        _free_unused()
+        self._owned: list[Any] = []
+        weakref.finalize(self, _unused.extend, self._owned).atexit = False
         self._weights = self._variables(program.state.weights)
         self._m: Variables = {}
         self._v: Variables = {}
@@ -260,13 +261,19 @@ class TensorFlowModel(Model):
         return self.canonical({name: value.numpy() for name, value in variables.items()})
 
 
-def _release(variables: Sequence[Any]) -> None:
-    """Free the memory of a model that is gone.
+_unused: deque[Any] = deque()
+"""Variables of models that are gone; extended while Python collects garbage, when TensorFlow may
+be in the middle of a trace and must not be called."""
+
+
+def _free_unused() -> None:
+    """Free the memory of models that are gone.
 
     TensorFlow registers gradients of `tf.custom_gradient` forever, and with them every traced
     function, which keeps the variables that it read.
     """
-    for variable in variables:
+    while _unused:
+        variable = _unused.popleft()
         for part in getattr(variable, "values", (variable,)):  # of a mirrored one, each device's
             tf.raw_ops.AssignVariableOp(resource=part.handle, value=tf.zeros(()))
 
