@@ -21,7 +21,7 @@ _SLOW = ("-large", "-512", "-1280", "gradient/network")
 _ENOUGH = 0.8
 """The share of failed rows that a fault and the device must have in common to be alike."""
 
-_PARTLY = 0.5
+_PARTLY = 0.6
 """The share that is worth a mention."""
 
 _MOST = 24

@@ -295,11 +295,12 @@ def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
 
 
 def test_a_device_that_fails_only_some_rows_of_a_fault_is_compared_with_it():
-    fault = next(fault for fault in FAULTS if fault.name == "Pool in bfloat16")
-    rows = [row for row in QUICK if row.id.startswith("forward/pool") and "large" not in row.id]
-    results = prove(fault.make(), scenarios=rows).rows
-    spared = dataclasses.replace(results[0], status="passed", reason="")
-    assert f"'{fault.name}'" in likeness([spared, *results[1:]])
+    fault = next(fault for fault in FAULTS if fault.name == "Bias dropped")
+    rows = [row for row in QUICK if row.group == "forward" and "512" not in row.id]
+    results = list(prove(fault.make(), scenarios=rows).rows)
+    spared = next(index for index, row in enumerate(results) if row.passed is False)
+    results[spared] = dataclasses.replace(results[spared], status="passed", reason="")
+    assert f"'{fault.name}'" in likeness(results)
 
 
 def test_other_failures_are_not_compared_with_a_fault():
