@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msinet_core.conformance.cases import Case
 from msinet_core.conformance.comparison import Outcome, worst
-from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
+from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.forward import same_prediction
 from msinet_core.conformance.scenarios.gradients import LIFT, same_gradients
 from msinet_core.network.graph import GraphBuilder
@@ -66,22 +66,21 @@ def _bias(subject: Subject) -> Outcome:
 
 @ROWS.row(
     "numerics/large-weights",
-    "Weights of a hundred times the usual size give the reference's output.",
+    "Weights of a hundred times the usual size (in float16 three times) match the reference.",
     "convolution",
 )
 def _large_weights(subject: Subject) -> Outcome:
-    if subject.device.precision == "float16":
-        raise NotApplicable("the sums exceed the range of float16")
+    scale = 3.0 if subject.device.precision == "float16" else 100.0  # float16 ends at 65504
     net = GraphBuilder(3)
     net.add("first", Conv2D(4), net.input)
     net.add("last", Conv2D(2, activation="linear"), "first")
-    case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=100.0)
+    case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=scale)
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)
 
 
 @ROWS.row(
     "numerics/small-values",
-    "Images and weights of 1e-4 give the reference's output, not zero.",
+    "Images and weights of 1e-2 match the reference, not zero.",
     "convolution",
 )
 def _small_values(subject: Subject) -> Outcome:
