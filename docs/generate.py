@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
-from msinet_core.conformance.reference_page import fill_in
 
 import msinet_core
 from msinet_core.cli import COMMANDS, cli
+from msinet_core.conformance.reference_page import fill_in
 
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "reference" / "api.md.in"
@@ -58,18 +58,14 @@ def _sections(
 def api_page() -> str:
     """Return the reference of the front door, in Markdown.
 
-    A line ``{{ A B }}`` of the template stands for the documentation of the names A and B, and
-    ``{{ * }}`` for that of all names that the template does not contain.
+    A line ``{{ A B }}`` of the template stands for the documentation of the names A and B.
     """
-    template = API_TEMPLATE.read_text("utf-8")
-    listed = " ".join(NAMES.findall(template)).split()
-    rest = [name for name in msinet_core.__all__ if name not in {*listed, "__version__"}]
 
     def expand(match: re.Match[str]) -> str:
-        names = rest if match[1] == "*" else match[1].split()
-        return "\n".join(["```{eval-rst}", *(line for name in names for line in _api(name)), "```"])
+        lines = (line for name in match[1].split() for line in _api(name))
+        return "\n".join(["```{eval-rst}", *lines, "```"])
 
-    return NAMES.sub(expand, template)
+    return NAMES.sub(expand, API_TEMPLATE.read_text("utf-8"))
 
 
 def _api(name: str) -> Iterator[str]:

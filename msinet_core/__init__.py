@@ -37,6 +37,7 @@ _MODULES = {
     "checkpoint.catalog": ("Format",),
     "checkpoint.formats.keras_archive": ("write_keras_archive",),
     "conformance.suite": ("DeviceConformance",),
+    "conformance.walk": ("Walk",),
     "device": (
         "Availability",
         "Capabilities",
@@ -62,6 +63,7 @@ _MODULES = {
     "network.state": ("Batch", "OptimizerState", "State", "Tensors"),
     "registry.doctor": ("Finding",),
     "registry.hookspecs": ("Register", "hookimpl"),
+    "system.child_process": ("python_command",),
     "system.native_output": ("suppress_native_stderr",),
 }
 """Where each public name is defined."""

@@ -14,6 +14,7 @@ from msinet_core.checkpoint.inspect import inspect as inspect
 from msinet_core.conformance.same_weights import Verification as Verification
 from msinet_core.conformance.same_weights import verify_conversion as verify_conversion
 from msinet_core.conformance.suite import DeviceConformance as DeviceConformance
+from msinet_core.conformance.walk import Walk as Walk
 from msinet_core.device import Availability as Availability
 from msinet_core.device import Capabilities as Capabilities
 from msinet_core.device import Deferred as Deferred
@@ -62,6 +63,7 @@ from msinet_core.registry.hookspecs import Register as Register
 from msinet_core.registry.hookspecs import hookimpl as hookimpl
 from msinet_core.registry.inventory import DeviceEntry as DeviceEntry
 from msinet_core.registry.inventory import devices as devices
+from msinet_core.system.child_process import python_command as python_command
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__
 from msinet_core.training.train import train as train

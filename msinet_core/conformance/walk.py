@@ -2,7 +2,7 @@
 
 A failed row of the group ``calls`` prints a short script that repeats it::
 
-    from msinet_core.conformance.walk import Walk
+    from msinet_core import Walk
 
     walk = Walk("mydev")
     walk.compile(model="a", graph="plain", seed=1)

@@ -27,15 +27,15 @@ def find_plugins(environment: Mapping[str, str] | None = None) -> list[Plugin]:
         environment: Environment variables; None for ``os.environ``.
     """
     environment = os.environ if environment is None else environment
-    found = [
-        Plugin(
-            entry_point.name,
-            entry_point.value,
-            entry_point.dist.name if entry_point.dist else None,
-            entry_point.dist.version if entry_point.dist else None,
+    found = []
+    owners: dict[int, tuple[str, str]] = {}  # reading them parses the whole metadata
+    for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        owner = entry_point.dist
+        if owner is not None and id(owner) not in owners:
+            owners[id(owner)] = owner.name, owner.version
+        found.append(
+            Plugin(entry_point.name, entry_point.value, *owners.get(id(owner), (None, None)))
         )
-        for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP)
-    ]
     found += [Plugin(module, module) for module in _names(environment, PLUGINS_VARIABLE)]
     return sorted(found, key=lambda plugin: (plugin.module, plugin.distribution or ""))
 

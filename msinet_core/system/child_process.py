@@ -1,4 +1,4 @@
-"""Run Python code of ours in a process of its own."""
+"""Start Python in a child process without searching the current folder."""
 
 from __future__ import annotations
 

@@ -13,19 +13,19 @@ from msinet_tensorflow.loading import suppress_native_stderr
 
 
 class CpuDevice(TensorFlowDevice):
-    """TensorFlow on the processor; as many threads as TensorFlow chooses.
+    """TensorFlow on the processor, with TensorFlow's default number of threads.
 
     Args:
         spec: The device's description.
-        precision: ``"float32"`` or ``"bfloat16"``, which pays on processors with AVX512-BF16 or
-            AMX.
-        options: A value for each of the device's options; None for the defaults.
+        precision: ``"float32"``, or ``"bfloat16"``, which is faster on processors with AVX512-BF16
+            or AMX.
+        options: Values for the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over TensorFlow's logical devices, or
             ``"multiworker"``.
 
     Raises:
-        DeviceUnavailableError: TensorFlow already computes on a GPU in this process.
-        UsageError: This TensorFlow does not compute in that precision.
+        DeviceUnavailableError: TensorFlow already uses a GPU in this process.
+        UsageError: TensorFlow cannot compute in that precision on this processor.
     """
 
     kind = "CPU"
@@ -38,7 +38,7 @@ class CpuDevice(TensorFlowDevice):
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
     ) -> None:
-        _hide_gpus()  # the base class begins to compute
+        _hide_gpus()  # before the base class initializes TensorFlow
         super().__init__(spec, precision, options, distribute)
         _check_precision(precision)
 
@@ -49,18 +49,18 @@ class CpuDevice(TensorFlowDevice):
 def _hide_gpus() -> None:
     """Hide GPUs from TensorFlow, including a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
     try:
-        with suppress_native_stderr():  # the search for a GPU complains where there is none
+        with suppress_native_stderr():  # TensorFlow logs errors if there is no GPU
             tf.config.set_visible_devices([], "GPU")
     except RuntimeError as error:
         if tf.config.get_visible_devices("GPU"):
             raise DeviceUnavailableError(
                 "Device 'cpu' cannot hide the GPU: TensorFlow already uses it in this process. "
-                "Open 'cpu' in a process of its own."
+                "Use 'cpu' in a separate process."
             ) from error
 
 
 def _check_precision(precision: str) -> None:
-    """Refuse a precision that TensorFlow lacks or miscomputes on this processor."""
+    """Raise an error if TensorFlow lacks a precision on this processor or computes it wrongly."""
     images, kernel = tf.ones((1, 2, 2, 1), precision), tf.ones((2, 2, 1, 1), precision)
     try:
         with tf.GradientTape() as tape:
@@ -75,6 +75,6 @@ def _check_precision(precision: str) -> None:
     sums = [float(tf.reduce_sum(values)) for values in (output, *gradients)]
     if sums != [4.0, 4.0, 4.0]:
         raise UsageError(
-            f"Device 'cpu' computes wrongly in {precision} on this processor: a convolution of "
-            f"ones gives {sums} in place of 4. Use --precision float32."
+            f"Device 'cpu' computes incorrectly in {precision} on this processor: a convolution of "
+            f"ones returned {sums} instead of 4. Use --precision float32."
         )

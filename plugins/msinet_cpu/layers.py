@@ -1,4 +1,4 @@
-"""The layer builders of `cpu`, where they differ from the shared TensorFlow ones."""
+"""The layer builders of `cpu` that differ from the shared TensorFlow ones."""
 
 from __future__ import annotations
 

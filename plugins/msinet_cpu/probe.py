@@ -17,11 +17,11 @@ REQUIRES = (
 
 
 def probe() -> Probe:
-    """Look for TensorFlow; all of its distributions include CPU kernels."""
+    """Look for TensorFlow; all distributions include CPU kernels."""
     processor = (hardware.cpu_hardware(),)
     wheel = next(iter(installed_wheels()), None)
     if wheel is None:
         return tensorflow_probe(REQUIRES, INSTALL, processor)
-    # Another distribution than the extra's would be installed over this one.
-    wanted = f"{wheel}>={OLDEST_TENSORFLOW}"
-    return tensorflow_probe((wanted,), f'pip install --upgrade "{wanted}"', processor)
+    # Installing the extra's distribution could overwrite another one.
+    required = f"{wheel}>={OLDEST_TENSORFLOW}"
+    return tensorflow_probe((required,), f'pip install --upgrade "{required}"', processor)

@@ -25,10 +25,9 @@ Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capabili
 
 
 class NchwDevice(TensorFlowDevice):
-    """The graphs of `cuda`, wherever TensorFlow computes them.
+    """The graphs of `cuda` on any machine with TensorFlow.
 
-    By itself it proves these graphs on machines without a GPU, in tests and in ``doctor``; what
-    ``--device cuda`` opens is `CudaDevice`.
+    Tests and ``doctor`` use it on machines without a GPU; ``--device cuda`` opens `CudaDevice`.
 
     Args:
         spec: The device's description.
@@ -52,17 +51,17 @@ class NchwDevice(TensorFlowDevice):
         return NchwLayers(dtype)
 
     def to_native_format(self, images: Tensor) -> Tensor:
-        return _moved(images, "NHWC", "NCHW")
+        return _converted(images, "NHWC", "NCHW")
 
     def to_canonical_format(self, maps: Tensor) -> Tensor:
-        return _moved(maps, "NCHW", "NHWC")
+        return _converted(maps, "NCHW", "NHWC")
 
 
 class CudaDevice(NchwDevice):
-    """TensorFlow on NVIDIA GPUs, and nowhere else.
+    """TensorFlow on NVIDIA GPUs.
 
-    Memory is taken as it is needed, so that other programs can share a GPU. Graphs keep the data
-    format they were written in: TensorFlow's layout optimizer is switched off.
+    Memory is allocated as needed, so that other programs can share a GPU. TensorFlow's layout
+    optimizer is disabled, so that graphs keep their data format.
 
     Args:
         spec: The device's description.
@@ -72,8 +71,8 @@ class CudaDevice(NchwDevice):
             ``"multiworker"``.
 
     Raises:
-        DeviceUnavailableError: TensorFlow sees no GPU; nothing is computed elsewhere instead.
-        UsageError: A GPU does not compute in that precision, or not in TF32.
+        DeviceUnavailableError: TensorFlow finds no GPU; it never runs on the CPU instead.
+        UsageError: A GPU does not support the precision, or TF32.
     """
 
     def __init__(
@@ -87,16 +86,16 @@ class CudaDevice(NchwDevice):
         tf32 = spec.check_options(options or {})["tf32"] == "on"
         for gpu in gpus:
             _check_gpu(gpu, precision, tf32)
-            with suppress(RuntimeError):  # somebody else in this process computed on it before
+            with suppress(RuntimeError):  # the GPU is already in use
                 tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_tensor_float_32_execution(tf32)
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
         super().__init__(spec, precision, options, distribute)
 
     def make_distribution(self, distribute: str) -> Distribution:
-        opened = super().make_distribution(distribute)
-        if isinstance(opened, StrategyDistribution):  # which places every op by itself
-            return opened
+        distribution = super().make_distribution(distribute)
+        if isinstance(distribution, StrategyDistribution):  # it places every op
+            return distribution
         tf.config.set_soft_device_placement(False)
         return OnOneDevice(GPU)
 
@@ -112,18 +111,18 @@ class OnOneDevice(Distribution):
         self.placement = placement
 
     def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
-        # XLA places a whole function and does not look at the ops inside: it is called from one.
-        called = super().compiled(step, jit_compile) if jit_compile else step
+        # XLA places a function as a whole and ignores the placement of its ops.
+        inner = super().compiled(step, jit_compile) if jit_compile else step
 
         def placed(*arguments: Any) -> Any:
             with tf.device(self.placement):
-                return called(*arguments)
+                return inner(*arguments)
 
         return super().compiled(placed, None if jit_compile else jit_compile)
 
 
-def _moved(images: Tensor, source: str, target: str) -> Tensor:
-    """Change the data format; where one channel moves, no number does, and it is a reshape."""
+def _converted(images: Tensor, source: str, target: str) -> Tensor:
+    """Change the data format; with a single channel, a reshape is enough."""
     axes = permutation(source, target)
     if images.shape[source.index("C")] == 1:
         return tf.reshape(images, [images.shape[axis] for axis in axes])
@@ -131,15 +130,15 @@ def _moved(images: Tensor, source: str, target: str) -> Tensor:
 
 
 def _visible_gpus(spec: DeviceSpec) -> list[Any]:
-    with suppress_native_stderr():  # the search complains at length where there is none
+    with suppress_native_stderr():  # TensorFlow logs errors if there is no GPU
         physical = tf.config.list_physical_devices("GPU")
         visible = tf.config.get_visible_devices("GPU")
     if visible:
         return list(visible)
     if physical:
         raise DeviceUnavailableError(
-            f"Device '{spec.name}' is not available: the GPU was hidden from TensorFlow in this "
-            f"process, as the device 'cpu' does. Open '{spec.name}' in a process of its own."
+            f"Device '{spec.name}' is not available: another TensorFlow device, such as 'cpu', has "
+            f"hidden the GPU in this process. Use '{spec.name}' in a separate process."
         )
     raise DeviceUnavailableError(_why_no_gpu(spec, spec.probe()))
 
@@ -155,18 +154,18 @@ def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
     else:
         names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
         reason = (
-            f"the driver offers {names}, but TensorFlow {version} does not see it; mostly CUDA's "
-            "libraries are missing, or the driver is older than they need."
+            f"the driver lists {names}, but TensorFlow {version} finds no GPU. Usually CUDA "
+            "libraries are missing, or the driver is too old for them."
         )
         fix = (
             f'Run: pip install "tensorflow[and-cuda]=={version}"; if that does not help, '
-            "TF_CPP_MIN_LOG_LEVEL=0 shows which library TensorFlow misses."
+            "TF_CPP_MIN_LOG_LEVEL=0 shows which library is missing."
         )
     return f"Device '{spec.name}' is not available: {reason} {fix}"
 
 
 def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
-    """Refuse what a GPU's hardware does not compute."""
+    """Raise an error if a GPU does not support the precision or TF32."""
     details = tf.config.experimental.get_device_details(gpu)
     capability = details.get("compute_capability", AMPERE)
     if capability >= AMPERE:
@@ -181,5 +180,5 @@ def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
     if tf32:
         raise UsageError(
             f"Device 'cuda' cannot compute in TF32: {capability_text}, and TF32 needs 8.0. "
-            "Leave --device-option tf32=on out."
+            "Remove --device-option tf32=on."
         )

@@ -12,7 +12,7 @@ DEVICE_TYPES = ("GPU", "DEFAULT")
 
 @cache
 def cuda_kernels() -> KernelTable:
-    """Read TensorFlow's registry, which needs no GPU; without GPU kernels in ``tensorflow-cpu``."""
+    """Read TensorFlow's registry, without a GPU; ``tensorflow-cpu`` has no GPU kernels."""
     from msinet_tensorflow.loading import load_tensorflow
 
     load_tensorflow()

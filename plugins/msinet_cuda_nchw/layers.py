@@ -1,4 +1,4 @@
-"""The layer builders of `cuda`, in NCHW: kernels run in that data format, without transposes."""
+"""The layer builders of `cuda`, which compute in NCHW without transposes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NchwLayers(TensorFlowLayers):
         """Convolve without bias and activation.
 
         Args:
-            op: Its attributes.
+            op: The convolution's attributes.
             images: ``(N, C, H, W)``.
             kernel: HWIO, in the dtype of the images.
         """
@@ -50,10 +50,10 @@ class NchwLayers(TensorFlowLayers):
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
     ) -> Tensor:
-        """Resize by a matrix product along each axis, as TensorFlow's own resize knows NHWC only.
+        """Resize with a matrix product along each axis; TensorFlow's own resize requires NHWC.
 
-        The products are computed in the dtype of the images where it holds the interpolation's
-        weights to the last bit, as it does at twice the size, and in float32 otherwise.
+        The products are computed in the dtype of the images if it represents the interpolation's
+        weights exactly, as for a factor of two, and in float32 otherwise.
 
         Args:
             op: Its coordinates attribute selects the sampling rule.
@@ -65,12 +65,12 @@ class NchwLayers(TensorFlowLayers):
             return tf.broadcast_to(images, (*images.shape[:2], *size))
         rows = interpolation_matrix(height, size[0], op.coordinates)
         columns = interpolation_matrix(width, size[1], op.coordinates)
-        dtype = images.dtype if _holds(images.dtype, rows, columns) else tf.float32
+        dtype = images.dtype if _exact(images.dtype, rows, columns) else tf.float32
         wider = tf.matmul(tf.cast(images, dtype), tf.constant(columns, dtype), transpose_b=True)
         return tf.matmul(tf.constant(rows, dtype), wider)
 
 
-def _holds(dtype: Any, *matrices: np.ndarray[Any, Any]) -> bool:
+def _exact(dtype: Any, *matrices: np.ndarray[Any, Any]) -> bool:
     return all(
         np.array_equal(matrix.astype(dtype.as_numpy_dtype).astype(matrix.dtype), matrix)
         for matrix in matrices

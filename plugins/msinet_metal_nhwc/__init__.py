@@ -25,7 +25,7 @@ SPEC = DeviceSpec(
     capabilities=Capabilities(
         training=True,
         precisions=("float32", "float16", "bfloat16"),
-        deterministic=False,  # Apple does not guarantee it
+        deterministic=False,  # Apple does not guarantee determinism
     ),
     doctor="msinet_metal_nhwc.doctor:examine",
 )

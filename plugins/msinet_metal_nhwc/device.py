@@ -19,21 +19,21 @@ FIRST_MACOS_WITH_BFLOAT16 = 14
 
 
 class MetalDevice(TensorFlowDevice):
-    """TensorFlow on the GPU of a Mac, and nowhere else.
+    """TensorFlow on the GPU of a Mac.
 
-    Every op of a step is placed on the GPU, and soft placement is off: an op without a kernel there
-    is an error, not a detour over the processor. XLA is never used, which Metal does not support.
+    Every op of a step is placed on the GPU, and soft placement is disabled: an op without a GPU
+    kernel is an error and never runs on the processor. Metal does not support XLA.
 
     Args:
         spec: The device's description.
         precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-        options: A value for each of the device's options; None for the defaults.
-        placement: TensorFlow's name of the device that computes; `PROCESSOR` runs the same graphs
-            in tests on other machines.
+        options: Values for the device's options; None for the defaults.
+        placement: TensorFlow's name of the device that computes; tests on other machines run the
+            same graphs on `PROCESSOR`.
 
     Raises:
-        DeviceUnavailableError: This is no Mac with a GPU that TensorFlow can use.
-        UsageError: This version of macOS does not compute in that precision.
+        DeviceUnavailableError: TensorFlow finds no Apple GPU that it can use.
+        UsageError: This version of macOS does not support the precision.
     """
 
     jit_compile = False
@@ -48,7 +48,7 @@ class MetalDevice(TensorFlowDevice):
     ) -> None:
         if placement == GPU:
             _check_mac(spec, precision)
-            _take_gpu()
+            _set_up_gpu()
         self.placement = placement
         super().__init__(spec, precision, options)
 
@@ -60,25 +60,21 @@ class MetalDevice(TensorFlowDevice):
 
 
 class MetalModel(TensorFlowModel):
-    """A network whose steps are placed on one device, op by op.
+    """A network whose ops are all placed on one device.
 
     Args:
-        device: Says where.
+        device: Provides layer builders and the placement.
         program: The network and its state, which is copied.
     """
 
-    def __init__(
-        self,
-        device: MetalDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: MetalDevice, program: Program) -> None:
         self._device_name = device.placement
         with tf.device(device.placement):  # variables are read where they are placed
             super().__init__(device, program)
 
     def _compiled(self, step: Any) -> Any:
         def placed(*arguments: Any) -> Any:
-            # Within the step: around its call it would be a wish, which TensorFlow may pass over.
+            # Inside the step: around the call, TensorFlow may ignore the placement.
             with tf.device(self._device_name):
                 return step(*arguments)
 
@@ -93,14 +89,13 @@ def _check_mac(spec: DeviceSpec, precision: str) -> None:
     major = release.partition(".")[0]
     if precision == "bfloat16" and major.isdigit() and int(major) < FIRST_MACOS_WITH_BFLOAT16:
         raise UsageError(
-            f"Device '{spec.name}' cannot compute in bfloat16: Metal does since macOS "
-            f"{FIRST_MACOS_WITH_BFLOAT16}, and this is macOS {release}. Use --precision float32 or "
-            "float16."
+            f"Device '{spec.name}' needs macOS {FIRST_MACOS_WITH_BFLOAT16} or later for bfloat16; "
+            f"this is macOS {release}. Use --precision float32 or float16."
         )
 
 
-def _take_gpu() -> None:
-    """Find the GPU, and set how TensorFlow uses it in this process."""
+def _set_up_gpu() -> None:
+    """Check that TensorFlow can use the GPU, and configure it for this process."""
     if not tf.config.list_physical_devices("GPU"):
         raise DeviceUnavailableError(
             f"Device 'metal' is not available: TensorFlow {tf.__version__} finds no GPU, although "
@@ -110,14 +105,14 @@ def _take_gpu() -> None:
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
         raise DeviceUnavailableError(
-            "Device 'metal' finds the GPU hidden: another device of TensorFlow hid it in this "
-            "process. Open 'metal' in a process of its own."
+            "Device 'metal' is not available: another TensorFlow device has hidden the GPU in this "
+            "process. Use 'metal' in a separate process."
         )
     try:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-    except RuntimeError:  # TensorFlow has begun to use it: how memory grows is settled already
+    except RuntimeError:  # TensorFlow already uses the GPU
         pass
     tf.config.set_soft_device_placement(False)
-    # It would turn some convolutions to NCHW, as NVIDIA's GPUs like them, between transposes.
+    # It would convert some convolutions to NCHW, which is faster only on NVIDIA GPUs.
     tf.config.optimizer.set_experimental_options({"layout_optimizer": False})

@@ -5,40 +5,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core import (
-    Adam,
-    DeviceSpec,
-    Finding,
-    Graph,
-    KLDivergence,
-    Program,
-    State,
-    apple,
-    msinet_graph,
-)
+from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
-from msinet_tensorflow.audit import AuditReport, audit
-from msinet_tensorflow.versions import METAL_TENSORFLOW, import_trouble, installed_wheels
-
-IMAGES = (1, 240, 320, 3)
-SHOWN_PROBLEMS = 10
+from msinet_tensorflow.audit import (
+    IMAGES,
+    AuditReport,
+    audit,
+    audit_finding,
+    tensorflow_missing,
+    trace_steps,
+)
+from msinet_tensorflow.versions import METAL_TENSORFLOW, installed_wheels
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Show the GPU, and whether it has a kernel for every op of the steps.
+    """Report the GPU, and whether every op of the steps has a Metal kernel.
 
     Args:
         spec: The device `metal`.
-        arguments: It has none of its own.
+        arguments: Unused.
     """
     yield _hardware()
-    unavailable = _tensorflow_missing()
-    if unavailable is not None:
-        yield unavailable
+    missing = tensorflow_missing('pip install "msinet[cpu]"')
+    if missing is not None:
+        yield missing
         return
     yield _kernel_table()
     for precision in spec.capabilities.precisions:
-        yield _finding(precision, audit_steps(spec, precision))
+        yield audit_finding(precision, audit_steps(spec, precision))
 
 
 def audit_steps(
@@ -47,67 +41,35 @@ def audit_steps(
     graph: Graph | None = None,
     images: tuple[int, int, int, int] = IMAGES,
 ) -> AuditReport:
-    """Trace every step of the device, wherever TensorFlow is, and audit its nodes.
+    """Trace every step of the device, on any machine with TensorFlow, and audit its nodes.
 
     Args:
         spec: The device `metal`.
         precision: The dtype of convolutions.
         graph: The network; None for the published one.
-        images: The ``(N, H, W, C)`` that is traced for.
+        images: The shape of the images, ``(N, H, W, C)``.
     """
-    import numpy as np
-
     from msinet_metal_nhwc.device import PROCESSOR, MetalDevice
 
-    graph = msinet_graph() if graph is None else graph
-    weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
     device = MetalDevice(spec, precision, placement=PROCESSOR)
-    model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
-    return audit(model.concrete_steps(images), metal_kernels())
+    return audit(trace_steps(device, graph or msinet_graph(), images), metal_kernels())
 
 
 def _hardware() -> Finding:
     if sys.platform != "darwin":
-        return Finding("GPU", "note", "This machine has no Apple GPU; nothing was computed on one.")
+        return Finding("GPU", "note", "This machine has no Apple GPU.")
     gpu = apple.apple_gpu()
-    cores = f"{gpu.cores} cores" if gpu.cores else "cores unknown"
+    cores = f"{gpu.cores} cores" if gpu.cores else "unknown number of cores"
     memory = f"{gpu.memory / 2**30:.0f} GiB" if gpu.memory else "an unknown amount"
-    detail = f"{gpu.name}, {cores}, {memory} of memory shared with the CPU."
-    return Finding("GPU", "ok", detail)
-
-
-def _tensorflow_missing() -> Finding | None:
-    title, detail = "kernel audit", "Tracing the steps needs TensorFlow (any build): "
-    if trouble := import_trouble():
-        return Finding(title, "problem", detail + trouble.reason, trouble.fix)
-    if installed_wheels():
-        return None
-    return Finding(title, "note", f"{detail}none is installed.", 'pip install "msinet[cpu]"')
+    return Finding("GPU", "ok", f"{gpu.name}, {cores}, {memory} of memory shared with the CPU.")
 
 
 def _kernel_table() -> Finding:
     count = sum(map(len, metal_kernels().values()))
-    traced = " and ".join(" ".join(wheel) for wheel in installed_wheels().items())
+    wheels = " and ".join(" ".join(wheel) for wheel in installed_wheels().items())
     detail = (
         f"{count} kernels that tensorflow-metal {TABLE_METAL} and TensorFlow {TABLE_TENSORFLOW} "
-        f"register on Apple silicon. Steps are traced here with {traced}; on a Mac "
-        f"{METAL_TENSORFLOW} traces them. They are audited as traced: what TensorFlow rewrites "
-        "before it runs them is not seen."
+        f"register on Apple silicon. The audited steps were traced with {wheels}; on a Mac, "
+        f"{METAL_TENSORFLOW} traces them. Steps are audited before TensorFlow optimizes them."
     )
     return Finding("kernel table", "ok", detail)
-
-
-def _finding(precision: str, report: AuditReport) -> Finding:
-    title = f"kernel audit in {precision}"
-    checked = (
-        f"{report.nodes} nodes of prediction, evaluation, training and accumulation "
-        f"({IMAGES[1]}x{IMAGES[2]})"
-    )
-    if report.passed:
-        detail = f"{checked}: each has a GPU kernel, and no float data passes through the host."
-        return Finding(title, "ok", detail, data=report.to_dict())
-    lines = [f"{item.function}: {item.node}: {item.why}" for item in report.problems]
-    if len(lines) > SHOWN_PROBLEMS:
-        lines[SHOWN_PROBLEMS:] = [f"and {len(lines) - SHOWN_PROBLEMS} more; --json lists all."]
-    detail = "\n".join([f"{len(report.problems)} of {checked} would leave the GPU:", *lines])
-    return Finding(title, "problem", detail, data=report.to_dict())

@@ -1,6 +1,6 @@
 """The kernels that TensorFlow with tensorflow-metal registers for the GPU of a Mac.
 
-The first lines of the table say how it was recorded.
+The first lines of the table describe how it was recorded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msinet_tensorflow.audit import Kernel, KernelTable
 TABLE = "metal_kernels_1.2.0.tsv"
 TABLE_METAL = "1.2.0"
 TABLE_TENSORFLOW = "2.18.1 and 2.19.1"
-"""Which releases the table was recorded from."""
+"""The releases that the table was recorded from."""
 
 
 @cache
@@ -27,7 +27,7 @@ def read_table(text: str) -> KernelTable:
     """Read a table with the columns op, source, device, constraints and host_memory.
 
     Args:
-        text: Lines with tabs between the columns; the first that is no comment names them.
+        text: Tab-separated lines; the first after the comments names the columns.
     """
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     table: dict[str, list[Kernel]] = {}

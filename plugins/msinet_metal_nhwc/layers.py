@@ -1,4 +1,4 @@
-"""The layer builders of `metal`: only ops that have Metal kernels, in gradients as well."""
+"""The layer builders of `metal`, limited to ops with Metal kernels, in gradients as well."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from msinet_core import interpolation_matrix, ops
 from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 SHIFTS = {"asymmetric": 0.0, "half_pixel": 0.5}
-"""How far inside a pixel its position is."""
+"""The offset of a pixel's position from its edge, in pixels."""
 
 HEIGHT, WIDTH = 1, 2
 
 
 class MetalLayers(TensorFlowLayers):
-    """The shared builders, trained without leaving the GPU.
+    """The shared builders, with replacements for ops that have no Metal kernel.
 
     Args:
         dtype: The dtype of convolutions.
     """
 
     def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
-        """Add one value to each channel, in float32, so that the gradient is summed up in it too.
+        """Add one value to each channel in float32, so that the gradient is summed in float32.
 
-        A gradient of our own, as the shared builders have, would leave zeros of the features' dtype
-        in the graph: filled by an op that has no kernel for 16 bits.
+        The custom gradient of the shared builders would fill zeros in the features' dtype, with an
+        op that has no Metal kernel for 16 bits.
 
         Args:
             features: ``(N, H, W, C)``.
@@ -34,10 +34,10 @@ class MetalLayers(TensorFlowLayers):
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
     ) -> Tensor:
-        """Resize to a size, in the dtype of the images where the factor is whole.
+        """Resize to a size, in the dtype of the images if the factor is an integer.
 
-        tensorflow-metal has a kernel for ResizeBilinear in float32, and none for its gradient.
-        Columns come before rows, as in TensorFlow's kernel, so that the numbers are the same.
+        tensorflow-metal has a kernel for ResizeBilinear in float32 but none for its gradient.
+        Columns are resized before rows, as in TensorFlow's kernel, for the same rounding.
 
         Args:
             op: Its coordinates attribute selects the sampling rule.
@@ -67,22 +67,22 @@ def _repeat(images: Tensor, axis: int, target: int) -> Tensor:
 
 
 def _enlarge(images: Tensor, axis: int, scale: int, shift: float) -> Tensor:
-    """Enlarge by a whole factor: the output is so many images, each read at one offset, in turns.
+    """Enlarge by an integer factor: interleave that many images, each read at one offset.
 
     Matrix products would need fewer ops, but those of Metal Performance Shaders were silently
-    wrong where an axis is longer than 32768, as a row of features of a large image is.
+    wrong for axes longer than 32768, such as a row of features of a large image.
 
     Source: https://github.com/pytorch/pytorch/issues/116769
     """
     phases = [_read(images, axis, (phase + shift) / scale - shift) for phase in range(scale)]
     shape = images.shape.as_list()
     shape[axis] *= scale
-    # Joined along the next axis, the phases of a row or column lie side by side.
+    # Concatenated along the next axis, the phases of a row or column are adjacent.
     return tf.reshape(tf.concat(phases, axis + 1), shape)
 
 
 def _read(images: Tensor, axis: int, offset: float) -> Tensor:
-    """Read between each pixel and its neighbor, `offset` pixels (-1 to 1) away."""
+    """Interpolate `offset` pixels (-1 to 1) away from each pixel."""
     if offset == 0:
         return images
     if offset < 0:
@@ -92,7 +92,7 @@ def _read(images: Tensor, axis: int, offset: float) -> Tensor:
 
 
 def _neighbors(images: Tensor, axis: int, step: int) -> Tensor:
-    """Give the pixel before (-1) or after (1) each one; the edge is its own neighbor."""
+    """Return the pixel before (-1) or after (1) each one; the edge is its own neighbor."""
     last = images.shape[axis] - 1
     if step < 0:
         parts = [_cut(images, axis, 0, 1), _cut(images, axis, 0, last)]
@@ -108,9 +108,9 @@ def _cut(images: Tensor, axis: int, start: int, length: int) -> Tensor:
 
 
 def _multiply(images: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    """Resize an axis to what is no multiple of it, which MSI-Net never does, in float32.
+    """Resize an axis by a fractional factor, which MSI-Net never does, in float32.
 
-    ``tf.matmul`` might choose BatchMatMulV3, for which there is no kernel.
+    ``tf.matmul`` might use BatchMatMulV3, which has no Metal kernel.
     """
     batch, height, width, channels = images.shape
     if axis == HEIGHT:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 CLUSTER_VARIABLE = "TF_CONFIG"
-"""TensorFlow's environment variable that names every process and says which one this is."""
+"""TensorFlow's environment variable that lists all processes and identifies this one."""
 
 CHECKPOINT_FORMATS = ("msinet_tensorflow.checkpoint:KERAS_MODEL",)
 """The formats that the TensorFlow devices add."""

@@ -1,7 +1,7 @@
-"""Find nodes of a traced step that have no GPU kernel, or take float data through the host.
+"""Find nodes of traced steps that have no GPU kernel or keep float data in host memory.
 
-`audit` walks the graphs of concrete functions and every function they call, and looks up each node
-in a table of kernels that the device provides.
+`audit` walks the graphs of concrete functions and of all functions they call, and looks up each
+node in the device's kernel table. The doctors of `cuda` and `metal` share the findings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from msinet_core import (
+    DEFAULT_IMAGE_SIZE,
+    Adam,
+    Finding,
+    Graph,
+    KLDivergence,
+    Program,
+    State,
+)
+from msinet_tensorflow.versions import import_trouble, installed_wheels
+
+if TYPE_CHECKING:
+    from msinet_tensorflow.device import TensorFlowDevice
+
+IMAGES = (1, *DEFAULT_IMAGE_SIZE, 3)
+"""The shape of the images that steps are traced for, ``(N, H, W, C)``."""
+
+SHOWN_PROBLEMS = 10
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
 
@@ -18,12 +37,12 @@ Kind = Literal["no kernel", "through the host"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One registration of a kernel that a node on the GPU can find.
+    """A registered kernel that a node on the GPU can use.
 
     Args:
-        device: ``"GPU"``, or ``"DEFAULT"`` for one that serves every device.
-        constraints: The dtypes that each type attribute may have, by the attribute's name.
-        host_memory: The arguments, of inputs and outputs, that it wants in host memory.
+        device: ``"GPU"``, or ``"DEFAULT"`` for a kernel of every device.
+        constraints: The supported dtypes of each type attribute, by the attribute's name.
+        host_memory: The inputs and outputs that must be in host memory.
     """
 
     device: str
@@ -37,13 +56,13 @@ KernelTable = Mapping[str, Sequence[Kernel]]
 
 @dataclass(frozen=True)
 class NodeTypes:
-    """What decides which kernel computes a node.
+    """A node with the dtypes that select its kernel.
 
     Args:
         name: The node's name in its function.
         op: The op's name.
-        attributes: The dtypes in each type attribute; a list may have several.
-        arguments: Name and dtypes of each input and output, as the op's definition names them.
+        attributes: The dtypes of each type attribute; a list attribute can have several.
+        arguments: The name and dtypes of each input and output in the op's definition.
     """
 
     name: str
@@ -53,21 +72,21 @@ class NodeTypes:
 
     @property
     def dtypes(self) -> str:
-        """The type attributes for people."""
+        """The type attributes as text."""
         return ", ".join(f"{name}={'|'.join(types)}" for name, types in self.attributes.items())
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A node that the GPU does not compute.
+    """A node that the GPU cannot compute.
 
     Args:
-        function: Which of the audited functions it belongs to, and the path of calls to it.
-        node: Its name there.
-        op: Its op.
-        dtype: Its type attributes.
-        kind: Whether there is no kernel, or one that has its data in host memory.
-        why: A sentence.
+        function: The audited function, and the called function that holds the node.
+        node: The node's name.
+        op: The op's name.
+        dtype: The node's type attributes.
+        kind: Whether the kernel is missing or keeps float data in host memory.
+        why: The reason, a sentence.
     """
 
     function: str
@@ -80,12 +99,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found.
+    """The result of an audit.
 
     Args:
         counts: The number of nodes of each op.
-        functions: The number of graphs that were walked.
-        problems: In the order of the graphs.
+        functions: The number of audited graphs.
+        problems: The problems, in the order of the graphs.
     """
 
     counts: Mapping[str, int]
@@ -94,16 +113,16 @@ class AuditReport:
 
     @property
     def nodes(self) -> int:
-        """How many nodes were audited."""
+        """The number of audited nodes."""
         return sum(self.counts.values())
 
     @property
     def passed(self) -> bool:
-        """Whether there was something to audit and no problem in it."""
+        """Whether nodes were audited and none has a problem."""
         return self.nodes > 0 and not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the report as values for JSON."""
         return {
             "passed": self.passed,
             "nodes": self.nodes,
@@ -114,13 +133,13 @@ class AuditReport:
 
 
 def audit(functions: Mapping[str, Any], table: KernelTable) -> AuditReport:
-    """Look up the GPU kernel of every node of some functions and of the functions they call.
+    """Look up the GPU kernel of every node of concrete functions and of the functions they call.
 
-    The graphs are audited as they were traced. What TensorFlow rewrites before it runs them
-    (constant folding, fusion) is not seen.
+    The graphs are audited as traced, before TensorFlow's optimizer (constant folding, fusion)
+    rewrites them.
 
     Args:
-        functions: Concrete functions, by the name that problems carry.
+        functions: Concrete functions by the name that problems refer to.
         table: The available kernels.
     """
     graphs = {name: function.graph.as_graph_def() for name, function in functions.items()}
@@ -128,10 +147,10 @@ def audit(functions: Mapping[str, Any], table: KernelTable) -> AuditReport:
 
 
 def audit_graphs(graphs: Mapping[str, Any], table: KernelTable) -> AuditReport:
-    """Look up the GPU kernel of every node of some graphs and of the functions they call.
+    """Look up the GPU kernel of every node of graphs and of the functions they call.
 
     Args:
-        graphs: A ``GraphDef`` each, by the name that problems carry.
+        graphs: A ``GraphDef`` by the name that problems refer to.
         table: The available kernels.
     """
     counts: Counter[str] = Counter()
@@ -149,12 +168,12 @@ def audit_graphs(graphs: Mapping[str, Any], table: KernelTable) -> AuditReport:
 
 
 def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Problem | None:
-    """Find what keeps a node from being computed on the GPU; None if nothing does.
+    """Return why the GPU cannot compute a node; None if it can.
 
     Args:
         node: The node.
         table: The available kernels.
-        function: Where the node is, for the problem.
+        function: The function that holds the node.
     """
 
     def problem(kind: Kind, why: str) -> Problem:
@@ -165,7 +184,7 @@ def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Pro
         return problem("no kernel", f"{node.op} has no GPU kernel.")
     kernel = find_kernel(node, kernels)
     if kernel is None:
-        return problem("no kernel", f"{node.op} has no GPU kernel for {node.dtypes or 'it'}.")
+        return problem("no kernel", f"{node.op} has no GPU kernel for {node.dtypes}.")
     hosted = [
         argument
         for argument, dtypes in node.arguments
@@ -173,23 +192,23 @@ def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Pro
     ]
     if hosted:
         return problem(
-            "through the host", f"{node.op} has float data in host memory: {', '.join(hosted)}."
+            "through the host", f"{node.op} keeps float data in host memory: {', '.join(hosted)}."
         )
     return None
 
 
 def find_kernel(node: NodeTypes, kernels: Sequence[Kernel]) -> Kernel | None:
-    """Return the kernel that computes a node; one for the GPU goes before one for every device.
+    """Return the kernel that computes a node; a GPU kernel is preferred over a default kernel.
 
     Args:
         node: The node.
-        kernels: Those of its op.
+        kernels: The kernels of its op.
     """
-    fitting = [kernel for kernel in kernels if _fits(node, kernel)]
-    return min(fitting, key=lambda kernel: kernel.device != "GPU", default=None)
+    matching = [kernel for kernel in kernels if _supports(kernel, node)]
+    return min(matching, key=lambda kernel: kernel.device != "GPU", default=None)
 
 
-def _fits(node: NodeTypes, kernel: Kernel) -> bool:
+def _supports(kernel: Kernel, node: NodeTypes) -> bool:
     return all(
         attribute in node.attributes and allowed.issuperset(node.attributes[attribute])
         for attribute, allowed in kernel.constraints.items()
@@ -197,14 +216,14 @@ def _fits(node: NodeTypes, kernel: Kernel) -> bool:
 
 
 def walk(graph: Any, name: str) -> Iterator[tuple[str, Iterator[NodeTypes]]]:
-    """Give the nodes of a graph, and of each function that a node names, once each.
+    """Yield the nodes of a graph and of each function that its nodes refer to, once each.
 
-    Calls, both sides of a condition and the parts of a loop are functions that a node has as an
-    attribute; so are gradients that TensorFlow derives when it runs.
+    Calls, branches and loop bodies are functions that a node has as an attribute; so are gradients
+    that TensorFlow derives at run time.
 
     Args:
         graph: A ``GraphDef`` with its library.
-        name: What the graph is called; those below it are called ``name/function``.
+        name: The name of the graph; its functions are called ``name/function``.
     """
     library = {function.signature.name: function for function in graph.library.function}
     gradients = {entry.function_name: entry.gradient_func for entry in graph.library.gradient}
@@ -220,7 +239,7 @@ def walk(graph: Any, name: str) -> Iterator[tuple[str, Iterator[NodeTypes]]]:
 
 def _called(nodes: Any, library: Mapping[str, Any], gradients: Mapping[str, str]) -> Iterator[str]:
     for node in nodes:
-        names = [node.op]  # a function can be called by an op of its own name
+        names = [node.op]  # an op named like a function calls it
         for value in node.attr.values():
             names += [value.func.name, *(function.name for function in value.list.func)]
         names += [gradients[name] for name in names if name in gradients]
@@ -261,3 +280,66 @@ def _dtype_name(number: int) -> str:
 
     name: str = dtypes.as_dtype(number).name
     return name
+
+
+# The parts that the doctors of devices share.
+
+
+def untrained_program(graph: Graph) -> Program:
+    """Return a program for training with weights of zero, to trace its steps.
+
+    Args:
+        graph: The network.
+    """
+    import numpy as np
+
+    weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
+    return Program(graph, State(weights), KLDivergence(), Adam())
+
+
+def trace_steps(
+    device: TensorFlowDevice, graph: Graph, images: tuple[int, int, int, int] = IMAGES
+) -> Mapping[str, Any]:
+    """Trace the steps of a network on a device, without running them.
+
+    Args:
+        device: The device.
+        graph: The network.
+        images: The shape of the images, ``(N, H, W, C)``.
+
+    Returns:
+        A concrete function by the step's name.
+    """
+    return device.build(untrained_program(graph)).concrete_steps(images)
+
+
+def tensorflow_missing(install: str) -> Finding | None:
+    """Return the finding that TensorFlow, which tracing needs, cannot be imported; None if it can.
+
+    Args:
+        install: The command that installs it.
+    """
+    title, detail = "kernel audit", "Tracing the steps requires TensorFlow: "
+    if trouble := import_trouble():
+        return Finding(title, "problem", detail + trouble.reason, trouble.fix)
+    if installed_wheels():
+        return None
+    return Finding(title, "note", f"{detail}it is not installed.", install)
+
+
+def audit_finding(precision: str, report: AuditReport) -> Finding:
+    """Return the finding of an audit.
+
+    Args:
+        precision: The dtype of convolutions in the audited steps.
+        report: The result of the audit.
+    """
+    title, data = f"kernel audit in {precision}", report.to_dict()
+    if report.passed:
+        detail = f"All {report.nodes} nodes have GPU kernels and keep float data off the host."
+        return Finding(title, "ok", detail, data=data)
+    lines = [f"{item.function}: {item.node}: {item.why}" for item in report.problems]
+    if len(lines) > SHOWN_PROBLEMS:
+        lines[SHOWN_PROBLEMS:] = [f"and {len(lines) - SHOWN_PROBLEMS} more; --json lists all."]
+    count = f"{len(report.problems)} of {report.nodes} nodes cannot run on the GPU:"
+    return Finding(title, "problem", "\n".join([count, *lines]), data=data)

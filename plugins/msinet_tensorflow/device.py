@@ -18,7 +18,7 @@ class TensorFlowDevice(Device):
     Args:
         spec: The device's description.
         precision: The dtype of convolutions; weights, the loss and Adam are float32.
-        options: A value for each of the device's options; None for the defaults.
+        options: Values for the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
     """
 
@@ -26,12 +26,12 @@ class TensorFlowDevice(Device):
     """TensorFlow's name for the devices it computes on."""
 
     synchronous = False
-    """Whether a step has finished when TensorFlow returns from the call."""
+    """Whether TensorFlow returns from a step only when it has finished."""
 
     jit_compile: bool | None = None
     """Whether every step is compiled with XLA: True, False (never), or None (TensorFlow decides).
 
-    A device may set it on the instance, by one of its options, before it builds a model.
+    An instance may change it before it builds a model.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TensorFlowDevice(Device):
         return self.distribution.processes
 
     def make_distribution(self, distribute: str) -> Distribution:
-        """Return where steps run; called before TensorFlow computes anything.
+        """Return the distribution that runs steps; called before TensorFlow computes anything.
 
         Args:
             distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
@@ -70,7 +70,7 @@ class TensorFlowDevice(Device):
         return TensorFlowLayers(dtype)
 
     def to_native_format(self, images: Tensor) -> Tensor:
-        """Take images or maps to the device's data format, inside the compiled step.
+        """Convert images or maps to the device's data format, inside the compiled step.
 
         Args:
             images: ``(N, H, W, C)`` float32.
@@ -78,7 +78,7 @@ class TensorFlowDevice(Device):
         return images
 
     def to_canonical_format(self, maps: Tensor) -> Tensor:
-        """Take maps back to NHWC, inside the compiled step.
+        """Convert maps back to NHWC, inside the compiled step.
 
         Args:
             maps: In the device's data format.
@@ -86,10 +86,10 @@ class TensorFlowDevice(Device):
         return maps
 
     def all_finite(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return whether every number is finite, as a boolean scalar inside the compiled step.
+        """Return whether all values are finite, as a boolean scalar inside the compiled step.
 
-        A sum of absolute values is finite only if each value is. Its ops have kernels on every
-        device, unlike IsFinite and All.
+        The sum of absolute values is finite only if each value is; unlike IsFinite and All, its ops
+        have kernels on every device.
 
         Args:
             tensors: float32.

@@ -1,4 +1,4 @@
-"""Training on several devices or in several processes, by `tf.distribute`."""
+"""Training on several devices or in several processes with `tf.distribute`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOST = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
-"""The exceptions of a step when another process is gone."""
+"""The exceptions that a step raises when another process is lost."""
 
 
 class Distribution:
@@ -37,28 +37,28 @@ class Distribution:
 
     Attributes:
         processes: The processes that train together.
-        replicas: On how many devices this process computes.
+        replicas: The number of devices that this process computes on.
     """
 
     processes = Processes()
     replicas = 1
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Make the variables that are created inside exist on every device."""
+        """Return a context in which variables are created on every device."""
         return nullcontext()
 
     def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
-        """Make a compiled function that runs a step on every device of this process.
+        """Return a compiled function that runs a step on every device of this process.
 
         Args:
-            step: Takes tensors of one replica; gives a tensor with a row for each image, a scalar
-                that is the same on every replica, or nothing.
-            jit_compile: Whether XLA compiles it.
+            step: Takes the tensors of one replica and returns a tensor with a row for each image, a
+                scalar that is the same on every replica, or None.
+            jit_compile: Whether to compile it with XLA.
         """
         return tf.function(step, autograph=False, jit_compile=jit_compile)
 
     def total(self, values: Any) -> Any:
-        """Add up over all replicas of all workers, inside a step.
+        """Return the sum over all replicas of all processes, inside a step.
 
         Args:
             values: A structure of tensors.
@@ -66,30 +66,30 @@ class Distribution:
         return values
 
     def size(self, count: int) -> int:
-        """Give the number of images for each replica, by the most that a worker has.
+        """Return the number of images on each replica.
 
         Args:
-            count: That number.
+            count: The largest number of images in a process.
         """
         return -(-count // self.replicas)
 
     def place(self, values: NDArray[Any], size: int) -> Any:
-        """Put rows on the devices of this process in their order, with rows of zeros at the end.
+        """Copy rows to the devices of this process in order, padded with rows of zeros.
 
         Args:
             values: A row for each image.
-            size: Rows for each device.
+            size: The number of rows on each device.
         """
         return tf.constant(_padded(values, size))
 
     def agree(self, counts: Sequence[int]) -> tuple[int, list[int]]:
-        """Give the number of images over all workers, and the size of each batch on a replica.
+        """Return the number of images in all processes, and the size of each batch on a replica.
 
-        It is the same for each: workers whose shapes differ would trace different functions, and
-        wait for each other forever.
+        Every process gets the same sizes: with different shapes they would trace different
+        functions and wait for each other forever.
 
         Args:
-            counts: This worker's number of images in each batch.
+            counts: The number of images in each batch of this process.
         """
         table = np.zeros((self.processes.count, len(counts)))
         table[self.processes.index] = counts
@@ -98,10 +98,10 @@ class Distribution:
 
 
 class StrategyDistribution(Distribution):
-    """Runs steps by a strategy of `tf.distribute`, which holds a copy of every variable per device.
+    """Runs steps with a `tf.distribute` strategy, which copies every variable to each device.
 
     Args:
-        strategy: Mirrored, multi-worker or TPU.
+        strategy: A mirrored, multi-worker or TPU strategy.
         processes: The processes that train together; None for this one alone.
     """
 
@@ -117,7 +117,7 @@ class StrategyDistribution(Distribution):
     def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
         if jit_compile:
             raise UsageError(
-                "XLA compiles steps for one device only. Switch it off, or use --distribute none."
+                "XLA compiles steps for one device only. Disable it, or use --distribute none."
             )
 
         def run(*arguments: Any) -> Any:
@@ -145,37 +145,37 @@ class ClusterProcesses(Processes):
     """The processes of a `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Args:
-        strategy: It.
+        strategy: The strategy.
         index: The index of this process.
-        count: How many there are.
+        count: The number of processes.
     """
 
     def __init__(self, strategy: Any, index: int, count: int) -> None:
         super().__init__(index, count, strategy.num_replicas_in_sync)
         distribution = StrategyDistribution(strategy, Processes(index, count))
         self._distribution = distribution
-        # An argument of a compiled function is on no device; the sum of a tensor needs one.
+        # tf.identity puts the argument on a device, which the sum needs.
         self._total = distribution.compiled(
             lambda values: distribution.total(tf.identity(values)), None
         )
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        own = np.asarray(values, np.float64)[np.newaxis]  # the first replica's; zeros for others
+        row = np.asarray(values, np.float64)[np.newaxis]  # on the first replica; others add zeros
         with report_lost_processes(LOST):
-            total = self._total(self._distribution.place(own, 1))
+            total = self._total(self._distribution.place(row, 1))
             return np.array(total.numpy()[0])
 
 
 def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribution:
-    """Set up how a device trains; must be called before TensorFlow computes anything.
+    """Set up distributed training; must be called before TensorFlow computes anything.
 
     Args:
         spec: The device.
-        distribute: ``"auto"``, ``"none"`` or one of the spec's.
+        distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
         kind: TensorFlow's name of the devices to use: ``"CPU"`` or ``"GPU"``.
 
     Raises:
-        UsageError: There is nothing to distribute over.
+        UsageError: There is only one device, or no valid cluster.
     """
     if distribute == "auto":
         distribute = _automatic(spec.capabilities.distribution, kind)
@@ -188,17 +188,17 @@ def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribut
         names = [device.name for device in tf.config.list_logical_devices(kind)]
         if len(names) < 2:
             raise UsageError(
-                f"--distribute mirrored needs more than one device of '{spec.name}'; TensorFlow "
-                f"has {len(names)}. Use --distribute none, or auto, which decides by their number."
+                f"--distribute mirrored needs at least two devices for '{spec.name}'; TensorFlow "
+                f"has {len(names)}. Use --distribute none or auto."
             )
         return StrategyDistribution(tf.distribute.MirroredStrategy(names))
     return Distribution()
 
 
-def _automatic(offered: Sequence[str], kind: str) -> str:
-    if "multiworker" in offered and os.environ.get(CLUSTER_VARIABLE) and cluster()[1] > 1:
+def _automatic(supported: Sequence[str], kind: str) -> str:
+    if "multiworker" in supported and os.environ.get(CLUSTER_VARIABLE) and cluster()[1] > 1:
         return "multiworker"
-    if "mirrored" in offered and len(tf.config.list_logical_devices(kind)) > 1:
+    if "mirrored" in supported and len(tf.config.list_logical_devices(kind)) > 1:
         return "mirrored"
     return "none"
 
@@ -207,23 +207,23 @@ def cluster() -> tuple[int, int]:
     """Return this process's index and the number of processes, from ``TF_CONFIG``.
 
     Raises:
-        UsageError: The variable is missing, or names no such worker.
+        UsageError: The variable is not set or invalid.
 
     Source: https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config
     """
     text = os.environ.get(CLUSTER_VARIABLE, "")
     try:
         document = json.loads(text)
-        named = document["cluster"]
-        chiefs, workers = len(named.get("chief", ())), len(named.get("worker", ()))
+        addresses = document["cluster"]
+        chiefs, workers = len(addresses.get("chief", ())), len(addresses.get("worker", ()))
         kind, index = document["task"]["type"], int(document["task"]["index"])
-        if kind not in ("chief", "worker") or not 0 <= index < len(named[kind]):
+        if kind not in ("chief", "worker") or not 0 <= index < len(addresses[kind]):
             raise ValueError(f"no {kind} {index} in the cluster")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"is invalid ({error!s})" if text else "is not set"
         raise UsageError(
             f"--distribute multiworker needs the environment variable {CLUSTER_VARIABLE}, which "
-            f"{problem}. It lists all workers and says which one this is: {CLUSTER_EXAMPLE}"
+            f"{problem}. It lists all processes and identifies this one: {CLUSTER_EXAMPLE}"
         ) from error
     return index + (chiefs if kind == "worker" else 0), chiefs + workers
 
@@ -232,8 +232,8 @@ def cluster() -> tuple[int, int]:
 def _ended_by_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C end the process immediately.
 
-    TensorFlow waits for the other workers in native code, where Python's handler would not be
-    called before they come.
+    TensorFlow waits for the other processes in native code, where Python's signal handler does not
+    run.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

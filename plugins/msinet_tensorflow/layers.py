@@ -49,10 +49,10 @@ class TensorFlowLayers(Layers):
         return tf.nn.relu(features) if op.activation == "relu" else features
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
-        """Convolve without bias and activation; devices whose kernels lack something override it.
+        """Convolve without bias and activation; some devices override it.
 
         Args:
-            op: Its attributes.
+            op: The convolution's attributes.
             images: ``(N, H, W, C)``.
             kernel: HWIO, in the dtype of the images.
         """
@@ -92,7 +92,7 @@ class TensorFlowLayers(Layers):
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
     ) -> Tensor:
-        """Resize to a size; gives float32, as TensorFlow's kernel does.
+        """Resize to a size; return float32, like TensorFlow's kernel.
 
         Args:
             op: Its coordinates attribute selects the sampling rule.
@@ -107,8 +107,9 @@ class TensorFlowLayers(Layers):
         return tf.concat([tf.cast(features, self.dtype) for features in inputs], self.channel_axis)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Average over rows, then over columns: TensorFlow adds pixels one by one, so that one sum
-        over all of them loses digits, and in 16 bits even more.
+        """Average each row, then the averages of the rows, in float32.
+
+        TensorFlow adds pixels one by one, and a single sum over all of them loses digits.
         """
         height, width = self.spatial_axes
         rows = tf.reduce_mean(tf.cast(inputs[0], tf.float32), width, keepdims=True)
@@ -141,8 +142,8 @@ def _biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], 
 
 
 add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
-"""Adds one value to each channel; its gradient is summed up in float32.
+"""Add one value to each channel; sum the gradient in float32.
 
-TensorFlow's own gradient for bfloat16 sums in bfloat16 on the processor: over the pixels of a
-240x320 image it was measured to lose nine tenths of a sum whose terms agree in sign.
+On processors, TensorFlow's gradient sums bfloat16 values in bfloat16, which loses nine tenths of
+the sum of equal values over a 240x320 image.
 """

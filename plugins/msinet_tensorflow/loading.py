@@ -1,4 +1,4 @@
-"""Import TensorFlow after checking its version, without its log messages."""
+"""Import TensorFlow quietly, after a check of its version."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from msinet_core import suppress_native_stderr as suppress_native_stderr
 from msinet_tensorflow.versions import check_versions
 
 LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's own log setting, which is left alone if the user has set it."""
+"""TensorFlow's log setting, which is respected if the user has set it."""
 
 
 def load_tensorflow() -> ModuleType:
     """Import TensorFlow and return it; all other modules get it from here.
 
     Raises:
-        DeviceUnavailableError: It cannot be imported; checked before trying.
+        DeviceUnavailableError: Package metadata shows that it cannot be imported.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]

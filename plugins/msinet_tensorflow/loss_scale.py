@@ -10,11 +10,11 @@ from msinet_tensorflow.layers import Tensor, tf
 
 
 class AdamStep(NamedTuple):
-    """The inputs of Adam's op for one step.
+    """The inputs of TensorFlow's Adam op for one step.
 
     Args:
         gradients: Of the unscaled loss, float32.
-        rate: The learning rate, corrected for moments that began at zero.
+        rate: The learning rate with bias correction.
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
     """
@@ -28,12 +28,12 @@ class AdamStep(NamedTuple):
 class ScaledSteps:
     """The loss scale (`msinet_core.LossScale`) in variables on the device.
 
-    Every value is a float32 variable and every decision a selection, without control flow: such ops
-    have kernels on every device.
+    Every value is a float32 variable and every decision uses ``tf.where`` instead of control flow,
+    because those ops have kernels on every device.
 
     Args:
-        optimizer: Whose steps they are.
-        step: Adam's steps made before.
+        optimizer: The optimizer that makes the steps.
+        step: The number of steps already made.
     """
 
     def __init__(self, optimizer: Adam, step: int) -> None:
@@ -48,11 +48,11 @@ class ScaledSteps:
 
     @property
     def step(self) -> int:
-        """The number of steps that counted."""
+        """The number of steps that were not skipped."""
         return int(self._scale.step.numpy())
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """Multiply the loss, before its gradient is taken.
+        """Return the loss times the scale.
 
         Args:
             loss: A float32 scalar.
@@ -62,15 +62,15 @@ class ScaledSteps:
     def advance(
         self, gradients: Mapping[str, Tensor], finite: Tensor, learning_rate: Tensor
     ) -> AdamStep:
-        """Decide about a step, inside the compiled function.
+        """Update the scale and return the inputs of Adam, inside the compiled function.
 
-        A step that does not count has decays of 1, rate 0 and gradients 0: Adam's op then changes
-        nothing, to the last bit.
+        A skipped step has decays of 1, rate 0 and gradients 0, with which Adam's op changes no bit
+        of the variables.
 
         Args:
-            gradients: Of the scaled loss, float32.
-            finite: A boolean scalar: whether all of them are.
-            learning_rate: Adam's, not corrected.
+            gradients: The gradients of the scaled loss, float32.
+            finite: Whether all of them are finite, a boolean scalar.
+            learning_rate: The learning rate without bias correction.
         """
         before = LossScale(*map(tf.convert_to_tensor, self._scale))
         after, counts = before.next(tf.where, self._optimizer, finite)
@@ -89,7 +89,7 @@ class ScaledSteps:
 
 
 def assign(variable: Any, value: Tensor) -> None:
-    """Assign inside a compiled step; also where each replica has a copy and assigns the same.
+    """Assign inside a compiled step; each replica assigns to its own copy.
 
     Args:
         variable: A float32 variable.

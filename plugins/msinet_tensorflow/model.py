@@ -1,4 +1,4 @@
-"""The model of all TensorFlow devices: variables, and one compiled function for each step."""
+"""The model of all TensorFlow devices: variables and one compiled function for each step."""
 
 from __future__ import annotations
 
@@ -34,22 +34,18 @@ Variables = Mapping[str, Any]
 
 
 class TensorFlowModel(Model):
-    """A graph with its weights and Adam's memory as variables.
+    """A graph whose weights and Adam moments are variables.
 
-    Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; whatever else
-    changes from step to step (learning rate, bias correction, each image's weight) is a tensor.
-    In float16 the loss is scaled (`ScaledSteps`); the scale begins anew when a run is resumed.
+    Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; everything else
+    that changes between steps (learning rate, bias correction, each image's weight) is a tensor.
+    In float16 the loss is scaled (`ScaledSteps`); a resumed run starts with the initial scale.
 
     Args:
-        device: Brings builders and layouts.
+        device: Provides layer builders and the data format.
         program: The network and its state, which is copied.
     """
 
-    def __init__(
-        self,
-        device: TensorFlowDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: TensorFlowDevice, program: Program) -> None:
         super().__init__(device, program)
         self._device: TensorFlowDevice = device
         self._distribution = device.distribution
@@ -78,11 +74,11 @@ class TensorFlowModel(Model):
 
     def forward(self, images: NDArray[np.float32]) -> Tensor:
         size = self._distribution.size(len(images))
-        return _first(self._compiled_predict(self._place(images, size)), len(images))
+        return _first(self._compiled_predict(self._copy(images, size)), len(images))
 
     def losses(self, batch: Batch) -> Tensor:
         size = self._distribution.size(len(batch.images))
-        return _first(self._compiled_losses(*self._place_batch(batch, size)), len(batch.images))
+        return _first(self._compiled_losses(*self._copy_batch(batch, size)), len(batch.images))
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         assert self._optimizer is not None
@@ -102,7 +98,7 @@ class TensorFlowModel(Model):
     def _run_step(self, inputs: Sequence[tuple[Any, Any, Any]], rate: np.float32) -> Any:
         if len(inputs) == 1:
             return self._compiled_train(*inputs[0], rate)
-        self._clear()  # also of what an interrupted step left behind
+        self._clear()  # an interrupted step may have left gradients
         loss = sum(self._compiled_accumulate(*parts) for parts in inputs)
         self._compiled_finish(rate)
         return loss
@@ -116,14 +112,14 @@ class TensorFlowModel(Model):
         return State(weights, memory)
 
     def concrete_steps(self, shape: tuple[int, int, int, int]) -> Mapping[str, Any]:
-        """Trace the steps that this model was compiled for, computing nothing; for audits.
+        """Trace the steps that this model was compiled for, without running them; for audits.
 
         Args:
-            shape: The images' ``(N, H, W, C)``.
+            shape: The shape of the images, ``(N, H, W, C)``.
 
         Returns:
-            A concrete function for each of ``"predict"``, ``"evaluate"``, ``"train"``, and
-            ``"accumulate"`` and ``"finish"``, the parts of a step over several batches.
+            A concrete function for each of ``"predict"``, ``"evaluate"``, ``"train"``,
+            ``"accumulate"`` and ``"finish"``; the last two make a step over several batches.
         """
         images = tf.TensorSpec(shape, tf.float32)
         maps = tf.TensorSpec(self._graph.shapes(shape)[self._graph.output.name], tf.float32)
@@ -133,14 +129,14 @@ class TensorFlowModel(Model):
             steps["evaluate"] = self._compiled_losses.get_concrete_function(images, maps)
         if self._optimizer is not None:
             steps["train"] = self._compiled_train.get_concrete_function(images, maps, weights, rate)
-            self._clear()  # makes the sums, which must be there before a step is traced
+            self._clear()  # creates the accumulators, which tracing needs
             steps["accumulate"] = self._compiled_accumulate.get_concrete_function(
                 images, maps, weights
             )
             steps["finish"] = self._compiled_finish.get_concrete_function(rate)
         return steps
 
-    # The parts below run while a step is traced; their arguments are symbolic tensors.
+    # The methods below run while a step is traced; their arguments are symbolic tensors.
 
     def _predict(self, images: Tensor) -> Tensor:
         return tf.cast(self._device.to_canonical_format(self._forward(images)), tf.float32)
@@ -155,7 +151,7 @@ class TensorFlowModel(Model):
         return self._builders[KLDivergence](self._loss, [true, predicted], {})
 
     def _gradients(self, images: Tensor, maps: Tensor, weights: Tensor) -> tuple[Tensor, Variables]:
-        """Give the weighted sum of the images' losses, and its gradient, which may be scaled."""
+        """Return the weighted sum of the images' losses and its gradient, which may be scaled."""
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(self._losses(images, maps) * weights)
             scaled = self._scale.scaled(loss) if self._scale else loss
@@ -177,11 +173,11 @@ class TensorFlowModel(Model):
         self._apply(gradients, rate)
 
     def _apply(self, gradients: Variables, rate: Tensor) -> None:
-        """Make Adam's step in one op for each variable; the correction of the bias is in the rate.
+        """Apply Adam with one op for each variable; the rate includes the bias correction.
 
         Args:
-            gradients: By the parameter's name, scaled if there is a scale.
-            rate: What `_rate` gave.
+            gradients: The gradients by parameter name, scaled if there is a scale.
+            rate: The result of `_rate`.
         """
         assert self._optimizer is not None
         if self._scale is None:
@@ -203,11 +199,11 @@ class TensorFlowModel(Model):
                 grad=step.gradients[name],
             )
 
-    # The parts below run on the host.
+    # The methods below run on the host.
 
     @cached_property
     def _accumulated(self) -> Variables:
-        """The sum of gradients over several batches; made when first needed."""
+        """The sums of gradients over several batches; created when first needed."""
         with self._distribution.scope():
             return {
                 name: tf.Variable(tf.zeros(weight.shape), trainable=False)
@@ -219,10 +215,11 @@ class TensorFlowModel(Model):
             gradient.assign(tf.zeros(gradient.shape))
 
     def _rate(self, optimizer: Adam, learning_rate: float) -> np.float32:
-        """Give the rate of the coming step, corrected for moments that began at zero.
+        """Return the learning rate of the next step with bias correction.
 
-        TensorFlow's op would do it in float32, where ``1 - 0.999`` keeps five digits. With a loss
-        scale, `ScaledSteps.advance` does it, which knows how many steps counted.
+        TensorFlow's op would compute the correction in float32, where ``1 - 0.999`` has five
+        correct digits. With a loss scale, `ScaledSteps.advance` applies it, because only the
+        device knows the number of skipped steps.
         """
         if self._scale is not None:
             return np.float32(learning_rate)
@@ -230,20 +227,20 @@ class TensorFlowModel(Model):
 
     @property
     def _synchronous(self) -> bool:
-        """Whether a step waits for its loss; several workers do, to know that none was lost."""
+        """Whether a step waits for its loss; with several processes, to detect lost ones."""
         return self._device.synchronous or self._distribution.processes.count > 1
 
-    def _place(self, images: NDArray[np.float32], size: int) -> Any:
+    def _copy(self, images: NDArray[np.float32], size: int) -> Any:
         return self._distribution.place(np.asarray(images, np.float32), size)
 
-    def _place_batch(self, batch: Batch, size: int) -> tuple[Any, Any]:
+    def _copy_batch(self, batch: Batch, size: int) -> tuple[Any, Any]:
         maps = np.asarray(batch.maps, np.float32)
-        return self._place(batch.images, size), self._distribution.place(maps, size)
+        return self._copy(batch.images, size), self._distribution.place(maps, size)
 
     def _weighted(self, batch: Batch, size: int, count: int) -> tuple[Any, Any, Any]:
-        """Place images, maps and each image's weight in the mean over `count`; padding has none."""
+        """Place images, maps and each image's weight, which is ``1 / count``, or 0 for padding."""
         weights = np.full(len(batch.images), 1 / count, np.float32)
-        return *self._place_batch(batch, size), self._distribution.place(weights, size)
+        return *self._copy_batch(batch, size), self._distribution.place(weights, size)
 
     def _compiled(self, step: Any) -> Any:
         return self._distribution.compiled(step, self._device.jit_compile)
@@ -262,22 +259,22 @@ class TensorFlowModel(Model):
 
 
 _unused: deque[Any] = deque()
-"""Variables of models that are gone; extended while Python collects garbage, when TensorFlow may
-be in the middle of a trace and must not be called."""
+"""Variables of deleted models. Garbage collection appends to it, possibly during a trace, when
+TensorFlow must not be called."""
 
 
 def _free_unused() -> None:
-    """Free the memory of models that are gone.
+    """Free the variables of deleted models.
 
-    TensorFlow registers gradients of `tf.custom_gradient` forever, and with them every traced
-    function, which keeps the variables that it read.
+    TensorFlow never unregisters the gradients of `tf.custom_gradient`. They keep every traced
+    function alive, and with it the variables.
     """
     while _unused:
         variable = _unused.popleft()
-        for part in getattr(variable, "values", (variable,)):  # of a mirrored one, each device's
+        for part in getattr(variable, "values", (variable,)):  # a mirrored one has several
             tf.raw_ops.AssignVariableOp(resource=part.handle, value=tf.zeros(()))
 
 
 def _first(rows: Tensor, count: int) -> Tensor:
-    """Cut off the padding, if there is any."""
+    """Remove the padding."""
     return rows if rows.shape[0] == count else rows[:count]

@@ -1,11 +1,11 @@
-"""The parts that the probes of all TensorFlow devices share."""
+"""What the probes of all TensorFlow devices share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from msinet_core import Availability, Hardware, Probe, hardware
-from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
+from msinet_tensorflow.versions import Trouble, import_trouble, installed_wheels, overlap
 
 
 def framework_version() -> str | None:
@@ -23,21 +23,20 @@ def tensorflow_probe(
         install: The command that installs them.
         found: The hardware that the device would compute on.
     """
-    availability, reason, fix = Availability.INSTALLED, "", ""
     if trouble := import_trouble():
-        availability, reason, fix = Availability.NOT_HERE, trouble.reason, trouble.fix
-    elif missing := hardware.missing_requirements(requirements):
-        availability, reason, fix = Availability.NOT_HERE, " ".join(missing), install
-    elif remark := overlap(install):
-        reason, fix = remark.reason, remark.fix
-    return Probe(availability, reason, fix, framework_version(), found)
+        return unavailable(trouble.reason, trouble.fix, found)
+    if missing := hardware.missing_requirements(requirements):
+        return unavailable(" ".join(missing), install, found)
+    warning = overlap(install) or Trouble("", "")
+    return Probe(Availability.INSTALLED, warning.reason, warning.fix, framework_version(), found)
 
 
-def hardware_missing(reason: str, fix: str) -> Probe:
-    """Return the probe result of a device whose hardware or platform is missing.
+def unavailable(reason: str, fix: str, found: tuple[Hardware, ...] = ()) -> Probe:
+    """Return the probe result of a device that cannot be used.
 
     Args:
         reason: A sentence.
-        fix: Where to go, with the command to run there.
+        fix: A command, or where to run it.
+        found: The hardware that the device would compute on.
     """
-    return Probe(Availability.NOT_HERE, reason, fix, framework_version())
+    return Probe(Availability.NOT_HERE, reason, fix, framework_version(), found)

@@ -1,7 +1,7 @@
 """Check, from package metadata alone, which TensorFlow is installed and whether it can be imported.
 
 An incompatible tensorflow-metal makes ``import tensorflow`` itself raise NotFoundError, so that no
-TensorFlow device works, not even `cpu`. So the check comes before the import.
+TensorFlow device works, not even `cpu`. This check therefore runs before the import.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ WHEELS = (
     "tf-nightly",
     "tf-nightly-cpu",
 )
-"""The distributions that install the package ``tensorflow``, each over the files of the others."""
+"""The distributions of the package ``tensorflow``; each overwrites the files of the others."""
 
 METAL = "tensorflow-metal"
 
 
 @dataclass(frozen=True)
 class MetalRelease:
-    """What one release of tensorflow-metal loads with.
+    """A release of tensorflow-metal and the versions of TensorFlow that it is compatible with.
 
     Args:
-        releases: The versions of tensorflow-metal that this is about.
-        tensorflow: The versions of TensorFlow it loads with.
-        words: The same for people.
+        releases: The versions of tensorflow-metal (PEP 440).
+        tensorflow: The compatible versions of TensorFlow (PEP 440).
+        recommended: The versions that messages name.
     """
 
     releases: str
     tensorflow: str
-    words: str
+    recommended: str
 
 
 METAL_RELEASES = (
-    MetalRelease("<1.2", tensorflow=">=2.15.1,<2.18", words="2.15.1 to 2.17"),
-    MetalRelease(">=1.2,<1.3", tensorflow=">=2.15.1,<2.20", words="2.18 or 2.19"),
+    MetalRelease("<1.2", tensorflow=">=2.15.1,<2.18", recommended="2.15.1 to 2.17"),
+    MetalRelease(">=1.2,<1.3", tensorflow=">=2.15.1,<2.20", recommended="2.18 or 2.19"),
 )
-"""Oldest first; releases later than the last are taken to load.
+"""Oldest first; later releases are assumed to be compatible.
 
-Source: symbols and install names in the wheels for macOS arm64. 1.1.0 misses a tsl LogMessage
-symbol from TensorFlow 2.18 on; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, gone in 2.20. It
-also loads with 2.15.1 to 2.17, but msinet has no kernel table for those and does not suggest them.
+Source: symbols and install names in the wheels for macOS arm64. 1.1.0 needs a LogMessage symbol of
+tsl that TensorFlow 2.18 removed; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, which 2.20
+removed. 1.2.0 also works with 2.15.1 to 2.17, but msinet has no kernel table for those.
 """
 
 METAL_TENSORFLOW = "tensorflow>=2.18,<2.20"
-"""What the metal device needs: the versions whose Metal kernels are known."""
+"""The requirement of the metal device: the versions whose Metal kernels are known."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def installed_wheels() -> Mapping[str, str]:
 
 
 def import_trouble() -> Trouble | None:
-    """Return why ``import tensorflow`` would fail, judging by metadata; None if it should work."""
+    """Return why ``import tensorflow`` would fail, from package metadata; None if it would not."""
     return _metal_trouble() or _lost_files()
 
 
 def check_versions() -> None:
-    """Raise if TensorFlow cannot be imported.
+    """Raise an error if TensorFlow cannot be imported.
 
     Raises:
         DeviceUnavailableError: Names the reason and the command that fixes it.
@@ -94,7 +94,7 @@ def check_versions() -> None:
 
 
 def overlap(install: str) -> Trouble | None:
-    """Return the problem of several TensorFlow distributions installed over each other's files.
+    """Return the problem that several TensorFlow distributions overwrite each other, if any.
 
     Args:
         install: The command that installs the right one.
@@ -104,7 +104,7 @@ def overlap(install: str) -> Trouble | None:
         return None
     names = " and ".join(f"{name} {version}" for name, version in wheels.items())
     return Trouble(
-        f"{names} are installed over each other's files; which one gets imported is unpredictable.",
+        f"{names} overwrite each other's files; which one gets imported is unpredictable.",
         f"pip uninstall --yes {' '.join(wheels)} && {install}",
     )
 
@@ -119,14 +119,15 @@ def _metal_trouble() -> Trouble | None:
     for name, version in wheels.items():
         if release is not None and not hardware.fits(version, release.tensorflow):
             return Trouble(
-                f"{METAL} {metal} does not load with {name} {version} (needs {release.words}).",
+                f"{METAL} {metal} is incompatible with {name} {version} "
+                f"(needs {release.recommended}).",
                 _metal_fix(release),
             )
     return None
 
 
 def _metal_fix(release: MetalRelease) -> str:
-    if sys.version_info >= (3, 13):  # no TensorFlow that hardware.fits was built for it
+    if sys.version_info >= (3, 13):  # there is no wheel of a compatible TensorFlow
         return f"pip uninstall --yes {METAL}"
     newer = f' "{METAL}==1.2.*"' if release is not METAL_RELEASES[-1] else ""
     return f'pip install "{METAL_TENSORFLOW}"{newer}'

@@ -16,19 +16,18 @@ from msinet_tpu.layers import TpuLayers
 from msinet_tpu.model import TpuModel
 
 ADDRESS = "TPU_NAME"
-"""The variable that names a TPU in the network; without it the one in this machine is meant."""
+"""The variable that names a TPU in the network; if it is not set, the local TPU is used."""
 
 
 class XlaDevice(TensorFlowDevice):
-    """The graphs of `tpu`, wherever XLA compiles them.
+    """The graphs of `tpu`, compiled with XLA on any machine with TensorFlow.
 
-    By itself it proves these graphs on machines without a TPU, in tests and in ``doctor``; what
-    ``--device tpu`` opens is `TpuDevice`.
+    Tests and ``doctor`` use it on machines without a TPU; ``--device tpu`` opens `TpuDevice`.
 
     Args:
         spec: The device's description.
         precision: The dtype of convolutions; weights, the loss and Adam are float32.
-        options: A value for each of the device's options; None for the defaults.
+        options: Values for the device's options; None for the defaults.
     """
 
     jit_compile: bool | None = True
@@ -39,7 +38,7 @@ class XlaDevice(TensorFlowDevice):
         precision: str = "bfloat16",
         options: Mapping[str, str] | None = None,
     ) -> None:
-        # Otherwise XLA lets a TPU multiply float32 with the digits of bfloat16.
+        # Otherwise a TPU rounds the factors of float32 products to bfloat16.
         tf.config.experimental.enable_tensor_float_32_execution(False)
         super().__init__(spec, precision, options)
 
@@ -57,17 +56,17 @@ class TpuDevice(XlaDevice):
     """TensorFlow on every core of a TPU.
 
     Raises:
-        DeviceUnavailableError: There is no TPU; nothing is computed elsewhere instead.
+        DeviceUnavailableError: There is no TPU; it never runs on the CPU instead.
     """
 
-    jit_compile = None  # a TPU takes nothing but what its strategy has compiled
+    jit_compile = None  # the TPU strategy compiles steps itself
 
     def make_distribution(self, distribute: str) -> Distribution:
         return TpuDistribution(_connected(self.spec))
 
 
 def _connected(spec: DeviceSpec) -> Any:
-    """Find the TPU, take it into use and return its strategy."""
+    """Find the TPU, initialize it and return its strategy."""
     address = os.environ.get(ADDRESS) or "local"
     try:
         with suppress_native_stderr():
@@ -82,6 +81,6 @@ def _connected(spec: DeviceSpec) -> Any:
         reason = str(error).partition("\n")[0]
         raise DeviceUnavailableError(
             f"Device '{spec.name}' is not available: TensorFlow {tf.__version__} cannot use the "
-            f"TPU '{address}' ({type(error).__name__}: {reason}). Another process may hold it, or "
-            f"libtpu may be of another release than tensorflow-tpu wants. Run: msinet-run devices"
+            f"TPU '{address}' ({type(error).__name__}: {reason}). Another process may be using it, "
+            "or libtpu may be incompatible with tensorflow-tpu. Run: msinet-run devices"
         ) from error

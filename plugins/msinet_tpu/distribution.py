@@ -1,4 +1,4 @@
-"""How batches are placed on a TPU: always the same size, so that XLA compiles each step once."""
+"""Batches of a fixed size, for which XLA compiles each step only once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from msinet_tensorflow.distribution import Distribution, StrategyDistribution
 
 
 class FixedBatch(Distribution):
-    """Pads smaller batches to the largest seen.
+    """Pads smaller batches to the largest one so far.
 
-    XLA compiles every shape anew, for minutes: an epoch's last batch, or a folder's, would cost
-    more than it computes. The padding has zero weight in the loss and its gradient, and is removed
-    from results.
+    XLA takes minutes to compile each new shape, longer than the last batch of an epoch or folder
+    takes to compute. The padding has zero weight in the loss and is removed from results.
     """
 
     _largest = 0
@@ -21,4 +20,4 @@ class FixedBatch(Distribution):
 
 
 class TpuDistribution(FixedBatch, StrategyDistribution):
-    """Runs steps on every core of a TPU, by ``tf.distribute.TPUStrategy``."""
+    """Runs steps on every core of a TPU with ``tf.distribute.TPUStrategy``."""

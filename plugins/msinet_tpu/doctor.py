@@ -21,6 +21,7 @@ from msinet_core import (
     UsageError,
     hardware,
     ops,
+    python_command,
 )
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
@@ -236,7 +237,7 @@ def _run(module: str, arguments: Sequence[str]) -> str:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            python_command(f"from {module} import main; main(sys.argv[1:])", *arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

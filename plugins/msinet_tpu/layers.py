@@ -1,4 +1,4 @@
-"""The layer builders of `tpu`: resizes that XLA compiles to a valid program."""
+"""The layer builders of `tpu`, whose resizes XLA compiles to a valid program."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 
 class TpuLayers(TensorFlowLayers):
-    """The shared builders, with resizes as two matrix products, forward and backward.
+    """The shared builders, with resizes as two matrix products.
 
-    XLA's own kernel for the gradient of ``ResizeBilinear`` gives float32 where bfloat16 is
-    declared, so that the step is no valid program for a TPU.
+    XLA's kernel for the gradient of ``ResizeBilinear`` returns float32 where bfloat16 is declared,
+    which makes the program of the step invalid on a TPU.
     """
 
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
     ) -> Tensor:
-        """Resize to a size; gives the dtype of the images.
+        """Resize to a size; return the dtype of the images.
 
         Args:
             op: Its coordinates attribute selects the sampling rule.

@@ -1,6 +1,6 @@
-"""Write the training step down as a program for XLA: TensorFlow, in a process of its own.
+"""Write the training step as an XLA program, with TensorFlow, in a separate process.
 
-``python -m msinet_tpu.lowering FILE JSON`` traces the step on any machine and computes nothing.
+``python -m msinet_tpu.lowering FILE JSON`` traces the step on any machine, without running it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from msinet_core import Adam, KLDivergence, Program, State, msinet_graph, ops
+from msinet_core import msinet_graph, ops
+from msinet_tensorflow.audit import untrained_program
 
 
 def lower(precision: str, width: float, size: ops.Size, batch: int, steps: int = 1) -> bytes:
-    """Return what one execution trains of MSI-Net as serialized HLO.
+    """Return the training program of MSI-Net as serialized HLO.
 
     Weights and moments are its arguments, which it updates in place.
 
@@ -22,26 +23,23 @@ def lower(precision: str, width: float, size: ops.Size, batch: int, steps: int =
         precision: The dtype of convolutions.
         width: Scales the channels.
         size: Height and width of the images in pixels.
-        batch: The number of images of a step.
+        batch: The number of images in a step.
         steps: The number of steps per execution.
     """
-    import numpy as np
-
     from msinet_tpu import SPEC, STEPS_PER_EXECUTION
     from msinet_tpu.device import XlaDevice
 
     graph = msinet_graph(width)
     device = XlaDevice(SPEC, precision, {STEPS_PER_EXECUTION: str(steps)})
-    weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    model = device.build(Program(graph, State(weights), KLDivergence(), Adam()))
+    model = device.build(untrained_program(graph))
     return model.training_program((batch, *size, graph.channels[graph.input.name]))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the file.
+    """Write the program to a file.
 
     Args:
-        arguments: The file, and what `lower` takes, as JSON.
+        arguments: The path, and the arguments of `lower` as JSON.
     """
     path, parameters = arguments
     Path(path).write_bytes(lower(**json.loads(parameters)))

@@ -1,4 +1,4 @@
-"""A network on a TPU: several training steps as one program, and the program written down."""
+"""A network on a TPU that runs several training steps as one program."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Execution:
-    """Steps that are run as one program, and their losses once they were.
+    """Training steps that run as one program, and their losses.
 
     Args:
-        run: Runs them; called once.
-        batches: One for each step.
-        rates: Each step's learning rate, corrected for moments that began at zero.
-        losses: What the program gave, a row for each step and perhaps more.
+        run: Runs the steps; called once.
+        batches: A batch for each step; empty after the steps have run.
+        rates: The learning rate of each step with bias correction.
+        losses: The program's result, a loss for each step, with padding; None before it runs.
     """
 
     run: Any
@@ -37,45 +37,41 @@ class _Execution:
 
 
 class _Loss(NamedTuple):
-    """A step's loss; reading it runs the step, if it still waits."""
+    """The loss of a step; reading it runs the step if it is still queued."""
 
     execution: _Execution
-    position: int
+    step: int
 
     def __float__(self) -> float:
         execution = self.execution
         if execution.losses is None:
             execution.run()
         if execution.losses is None:
-            raise MsinetError("The step was not made, since the program that held it failed.")
-        execution.losses = np.asarray(execution.losses)  # fetched once for all its steps
-        return float(execution.losses[self.position])
+            raise MsinetError("The training step did not run because its program failed.")
+        execution.losses = np.asarray(execution.losses)  # fetched once for all steps
+        return float(execution.losses[self.step])
 
 
 class TpuModel(TensorFlowModel):
-    """A TensorFlow model that makes several training steps in one execution.
+    """A TensorFlow model that runs several training steps in one execution.
 
-    Steps of one batch wait until there are as many as the option says; then they run as one
-    program, a loop around the step. Whatever has to see their results runs those that wait: reading
-    a loss, the state, a prediction, an evaluation, a step over several batches or with images of
-    another size. Then the same program makes fewer rounds, so the numbers do not depend on how
-    steps were grouped, and nothing else is compiled.
+    Steps of one batch are queued until there are ``steps-per-execution`` of them; then they run as
+    one program, a loop around the step. Everything that depends on their results runs the queued
+    steps first: reading a loss or the state, prediction, evaluation, and steps over several batches
+    or with images of another size. The same program then runs fewer iterations, so that results do
+    not depend on the grouping of steps, and nothing else is compiled.
 
     Args:
-        device: Brings builders, layouts and the option.
+        device: Provides layer builders, the data format and the option.
         program: The network and its state, which is copied.
     """
 
-    def __init__(
-        self,
-        device: TensorFlowDevice,
-        program: Program,
-    ) -> None:
+    def __init__(self, device: TensorFlowDevice, program: Program) -> None:
         super().__init__(device, program)
-        self._most = int(device.options[STEPS_PER_EXECUTION])
-        # While the losses of one execution are read, the next one is already running.
-        self.unread_losses = 2 * self._most - 1
-        self._waiting = _Execution(self._execute)
+        self._group = int(device.options[STEPS_PER_EXECUTION])
+        # The next execution runs while the losses of one are read.
+        self.unread_losses = 2 * self._group - 1
+        self._queued = _Execution(self._execute)
         self._compiled_loop = self._compiled(self._loop)
 
     def forward(self, images: NDArray[np.float32]) -> Tensor:
@@ -91,7 +87,7 @@ class TpuModel(TensorFlowModel):
         return super().state()
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        if self._most == 1:
+        if self._group == 1:
             return super().update(batches, learning_rate)
         if len(batches) > 1:
             self._execute()
@@ -100,42 +96,42 @@ class TpuModel(TensorFlowModel):
 
     def _enqueue(self, batch: Batch, learning_rate: float) -> _Loss:
         assert self._optimizer is not None
-        waiting = self._waiting.batches
-        if waiting and waiting[0].images.shape[1:] != batch.images.shape[1:]:
+        queued = self._queued.batches
+        if queued and queued[0].images.shape[1:] != batch.images.shape[1:]:
             self._execute()
-        execution = self._waiting
+        execution = self._queued
         execution.batches.append(batch)
         execution.rates.append(self._rate(self._optimizer, learning_rate))
         self._step += 1
         loss = _Loss(execution, len(execution.batches) - 1)
-        if len(execution.batches) == self._most:
+        if len(execution.batches) == self._group:
             self._execute()
         return loss
 
     def _execute(self) -> None:
-        """Run the steps that wait, if there are any."""
-        execution = self._waiting
+        """Run the queued steps, if any."""
+        execution = self._queued
         if not execution.batches:
             return
-        self._waiting = _Execution(self._execute)
+        self._queued = _Execution(self._execute)
         batches = execution.batches
         counts = [len(batch.images) for batch in batches]
         weights = [np.full(count, 1 / count, np.float32) for count in counts]
         size = self._distribution.size(max(counts))
         columns = ([batch.images for batch in batches], [batch.maps for batch in batches], weights)
         inputs = [self._distribution.place(self._stacked(parts), size) for parts in columns]
-        rates = np.zeros(self._most, np.float32)
+        rates = np.zeros(self._group, np.float32)
         rates[: len(batches)] = execution.rates
         execution.losses = self._compiled_loop(*inputs, rates, np.int32(len(batches)))
         execution.batches = []
 
     def _stacked(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Put what belongs to steps side by side on a second axis, with zeros in free indices.
+        """Stack the steps' arrays along a second axis, padded with zeros.
 
-        The first axis stays that of the images, which are shared out among a TPU's cores.
+        The first axis remains that of the images, which are distributed over a TPU's cores.
         """
         rows = max(len(part) for part in parts)
-        stacked = np.zeros((rows, self._most, *parts[0].shape[1:]), np.float32)
+        stacked = np.zeros((rows, self._group, *parts[0].shape[1:]), np.float32)
         for index, part in enumerate(parts):
             stacked[: len(part), index] = part
         return stacked
@@ -143,33 +139,33 @@ class TpuModel(TensorFlowModel):
     def _loop(
         self, images: Tensor, maps: Tensor, weights: Tensor, rates: Tensor, count: Tensor
     ) -> Tensor:
-        """Make `count` steps, inside the compiled program; each replica gives all the losses."""
-        indices = tf.range(self._most)
+        """Run `count` steps inside the compiled program; each replica returns all losses."""
+        indices = tf.range(self._group)
 
         def step(index: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
             batch = [tf.gather(part, index, axis=1) for part in (images, maps, weights)]
             loss = self._train(batch[0], batch[1], batch[2], tf.gather(rates, index))
             return index + 1, tf.where(indices == index, loss, losses)
 
-        start = (tf.constant(0), tf.zeros(self._most))
+        start = (tf.constant(0), tf.zeros(self._group))
         return tf.while_loop(lambda index, _: index < count, step, start)[1]
 
     def training_program(self, shape: tuple[int, int, int, int]) -> bytes:
-        """Write what one execution trains down as serialized HLO, computing nothing.
+        """Return the program of one execution as serialized HLO, without running it.
 
-        Weights and moments are arguments of the program, which updates them in index.
+        Weights and moments are arguments of the program, which updates them in place.
 
         Args:
-            shape: One step's images, ``(N, H, W, C)``.
+            shape: The shape of the images of a step, ``(N, H, W, C)``.
         """
         maps = self._graph.shapes(shape)[self._graph.output.name]
         columns = [shape, maps, shape[:1]]
-        if self._most == 1:
+        if self._group == 1:
             specs = [tf.TensorSpec(column, tf.float32) for column in [*columns, ()]]
             describe = self._compiled_train.experimental_get_compiler_ir(*specs)
         else:
-            stacked = [(column[0], self._most, *column[1:]) for column in columns]
-            specs = [tf.TensorSpec(column, tf.float32) for column in [*stacked, (self._most,)]]
+            stacked = [(column[0], self._group, *column[1:]) for column in columns]
+            specs = [tf.TensorSpec(column, tf.float32) for column in [*stacked, (self._group,)]]
             count = tf.TensorSpec((), tf.int32)
             describe = self._compiled_loop.experimental_get_compiler_ir(*specs, count)
         program: bytes = describe(stage="hlo_serialized")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from msinet_core import Hardware, Probe, hardware
-from msinet_tensorflow.probe import hardware_missing, tensorflow_probe
+from msinet_tensorflow.probe import tensorflow_probe, unavailable
 
 REQUIRES = (
     "tensorflow-tpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",
@@ -17,9 +17,8 @@ REQUIRES = (
 )
 """The requirements that ``pip install "msinet[tpu]"`` installs.
 
-tensorflow-tpu 2.20 itself takes every later libtpu too. Its import was tried with several, without
-a TPU: with 0.0.17 to 0.0.30 it succeeds, with 0.0.40 and 0.0.51 it ends the process ("not available
-in this library").
+tensorflow-tpu 2.20 allows every later libtpu, but with 0.0.40 and 0.0.51 its import ends the
+process ("not available in this library"); 0.0.17 to 0.0.30 work. Measured without a TPU.
 """
 
 INSTALL = 'pip install "msinet[tpu]"'
@@ -34,34 +33,34 @@ CHIPS = {
     "0x006f": "TPU v6e",
     "0x0076": "TPU7x",
 }
-"""PCI device numbers; Google's network cards bear the same maker's number.
+"""PCI device numbers. Google's network cards have the same vendor number.
 
 Source: jax/_src/hardware_utils.py.
 """
 
 ENVIRONMENT = ("TPU_ACCELERATOR_TYPE", "TPU_NAME", "COLAB_TPU_ADDR")
-"""Variables that name a TPU: on TPU VMs and in their containers, and for one in the network."""
+"""Variables that name a TPU: on TPU VMs, in their containers, and for a TPU in the network."""
 
 
 def probe() -> Probe:
-    """Look for TPU chips, for a TPU's name in the environment, and for the packages."""
+    """Look for TPU chips, the name of a TPU in the environment, and the packages."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return hardware_missing(
-            "TPUs are used from Linux on x86-64, and this is "
+        return unavailable(
+            "TPUs are supported on Linux x86-64 only, and this is "
             f"{platform.system() or sys.platform} on {platform.machine()}.",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
     chips = tuple(tpu_chips()) or tuple(_named_in_environment())
     if not chips:
-        return hardware_missing(
-            f"no TPU found (no TPU chip, and none of {', '.join(ENVIRONMENT)} is set).",
+        return unavailable(
+            f"No TPU found (no TPU chip, and none of {', '.join(ENVIRONMENT)} is set).",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
     return tensorflow_probe(REQUIRES, INSTALL, chips)
 
 
 def tpu_chips() -> Iterator[Hardware]:
-    """Describe the TPU chips that are plugged into this machine."""
+    """Describe the TPU chips in this machine."""
     kinds = Counter(
         CHIPS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in CHIPS
     )

@@ -212,10 +212,11 @@ def test_doctor_shows_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (nvidia.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10"))
     monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
     monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86.15", gpus))
-    monkeypatch.setattr(doctor, "installed_wheels", dict)
+    monkeypatch.setattr("msinet_core.hardware.distribution_version", lambda name: None)
     found = findings()
     driver, h200, gb10 = found["driver"].detail.splitlines()
     assert "570.86.15" in driver
     assert all(part in h200 for part in ("NVIDIA H200", "141 GiB", "9.0"))
     assert "NVIDIA GB10" in gb10 and "unknown" in gb10
-    assert (found["graphs"].status, found["graphs"].fix) == ("note", 'pip install "msinet[cuda]"')
+    missing = found["kernel audit"]
+    assert (missing.status, missing.fix) == ("note", 'pip install "msinet[cuda]"')

@@ -95,7 +95,7 @@ def test_the_report_as_a_page_is_escaped_and_self_contained():
         assert shown in text
     assert "today" in text
     assert text.index("Expected failures") < text.index("a/b")
-    assert text.count("a/c") == 3  # as the next step, under Failed, and in its group
+    assert text.count("a/c") == 3  # as the smallest failing row, under Failed, and in its group
 
 
 def test_reports_are_json_or_html_files(tmp_path):

@@ -295,15 +295,16 @@ def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
 
 
 def test_a_device_that_fails_only_some_rows_of_a_fault_is_compared_with_it():
-    fault = next(fault for fault in FAULTS if fault.name == "Pool in bfloat16")
-    rows = [row for row in QUICK if row.id.startswith("forward/pool") and "large" not in row.id]
-    results = prove(fault.make(), scenarios=rows).rows
-    spared = dataclasses.replace(results[0], status="passed", reason="")
-    assert f"'{fault.name}'" in likeness([spared, *results[1:]])
+    fault = next(fault for fault in FAULTS if fault.name == "Bias dropped")
+    rows = [row for row in QUICK if row.group == "forward" and "512" not in row.id]
+    results = list(prove(fault.make(), scenarios=rows).rows)
+    spared = next(index for index, row in enumerate(results) if row.passed is False)
+    results[spared] = dataclasses.replace(results[spared], status="passed", reason="")
+    assert f"'{fault.name}'" in likeness(results)
 
 
 def test_other_failures_are_not_compared_with_a_fault():
-    ids = ("forward/concat", "loss/random", "state/weights-come-back", "forward/batch-1")
+    ids = ("forward/concat", "gradient/pool-strides-2", "adam/late-steps", "state/is-a-copy")
     assert likeness([Result(name, "S.", "failed", 1.0, 0.1) for name in ids]) == ""
     raised = Result("forward/concat", "S.", "failed", reason="R.", error=ValueError("x"))
     assert likeness([raised]) == ""

@@ -84,7 +84,7 @@ def test_the_light_module_imports_no_numpy():
 
 
 def test_a_precision_it_does_not_compute_in_is_refused():
-    with pytest.raises(UsageError, match=r"bfloat16.*float32"):
+    with pytest.raises(UsageError, match=r"'reference'.*bfloat16.*float32"):
         SPEC.open("bfloat16")
 
 
@@ -190,14 +190,14 @@ def test_weights_that_do_not_fit_are_all_named():
 
 
 def test_steps_say_what_the_model_was_compiled_without():
-    with pytest.raises(UsageError, match="loss"):
+    with pytest.raises(UsageError, match="without a loss"):
         compile_small(loss=None, optimizer=None).eval_step(batch_of(1))
-    with pytest.raises(UsageError, match="optimizer"):
+    with pytest.raises(UsageError, match="without an optimizer"):
         compile_small(optimizer=None).train_step([batch_of(1)], 1e-3)
 
 
 def test_a_step_without_images_is_refused():
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="at least one image"):
         compile_small().train_step([], 1e-3)
 
 
@@ -208,9 +208,9 @@ def test_maps_of_another_size_are_refused():
 
 
 def test_images_that_the_graph_cannot_take_are_refused():
-    with pytest.raises(GraphError, match="channels"):
+    with pytest.raises(GraphError, match="takes 2 channels"):
         compile_small().predict(np.zeros((1, 6, 10, 3), np.float32))
-    with pytest.raises(GraphError, match="'pool'"):
+    with pytest.raises(GraphError, match="node 'pool'"):
         compile_small().predict(np.zeros((1, 1, 10, 2), np.float32))
 
 

@@ -234,7 +234,7 @@ def script(subject: Subject, calls: Sequence[Call]) -> str:
     if subject.options:
         arguments.append(repr(subject.options))
     lines = [
-        "from msinet_core.conformance.walk import Walk",
+        "from msinet_core import Walk",
         f"walk = Walk({', '.join(arguments)})",
         *map(str, calls),
     ]

@@ -1,6 +1,6 @@
 """Compile the training step for a TPU elsewhere, in a separate process.
 
-``python -m msinet_device_jax.ahead_of_time JSON`` prints a JSON document; nothing is executed.
+`main` prints the result as JSON; the step itself is not run.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def compile_step(
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Compile what the command line describes, and print the result as JSON."""
     os.environ |= ENVIRONMENT
     print(json.dumps(compile_step(**json.loads(sys.argv[1]))))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core import DEFAULT_IMAGE_SIZE, DeviceSpec, Finding, UsageError, hardware
+from msinet_core import (
+    DEFAULT_IMAGE_SIZE,
+    DeviceSpec,
+    Finding,
+    UsageError,
+    hardware,
+    python_command,
+)
 
 from msinet_device_jax.probe import HARDWARE, PACKAGES, automatic_platform
 
@@ -64,8 +70,9 @@ def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> 
         }
     except ValueError as error:
         raise UsageError(f"Invalid argument of doctor: {error}") from error
+    request = json.dumps(settings)
     done = subprocess.run(
-        [sys.executable, "-m", "msinet_device_jax.ahead_of_time", json.dumps(settings)],
+        python_command("from msinet_device_jax.ahead_of_time import main; main()", request),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
