@@ -73,7 +73,9 @@ def rows(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return {row.id: row for row in prove(opened(request.param)).rows}
 
 
-@pytest.mark.parametrize("name", [row.id for row in SCENARIOS if not row.missing(SPEC)])
+@pytest.mark.parametrize(
+    "name", [row.id for row in SCENARIOS if not (row.soak or row.missing(SPEC))]
+)
 def test_row(rows: Mapping[str, Any], name: str) -> None:
     row = rows[name]
     assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
