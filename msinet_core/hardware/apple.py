@@ -16,10 +16,10 @@ __all__ = [
 
 
 def apple_gpu() -> Hardware:
-    """Describe the GPU of a Mac with Apple silicon; its memory is the Mac's."""
+    """Describe the GPU of a Mac with Apple silicon, which shares the Mac's memory."""
     name = command_output("sysctl", "-n", "machdep.cpu.brand_string")
     memory = command_output("sysctl", "-n", "hw.memsize")
-    # The registry answers in hundredths of a second, system_profiler in half a second or more.
+    # ioreg takes hundredths of a second, system_profiler half a second or more.
     registry = command_output("ioreg", "-r", "-d", "1", "-c", "AGXAccelerator")
     cores = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
     return Hardware(
@@ -32,13 +32,13 @@ def apple_gpu() -> Hardware:
 def why_no_apple_gpu(
     elsewhere: str, needs: str, oldest_macos: int, install: str
 ) -> tuple[str, str] | None:
-    """Say why the GPU of a Mac cannot be used here, and the fix; None if nothing speaks against.
+    """Return why this machine has no usable Apple GPU, and the fix; None if it has one.
 
     Args:
-        elsewhere: Whose it is, to be told on other systems, for example ``"Metal is Apple's"``.
-        needs: What needs the macOS.
-        oldest_macos: The first version of macOS that will do.
-        install: The command that installs what is needed.
+        elsewhere: The reason on other systems, for example ``"Metal is Apple's"``.
+        needs: The package that needs macOS.
+        oldest_macos: The first supported version of macOS.
+        install: The command that installs the packages.
     """
     if sys.platform != "darwin":
         return (
@@ -48,11 +48,11 @@ def why_no_apple_gpu(
     if platform.machine() != "arm64":
         if command_output("sysctl", "-n", "sysctl.proc_translated") == "1":
             return (
-                "This Python is built for Intel Macs and runs translated by Rosetta.",
-                f"Install a Python for Apple silicon (arm64), and there: {install}",
+                "This Python is built for Intel Macs and runs under Rosetta.",
+                f"Install a Python for Apple silicon (arm64), and with it: {install}",
             )
         return (
-            f"This Mac has a processor of type {platform.machine()}, not Apple silicon.",
+            f"This Mac has an {platform.machine()} processor instead of Apple silicon.",
             f"On a Mac with Apple silicon: {install}",
         )
     release = platform.mac_ver()[0]

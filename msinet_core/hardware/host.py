@@ -1,7 +1,7 @@
-"""What probes of devices share: package metadata and facts about the machine, quickly.
+"""Package metadata and facts about the machine, for the probes of devices.
 
-Nothing here imports a framework, takes noticeable time or raises: a probe that fails would hide
-every other device's answer.
+Nothing here imports a framework, takes noticeable time or raises an error, because a probe that
+fails would hide the results of all other devices.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 COMMAND_TIMEOUT = 2.0
-"""Seconds that a command may take; those that probes ask answer in hundredths."""
+"""The time limit of a command in seconds; the commands of probes take hundredths of one."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 class PciDevice(NamedTuple):
-    """A card as Linux lists it.
+    """A PCI device as Linux lists it.
 
     Args:
-        device: Its device number, for example ``"0x0063"``.
-        kind: Its class; display controllers begin with ``"0x03"``.
+        device: The device number, for example ``"0x0063"``.
+        kind: The class; display controllers begin with ``"0x03"``.
     """
 
     device: str
@@ -44,20 +44,19 @@ def distribution_version(name: str) -> str | None:
     """Return the version of an installed distribution; None if it is not installed.
 
     Args:
-        name: As it is installed with pip; case and ``-``, ``_``, ``.`` do not matter.
+        name: The name on PyPI; case and ``-``, ``_``, ``.`` do not matter.
     """
-    with suppress(Exception):  # not installed, or its metadata are damaged
+    with suppress(Exception):  # not installed, or damaged metadata
         metadata = importlib.metadata.distribution(name).metadata
-        if "Version" in metadata:  # not in what a half-done removal leaves behind
+        if "Version" in metadata:  # missing after an incomplete removal
             return metadata["Version"]
     return None
 
 
 def missing_requirements(requirements: Sequence[str]) -> list[str]:
-    """List what of `requirements` is not installed; one sentence each, none when all is well.
+    """Return a sentence for each requirement that is not installed.
 
-    Requirements whose marker does not hold on this machine are passed over. Extras are not looked
-    into, since what they bring may come from elsewhere.
+    Requirements whose marker does not match this machine are skipped. Extras are not checked.
 
     Args:
         requirements: Requirement strings (PEP 508), for example ``"tensorflow>=2.16"``.
@@ -69,7 +68,7 @@ def missing_requirements(requirements: Sequence[str]) -> list[str]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            sentences.append(f"The requirement '{text}' cannot be read: {_first_line(error)}.")
+            sentences.append(f"Invalid requirement '{text}': {_first_line(error)}.")
             continue
         if requirement.marker is None or requirement.marker.evaluate():
             sentences += _shortfall(requirement)
@@ -77,10 +76,10 @@ def missing_requirements(requirements: Sequence[str]) -> list[str]:
 
 
 def fits(version: str, specifier: str) -> bool:
-    """Tell whether a version is among those wanted; one that cannot be read is not.
+    """Return whether a version matches a specifier; an invalid version does not.
 
     Args:
-        version: For example ``"2.21.0"``; development versions are admitted.
+        version: For example ``"2.21.0"``; development versions can match.
         specifier: For example ``">=2.18,<2.20"`` (PEP 440).
     """
     from packaging.specifiers import SpecifierSet
@@ -88,16 +87,16 @@ def fits(version: str, specifier: str) -> bool:
 
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
-    except InvalidVersion:  # some versions of packaging raise it, some answer False
+    except InvalidVersion:  # some versions of packaging return False instead
         return False
 
 
 def command_output(*command: str, timeout: float = COMMAND_TIMEOUT) -> str:
-    """Run a command and return what it prints; empty if it is missing, fails or takes too long.
+    """Run a command and return its output; empty if it is missing, fails or takes too long.
 
     Args:
         command: The program and its arguments.
-        timeout: Seconds before it is stopped.
+        timeout: The time limit in seconds.
     """
     try:
         done = subprocess.run(
@@ -118,7 +117,7 @@ def file_text(path: str | Path) -> str:
     """Return a text file's content; empty if it cannot be read.
 
     Args:
-        path: The file, often one that only some systems have.
+        path: The file.
     """
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
@@ -127,10 +126,10 @@ def file_text(path: str | Path) -> str:
 
 
 def pci_devices(vendor: str) -> list[PciDevice]:
-    """List a maker's cards, whether a driver is loaded for them or not; Linux only.
+    """List the PCI devices of a vendor, with or without a loaded driver; Linux only.
 
     Args:
-        vendor: The maker's number, for example ``"0x10de"``.
+        vendor: The vendor number, for example ``"0x10de"``.
     """
     try:
         folders = sorted(_PCI_DEVICES.iterdir())
@@ -144,19 +143,19 @@ def pci_devices(vendor: str) -> list[PciDevice]:
 
 
 def cpu_hardware() -> Hardware:
-    """Describe the processor: its name, the cores and the bytes that this process may use."""
+    """Describe the processor: its name, and the cores and bytes that this process may use."""
     return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
 
 
 def _shortfall(requirement: Requirement) -> list[str]:
     version = distribution_version(requirement.name)
-    wanted = str(requirement.specifier)
+    specifier = str(requirement.specifier)
     if version is None:
-        needs = f" (needs {wanted})" if wanted else ""
+        needs = f" (needs {specifier})" if specifier else ""
         return [f"{requirement.name} is not installed{needs}."]
-    if not wanted or fits(version, wanted):
+    if not specifier or fits(version, specifier):
         return []
-    return [f"{requirement.name} {version} is installed, which does not fit (needs {wanted})."]
+    return [f"{requirement.name} {version} is installed, but {specifier} is required."]
 
 
 def _cpu_name() -> str:
@@ -177,7 +176,7 @@ def _cpuinfo(key: str) -> str:
 def _available_cores() -> int | None:
     try:
         cores = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):  # not every system can bind processes to cores
+    except (AttributeError, OSError):  # unsupported on some systems
         cores = os.cpu_count() or 0
     shares = [cores] if cores else []
     for quota, period in _cpu_quotas():
@@ -210,7 +209,7 @@ def _available_memory() -> int | None:
 
 
 def _control_groups() -> Iterator[Path]:
-    """Yield this process's control group (version 2) and those around it, innermost first."""
+    """Yield this process's control group (version 2) and its parents, innermost first."""
     for line in file_text(Path("/proc/self/cgroup")).splitlines():
         if line.startswith("0::/"):
             group = _CGROUPS / line.removeprefix("0::/")

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells of itself and its GPUs, through its own library; light."""
+"""NVIDIA's driver and GPUs, queried through NVIDIA's management library."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Gpu:
     """One GPU.
 
     Args:
-        name: As NVIDIA calls it.
-        memory: Bytes; None where it shares the host's.
-        cores: CUDA cores; None if the driver does not tell.
-        capability: Its compute capability, for example ``(9, 0)``; None if not told.
+        name: The product name.
+        memory: The memory in bytes; None if it is shared with the CPU.
+        cores: The number of CUDA cores; None if unknown.
+        capability: The compute capability, for example ``(9, 0)``; None if unknown.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver and what it offers.
+    """The driver and its GPUs.
 
     Args:
         version: For example ``"570.86.15"``.
@@ -78,53 +78,53 @@ class _Memory(ctypes.Structure):
 
 
 def ask_driver() -> Driver | None:
-    """Ask the driver's library; None without driver, or when it does not answer."""
+    """Query the driver's library; None if there is no driver or it does not respond."""
     try:
         with _library() as nvml:
             version = _text(nvml.nvmlSystemGetDriverVersion)
             count = ctypes.c_uint()
             _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
             return Driver(version, tuple(_gpu(nvml, index) for index in range(count.value)))
-    except (OSError, AttributeError, _RefusedError):  # no library, an old one, or no driver to it
+    except (OSError, AttributeError, _NvmlError):  # no library, an old one, or no driver
         return None
 
 
 def nvidia_gpus() -> tuple[Hardware, ...]:
-    """Describe the GPUs that NVIDIA's driver offers; none without a driver."""
+    """Describe the GPUs that NVIDIA's driver lists; empty without a driver."""
     if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
         return ()
-    told = ask_driver()
-    if told is not None and told.gpus:
-        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in told.gpus)
+    driver = ask_driver()
+    if driver is not None and driver.gpus:
+        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in driver.gpus)
     listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     gpus = tuple(_from_csv(line) for line in listed.splitlines() if line.strip())
     return gpus or _from_driver()
 
 
 def nvidia_cards() -> bool:
-    """Tell whether Linux lists a display controller of NVIDIA's, with or without a driver."""
+    """Return whether Linux lists an NVIDIA display controller, with or without a driver."""
     return any(card.kind.startswith(_DISPLAY_CONTROLLER) for card in pci_devices(_NVIDIA))
 
 
 def why_no_gpu() -> str:
-    """Say why the driver offers no GPU; a sentence."""
+    """Return why the driver lists no GPU, a sentence."""
     if nvidia_cards():
-        return "There is an NVIDIA GPU in this machine, but its driver is not loaded."
+        return "This machine has an NVIDIA GPU, but its driver is not loaded."
     if sys.platform == "win32":
-        return "There is no NVIDIA GPU with a driver on this machine."
-    return "There is no NVIDIA GPU with a driver on this machine (no /proc/driver/nvidia)."
+        return "No NVIDIA GPU with a driver found."
+    return "No NVIDIA GPU with a driver found (no /proc/driver/nvidia)."
 
 
 def hidden_gpus() -> str:
-    """Say that the environment hides every GPU; empty if it does not."""
+    """Return a sentence if the environment hides every GPU; empty if it does not."""
     visible = os.environ.get(VISIBLE_VARIABLE)
     if visible is None or visible.strip() not in ("", "-1"):
         return ""
     return f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU."
 
 
-class _RefusedError(Exception):
-    """A call of the library that failed."""
+class _NvmlError(Exception):
+    """A call of the library failed."""
 
 
 @contextmanager
@@ -141,16 +141,16 @@ def _gpu(nvml: Any, index: int) -> Gpu:
     handle = ctypes.c_void_p()
     _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
     memory, cores, major, minor = _Memory(), ctypes.c_uint(), ctypes.c_int(), ctypes.c_int()
-    told = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
-    counted = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS
-    capable = nvml.nvmlDeviceGetCudaComputeCapability(
+    has_memory = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
+    has_cores = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS
+    status = nvml.nvmlDeviceGetCudaComputeCapability(
         handle, ctypes.byref(major), ctypes.byref(minor)
     )
     return Gpu(
         _text(nvml.nvmlDeviceGetName, handle),
-        memory.total if told else None,
-        cores.value if counted else None,
-        (major.value, minor.value) if capable == _SUCCESS else None,
+        memory.total if has_memory else None,
+        cores.value if has_cores else None,
+        (major.value, minor.value) if status == _SUCCESS else None,
     )
 
 
@@ -160,14 +160,14 @@ def _text(function: Any, *arguments: Any) -> str:
     return buffer.value.decode("utf-8", "replace")
 
 
-def _check(answer: int) -> None:
-    if answer != _SUCCESS:
-        raise _RefusedError(answer)
+def _check(status: int) -> None:
+    if status != _SUCCESS:
+        raise _NvmlError(status)
 
 
 def _from_csv(line: str) -> Hardware:
     name, _, size = (part.strip() for part in line.rpartition(","))
-    amount = size.partition(" ")[0]  # "81559 MiB"; "[N/A]" where the GPU shares the host's memory
+    amount = size.partition(" ")[0]  # "81559 MiB", or "[N/A]" for memory shared with the CPU
     return Hardware(name, memory=int(amount) * _MEBIBYTE if amount.isdigit() else None)
 
 

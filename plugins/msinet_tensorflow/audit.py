@@ -184,7 +184,9 @@ def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Pro
         return problem("no kernel", f"{node.op} has no GPU kernel.")
     kernel = find_kernel(node, kernels)
     if kernel is None:
-        return problem("no kernel", f"{node.op} has no GPU kernel for {node.dtypes}.")
+        return problem(
+            "no kernel", f"{node.op} has no GPU kernel for {node.dtypes or 'this node'}."
+        )
     hosted = [
         argument
         for argument, dtypes in node.arguments

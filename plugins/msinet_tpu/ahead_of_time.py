@@ -1,7 +1,7 @@
-"""Compile a step for a TPU that is not here: jax and libtpu, in a process of their own.
+"""Compile a step for a TPU without having one, with jax and libtpu, in a separate process.
 
 ``python -m msinet_tpu.ahead_of_time TOPOLOGY FILE`` reads the step as serialized HLO and prints one
-JSON document. TensorFlow is not imported: a build of it for another libtpu aborts.
+JSON document. TensorFlow is not imported, because a build for another libtpu would abort.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",  # nothing is executed, and no TPU is looked for
-    "TPU_SKIP_MDS_QUERY": "1",  # nor is Google's metadata server, which would take minutes
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a lock file keeps libtpu from a chip, which nobody uses
+    "JAX_PLATFORMS": "cpu",  # do not look for a TPU; nothing is executed
+    "TPU_SKIP_MDS_QUERY": "1",  # waiting for Google's metadata server takes minutes
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # ignore the lock file of the chip, which is not used
 }
 
 TOO_LARGE = (2**20, 2**18)
-"""The shape of a float32 array, one tebibyte, that no chip holds."""
+"""The shape of a float32 array of one tebibyte, more memory than any chip has."""
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AMOUNT = r"([\d.]+)([KMGT])"
@@ -30,31 +30,31 @@ _SHORTAGES = (
     rf"\({_AMOUNT}\) exceeds available HBM \({_AMOUNT}\)",
     rf"Used {_AMOUNT} of {_AMOUNT} hbm",
 )
-"""How libtpu says what is needed and what is there; newer releases first."""
+"""libtpu's messages with the required and the available memory; newer releases first."""
 
 
 def shortage(message: str) -> tuple[int, int] | None:
-    """Read the bytes needed and the bytes there from libtpu's message; None if it is another.
+    """Parse the required and available bytes in libtpu's message; None for other messages.
 
     Args:
-        message: Of the error that compiling raised.
+        message: The message of the compilation error.
     """
     for pattern in _SHORTAGES:
         if found := re.search(pattern, message):
-            needed, needed_unit, there, there_unit = found.groups()
+            needed, needed_unit, available, available_unit = found.groups()
             return (
                 round(float(needed) * UNITS[needed_unit]),
-                round(float(there) * UNITS[there_unit]),
+                round(float(available) * UNITS[available_unit]),
             )
     return None
 
 
 def compile_step(topology: str, path: Path) -> dict[str, Any]:
-    """Compile for one device of a topology, a chip or a core, and return what libtpu says.
+    """Compile for one device of a topology, a chip or a core, and return libtpu's results.
 
     Args:
         topology: For example ``"v5e:1x1"``.
-        path: Serialized HLO.
+        path: The serialized HLO.
     """
     import jax
     from jax.errors import JaxRuntimeError
@@ -87,7 +87,7 @@ def compile_step(topology: str, path: Path) -> dict[str, Any]:
 
 
 def _capacity(chip: Any) -> int | None:
-    """Learn a chip's memory from the compiler, by asking for more than it has."""
+    """Find a chip's memory in the error that a too large program raises."""
     import jax
     import numpy as np
 
@@ -101,7 +101,7 @@ def _capacity(chip: Any) -> int | None:
 
 
 def _lowered(hlo: bytes, chip: Any) -> Any:
-    """Wrap a program in a jax function: its inputs stay arguments, updated in place as it says."""
+    """Wrap a program in a jax function with the same inputs, some of which it updates in place."""
     import jax
     from jax.extend.core import Primitive
     from jax.extend.mlir import hlo_to_stablehlo, ir
@@ -152,13 +152,13 @@ def _arrays(types: Sequence[Any], ir: Any, chip: Any) -> list[Any]:
 
 
 def _updated(module: Any) -> tuple[int, ...]:
-    """List the arguments that results are written over: weights and moments."""
+    """List the arguments that are updated in place: weights and moments."""
     alias = str(module.operation.attributes["mhlo.input_output_alias"])
     return tuple(sorted({int(number) for number in re.findall(r"parameter_number = (\d+)", alias)}))
 
 
 def _drop_copies(operation: Any) -> None:
-    """Take out what TensorFlow writes around returned values and StableHLO does not have."""
+    """Remove copies that TensorFlow adds to returned values; StableHLO has no such op."""
     for region in operation.regions:
         for block in region.blocks:
             for inner in list(block.operations):
@@ -169,7 +169,7 @@ def _drop_copies(operation: Any) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compile and print the answer.
+    """Compile and print the result.
 
     Args:
         arguments: The topology, and the path of the HLO.

@@ -30,18 +30,18 @@ from msinet_tpu.largest_batch import next_batch
 CHECK_REQUIRES = ("jax>=0.10.2", "libtpu>=0.0.51")
 """What ``pip install "msinet[tpu-check]"`` installs in addition to TensorFlow.
 
-jax 0.6.2 has no way to read HLO, and its libtpu does not know the topology of a single v5e chip.
+jax 0.6.2 cannot read HLO, and its libtpu does not support the topology of a single v5e chip.
 """
 
 CHECK_INSTALL = 'pip install "msinet[tpu-check]"'
 TOPOLOGIES = ("v5e:1x1", "v5e:2x2", "v5e:2x4", "v6e:1x1", "v6e:2x2", "v4:2x2x1", "v5p:2x2x1")
-"""Names that libtpu was seen to know; the chips of one host, or of a part of it."""
+"""Names that libtpu supports, each with the chips of one host or fewer."""
 
 COMPILES = 10
-"""The most programs to find the largest batch with; those that fit take minutes, others seconds."""
+"""The limit on compilations for the largest batch; those that fit take minutes, others seconds."""
 
 TIMEOUT = 3600.0
-"""Seconds after which a compiler counts as hanging."""
+"""The seconds after which a compiler is stopped."""
 
 GIB = 2**30
 
@@ -50,15 +50,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is compiled.
+    """The training step to compile.
 
     Args:
         topology: The TPU, for example ``"v5e:1x1"``.
         precision: The dtype of convolutions.
-        batch: The batch that is compiled first, for one device.
+        batch: The first batch size to compile, for one device.
         size: Height and width of the images in pixels.
         width: Scales the network's channels.
-        search: Whether the largest batch is looked for, beginning with `batch`.
+        search: Whether to search for the largest batch, starting with `batch`.
         steps: The number of training steps in one execution.
     """
 
@@ -73,14 +73,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What libtpu said about the training step with one batch size.
+    """The result of compiling the training step for one batch size.
 
     Args:
         batch: The number of images.
-        fits: Whether the program fits into the memory.
-        needed: Bytes of HBM; None where libtpu does not tell.
-        memory: Bytes of HBM that are there; None where libtpu does not tell.
-        facts: All that it said.
+        fits: Whether the program fits in memory.
+        needed: The required bytes of HBM; None if libtpu does not report them.
+        memory: The available bytes of HBM; None if libtpu does not report them.
+        facts: All values that libtpu reported.
     """
 
     batch: int
@@ -91,42 +91,43 @@ class Compiled:
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what can be shown about the device without a TPU.
+    """Report memory and cost of the training step on a TPU, compiled without one.
 
     Args:
         spec: The device.
-        arguments: ``topology``, without which nothing is compiled; ``precision``, ``batch-size``,
-            ``image-size`` (``HxW``), ``width`` and ``steps-per-execution`` where others than the
-            defaults are wanted. With a ``batch-size`` only that one is compiled; otherwise the
-            largest is looked for.
+        arguments: ``topology``, without which nothing is compiled, and optionally ``precision``,
+            ``batch-size``, ``image-size`` (``HxW``), ``width`` and ``steps-per-execution``. With
+            ``batch-size`` only that size is compiled; otherwise the largest one is searched for.
 
     Raises:
-        UsageError: An argument cannot be used.
+        UsageError: An argument is invalid.
     """
     yield Finding(
         "proven so far",
         "note",
         "This device has not been run on a TPU. Its steps were compiled with XLA on a CPU and "
-        "compared with the reference, and compiled for TPUs without being executed.",
+        "compared with the reference, and compiled for TPUs without being run.",
     )
     topology = arguments.get("topology")
     if topology is None:
         yield Finding(
             "ahead-of-time compilation",
             "note",
-            "The training step can be compiled for a TPU without having one: "
-            "msinet-run --device tpu doctor --topology v5e:1x1 (--batch-size 8: that one only)",
+            "To compile the training step for a TPU without having one, run: "
+            "msinet-run --device tpu doctor --topology v5e:1x1 (add --batch-size 8 to compile only "
+            "that size)",
         )
         return
     if not _libtpu_exists():
         detail = "libtpu is only available for Linux x86-64 with Python 3.11 or later."
-        yield Finding("ahead-of-time compilation", "problem", detail, "Use such a machine.")
+        fix = f"On a Linux x86-64 machine: {CHECK_INSTALL}"
+        yield Finding("ahead-of-time compilation", "problem", detail, fix)
         return
-    lacking = hardware.missing_requirements(CHECK_REQUIRES)
+    missing = hardware.missing_requirements(CHECK_REQUIRES)
     if framework_version() is None:
-        lacking.append("TensorFlow is not installed.")
-    if lacking:
-        yield Finding("ahead-of-time compilation", "problem", " ".join(lacking), CHECK_INSTALL)
+        missing.append("TensorFlow is not installed.")
+    if missing:
+        yield Finding("ahead-of-time compilation", "problem", " ".join(missing), CHECK_INSTALL)
         return
     yield from _compile(_subject(spec, topology, arguments))
 
@@ -158,7 +159,7 @@ def _parsed(
     try:
         return parse(arguments[name])
     except ValueError as error:
-        raise UsageError(f"invalid {name}: {arguments[name]}") from error
+        raise UsageError(f"Invalid {name}: {arguments[name]}") from error
 
 
 def _positive(text: str) -> int:
@@ -173,7 +174,7 @@ def _size(text: str) -> ops.Size:
 
 
 def _compile(subject: Subject) -> Iterator[Finding]:
-    """Compile for several batch sizes, and tell each result as soon as it is there."""
+    """Compile for several batch sizes, and yield each result as soon as it is known."""
     versions = ", ".join(
         f"{name} {hardware.distribution_version(name)}" for name in ("jax", "libtpu")
     )
@@ -183,28 +184,28 @@ def _compile(subject: Subject) -> Iterator[Finding]:
         "note",
         f"The training step of MSI-Net ({subject.size[0]}x{subject.size[1]}, "
         f"{subject.precision}, {subject.steps} in one execution) is compiled for one device of "
-        f"{subject.topology} with {versions}; nothing is executed. Batch sizes to try: at most "
-        f"{most}; each that fits takes some minutes.",
+        f"{subject.topology} with {versions}, without running it. At most {most} batch sizes are "
+        "tried; each that fits takes some minutes.",
     )
     done: list[Compiled] = []
     batch: int | None = subject.batch
     while batch is not None and len(done) < most:
-        answer = compile_batch(subject, batch)
-        if isinstance(answer, Finding):
-            yield answer
+        result = compile_batch(subject, batch)
+        if isinstance(result, Finding):
+            yield result
             return
-        done.append(answer)
-        yield _told(answer, asked=batch == subject.batch)
-        batch = next_batch({item.batch: (item.fits, item.needed) for item in done}, answer.memory)
+        done.append(result)
+        yield _batch_finding(result, requested=batch == subject.batch)
+        batch = next_batch({item.batch: (item.fits, item.needed) for item in done}, result.memory)
     if subject.search:
         yield _largest(subject, done)
 
 
 def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
-    """Compile the training step for one batch size; a finding where that is not possible.
+    """Compile the training step for one batch size; return a finding if that is impossible.
 
     Args:
-        subject: What is compiled.
+        subject: The training step.
         batch: The number of images.
     """
     parameters = asdict(subject)
@@ -217,11 +218,14 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
         return Finding(
             "topology",
             "problem",
-            f"libtpu knows no topology '{subject.topology}': {facts['unknown_topology']}",
-            f"Names that are known to work: {', '.join(TOPOLOGIES)}.",
+            f"libtpu does not support the topology '{subject.topology}': "
+            f"{facts['unknown_topology']}",
+            f"Supported topologies include {', '.join(TOPOLOGIES)}.",
         )
     if "refused" in facts:
-        return Finding("compilation", "problem", f"libtpu refused the step: {facts['refused']}")
+        return Finding(
+            "compilation", "problem", f"libtpu could not compile the step: {facts['refused']}"
+        )
     if "shortage" in facts:
         return Compiled(batch, False, facts["shortage"], facts["memory"], facts)
     parts = ("arguments", "results", "temporaries", "program")
@@ -229,10 +233,10 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
 
 
 def _run(module: str, arguments: Sequence[str]) -> str:
-    """Run a module in a process of its own: a TensorFlow for another libtpu aborts beside it.
+    """Run a module in a separate process, since a TensorFlow built for another libtpu aborts.
 
     Raises:
-        DeviceUnavailableError: It failed; tells the last line that it wrote.
+        DeviceUnavailableError: It failed; the message has the last line of its output.
     """
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     try:
@@ -253,23 +257,23 @@ def _run(module: str, arguments: Sequence[str]) -> str:
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
         raise DeviceUnavailableError(
-            f"{module} ended with exit code {done.returncode}: {last}. If tensorflow-tpu is "
-            f"installed here, use a virtual environment without it: {CHECK_INSTALL}"
+            f"{module} failed with exit code {done.returncode}: {last}. If tensorflow-tpu is "
+            f"installed, use a virtual environment without it: {CHECK_INSTALL}"
         )
     return done.stdout
 
 
-def _told(item: Compiled, asked: bool) -> Finding:
-    title, there = f"batch of {item.batch}", _gib(item.memory)
+def _batch_finding(item: Compiled, requested: bool) -> Finding:
+    title, available = f"batch of {item.batch}", _gib(item.memory)
     data = {"batch": item.batch, "fits": item.fits, "hbm_needed": item.needed, **item.facts}
     if not item.fits:
-        detail = f"It does not fit: it needs {_gib(item.needed)} of HBM, and there are {there}."
-        fix = "Train with a smaller --batch-size, and --accumulate." if asked else ""
-        return Finding(title, "problem" if asked else "note", detail, fix, data)
+        detail = f"Does not fit: needs {_gib(item.needed)} of HBM, {available} available."
+        fix = "Use a smaller --batch-size with --accumulate." if requested else ""
+        return Finding(title, "problem" if requested else "note", detail, fix, data)
     facts = item.facts
     detail = (
-        f"It fits: {_gib(item.needed)} of HBM needed, {there} there (weights, moments and inputs "
-        f"{_gib(facts['arguments'])}, temporaries {_gib(facts['temporaries'])}, program "
+        f"Fits: needs {_gib(item.needed)} of HBM, {available} available (weights, moments and "
+        f"inputs {_gib(facts['arguments'])}, temporaries {_gib(facts['temporaries'])}, program "
         f"{_gib(facts['program'])}). A step takes {facts['flops'] / 1e9:,.1f} GFLOP. "
         f"Compiled in {facts['seconds']:.0f} s."
     )
@@ -281,10 +285,10 @@ def _largest(subject: Subject, done: Sequence[Compiled]) -> Finding:
     failing = min((item.batch for item in done if not item.fits), default=None)
     data = {"largest_fitting": fitting, "smallest_failing": failing}
     if not fitting:
-        detail = f"No batch that was tried fits one device of {subject.topology}."
+        detail = f"No tried batch size fits one device of {subject.topology}."
         return Finding("largest batch", "problem", detail, data=data)
-    detail = f"A batch of {fitting} fits one device of {subject.topology}"
-    detail += f", one of {failing} does not." if failing else "; none was found that does not."
+    detail = f"A batch of {fitting} fits one device of {subject.topology}; "
+    detail += f"a batch of {failing} does not." if failing else "larger ones were not tried."
     return Finding("largest batch", "ok", detail, data=data)
 
 

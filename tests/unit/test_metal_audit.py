@@ -77,12 +77,12 @@ def test_dtype_without_a_kernel(tested: NodeTypes, dtype: str) -> None:
     problem = examine(tested)
     assert problem is not None
     assert (problem.kind, problem.dtype) == ("no kernel", dtype)
-    assert problem.why == f"{tested.op} has no GPU kernel for {dtype}."
+    assert tested.op in problem.why and dtype in problem.why
 
 
-def test_node_without_the_attribute_that_a_kernel_wants() -> None:
+def test_node_without_the_attribute_that_a_kernel_requires() -> None:
     problem = examine(node("Add"))
-    assert problem is not None and problem.why == "Add has no GPU kernel for it."
+    assert problem is not None and (problem.kind, problem.dtype) == ("no kernel", "")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_float_data_in_host_memory(tested: NodeTypes, hosted: str) -> None:
     problem = examine(tested)
     assert problem is not None
     assert problem.kind == "through the host"
-    assert problem.why == f"{tested.op} has float data in host memory: {hosted}."
+    assert tested.op in problem.why and problem.why.endswith(f": {hosted}.")
 
 
 def test_a_kernel_for_the_gpu_goes_before_one_for_every_device() -> None:
