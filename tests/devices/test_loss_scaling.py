@@ -155,7 +155,7 @@ def test_the_rule_is_the_cores() -> None:
     scale, expected = loss_scale.ScaledSteps(Adam(), 4), LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
         advance(scale, finite)
-        expected, _ = (np.where, Adam(), expected, np.bool_(finite))
+        expected, _ = expected.next(np.where, Adam(), np.bool_(finite))
         assert (scale.value, scale.step) == (expected.value, expected.step)
     for _ in range(20):
         advance(scale, False)

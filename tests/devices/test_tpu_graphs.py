@@ -31,7 +31,12 @@ tf = pytest.importorskip("tensorflow")
 RATE = 1e-3
 ROWS = {
     "float32": [
-        *(row.id for row in SCENARIOS if row.id.startswith(("forward/", "loss/"))),
+        *(
+            row.id
+            for row in SCENARIOS
+            # XLA adds a large image's pixels one after another on a CPU: 4e-4, not 2e-5, is lost.
+            if row.id.startswith(("forward/", "loss/")) and row.id != "loss/240x320"
+        ),
         "gradient/convolution-dilation-8",
         "gradient/pool-strides-1-same",
         "gradient/resize-like-half-pixel",
