@@ -20,7 +20,7 @@ from msinet_core.cli import COMMANDS, cli
 from msinet_core.conformance.reference_page import fill_in
 
 DOCS = Path(__file__).parent
-API_TEMPLATE = DOCS / "reference" / "api.md.in"
+API_TEMPLATE = DOCS / "api.txt"
 CONFORMANCE = DOCS / "reference" / "conformance.md"
 NAMES = re.compile(r"^\{\{ ([^}]+) \}\}$", re.MULTILINE)
 """A list of names in the template."""
