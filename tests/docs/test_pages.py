@@ -23,7 +23,7 @@ SOURCES = ("msinet_core", "plugins")
 def every_command(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
     found = [(name, command)]
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **cli.context_settings)
         for child in COMMANDS if command is cli else command.list_commands(context):
             inner = command.get_command(context, child)
             assert inner is not None

@@ -64,7 +64,7 @@ def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
         devices: For each device its options.
     """
     command: click.Command = cli
-    context = click.Context(cli, info_name="msinet-run")
+    context = click.Context(cli, info_name="msinet-run", **cli.context_settings)
     asks_help = bool({"--help", "-h", "--version"} & set(typed))
     found: list[str] = []
     named, chosen = [], []
