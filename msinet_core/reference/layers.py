@@ -99,7 +99,8 @@ class ReferenceLayers(Layers):
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Variable:
         """Average over height and width."""
         images = inputs[0].value
-        pixels = images.shape[1] * images.shape[2]
+        # Not a Python int: NumPy 1 divides float32 by a large one in float64.
+        pixels = images.dtype.type(images.shape[1] * images.shape[2])
         return record(
             exact_sum(images, axis=(1, 2), keepdims=True) / pixels,
             inputs,
