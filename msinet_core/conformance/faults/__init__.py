@@ -7,12 +7,15 @@ Every row catches at least one, so no row passes regardless of the device.
 from __future__ import annotations
 
 from msinet_core.conformance.faults import (
+    arrays,
     descriptions,
     layouts,
     lifetimes,
     numbers,
     ops,
+    results,
     shapes,
+    states,
     steps,
 )
 from msinet_core.conformance.faults.fault import Fault
@@ -24,6 +27,9 @@ FAULTS: tuple[Fault, ...] = (
     *shapes.FAULTS,
     *layouts.FAULTS,
     *steps.FAULTS,
+    *arrays.FAULTS,
+    *results.FAULTS,
+    *states.FAULTS,
     *lifetimes.FAULTS,
 )
 """All of them."""

@@ -9,6 +9,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msinet_core.conformance.scenario import Scenario, Subject, open_subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.device import DeviceSpec, Program
@@ -18,6 +21,7 @@ from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable
 
+Images = NDArray[np.float32]
 Builders = Mapping[type, LayerBuilder[Any]]
 Build = LayerBuilder[Variable]
 Inputs = Sequence[Variable]

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from msinet_core.conformance.faults.fault import Build, Faults, Inputs, Roles
+from msinet_core.conformance.faults.fault import Build, Faults, Images, Inputs, Roles
 from msinet_core.conformance.faults.ops import truncated
 from msinet_core.network import ops
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.reference.tape import Array, Variable, record
-
-Images = NDArray[np.float32]
 
 FAULTS = Faults()
 

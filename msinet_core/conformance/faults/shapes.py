@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from msinet_core.conformance.faults.fault import Build, Faults, Inputs, Roles
+from msinet_core.conformance.faults.fault import Build, Faults, Images, Inputs, Roles
 from msinet_core.network import ops
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.reference.tape import Array, Variable, record
-
-Images = NDArray[np.float32]
 
 FAULTS = Faults()
 
