@@ -15,7 +15,7 @@ from msinet_core.registry import diagnosis
 NOT_OPEN = "the device did not open"
 
 QUICK_SECONDS = 10.0
-"""``--quick`` skips a row that would take longer, where another row tells."""
+"""``--quick`` skips a row that would take longer, judging by the time of another row."""
 
 
 class Checker:

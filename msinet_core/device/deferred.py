@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +14,25 @@ class Deferred:
     """A result that is read on demand, as a float or an array; reading it waits for the device.
 
     Args:
-        read: Waits for the values and copies them to the host; called once.
+        read: Waits for the values and copies them to the host; called once, by whichever thread
+            comes first.
         shape: The shape of the result, if it is known before the values are.
     """
 
     def __init__(self, read: Callable[[], ArrayLike], shape: tuple[int, ...] | None = None) -> None:
         self._read: Callable[[], ArrayLike] | None = read
         self._values: Any = None
+        self._lock = threading.Lock()
         if shape is not None:
             self.shape = shape
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         import numpy as np
 
-        read = self._read
-        if read is not None:
-            self._values = np.asarray(read())
-            self._read = None  # release what the device holds
+        with self._lock:
+            if self._read is not None:
+                self._values = np.asarray(self._read())
+                self._read = None  # release what the device holds
         values: NDArray[Any] = self._values
         converted = values if dtype is None else values.astype(dtype, copy=False)
         return converted.copy() if copy and converted is values else converted

@@ -26,14 +26,15 @@ class LossScale(NamedTuple):
     Args:
         value: The factor on the loss.
         good: The number of consecutive steps without overflow.
-        step: The number of Adam's steps, without the skipped ones; exact up to 2**24.
+        skipped: The number of skipped steps. The host counts all steps, so that Adam's step, their
+            difference, is exact in any run.
         missing_1: ``1 - beta_1**step``, updated without that formula's loss of digits.
         missing_2: ``1 - beta_2**step``, likewise.
     """
 
     value: Any
     good: Any
-    step: Any
+    skipped: Any
     missing_1: Any
     missing_2: Any
 
@@ -46,7 +47,7 @@ class LossScale(NamedTuple):
             step: The number of steps before, if the run is resumed.
         """
         missing_1, missing_2 = 1 - optimizer.beta_1**step, 1 - optimizer.beta_2**step
-        return cls(INITIAL, 0.0, float(step), missing_1, missing_2)
+        return cls(INITIAL, 0.0, 0.0, missing_1, missing_2)
 
     def next(
         self, where: Callable[[Any, Any, Any], Any], optimizer: Adam, finite: Any
@@ -77,7 +78,7 @@ class LossScale(NamedTuple):
         after = LossScale(
             value=where(finite, where(grows, doubled, self.value), halved),
             good=where(grows, 0.0, good),
-            step=where(counts, self.step + 1.0, self.step),
+            skipped=where(counts, self.skipped, self.skipped + 1.0),
             missing_1=where(
                 counts, _next_missing(self.missing_1, optimizer.beta_1), self.missing_1
             ),

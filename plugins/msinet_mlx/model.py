@@ -69,8 +69,7 @@ class MlxModel(Model):
                 if device.precision == "float16":
                     scale = LossScale.new(program.optimizer, memory.step)._asdict()
                     training["scale"] = {
-                        name: mx.array(value, mx.int32 if name == "step" else mx.float32)
-                        for name, value in scale.items()
+                        name: mx.array(value, mx.float32) for name, value in scale.items()
                     }
             mx.eval(training)
         self._training: Training = training
@@ -117,7 +116,7 @@ class MlxModel(Model):
         if self._optimizer is None:
             return State(weights)
         scale = self._training.get("scale")
-        step = int(scale["step"].item()) if scale else self._step
+        step = self._step - (int(scale["skipped"].item()) if scale else 0)
         return State(weights, OptimizerState(step, self._canonical("m"), self._canonical("v")))
 
     # The methods below are traced; their arguments are arrays without values.

@@ -47,9 +47,9 @@ class ScaledSteps:
         return float(self._scale.value.numpy())
 
     @property
-    def step(self) -> int:
-        """The number of steps that were not skipped."""
-        return int(self._scale.step.numpy())
+    def skipped(self) -> int:
+        """The number of skipped steps."""
+        return int(self._scale.skipped.numpy())
 
     def scaled(self, loss: Tensor) -> Tensor:
         """Return the loss times the scale.

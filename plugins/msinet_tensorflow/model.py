@@ -107,7 +107,7 @@ class TensorFlowModel(Model):
         weights = self._canonical(self._weights)
         if self._optimizer is None:
             return State(weights)
-        step = self._scale.step if self._scale else self._step
+        step = self._step - (self._scale.skipped if self._scale else 0)
         memory = OptimizerState(step, self._canonical(self._m), self._canonical(self._v))
         return State(weights, memory)
 

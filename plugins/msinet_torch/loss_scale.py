@@ -34,9 +34,9 @@ class ScaledSteps:
         return float(self._scale.value)
 
     @property
-    def step(self) -> int:
-        """The number of steps that counted."""
-        return int(self._scale.step)
+    def skipped(self) -> int:
+        """The number of skipped steps."""
+        return int(self._scale.skipped)
 
     def scale(self, loss: Tensor) -> Tensor:
         """Scale a float32 loss before its gradient is computed."""

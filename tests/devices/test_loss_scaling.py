@@ -156,7 +156,7 @@ def test_the_rule_is_the_cores() -> None:
     for finite in (True, False, True, True, False, False):
         advance(scale, finite)
         expected, _ = expected.next(np.where, Adam(), np.bool_(finite))
-        assert (scale.value, scale.step) == (expected.value, expected.step)
+        assert (scale.value, scale.skipped) == (expected.value, expected.skipped)
     for _ in range(20):
         advance(scale, False)
     assert scale.value == SMALLEST

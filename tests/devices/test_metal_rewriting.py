@@ -1,6 +1,6 @@
-"""What TensorFlow makes of metal's steps before it runs them has kernels on a Mac's GPU too.
+"""The steps of metal still have Metal kernels after TensorFlow's graph rewriting.
 
-TensorFlow's own rewriter (Grappler) is asked to optimize for a GPU that only it is told of.
+Grappler, TensorFlow's rewriter, optimizes the graphs for a GPU that this machine need not have.
 """
 
 from __future__ import annotations

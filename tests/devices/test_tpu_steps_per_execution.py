@@ -184,7 +184,7 @@ def program(model: Any) -> Pretended:
     return Pretended(model)
 
 
-def test_executions_hold_as_many_steps_as_asked_for(
+def test_executions_hold_the_requested_number_of_steps(
     model: Any, program: Pretended, case: Case
 ) -> None:
     lazy = [model.train_step([batches(case)[0]], 1e-3) for _ in range(9)]

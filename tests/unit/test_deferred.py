@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -71,3 +74,17 @@ def test_a_read_that_fails_is_repeated() -> None:
     with pytest.raises(RuntimeError):
         float(result)
     assert float(result) == 3.0
+
+
+def test_several_threads_share_one_read() -> None:
+    reads = []
+
+    def read() -> list[float]:
+        reads.append(1)
+        time.sleep(0.05)
+        return [1.5]
+
+    result = Deferred(read)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(float, [result] * 4)) == [1.5] * 4
+    assert reads == [1]

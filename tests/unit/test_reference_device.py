@@ -214,7 +214,7 @@ def test_images_that_the_graph_cannot_take_are_refused():
         compile_small().predict(np.zeros((1, 1, 10, 2), np.float32))
 
 
-def test_a_factory_that_is_not_there_is_reported():
+def test_a_missing_factory_is_reported():
     spec = dataclasses.replace(SPEC, factory="msinet_core.reference.device:Missing")
     with pytest.raises(DeviceUnavailableError, match=r"'reference'.*AttributeError"):
         spec.open()

@@ -30,7 +30,7 @@ SHAPES: tuple[Shape, ...] = (
 """Some have equally many values, some differ in one axis only."""
 
 SECONDS_TO_SHORTEN = 30.0
-"""The time after which a failed walk is printed as short as it is then."""
+"""The time limit for shortening a failed walk; it is then printed as it stands."""
 
 
 @dataclass(frozen=True)
