@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, UsageError
+from msinet_core import DeviceUnavailableError, UsageError, suppress_native_stderr
 from msinet_cpu.layers import CpuLayers
 from msinet_tensorflow.device import TensorFlowDevice
+from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
-from msinet_tensorflow.loading import suppress_native_stderr
 
 
 class CpuDevice(TensorFlowDevice):
@@ -31,16 +30,13 @@ class CpuDevice(TensorFlowDevice):
     kind = "CPU"
     synchronous = True
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-        distribute: str = "none",
-    ) -> None:
-        _hide_gpus()  # before the base class initializes TensorFlow
-        super().__init__(spec, precision, options, distribute)
-        _check_precision(precision)
+    def configure(self) -> None:
+        _hide_gpus()
+
+    def make_distribution(self, distribute: str) -> Distribution:
+        distribution = super().make_distribution(distribute)
+        _check_precision(self.precision)  # after processes are connected, because it computes
+        return distribution
 
     def make_layers(self, dtype: Any) -> CpuLayers:
         return CpuLayers(dtype)

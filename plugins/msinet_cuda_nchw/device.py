@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +9,7 @@ from msinet_core import DeviceSpec, DeviceUnavailableError, Probe, UsageError, n
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow.device import TensorFlowDevice
-from msinet_tensorflow.distribution import Distribution, StrategyDistribution
+from msinet_tensorflow.distribution import Distribution, OnOneDevice, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tensorflow.versions import installed_wheels
@@ -37,14 +36,7 @@ class NchwDevice(TensorFlowDevice):
             ``"multiworker"``.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-        distribute: str = "none",
-    ) -> None:
-        super().__init__(spec, precision, options, distribute)
+    def configure(self) -> None:
         self.jit_compile = self.options["xla"] == "on"
 
     def make_layers(self, dtype: Any) -> NchwLayers:
@@ -63,34 +55,20 @@ class CudaDevice(NchwDevice):
     Memory is allocated as needed, so that other programs can share a GPU. TensorFlow's layout
     optimizer is disabled, so that graphs keep their data format.
 
-    Args:
-        spec: The device's description.
-        precision: The dtype of convolutions; weights, the loss and Adam are float32.
-        options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
-        distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
-            ``"multiworker"``.
-
     Raises:
         DeviceUnavailableError: TensorFlow finds no GPU; it never runs on the CPU instead.
         UsageError: A GPU does not support the precision, or TF32.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-        distribute: str = "none",
-    ) -> None:
-        gpus = _visible_gpus(spec)
-        tf32 = spec.check_options(options or {})["tf32"] == "on"
-        for gpu in gpus:
-            _check_gpu(gpu, precision, tf32)
+    def configure(self) -> None:
+        super().configure()
+        tf32 = self.options["tf32"] == "on"
+        for gpu in _visible_gpus(self.spec):
+            _check_gpu(gpu, self.precision, tf32)
             with suppress(RuntimeError):  # the GPU is already in use
                 tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_tensor_float_32_execution(tf32)
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
-        super().__init__(spec, precision, options, distribute)
 
     def make_distribution(self, distribute: str) -> Distribution:
         distribution = super().make_distribution(distribute)
@@ -98,27 +76,6 @@ class CudaDevice(NchwDevice):
             return distribution
         tf.config.set_soft_device_placement(False)
         return OnOneDevice(GPU)
-
-
-class OnOneDevice(Distribution):
-    """Runs every op of a step on one device; an op without a kernel is an error.
-
-    Args:
-        placement: TensorFlow's name of the device.
-    """
-
-    def __init__(self, placement: str) -> None:
-        self.placement = placement
-
-    def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
-        # XLA places a function as a whole and ignores the placement of its ops.
-        inner = super().compiled(step, jit_compile) if jit_compile else step
-
-        def placed(*arguments: Any) -> Any:
-            with tf.device(self.placement):
-                return inner(*arguments)
-
-        return super().compiled(placed, None if jit_compile else jit_compile)
 
 
 def _converted(images: Tensor, source: str, target: str) -> Tensor:
@@ -168,17 +125,13 @@ def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
     """Raise an error if a GPU does not support the precision or TF32."""
     details = tf.config.experimental.get_device_details(gpu)
     capability = details.get("compute_capability", AMPERE)
-    if capability >= AMPERE:
+    feature = "bfloat16" if precision == "bfloat16" else "TF32" if tf32 else None
+    if feature is None or capability >= AMPERE:
         return
-    name = details.get("device_name", gpu.name)
-    capability_text = f"{name} has compute capability {capability[0]}.{capability[1]}"
-    if precision == "bfloat16":
-        raise UsageError(
-            f"Device 'cuda' cannot compute in bfloat16: {capability_text}, and bfloat16 needs 8.0. "
-            "Use --precision float16 or float32."
-        )
-    if tf32:
-        raise UsageError(
-            f"Device 'cuda' cannot compute in TF32: {capability_text}, and TF32 needs 8.0. "
-            "Remove --device-option tf32=on."
-        )
+    fix = "Remove --device-option tf32=on."
+    if feature == "bfloat16":
+        fix = "Use --precision float16 or float32."
+    raise UsageError(
+        f"Device 'cuda' cannot compute in {feature}: {details.get('device_name', gpu.name)} has "
+        f"compute capability {capability[0]}.{capability[1]}, and {feature} needs 8.0. {fix}"
+    )

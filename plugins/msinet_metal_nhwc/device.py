@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, Program, UsageError
+from msinet_core import DeviceSpec, DeviceUnavailableError, UsageError
 from msinet_metal_nhwc.layers import MetalLayers
 from msinet_tensorflow.device import TensorFlowDevice
+from msinet_tensorflow.distribution import OnOneDevice
 from msinet_tensorflow.layers import tf
-from msinet_tensorflow.model import TensorFlowModel
 
 GPU = "/GPU:0"
 PROCESSOR = "/CPU:0"
@@ -46,39 +47,19 @@ class MetalDevice(TensorFlowDevice):
         *,
         placement: str = GPU,
     ) -> None:
-        if placement == GPU:
-            _check_mac(spec, precision)
-            _set_up_gpu()
         self.placement = placement
         super().__init__(spec, precision, options)
 
+    def configure(self) -> None:
+        if self.placement == GPU:
+            _check_mac(self.spec, self.precision)
+            _set_up_gpu()
+
+    def make_distribution(self, distribute: str) -> OnOneDevice:
+        return OnOneDevice(self.placement)
+
     def make_layers(self, dtype: Any) -> MetalLayers:
         return MetalLayers(dtype)
-
-    def build(self, program: Program) -> MetalModel:
-        return MetalModel(self, program)
-
-
-class MetalModel(TensorFlowModel):
-    """A network whose ops are all placed on one device.
-
-    Args:
-        device: Provides layer builders and the placement.
-        program: The network and its state, which is copied.
-    """
-
-    def __init__(self, device: MetalDevice, program: Program) -> None:
-        self._device_name = device.placement
-        with tf.device(device.placement):  # variables are read where they are placed
-            super().__init__(device, program)
-
-    def _compiled(self, step: Any) -> Any:
-        def placed(*arguments: Any) -> Any:
-            # Inside the step: around the call, TensorFlow may ignore the placement.
-            with tf.device(self._device_name):
-                return step(*arguments)
-
-        return super()._compiled(placed)
 
 
 def _check_mac(spec: DeviceSpec, precision: str) -> None:
@@ -108,11 +89,9 @@ def _set_up_gpu() -> None:
             "Device 'metal' is not available: another TensorFlow device has hidden the GPU in this "
             "process. Use 'metal' in a separate process."
         )
-    try:
+    with suppress(RuntimeError):  # TensorFlow already uses the GPU
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-    except RuntimeError:  # TensorFlow already uses the GPU
-        pass
     tf.config.set_soft_device_placement(False)
     # It would convert some convolutions to NCHW, which is faster only on NVIDIA GPUs.
     tf.config.optimizer.set_experimental_options({"layout_optimizer": False})

@@ -42,12 +42,21 @@ class TensorFlowDevice(Device):
         distribute: str = "none",
     ) -> None:
         super().__init__(spec, precision, options)
+        self.configure()
         self.distribution = self.make_distribution(distribute)
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
 
     @property
     def processes(self) -> Processes:
         return self.distribution.processes
+
+    def configure(self) -> None:
+        """Configure TensorFlow in this process; called before TensorFlow computes anything.
+
+        Raises:
+            DeviceUnavailableError: TensorFlow cannot use the hardware.
+            UsageError: The hardware does not support the precision or an option.
+        """
 
     def make_distribution(self, distribute: str) -> Distribution:
         """Return the distribution that runs steps; called before TensorFlow computes anything.

@@ -97,6 +97,32 @@ class Distribution:
         return int(table.sum()), [self.size(int(most)) for most in table.max(axis=0)]
 
 
+class OnOneDevice(Distribution):
+    """Runs every op of a step on one device; an op without a kernel is an error.
+
+    Args:
+        placement: TensorFlow's name of the device, for example ``"/GPU:0"``.
+    """
+
+    def __init__(self, placement: str) -> None:
+        self.placement = placement
+
+    def scope(self) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = tf.device(self.placement)
+        return device
+
+    def compiled(self, step: Callable[..., Any], jit_compile: bool | None) -> Any:
+        # XLA places a function as a whole and ignores the placement of its ops.
+        inner = super().compiled(step, jit_compile) if jit_compile else step
+
+        def placed(*arguments: Any) -> Any:
+            # Inside the step: around the call, TensorFlow may ignore the placement.
+            with tf.device(self.placement):
+                return inner(*arguments)
+
+        return super().compiled(placed, None if jit_compile else jit_compile)
+
+
 class StrategyDistribution(Distribution):
     """Runs steps with a `tf.distribute` strategy, which copies every variable to each device.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from msinet_core import DeviceSpec, DeviceUnavailableError, Program
@@ -32,15 +31,9 @@ class XlaDevice(TensorFlowDevice):
 
     jit_compile: bool | None = True
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "bfloat16",
-        options: Mapping[str, str] | None = None,
-    ) -> None:
+    def configure(self) -> None:
         # Otherwise a TPU rounds the factors of float32 products to bfloat16.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        super().__init__(spec, precision, options)
 
     def make_layers(self, dtype: Any) -> TpuLayers:
         return TpuLayers(dtype)

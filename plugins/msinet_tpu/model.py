@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
+from functools import partial
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core import Batch, MsinetError, Program, State
+from msinet_core import Batch, Deferred, MsinetError, Program, State
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tpu import STEPS_PER_EXECUTION
@@ -35,21 +36,18 @@ class _Execution:
     rates: list[np.float32] = field(default_factory=list)
     losses: Any = None
 
+    def loss(self, step: int) -> float:
+        """Return the loss of a step, and run the steps first if they are still queued.
 
-class _Loss(NamedTuple):
-    """The loss of a step; reading it runs the step if it is still queued."""
-
-    execution: _Execution
-    step: int
-
-    def __float__(self) -> float:
-        execution = self.execution
-        if execution.losses is None:
-            execution.run()
-        if execution.losses is None:
+        Args:
+            step: The index of the step.
+        """
+        if self.losses is None:
+            self.run()
+        if self.losses is None:
             raise MsinetError("The training step did not run because its program failed.")
-        execution.losses = np.asarray(execution.losses)  # fetched once for all steps
-        return float(execution.losses[self.step])
+        self.losses = np.asarray(self.losses)  # fetched once for all steps
+        return float(self.losses[step])
 
 
 class TpuModel(TensorFlowModel):
@@ -94,7 +92,7 @@ class TpuModel(TensorFlowModel):
             return super().update(batches, learning_rate)
         return self._enqueue(batches[0], learning_rate)
 
-    def _enqueue(self, batch: Batch, learning_rate: float) -> _Loss:
+    def _enqueue(self, batch: Batch, learning_rate: float) -> Deferred:
         assert self._optimizer is not None
         queued = self._queued.batches
         if queued and queued[0].images.shape[1:] != batch.images.shape[1:]:
@@ -103,7 +101,7 @@ class TpuModel(TensorFlowModel):
         execution.batches.append(batch)
         execution.rates.append(self._rate(self._optimizer, learning_rate))
         self._step += 1
-        loss = _Loss(execution, len(execution.batches) - 1)
+        loss = Deferred(partial(execution.loss, len(execution.batches) - 1), shape=())
         if len(execution.batches) == self._group:
             self._execute()
         return loss

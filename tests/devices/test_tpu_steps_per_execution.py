@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -263,9 +264,14 @@ def test_a_step_over_several_batches_is_an_execution_of_its_own(
 def test_batches_are_released_when_they_were_run(
     model: Any, program: Pretended, case: Case
 ) -> None:
-    loss = model.train_step([batches(case)[0]], 1e-3)
+    images = case.images.copy()
+    reference = weakref.ref(images)
+    loss = model.train_step([Batch(images, case.batch.maps)], 1e-3)
+    del images
+    assert reference() is not None
     model.state()
-    assert loss.execution.batches == []
+    assert reference() is None
+    assert float(loss) == 0
 
 
 def test_losses_of_a_failed_program_cannot_be_read(
