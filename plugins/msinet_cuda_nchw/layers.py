@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from msinet_core import interpolation_matrix, ops
 from msinet_tensorflow.layers import Inputs, Parameters, Tensor, TensorFlowLayers, tf
-
-DATA_FORMAT = "NCHW"
-PIXELS = (0, 2, 3)
 
 
 class NchwLayers(TensorFlowLayers):
@@ -23,29 +19,13 @@ class NchwLayers(TensorFlowLayers):
         dtype: The dtype of convolutions.
     """
 
+    data_format = "NCHW"
     spatial_axes = (2, 3)
     channel_axis = 1
 
     def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Subtract a constant from each channel, in float32."""
         return inputs[0] - tf.reshape(tf.constant(op.mean, inputs[0].dtype), (-1, 1, 1))
-
-    def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
-        """Convolve without bias and activation.
-
-        Args:
-            op: The convolution's attributes.
-            images: ``(N, C, H, W)``.
-            kernel: HWIO, in the dtype of the images.
-        """
-        return tf.nn.conv2d(images, kernel, op.strides, op.padding, DATA_FORMAT, op.dilation)
-
-    def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
-        return _add_bias(features, bias)
-
-    def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Take the maximum over windows; SAME pads with minus infinity."""
-        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, op.padding, DATA_FORMAT)
 
     def resize_bilinear(
         self, op: ops.Resize | ops.ResizeLike, images: Tensor, size: ops.Size
@@ -75,15 +55,3 @@ def _exact(dtype: Any, *matrices: np.ndarray[Any, Any]) -> bool:
         np.array_equal(matrix.astype(dtype.as_numpy_dtype).astype(matrix.dtype), matrix)
         for matrix in matrices
     )
-
-
-def _biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        total = tf.reduce_sum(tf.cast(upstream, tf.float32), axis=PIXELS)
-        return upstream, tf.cast(total, bias.dtype)
-
-    return tf.nn.bias_add(features, bias, DATA_FORMAT), gradient
-
-
-_add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
-"""Add one value to each channel; sum its gradient in float32, as in NHWC."""

@@ -18,7 +18,7 @@ IMAGE_AXES = (1, 2, 3)
 
 
 class TensorFlowLayers(Layers):
-    """Layer builders in NHWC that compute convolutions in one precision, from float32 parameters.
+    """Layer builders that compute convolutions in one precision, from float32 parameters.
 
     The mean, the normalization, the loss and linear convolutions are always computed in float32. A
     linear convolution produces the network's output, and no later layer smooths its rounding.
@@ -27,6 +27,7 @@ class TensorFlowLayers(Layers):
         dtype: The dtype of convolutions, for example ``tf.bfloat16``.
     """
 
+    data_format = "NHWC"
     spatial_axes = (1, 2)
     """The axes of height and width in the data format."""
     channel_axis = 3
@@ -53,23 +54,34 @@ class TensorFlowLayers(Layers):
 
         Args:
             op: The convolution's attributes.
-            images: ``(N, H, W, C)``.
+            images: In the device's data format.
             kernel: HWIO, in the dtype of the images.
         """
-        return tf.nn.conv2d(images, kernel, op.strides, op.padding, dilations=op.dilation)
+        return tf.nn.conv2d(images, kernel, op.strides, op.padding, self.data_format, op.dilation)
 
     def add_bias(self, features: Tensor, bias: Tensor) -> Tensor:
-        """Add one value to each channel.
+        """Add one value to each channel; sum the gradient in float32.
+
+        On processors, TensorFlow's gradient sums bfloat16 values in bfloat16, which loses nine
+        tenths of the sum of equal values over a 240x320 image.
 
         Args:
             features: In the device's data format.
             bias: ``(C,)``, in the dtype of the features.
         """
-        return add_bias(features, bias)
+
+        def biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+            def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+                total = tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, *self.spatial_axes))
+                return upstream, tf.cast(total, bias.dtype)
+
+            return tf.nn.bias_add(features, bias, self.data_format), gradient
+
+        return tf.custom_gradient(biased)(features, bias)
 
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Take the maximum over windows; SAME pads with minus infinity."""
-        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, op.padding)
+        return tf.nn.max_pool2d(inputs[0], op.pool_size, op.strides, op.padding, self.data_format)
 
     def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Enlarge by a whole factor."""
@@ -131,19 +143,3 @@ class TensorFlowLayers(Layers):
         )
         ratio = true / (loss.epsilon + predicted)
         return tf.reduce_sum(true * tf.math.log(loss.epsilon + ratio), axis=IMAGE_AXES)
-
-
-def _biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        total = tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, 1, 2))
-        return upstream, tf.cast(total, bias.dtype)
-
-    return tf.nn.bias_add(features, bias), gradient
-
-
-add_bias: Callable[[Tensor, Tensor], Tensor] = tf.custom_gradient(_biased)
-"""Add one value to each channel; sum the gradient in float32.
-
-On processors, TensorFlow's gradient sums bfloat16 values in bfloat16, which loses nine tenths of
-the sum of equal values over a 240x320 image.
-"""

@@ -207,7 +207,8 @@ def test_bfloat16_sums_the_gradient_of_a_bias_in_float32() -> None:
     bias = tf.zeros(1, tf.bfloat16)
     with tf.GradientTape() as tape:
         tape.watch(bias)
-        features = layers.add_bias(tf.zeros((1, 240, 320, 1), tf.bfloat16), bias)
+        builders = layers.TensorFlowLayers(tf.bfloat16)
+        features = builders.add_bias(tf.zeros((1, 240, 320, 1), tf.bfloat16), bias)
     assert float(tape.gradient(features, bias)[0]) == 240 * 320
 
 
