@@ -11,7 +11,7 @@ from msinet_core.hardware.host import command_output
 
 __all__ = [
     "apple_gpu",
-    "why_no_apple_gpu",
+    "no_gpu_reason",
 ]
 
 
@@ -29,7 +29,7 @@ def apple_gpu() -> Hardware:
     )
 
 
-def why_no_apple_gpu(
+def no_gpu_reason(
     elsewhere: str, needs: str, oldest_macos: int, install: str
 ) -> tuple[str, str] | None:
     """Return why this machine has no usable Apple GPU, and the fix; None if it has one.

@@ -18,11 +18,11 @@ __all__ = [
     "VISIBLE_VARIABLE",
     "Driver",
     "Gpu",
-    "ask_driver",
-    "hidden_gpus",
-    "nvidia_cards",
+    "has_nvidia_card",
+    "hidden_reason",
+    "no_gpu_reason",
     "nvidia_gpus",
-    "why_no_gpu",
+    "query_driver",
 ]
 
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
@@ -77,7 +77,7 @@ class _Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
 
-def ask_driver() -> Driver | None:
+def query_driver() -> Driver | None:
     """Query the driver's library; None if there is no driver or it does not respond."""
     try:
         with _library() as nvml:
@@ -93,7 +93,7 @@ def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver lists; empty without a driver."""
     if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
         return ()
-    driver = ask_driver()
+    driver = query_driver()
     if driver is not None and driver.gpus:
         return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in driver.gpus)
     listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
@@ -101,21 +101,21 @@ def nvidia_gpus() -> tuple[Hardware, ...]:
     return gpus or _from_driver()
 
 
-def nvidia_cards() -> bool:
+def has_nvidia_card() -> bool:
     """Return whether Linux lists an NVIDIA display controller, with or without a driver."""
     return any(card.kind.startswith(_DISPLAY_CONTROLLER) for card in pci_devices(_NVIDIA))
 
 
-def why_no_gpu() -> str:
+def no_gpu_reason() -> str:
     """Return why the driver lists no GPU, a sentence."""
-    if nvidia_cards():
+    if has_nvidia_card():
         return "This machine has an NVIDIA GPU, but its driver is not loaded."
     if sys.platform == "win32":
         return "No NVIDIA GPU with a driver found."
     return "No NVIDIA GPU with a driver found (no /proc/driver/nvidia)."
 
 
-def hidden_gpus() -> str:
+def hidden_reason() -> str:
     """Return a sentence if the environment hides every GPU; empty if it does not."""
     visible = os.environ.get(VISIBLE_VARIABLE)
     if visible is None or visible.strip() not in ("", "-1"):

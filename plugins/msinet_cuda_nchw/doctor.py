@@ -72,7 +72,7 @@ def count_transposes(function: Any) -> int:
 def _driver() -> Finding:
     if not nvidia.nvidia_gpus():
         return Finding("driver", "note", "The NVIDIA driver is not loaded, or reports no GPU.")
-    driver = nvidia.ask_driver()
+    driver = nvidia.query_driver()
     if driver is None:
         names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
         return Finding("driver", "ok", f"{names}; NVML does not respond.")

@@ -25,12 +25,12 @@ def probe() -> Probe:
         )
     gpus, wheels = nvidia.nvidia_gpus(), installed_wheels()
     if not gpus:
-        if nvidia.nvidia_cards():
+        if nvidia.has_nvidia_card():
             fix = "Install NVIDIA's driver for Linux; nvidia-smi must list the GPU. Then: "
         else:
             fix = "On a Linux machine with an NVIDIA GPU: "
-        return unavailable(nvidia.why_no_gpu(), fix + INSTALL)
-    if hidden := nvidia.hidden_gpus():
+        return unavailable(nvidia.no_gpu_reason(), fix + INSTALL)
+    if hidden := nvidia.hidden_reason():
         return unavailable(hidden, f"Run: unset {nvidia.VISIBLE_VARIABLE}", gpus)
     if list(wheels) == ["tensorflow-cpu"]:
         reason = f"tensorflow-cpu {wheels['tensorflow-cpu']} has no kernels for NVIDIA GPUs."

@@ -20,7 +20,7 @@ FIRST_PYTHON_WITHOUT_WHEELS = (3, 13)
 
 def probe() -> Probe:
     """Look for Apple silicon, the versions of macOS and Python, and the packages."""
-    unsupported = apple.why_no_apple_gpu("Metal is Apple's", METAL, OLDEST_MACOS, INSTALL)
+    unsupported = apple.no_gpu_reason("Metal is Apple's", METAL, OLDEST_MACOS, INSTALL)
     if unsupported:
         return unavailable(*unsupported)
     gpus = (apple.apple_gpu(),)

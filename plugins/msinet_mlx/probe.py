@@ -44,7 +44,7 @@ def probe() -> Probe:
             return _check_packages((), "MLX's CUDA backend, which msinet was never tested on.")
         remark = "CPU backend: slow. On Apple silicon, MLX uses the GPU."
         return _check_packages((hardware.cpu_hardware(),), remark)
-    missing = apple.why_no_apple_gpu(
+    missing = apple.no_gpu_reason(
         "MLX is for macOS and Linux", f"mlx {OLDEST}", OLDEST_MACOS, INSTALL
     )
     return _unavailable(*missing) if missing else _check_packages((apple.apple_gpu(),))

@@ -56,7 +56,7 @@ def _cpu(torch: Any) -> Iterator[Finding]:
 
 
 def _cuda(torch: Any) -> Iterator[Finding]:
-    driver = nvidia.ask_driver()
+    driver = nvidia.query_driver()
     yield Finding(
         "driver",
         "ok" if driver else "note",

@@ -27,7 +27,7 @@ def cpu_probe() -> Probe:
 
 def mps_probe() -> Probe:
     """Look for Apple silicon, macOS and PyTorch."""
-    missing = apple.why_no_apple_gpu(
+    missing = apple.no_gpu_reason(
         "MPS, Metal Performance Shaders, is Apple's", "PyTorch's mps", OLDEST_MACOS, INSTALL
     )
     return _unavailable(*missing) if missing else _check_packages((apple.apple_gpu(),))
@@ -45,11 +45,11 @@ def cuda_probe() -> Probe:
     if not gpus:
         first = (
             "Install NVIDIA's driver; nvidia-smi must list the GPU. Then: "
-            if nvidia.nvidia_cards()
+            if nvidia.has_nvidia_card()
             else "On a machine with an NVIDIA GPU: "
         )
-        return _unavailable(nvidia.why_no_gpu(), first + INSTALL)
-    hidden = nvidia.hidden_gpus()
+        return _unavailable(nvidia.no_gpu_reason(), first + INSTALL)
+    hidden = nvidia.hidden_reason()
     if hidden:
         return _unavailable(hidden, f"Run: unset {nvidia.VISIBLE_VARIABLE}", gpus)
     wrong_build = _build_without_cuda(hardware.distribution_version("torch") or "")

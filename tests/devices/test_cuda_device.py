@@ -211,7 +211,7 @@ def test_doctor_names_nodes_that_would_leave_the_gpu(monkeypatch: pytest.MonkeyP
 def test_doctor_shows_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (nvidia.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10"))
     monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
-    monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86.15", gpus))
+    monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86.15", gpus))
     monkeypatch.setattr("msinet_core.hardware.distribution_version", lambda name: None)
     found = findings()
     driver, h200, gb10 = found["driver"].detail.splitlines()

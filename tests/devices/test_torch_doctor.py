@@ -39,7 +39,7 @@ def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: facts)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (2**37, 2**37))
-    monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86.15", ()))
+    monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86.15", ()))
     found = findings(msinet_torch.CUDA)
     assert "570.86.15" in found["driver"].detail
     for fact in ("NVIDIA H200", "9.0", "128.0 GiB", "132"):

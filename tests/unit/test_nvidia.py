@@ -77,7 +77,7 @@ def test_every_gpu_is_described_and_the_library_is_shut_down(
         ]
     )
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvidia.ask_driver() == nvidia.Driver(
+    assert nvidia.query_driver() == nvidia.Driver(
         "570.86.15",
         (nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10")),
     )
@@ -86,14 +86,14 @@ def test_every_gpu_is_described_and_the_library_is_shut_down(
 
 def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "_LIBRARY", "libnvidia-ml-missing.so.1")
-    assert nvidia.ask_driver() is None
+    assert nvidia.query_driver() is None
 
 
 def test_a_library_whose_driver_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     library = fake_library([{"name": "NVIDIA H200"}])
     library.nvmlInit_v2 = lambda: 9  # NVML_ERROR_DRIVER_NOT_LOADED
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvidia.ask_driver() is None
+    assert nvidia.query_driver() is None
     assert library.calls == []
 
 
@@ -101,5 +101,5 @@ def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     library = fake_library([{"name": "NVIDIA K80"}])
     del library.nvmlDeviceGetNumGpuCores
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    assert nvidia.ask_driver() is None
+    assert nvidia.query_driver() is None
     assert library.calls == ["init", "shutdown"]

@@ -336,7 +336,7 @@ def cuda_machine(
         folder.joinpath("information").write_text("Model: \t\t NVIDIA H100\nIRQ:   \t 42\n")
     monkeypatch.setattr(nvidia, "_DRIVER", tmp_path)
     monkeypatch.setattr(nvidia, "_WSL", tmp_path / "absent")
-    monkeypatch.setattr(nvidia, "ask_driver", lambda: None)
+    monkeypatch.setattr(nvidia, "query_driver", lambda: None)
     answers["nvidia-smi"] = "NVIDIA H100, 81559 MiB\nNVIDIA H100, 81559 MiB\n"
     return packages
 
@@ -383,7 +383,7 @@ def test_cuda_queries_the_driver_itself_first(
     cuda_machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
-    monkeypatch.setattr(nvidia, "ask_driver", lambda: nvidia.Driver("570.86", (gpu,)))
+    monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86", (gpu,)))
     assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
 
 
