@@ -9,14 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.checkpoint.wire.limits import MAX_TEXT
+from msinet_core.checkpoint.wire.limits import MAX_TEXT, MAX_VALUES
 from msinet_core.errors import CheckpointError, GraphError
 from msinet_core.network.graph import Graph
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Node
 
-_MAX_VALUES = 1024
+_MAX_NETWORK = 2**20
+"""Characters of a network's JSON; the published one has 8,000."""
+
+_MAX_OUTPUT = 1024
 """Values in a node's output for each pixel of an image; the published network has 64."""
 
 _MAX_EXTENT = 512
@@ -57,7 +60,7 @@ def parse_network(text: str, path: Path) -> Graph:
         CheckpointError: It is not a network, or too large.
     """
     try:
-        _parse(text)
+        _parse(text, _MAX_NETWORK)
         graph = Graph.from_json(text)
         for node in graph.nodes:
             _check_attributes(node)
@@ -67,9 +70,11 @@ def parse_network(text: str, path: Path) -> Graph:
     return graph
 
 
-def _parse(text: str) -> Any:
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"{len(text):,} characters, more than {MAX_TEXT:,}")
+def _parse(text: str, limit: int = MAX_TEXT) -> Any:
+    if len(text) > limit:
+        raise ValueError(f"{len(text):,} characters, more than {limit:,}")
+    if sum(map(text.count, "[{,")) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values")
     return json.loads(text)
 
 
@@ -94,8 +99,8 @@ def _check_attributes(node: Node) -> None:
 def _check_memory(graph: Graph) -> None:
     size = -(-_PIXELS // graph.size_multiple) * graph.size_multiple
     for name, (height, width) in graph.sizes((size, size)).items():
-        if height * width * graph.channels[name] > _MAX_VALUES * size**2:
+        if height * width * graph.channels[name] > _MAX_OUTPUT * size**2:
             raise GraphError(
-                f"node '{name}' would compute more than {_MAX_VALUES:,} values for each pixel of "
+                f"node '{name}' would compute more than {_MAX_OUTPUT:,} values for each pixel of "
                 f"the image"
             )

@@ -21,9 +21,9 @@ def test_network_and_provenance_come_back() -> None:
 
 def test_an_endless_text_is_not_parsed() -> None:
     graph = msinet_graph(0.02)
-    long = {"note": "x" * 2**21}
+    long = {"note": "x" * 2**24}
     texts = origin_texts(Checkpoint(graph, random_state(graph, 1), None, long), "HWIO")
-    with pytest.raises(CheckpointError, match="2,097,152"):
+    with pytest.raises(CheckpointError, match="16,777,216"):
         read_origin(texts, Path("x"))
 
 

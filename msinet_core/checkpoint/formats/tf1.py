@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import (
     Archive,
     Checkpoint,
@@ -240,8 +241,15 @@ def _by_variable_name(
             raise ValueError("the graph of its objects is too large")
         with files[entry.shard].open("rb") as stream:
             stream.seek(entry.offset)
-            keys = tf2_objects.canonical_names(stream.read(entry.size), prefix)
-    found = {name: entries[key] for name, key in keys.items() if key in entries}
+            pairs = list(tf2_objects.canonical_names(stream.read(entry.size)))
+    # Aliases of one variable have the same values, and so the same checksum.
+    distinct = {
+        (name, stored.dtype, stored.shape, stored.crc): key
+        for name, key in pairs
+        if (stored := entries.get(key))
+    }
+    keys = names.unique(((name, key) for (name, *_), key in distinct.items()), prefix)
+    found = {name: entries[key] for name, key in keys.items()}
     if not found:
         raise CheckpointError(
             f"{prefix} is a checkpoint of TensorFlow 2 objects, whose tensors are not named after "
@@ -254,15 +262,15 @@ def _stored_optimizer(
     files: list[Path],
     entries: Mapping[str, _Entry],
     stored: StoredTensors,
-    names: list[str],
+    weights: list[str],
 ) -> StoredOptimizer | None:
     """Return Adam's moments if they are complete: both of every weight, and the step."""
-    if not names or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in names):
+    if not weights or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in weights):
         return None
     step = _read_step(files, entries)
     if step is None:
         return None
-    m, v = ({name: stored[f"{name}{slot}"] for name in names} for slot in _MOMENTS)
+    m, v = ({name: stored[f"{name}{slot}"] for name in weights} for slot in _MOMENTS)
     return StoredOptimizer(step, m, v)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 MAX_ENTRIES = 20_000
 """Tensors, texts, groups or members of one file."""
 
-MAX_TEXT = 2**21
-"""Characters of a JSON text: 150 times the published network. Empty lists take 20 times as much
-memory as their text."""
+MAX_TEXT = 2**24
+"""Characters of a JSON text."""
+
+MAX_VALUES = 400_000
+"""Values in a JSON text: an empty list takes 20 times as much memory as its text."""
