@@ -25,10 +25,14 @@ class MsinetError(Exception):
     the environment variable ``MSINET_DEBUG`` is set.
 
     Args:
-        message: What failed with its value, why, and what to do next, in whole sentences.
+        message: What failed with its value, why, and what to do next, in whole sentences. Control
+            characters other than line feeds are escaped: messages may quote files.
     """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message), keep="\n"))
 
 
 class UsageError(MsinetError):
@@ -67,6 +71,24 @@ class PluginError(MsinetError):
 
 class DivergenceError(MsinetError):
     """Report a training run whose loss or weights are no longer finite."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Escape what a terminal or a reader could take for something else than text.
+
+    That is all that `str.isprintable` excludes: control characters, line separators, marks that
+    change the direction of writing, invisible characters, and halves of characters (surrogates).
+
+    Args:
+        text: For example a name in a file.
+        keep: Characters that are not escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def bullet_list(lines: list[str], limit: int = 20) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from msinet_core.checkpoint.guard import reason
 from msinet_core.checkpoint.threads import each
-from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
 
@@ -32,6 +33,9 @@ _MAX_GROWTH, _MIN_MEMORY = 3, 2**26
 
 _MAX_PIXELS = 2**24
 """Of an image size in the metadata; predicting at that size takes gigabytes."""
+
+_MAX_STEP = 2**53
+"""Devices compute Adam's bias correction in float64, which has no larger odd numbers."""
 
 _WEIGHT = "weight "
 _MOMENTS = ("first moment ", "second moment ")
@@ -106,6 +110,19 @@ class StoredTensor:
     has_checksum: bool
     read: Callable[[], NDArray[np.float32]]
 
+    def load(self) -> NDArray[np.float32]:
+        """Read and verify the tensor.
+
+        Raises:
+            CheckpointError: It is damaged; the message is a short reason.
+        """
+        try:
+            return self.read()
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise CheckpointError(reason(error)) from error
+
     @property
     def bytes(self) -> int:
         """The memory that it takes as float32."""
@@ -143,6 +160,9 @@ class Archive:
         read_training: Reads what the trainer saved; returns None if the file holds nothing of it.
         unused: Names that are recognized but not needed, such as another optimizer's state.
         files: The files on disk, if that is not `path` alone.
+
+    Raises:
+        CheckpointError: The optimizer's step is not a number of steps.
     """
 
     path: Path
@@ -153,6 +173,19 @@ class Archive:
     read_training: Callable[[], Mapping[str, Any] | None] = lambda: None
     unused: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Whatever shows a name shows it escaped; the network has no such names.
+        object.__setattr__(self, "weights", _printable(self.weights))
+        object.__setattr__(self, "unused", tuple(map(printable, self.unused)))
+        if self.optimizer is not None:
+            if not 0 <= self.optimizer.step <= _MAX_STEP:
+                raise CheckpointError(
+                    f"{self.path} is damaged: its optimizer step is {self.optimizer.step}."
+                )
+            moments = _printable(self.optimizer.m), _printable(self.optimizer.v)
+            optimizer = StoredOptimizer(self.optimizer.step, *moments)
+            object.__setattr__(self, "optimizer", optimizer)
 
     @property
     def size(self) -> int:
@@ -289,10 +322,14 @@ def list_mismatches(mismatches: list[str]) -> str:
     return bullet_list(mismatches, len(mismatches) if len(mismatches) <= _FEW else 3)
 
 
+def _printable(tensors: StoredTensors) -> StoredTensors:
+    return {printable(name): tensor for name, tensor in tensors.items()}
+
+
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:
     def read(tensor: StoredTensor) -> NDArray[np.float32] | CheckpointError:
         try:
-            return tensor.read()
+            return tensor.load()
         except CheckpointError as error:
             return error
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from msinet_core.checkpoint.formats import (
     torch,
     vgg16,
 )
+from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.wire.hdf5 import is_hdf5
 from msinet_core.errors import (
     CheckpointError,
@@ -28,7 +29,6 @@ from msinet_core.errors import (
     bullet_list,
     describe_error,
     did_you_mean,
-    os_reason,
 )
 from msinet_core.registry.registry import load_registry
 
@@ -218,18 +218,16 @@ def find_format(path: Path) -> Format:
         UsageError: The file does not exist, or is a directory.
     """
     problems: list[str] = []
-    try:
+    contributed: tuple[Format, ...] = ()
+    with reading(path):
         for candidate in FORMATS:
             if candidate.matches(path):
                 return candidate
-        contributed: tuple[Format, ...] = ()
         if path.exists():
             contributed, problems = contributed_formats()
         for candidate in contributed:
             if candidate.matches(path):
                 return candidate
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {os_reason(error)}") from error
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name a checkpoint file in it.")
     if not path.exists():
@@ -244,6 +242,22 @@ def find_format(path: Path) -> Format:
     readable = [one.title for one in (*FORMATS, *contributed) if one.open is not _write_only]
     failed = f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
     raise CheckpointError(f"{path} is {kind}. Supported formats:\n{bullet_list(readable)}{failed}")
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[tuple[Format, Archive]]:
+    """Open a file in any format, and turn whatever goes wrong with it into `CheckpointError`.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
+
+    Raises:
+        CheckpointError: The file is in none of the formats, or cannot be read.
+        UsageError: The file does not exist, or is a directory.
+    """
+    found = find_format(path)
+    with reading(path), found.open(path) as archive:
+        yield found, archive
 
 
 def _nearby(path: Path) -> str:

@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint
-from msinet_core.checkpoint.catalog import FORMATS, Format, contributed_formats, find_format
+from msinet_core.checkpoint.catalog import (
+    FORMATS,
+    Format,
+    contributed_formats,
+    find_format,
+    open_checkpoint,
+)
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.formats import safetensors, tf1
+from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_graph, require_whole_network
-from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean
+from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean, printable
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.progress import Progress
@@ -89,7 +96,9 @@ def convert(
         state, training = readable.read_state(graph), archive.read_training()
         kept = training if "training" in written.holds else None
         checkpoint = Checkpoint(graph, state, kept, archive.metadata)
-        left_behind = tuple(_left_behind(archive, graph, written, training is not None))
+        left_behind = tuple(
+            printable(item) for item in _left_behind(archive, graph, written, training is not None)
+        )
     assert written.write is not None
     written.write(target, checkpoint)
     return Conversion(found, written, checkpoint, left_behind)
@@ -172,11 +181,11 @@ def _graph_of(path: Path) -> Graph:
 
 @contextmanager
 def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archive]]:
-    found = find_format(source)
     if from_layout is None:
-        with found.open(source) as archive:
-            yield found, archive
+        with open_checkpoint(source) as opened:
+            yield opened
         return
+    found = find_format(source)
     if from_layout not in safetensors.LAYOUTS:
         raise UsageError(
             f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
@@ -185,11 +194,10 @@ def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archi
         raise UsageError(
             f"--from-layout is for safetensors files, which {source} is not; leave it out."
         )
-    with safetensors.open_archive(source, safetensors.LAYOUTS[from_layout]) as archive:
-        yield (
-            replace(found, title=f"safetensors file read with --from-layout {from_layout}"),
-            archive,
-        )
+    found = replace(found, title=f"safetensors file read with --from-layout {from_layout}")
+    layout = safetensors.LAYOUTS[from_layout]
+    with reading(source), safetensors.open_archive(source, layout) as archive:
+        yield found, archive
 
 
 def _suggest_layout(source: Path, from_layout: str, graph: Graph) -> None:

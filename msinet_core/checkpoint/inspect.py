@@ -12,6 +12,7 @@ import numpy as np
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import safetensors
+from msinet_core.checkpoint.guard import reading
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 
@@ -110,7 +111,8 @@ def inspect(path: str | Path) -> Description:
     path = Path(path)
     found = find_format(path)
     is_raw = found.name == safetensors.UNKNOWN_LAYOUT
-    with safetensors.open_as_stored(path) if is_raw else found.open(path) as archive:
+    opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
+    with reading(path), opened as archive:
         graph = archive.graph
         damage = [] if graph is None else archive.mismatches(graph)
         tensors = [
@@ -166,7 +168,7 @@ def _summarize_tensor(
     try:
         if tensor.bytes > max_bytes:
             raise CheckpointError(f"would take {tensor.bytes:,} bytes, far more than the file has")
-        values = tensor.read()
+        values = tensor.load()
     except CheckpointError as error:
         damage.append(f"{group}/{name}: {error}")
         return TensorSummary(group, name, tensor.shape, tensor.dtype, "damaged")

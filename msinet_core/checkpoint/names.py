@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.errors import CheckpointError, bullet_list, printable
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
@@ -102,7 +102,9 @@ def unique(found: Iterable[tuple[str, str]], path: Path) -> Mapping[str, str]:
     by_name: dict[str, list[str]] = {}
     for name, stored in found:
         by_name.setdefault(name, []).append(stored)
-    clashes = [f"{name}: {', '.join(stored)}" for name, stored in by_name.items() if stored[1:]]
+    clashes = [
+        printable(f"{name}: {', '.join(stored)}") for name, stored in by_name.items() if stored[1:]
+    ]
     if clashes:
         raise CheckpointError(
             f"{path} holds several tensors for one weight:\n{bullet_list(clashes)}\n"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from msinet_core.checkpoint.archive import (
@@ -20,21 +19,28 @@ from msinet_core.checkpoint.archive import (
     StoredOptimizer,
     StoredTensor,
 )
-from msinet_core.checkpoint.hdf5_tensors import contiguous_tensor, write_tensors
+from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_tensors
+from msinet_core.checkpoint.texts import parse_network, parse_object
 from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.checksums import text_checksum
-from msinet_core.errors import CheckpointError, GraphError, bullet_list
-from msinet_core.network.graph import Graph
+from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text, write_text_dataset
+from msinet_core.checkpoint.wire.limits import MAX_TEXT
+from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import write_bytes
 from msinet_core.system.version import __version__
 
+if TYPE_CHECKING:
+    import h5py
+
 FORMAT = "msinet checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".msinet.h5"
 
-_LIBVER = "v108"
-"""HDF5 1.8's structures carry their own checksums and take attributes above 64 KiB."""
+_MARKS = {"format": FORMAT, "kernel_layout": CANONICAL_KERNEL_LAYOUT}
+_STEP = "optimizer/step"
+_TEXTS = ("graph", "metadata", "training", _STEP)
+"""The datasets that are JSON; all others are tensors."""
 
 
 def matches(path: Path) -> bool:
@@ -45,10 +51,12 @@ def matches(path: Path) -> bool:
     """
     if path.name.endswith(SUFFIX):
         return path.is_file()
-    return hdf5.looks_like(path, lambda file: hdf5.read_text(file, "format") == FORMAT)
+    root = hdf5.read_root(path)
+    return root is not None and hdf5.read_text(root, "format") == FORMAT
 
 
-def open_archive(path: Path) -> AbstractContextManager[Archive]:
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
     """Open a native checkpoint: check its structure and its texts, read no tensor.
 
     Args:
@@ -57,7 +65,39 @@ def open_archive(path: Path) -> AbstractContextManager[Archive]:
     Raises:
         CheckpointError: It is not a native checkpoint that this version reads, or damaged.
     """
-    return hdf5.open_file(path, partial(_parse, path))
+    file = hdf5.read_file(path)
+    _check_format(file, path)
+    texts: dict[str, hdf5.Dataset] = {}
+    groups: dict[str, dict[str, StoredTensor]] = {
+        "weights": {},
+        "optimizer/m": {},
+        "optimizer/v": {},
+    }
+    for name, dataset, _ in file.datasets():
+        group = next((group for group in groups if name.startswith(f"{group}/")), None)
+        if name in _TEXTS:
+            texts[name] = dataset
+        elif group is None:
+            raise CheckpointError(
+                f"{path} holds '/{printable(name)}', which the format does not have. "
+                f"Write the checkpoint again with msinet."
+            )
+        else:
+            groups[group][name[len(group) + 1 :]] = _stored(dataset, path)
+    optimizer = None
+    if "optimizer" in file.members:
+        step = _text(texts, _STEP, path)
+        if not step.isdecimal():
+            raise CheckpointError(f"{path} is damaged: its optimizer step is {step!r}.")
+        optimizer = StoredOptimizer(int(step), groups["optimizer/m"], groups["optimizer/v"])
+    yield Archive(
+        path,
+        weights=groups["weights"],
+        optimizer=optimizer,
+        graph=parse_network(_text(texts, "graph", path), path),
+        metadata=parse_object(_text(texts, "metadata", path), path, "metadata"),
+        read_training=partial(_read_training, texts, path),
+    )
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -73,43 +113,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         MsinetError: The disk is full or read-only; the old file is unchanged.
     """
     _check(checkpoint)
-    write_bytes(path, hdf5.file_image(partial(_fill, checkpoint), _LIBVER))
+    write_bytes(path, file_image(partial(_fill, checkpoint)))
 
 
-def _parse(path: Path, file: h5py.File) -> Archive:
-    _check_format(file, path)
-    found = hdf5.datasets(file, path)
-    training = found.pop("training", None)
-    groups: dict[str, dict[str, StoredTensor]] = {
-        "weights": {},
-        "optimizer/m": {},
-        "optimizer/v": {},
-    }
-    for name, dataset in found.items():
-        group = next((group for group in groups if name.startswith(f"{group}/")), None)
-        if group is None:
-            raise CheckpointError(
-                f"{path} holds '/{name}', which the format does not have. "
-                f"Write the checkpoint again with msinet."
-            )
-        groups[group][name[len(group) + 1 :]] = _stored(dataset, path)
-    optimizer = None
-    if "optimizer" in file:
-        step = hdf5.read_integer(file["optimizer"], "step")
-        if step is None or step < 0:
-            raise CheckpointError(f"{path} is damaged: the optimizer's step is {step!r}.")
-        optimizer = StoredOptimizer(step, groups["optimizer/m"], groups["optimizer/v"])
-    return Archive(
-        path,
-        weights=groups["weights"],
-        optimizer=optimizer,
-        graph=_read_graph(file, path),
-        metadata=_parse_json(_text_attribute(file, "metadata", path), path, "metadata"),
-        read_training=partial(_read_training, training, path),
-    )
-
-
-def _check_format(file: h5py.File, path: Path) -> None:
+def _check_format(file: hdf5.Group, path: Path) -> None:
     if hdf5.read_text(file, "format") != FORMAT:
         raise CheckpointError(
             f"{path} is an HDF5 file, but not an msinet checkpoint: its attribute 'format' is not "
@@ -121,7 +128,12 @@ def _check_format(file: h5py.File, path: Path) -> None:
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is in format {version}, written by a newer msinet; msinet {__version__} reads "
-            f"up to format {FORMAT_VERSION}. Upgrade msinet."
+            f"format {FORMAT_VERSION}. Upgrade msinet."
+        )
+    if version < FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is in format {version}, which no released msinet wrote; msinet {__version__} "
+            f"reads format {FORMAT_VERSION}. Train or convert it again."
         )
     layout = hdf5.read_text(file, "kernel_layout")
     if layout != CANONICAL_KERNEL_LAYOUT:
@@ -131,9 +143,15 @@ def _check_format(file: h5py.File, path: Path) -> None:
         )
 
 
-def _text_attribute(file: h5py.File, name: str, path: Path) -> str:
-    text = hdf5.read_text(file, name)
-    if text is None or hdf5.read_text(file, f"{name}_sha256") != text_checksum(f"/{name}", text):
+def _text(texts: Mapping[str, hdf5.Dataset], name: str, path: Path) -> str:
+    dataset = texts.get(name)
+    if dataset is None or not dataset.is_text or dataset.content is None:
+        raise CheckpointError(
+            f"{path} is damaged: its {name} is missing or not a text. "
+            f"Copy or download it again, or use another checkpoint."
+        )
+    text = bytes(dataset.content).decode()
+    if hdf5.read_text(dataset, CHECKSUM) != text_checksum(f"/{name}", text):
         raise CheckpointError(
             f"{path} is damaged: wrong checksum of its {name}. "
             f"Copy or download it again, or use another checkpoint."
@@ -141,83 +159,55 @@ def _text_attribute(file: h5py.File, name: str, path: Path) -> str:
     return text
 
 
-def _parse_json(text: str, path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its {name} is not JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: its {name} is a {type(value).__name__}, not an object.")
-    return value
-
-
-def _read_graph(file: h5py.File, path: Path) -> Graph:
-    text = _text_attribute(file, "graph", path)
-    try:
-        return Graph.from_json(text)
-    except (GraphError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its network cannot be used: {error}") from error
-
-
-def _stored(dataset: h5py.Dataset, path: Path) -> StoredTensor:
-    if dataset.dtype != np.dtype("<f4"):
+def _stored(dataset: hdf5.Dataset, path: Path) -> StoredTensor:
+    if dataset.datatype.name != "float32":
         raise CheckpointError(
-            f"{path}: '{dataset.name}' is {dataset.dtype}; every tensor is little-endian float32. "
-            f"Write the checkpoint again with msinet."
+            f"{path}: '{printable(dataset.name)}' is {dataset.datatype.name}; every tensor is "
+            f"little-endian float32. Write the checkpoint again with msinet."
         )
     # A missing checksum is damage, too.
-    return contiguous_tensor(dataset, path, hdf5.read_text(dataset, "sha256") or "missing")
+    return dataset_tensor(dataset, path, hdf5.read_text(dataset, CHECKSUM) or "missing")
 
 
-def _read_training(dataset: h5py.Dataset | None, path: Path) -> Mapping[str, Any] | None:
-    if dataset is None:
+def _read_training(texts: Mapping[str, hdf5.Dataset], path: Path) -> Mapping[str, Any] | None:
+    if "training" not in texts:
         return None
-    subject = f"{path}: its training record cannot be read"
-    advice = "Copy it again, or use another checkpoint."
-    with hdf5.damage(subject, advice):
-        if not hdf5.is_text(dataset.dtype) or dataset.id.get_storage_size() != dataset.nbytes:
-            raise CheckpointError(f"{subject}: not a text of fixed length. {advice}")
-        text = dataset[()].decode()
-        if hdf5.read_text(dataset, "sha256") != text_checksum("/training", text):
-            raise CheckpointError(f"{subject}: wrong checksum. {advice}")
-    return _parse_json(text, path, "training record")
+    return parse_object(_text(texts, "training", path), path, "training")
 
 
 def _fill(checkpoint: Checkpoint, file: h5py.File) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     metadata = {"created": now, "msinet": __version__, **checkpoint.metadata}
-    texts = {"graph": checkpoint.graph.to_json(), "metadata": _to_json(metadata)}
-    hdf5.write_text(file, "format", FORMAT)
-    file.attrs["format_version"] = FORMAT_VERSION
-    hdf5.write_text(file, "kernel_layout", CANONICAL_KERNEL_LAYOUT)
-    hdf5.write_text(file, "graph_fingerprint", checkpoint.graph.fingerprint)
-    for name, text in texts.items():
-        hdf5.write_text(file, name, text)
-        hdf5.write_text(file, f"{name}_sha256", text_checksum(f"/{name}", text))
-    groups = {"weights": checkpoint.state.weights}
     optimizer = checkpoint.state.optimizer
+    groups = {"weights": checkpoint.state.weights}
+    texts = {"graph": checkpoint.graph.to_json(), "metadata": _to_json(metadata)}
+    if checkpoint.training is not None:
+        texts["training"] = _to_json(checkpoint.training)
     if optimizer is not None:
         groups |= {"optimizer/m": optimizer.m, "optimizer/v": optimizer.v}
+        texts[_STEP] = str(optimizer.step)
+    file.attrs["format_version"] = FORMAT_VERSION
+    marks = {**_MARKS, "graph_fingerprint": checkpoint.graph.fingerprint}
+    for name, text in marks.items():
+        write_text(file, name, text)
     for group, tensors in groups.items():
         file.create_group(group)
         write_tensors(file, {f"{group}/{name}": value for name, value in tensors.items()})
-    if optimizer is not None:
-        file["optimizer"].attrs["step"] = np.int64(optimizer.step)
-    if checkpoint.training is not None:
-        text = _to_json(checkpoint.training)
-        data = text.encode()
-        dtype = h5py.string_dtype("utf-8", len(data))
-        dataset = file.create_dataset("training", data=np.array(data, dtype))
-        hdf5.write_text(dataset, "sha256", text_checksum("/training", text))
+    for name, text in texts.items():
+        dataset = write_text_dataset(file, name, text)
+        write_text(dataset, CHECKSUM, text_checksum(f"/{name}", text))
 
 
 def _to_json(value: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(value)
+        text = json.dumps(value)
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"{len(text):,} characters, more than {MAX_TEXT:,}")
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"The checkpoint cannot be saved: its training record or metadata are not JSON "
-            f"({error})."
+            f"The checkpoint cannot be saved: its training record or metadata cannot be written as "
+            f"JSON ({error})."
         ) from error
 
 

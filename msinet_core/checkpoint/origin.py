@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.checkpoint.texts import parse_network, parse_object
 from msinet_core.checkpoint.wire.checksums import text_checksum
-from msinet_core.errors import CheckpointError, GraphError
-from msinet_core.network.graph import Graph
+from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.archive import Checkpoint
+    from msinet_core.network.graph import Graph
 
 FORMAT = "msinet weights 1"
-_MAX_LENGTH = 2**24
-"""Characters; a longer text is not a description of a network and would take minutes to parse."""
+_COVERED = ("msinet_format", "kernel_layout", "graph", "metadata")
+"""The texts that the checksum covers."""
 
 Origin = tuple["Graph | None", Mapping[str, Any]]
 """The network, and where the weights come from."""
@@ -71,19 +72,13 @@ def read_origin(texts: Mapping[str, Any], path: Path) -> Origin:
             f"{path} was written by a newer msinet, as '{version}'; this one reads '{FORMAT}'. "
             f"Upgrade msinet."
         )
-    try:
-        if max(len(texts["graph"]), len(texts["metadata"])) > _MAX_LENGTH:
-            raise ValueError(f"longer than {_MAX_LENGTH:,} characters")
-        if texts["msinet_sha256"] != _checksum(texts):
-            raise ValueError("wrong checksum")
-        graph = Graph.from_json(texts["graph"])
-        metadata = json.loads(texts["metadata"])
-        if not isinstance(metadata, dict):
-            raise ValueError("the metadata are not a JSON object")
-    except (GraphError, KeyError, TypeError, ValueError, RecursionError) as error:
+    if texts.get("msinet_sha256") != _checksum(texts):
         raise CheckpointError(
-            f"{path}: the network or metadata cannot be used: {error}. Copy or download it again."
-        ) from error
+            f"{path} is damaged: wrong checksum of its network or metadata. Copy or download it "
+            f"again."
+        )
+    graph = parse_network(texts["graph"], path)
+    metadata = parse_object(texts["metadata"], path, "metadata")
     return graph, metadata
 
 
@@ -97,17 +92,9 @@ def parse_origin(text: str, path: Path) -> Origin:
     Raises:
         CheckpointError: The text cannot be used.
     """
-    try:
-        texts = json.loads(text)
-        if not isinstance(texts, dict):
-            raise ValueError("not a JSON object")
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: the network and metadata are damaged ({error}). Copy or download it again."
-        ) from error
-    return read_origin(texts, path)
+    return read_origin(parse_object(text, path, "description"), path)
 
 
 def _checksum(texts: Mapping[str, Any]) -> str:
-    parts = (texts[name] for name in ("msinet_format", "kernel_layout", "graph", "metadata"))
+    parts = (str(texts.get(name)) for name in _COVERED)
     return text_checksum("/origin", "\n".join(parts))

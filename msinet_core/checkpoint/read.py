@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.catalog import Format, find_format
+from msinet_core.checkpoint.catalog import Format, open_checkpoint
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.errors import CheckpointError
 
@@ -26,13 +26,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UsageError: The file does not exist.
     """
     path = Path(path)
-    found = find_format(path)
-    if found.name != "msinet":
-        raise CheckpointError(
-            f"{path} is a {found.title}: it holds weights to start from, but no training run to "
-            f"resume. Pass it to --init or --weights."
-        )
-    with found.open(path) as archive:
+    with open_checkpoint(path) as (found, archive):
+        if found.name != "msinet":
+            raise CheckpointError(
+                f"{path} is a {found.title}: it holds weights to start from, but no training run "
+                f"to resume. Pass it to --init or --weights."
+            )
         graph = archive.network
         state = archive.read_state(graph)
         return Checkpoint(graph, state, archive.read_training(), archive.metadata)
@@ -51,8 +50,7 @@ def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
         UsageError: The file does not exist.
     """
     path = Path(path)
-    found = find_format(path)
-    with found.open(path) as opened:
+    with open_checkpoint(path) as (found, opened):
         archive = opened.weights_only()
         if graph is None:
             graph = archive.network
@@ -92,8 +90,7 @@ def read_header(path: Path) -> tuple[Graph | None, Mapping[str, Any]]:
         CheckpointError: The file cannot be read.
         UsageError: The file does not exist.
     """
-    path = Path(path)
-    with find_format(path).open(path) as archive:
+    with open_checkpoint(Path(path)) as (_, archive):
         return archive.graph, archive.metadata
 
 

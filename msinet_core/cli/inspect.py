@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import json_option
+from msinet_core.errors import printable
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.inspect import Description, TensorSummary
@@ -43,7 +45,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
     description = msinet.inspect(file)
     if as_json:
-        click.echo(json.dumps(asdict(description), indent=2))
+        click.echo(json.dumps(_finite(asdict(description)), indent=2, allow_nan=False))
     else:
         _show(description)
     if description.damage:
@@ -54,7 +56,7 @@ def _show(description: Description) -> None:
     rows = {key: value for key, value in _rows(description).items() if value}
     width = max(map(len, rows))
     for key, value in rows.items():
-        click.echo(f"{click.style(key.ljust(width), bold=True)}  {value}")
+        click.echo(f"{click.style(printable(key).ljust(width), bold=True)}  {printable(value)}")
     click.echo()
     _print_tensors(description.tensors)
 
@@ -96,6 +98,15 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " x ".join(_plain(entry) for entry in value)
     return "unknown" if value is None else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value without numbers that JSON does not have: they become texts."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_tensors(tensors: list[TensorSummary]) -> None:

@@ -11,6 +11,8 @@ from typing import Literal
 
 import click
 
+from msinet_core.errors import printable
+
 _GAP = "  "
 _INDENT = "    "
 _UNLIMITED = 1_000_000
@@ -41,6 +43,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    rows = [[printable(cell) for cell in row] for row in rows]  # they may come from a file
     rule = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
     table = Table(
         box=rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"

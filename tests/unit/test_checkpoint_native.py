@@ -192,11 +192,12 @@ def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
     save_checkpoint(path, Checkpoint(graph, state, {"epoch": 1}, {"dataset": "osie"}))
     with h5py.File(path, "r") as file:
         assert file.attrs["format"] == b"msinet checkpoint"
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert file.attrs["kernel_layout"] == b"HWIO"
         assert file.attrs["graph_fingerprint"].decode() == graph.fingerprint
-        assert json.loads(file.attrs["metadata"])["dataset"] == "osie"
-        assert file["optimizer"].attrs["step"] == 1234
+        assert json.loads(file["metadata"][()])["dataset"] == "osie"
+        assert json.loads(file["graph"][()]) == json.loads(graph.to_json())
+        assert int(file["optimizer/step"][()]) == 1234
         assert json.loads(file["training"][()]) == {"epoch": 1}
         dataset = file["weights/conv1/conv1_1/kernel"]
         assert dataset.dtype == np.dtype("<f4")

@@ -250,4 +250,4 @@ def test_files_without_permission_are_refused_with_the_systems_reason(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(np, "fromfile", refuse_data)
-    assert f"weights/conv1/conv1_1/kernel: {DATA}" in refusal(prefix)
+    assert "weights/conv1/conv1_1/kernel: Permission denied" in refusal(prefix)

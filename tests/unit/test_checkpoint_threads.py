@@ -1,4 +1,4 @@
-"""Tensors are read and hashed by several threads, in order; large files are searched in chunks."""
+"""Tensors are read and hashed by several threads, in order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.threads import each
-from msinet_core.checkpoint.wire.hdf5_heap import find_all
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.ops import Conv2D
@@ -56,13 +53,3 @@ def test_every_damaged_tensor_is_listed_in_the_order_of_the_network(tmp_path: Pa
     assert len(listed) == len(stored)
     for line, name in zip(listed, stored, strict=True):
         assert f"weights/{name}: it is broken" in line
-
-
-@given(
-    parts=st.lists(st.one_of(st.binary(max_size=9), st.just(b"GCOL\x01\0\0\0"), st.just(b"GCOL"))),
-    chunk=st.sampled_from([4, 8, 12, 64]),
-)
-def test_signatures_are_found_at_any_offset(parts: list[bytes], chunk: int) -> None:
-    data, signature = b"".join(parts), b"GCOL\x01\0\0\0"
-    wanted = [n for n in range(len(data)) if data.startswith(signature, n)]
-    assert list(find_all(data, signature, chunk)) == wanted

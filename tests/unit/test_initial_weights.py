@@ -149,9 +149,7 @@ def write_vgg16(path: Path) -> None:
         for parameter in encoder.parameters:
             block, layer = parameter.name.split("/")[1].removeprefix("conv").split("_")
             name = f"block{block}_conv{layer}"
-            file.create_dataset(
-                f"{name}/{name}_{parameter.role}:0", parameter.shape, "<f4", fillvalue=0.25
-            )
+            file[f"{name}/{name}_{parameter.role}:0"] = np.full(parameter.shape, 0.25, "<f4")
 
 
 def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:

@@ -10,7 +10,6 @@ tensorflow/python/saved_model/builder_impl.py, for what a SavedModel of TensorFl
 from __future__ import annotations
 
 import math
-import mmap
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from msinet_core.checkpoint.wire.graph_def import (
     read_constants,
     type_,
 )
+from msinet_core.checkpoint.wire.mapped import map_file
 from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
@@ -88,8 +88,7 @@ def open_graph(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, or has no weights.
     """
-    with _parsing(path):
-        archive = _parse(path, read_constants(_map(path)))
+    archive = _parse(path, read_constants(map_file(path)))
     if not archive.weights:
         raise CheckpointError(
             f"{path} has no constants named like MSI-Net's layers, such as conv1/conv1_1/kernel. "
@@ -110,16 +109,15 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
     """
     folder = path.parent if path.name == SAVED_MODEL else path
     file = folder / SAVED_MODEL
-    with _parsing(file):
-        constants = (
-            constant
-            for number, meta in fields(_map(file))
-            if number == 2
-            for inner, graph in fields(meta)
-            if inner == 2
-            for constant in read_constants(graph)
-        )
-        archive = _parse(folder, constants, (file,))
+    constants = (
+        constant
+        for number, meta in fields(map_file(file))
+        if number == 2
+        for inner, graph in fields(meta)
+        if inner == 2
+        for constant in read_constants(graph)
+    )
+    archive = _parse(folder, constants, (file,))
     variables = folder / "variables" / "variables"
     if archive.weights:
         yield archive
@@ -171,25 +169,6 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
     meta = [text(1, text(4, "serve")), *message(2, _graph_def(checkpoint)), signature]
     file = path if path.name == SAVED_MODEL else path / SAVED_MODEL
     _write(file, [integer(1, 1), *message(2, meta)])
-
-
-def _map(path: Path) -> memoryview:
-    """Return a file's bytes without reading them."""
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty. Copy or download it again.")
-    with path.open("rb") as stream:
-        # Closed with the last view of it: tensors may be read long after.
-        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-@contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not a TensorFlow graph, or damaged: {error}. Copy or download it again."
-        ) from error
 
 
 def _parse(

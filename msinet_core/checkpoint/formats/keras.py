@@ -10,40 +10,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
-from msinet_core.checkpoint.hdf5_tensors import contiguous_tensor, write_tensors
+from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_tensors
 from msinet_core.checkpoint.origin import origin_json, parse_origin
-from msinet_core.checkpoint.wire import hdf5, hdf5_heap
-from msinet_core.errors import CheckpointError
+from msinet_core.checkpoint.wire import hdf5
+from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text
+from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.system.files import write_bytes
 
 if TYPE_CHECKING:
+    import h5py
     from numpy.typing import NDArray
 
 _ORIGIN = "msinet"
-_LIBVER = ("earliest", "v108")
-"""Keras writes HDF5's oldest structures, and so every reader of its files knows them."""
-
 _KERAS_3_GROUPS = {"layers", "_layer_checkpoint_dependencies", "_functional"}
 _KERAS_3_VARIABLE = re.compile(r"(.*?)/?vars/(\d+)$")
 _ROLES = ("kernel", "bias")
 """A convolution's variables, in the order in which Keras 3 numbers them."""
 
 _KERAS_2_WEIGHT = re.compile(r"(?:model_weights/)?(.+)/(kernel|bias)(?::0)?$")
-_OPTIMIZERS = ("optimizer", "optimizer_weights")
+_OPTIMIZERS = ("optimizer/", "optimizer_weights/")
 
-Weights = Iterator[tuple[str, h5py.Dataset]]
+Weights = Iterator[tuple[str, hdf5.Dataset]]
 
 
 def matches_keras_3(path: Path) -> bool:
@@ -52,7 +49,8 @@ def matches_keras_3(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return hdf5.looks_like(path, lambda file: not _KERAS_3_GROUPS.isdisjoint(list(file)))
+    root = hdf5.read_root(path)
+    return root is not None and not _KERAS_3_GROUPS.isdisjoint(root.members)
 
 
 def matches_keras_2(path: Path) -> bool:
@@ -61,12 +59,14 @@ def matches_keras_2(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return hdf5.looks_like(
-        path, lambda file: "model_weights" in list(file) or "layer_names" in file.attrs
+    root = hdf5.read_root(path)
+    return root is not None and (
+        "model_weights" in root.members or "layer_names" in root.attributes
     )
 
 
-def open_keras_3(path: Path, content: bytes | None = None) -> AbstractContextManager[Archive]:
+@contextmanager
+def open_keras_3(path: Path, content: bytes | None = None) -> Iterator[Archive]:
     """Open weights of Keras 3.
 
     Args:
@@ -76,11 +76,11 @@ def open_keras_3(path: Path, content: bytes | None = None) -> AbstractContextMan
     Raises:
         CheckpointError: It is damaged, refused, or does not name its layers.
     """
-    hdf5_heap.check_heaps(path, content)
-    return hdf5.open_file(path, partial(_parse, path, _keras_3_weights), content)
+    yield _parse(path, _keras_3_weights, hdf5.read_file(path, content))
 
 
-def open_keras_2(path: Path) -> AbstractContextManager[Archive]:
+@contextmanager
+def open_keras_2(path: Path) -> Iterator[Archive]:
     """Open weights or a full model of Keras 2.
 
     Args:
@@ -89,7 +89,7 @@ def open_keras_2(path: Path) -> AbstractContextManager[Archive]:
     Raises:
         CheckpointError: It is damaged or refused.
     """
-    return hdf5.open_file(path, partial(_parse, path, _keras_2_weights))
+    yield _parse(path, _keras_2_weights, hdf5.read_file(path))
 
 
 def write_keras_3(path: Path, checkpoint: Checkpoint) -> None:
@@ -120,9 +120,9 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
     flat = names.flat_names(keras_order(checkpoint.graph), "_")
 
     def fill(file: h5py.File) -> None:
-        hdf5.write_text(file, _ORIGIN, origin_json(checkpoint))
-        hdf5.write_text(file, "keras_version", "2.15.0")
-        hdf5.write_text(file, "backend", "tensorflow")
+        write_text(file, _ORIGIN, origin_json(checkpoint))
+        write_text(file, "keras_version", "2.15.0")
+        write_text(file, "backend", "tensorflow")
         file.attrs["layer_names"] = np.array([name.encode() for name in flat.values()])
         tensors: dict[str, NDArray[np.float32]] = {}
         for node, name in flat.items():
@@ -132,7 +132,7 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
             tensors |= {f"{name}/{weight}": value for weight, value in weights.items()}
         write_tensors(file, tensors)
 
-    write_bytes(path, hdf5.file_image(fill, _LIBVER))
+    write_bytes(path, file_image(fill))
 
 
 def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:
@@ -148,16 +148,16 @@ def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:
     flat = names.flat_names(order, "_")
 
     def fill(file: h5py.File) -> None:
-        hdf5.write_text(file, _ORIGIN, origin_json(checkpoint))
+        write_text(file, _ORIGIN, origin_json(checkpoint))
         tensors = {}
         for number, (node, name) in enumerate(flat.items()):
             group = f"layers/conv2d{f'_{number}' if number else ''}/vars"
-            hdf5.write_text(file.create_group(group), "name", name)
+            write_text(file.create_group(group), "name", name)
             for index, (_, value) in enumerate(_weights(checkpoint, node)):
                 tensors[f"{group}/{index}"] = value
         write_tensors(file, tensors)
 
-    return hdf5.file_image(fill, _LIBVER)
+    return file_image(fill)
 
 
 def keras_order(graph: Graph) -> list[str]:
@@ -180,7 +180,9 @@ def keras_order(graph: Graph) -> list[str]:
 
 
 def _parse(
-    path: Path, find: Callable[[h5py.File, Path, dict[str, str]], Weights], file: h5py.File
+    path: Path,
+    find: Callable[[hdf5.Group, Path, dict[str, str]], Weights],
+    file: hdf5.Group,
 ) -> Archive:
     text = hdf5.read_text(file, _ORIGIN)
     graph, metadata = (None, {}) if text is None else parse_origin(text, path)
@@ -189,55 +191,40 @@ def _parse(
     found = list(find(file, path, known))
     datasets = {dataset.name: dataset for _, dataset in found}
     by_name = names.unique(((name, dataset.name) for name, dataset in found), path)
-    weights = {}
-    for name, stored in by_name.items():
-        checksum = hdf5.read_text(datasets[stored], "sha256")
-        weights[name] = contiguous_tensor(datasets[stored], path, checksum)
-    unused = tuple(
-        f"{group}/{name}"
-        for group in _OPTIMIZERS
-        if group in list(file)
-        for name in hdf5.datasets(hdf5.hard_link(file, group, path), path)
-    )
-    return Archive(path, weights, graph=graph, metadata=metadata, unused=unused)
+    weights = {
+        name: dataset_tensor(datasets[stored], path, hdf5.read_text(datasets[stored], CHECKSUM))
+        for name, stored in by_name.items()
+    }
+    unused = [name for name, _, _ in file.datasets() if name.startswith(_OPTIMIZERS)]
+    return Archive(path, weights, graph=graph, metadata=metadata, unused=tuple(unused))
 
 
-def _keras_3_weights(file: h5py.File, path: Path, known: dict[str, str]) -> Weights:
-    for variable, dataset in hdf5.datasets(file, path).items():
+def _keras_3_weights(file: hdf5.Group, path: Path, known: dict[str, str]) -> Weights:
+    for variable, dataset, group in file.datasets():
         match = _KERAS_3_VARIABLE.match(variable)
-        if match is None or variable.startswith("optimizer/"):
+        if match is None or variable.startswith(_OPTIMIZERS):
             continue
-        name = _name(dataset.parent)
+        name = hdf5.read_any_text(group, "name")
         if name is None:
             raise CheckpointError(
-                f"{path} numbers its layers and does not name them ({match[1]}, for example), like "
-                f"older versions of Keras 3, so they cannot be identified. Save the model as "
-                f"*.h5, which holds the names, or again with a newer Keras."
+                f"{path} numbers its layers and does not name them ({printable(match[1])}, for "
+                f"example), like older versions of Keras 3, so they cannot be identified. Save the "
+                f"model as *.h5, which holds the names, or again with a newer Keras."
             )
         node = known.get(name) or names.layer_name(name) or name
         number = int(match[2])
         yield f"{node}/{_ROLES[number] if number < len(_ROLES) else number}", dataset
 
 
-def _keras_2_weights(file: h5py.File, path: Path, known: dict[str, str]) -> Weights:
-    for variable, dataset in hdf5.datasets(file, path).items():
+def _keras_2_weights(file: hdf5.Group, path: Path, known: dict[str, str]) -> Weights:
+    for variable, dataset, _ in file.datasets():
         match = _KERAS_2_WEIGHT.match(variable)
-        if match is None or variable.startswith("optimizer_weights/"):
+        if match is None or variable.startswith(_OPTIMIZERS):
             continue
         # The group is the layer's name, and the weight repeats it after any scopes.
         scope = match[1]
         node = known.get(scope.split("/")[0]) or names.layer_name(scope) or scope
         yield f"{node}/{match[2]}", dataset
-
-
-def _name(group: h5py.Group) -> str | None:
-    """Read a layer's name: a text of fixed or, as Keras writes it, of variable length."""
-    if "name" not in group.attrs:
-        return None
-    if h5py.check_string_dtype(group.attrs.get_id("name").dtype) is None:
-        return None
-    value = group.attrs["name"]
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _weights(checkpoint: Checkpoint, node: str) -> list[tuple[str, NDArray[np.float32]]]:

@@ -15,8 +15,8 @@ from typing import Any
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats.keras import keras_3_image, keras_order, open_keras_3
-from msinet_core.checkpoint.wire.zip import stored_members
-from msinet_core.errors import CheckpointError
+from msinet_core.checkpoint.wire.zip import Members, open_stored
+from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
 from msinet_core.system.files import atomic_path
 
@@ -46,15 +46,10 @@ def open_archive(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, refused, or does not name its layers.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check(archive, path)
-            # zipfile compares with the checksum of the whole member at its end.
-            content = archive.read(_WEIGHTS)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            f"{path} is not a Keras model, or damaged: {error}. Copy or download it again."
-        ) from error
+    with open_stored(path) as (archive, members):
+        _check(members, path)
+        # zipfile compares with the checksum of the whole member at its end.
+        content = archive.read(_WEIGHTS)
     with open_keras_3(path, content) as opened:
         yield opened
 
@@ -87,15 +82,14 @@ def write_keras_archive(
             stream.write(weights)
 
 
-def _check(archive: zipfile.ZipFile, path: Path) -> None:
+def _check(members: Members, path: Path) -> None:
     """Refuse what no Keras model has, from the directory alone."""
-    members = stored_members(archive, path)
     for name in members:
         parts = PurePosixPath(name.replace("\\", "/"))
         outside = parts.is_absolute() or ".." in parts.parts
         if outside or (name not in _MEMBERS and parts.parts[:1] != ("assets",)):
             raise CheckpointError(
-                f"{path} is refused: Keras models have no member '{name}'. "
+                f"{path} is refused: Keras models have no member '{printable(name)}'. "
                 f"Use a file from a source you trust."
             )
     if _WEIGHTS not in members:

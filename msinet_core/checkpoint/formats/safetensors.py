@@ -20,7 +20,8 @@ from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
-from msinet_core.errors import CheckpointError, os_reason
+from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
+from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
 
@@ -34,7 +35,9 @@ LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}
 """The order of a kernel's axes by the format's name."""
 
 _ALIGNMENT = 8
-_MAX_TENSORS = 10_000
+_MAX_HEADER = 2**23
+_MAX_COLONS = 5 * MAX_ENTRIES
+"""A tensor has four, and a checksum of it one more."""
 
 UNKNOWN_LAYOUT = "safetensors"
 """The name of the format of files that do not declare their kernels' layout."""
@@ -202,13 +205,17 @@ def read_header(path: Path) -> Header:
     """
     from safetensors import SafetensorError, safe_open
 
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        text = stream.read(min(length, _MAX_HEADER))
+    if length > _MAX_HEADER or text.count(b":") > _MAX_COLONS:
+        raise CheckpointError(
+            f"{path} is refused: its header has {length:,} bytes, which is not possible or holds "
+            f"too many tensors or texts. Copy or download it again, or use another file."
+        )
     try:
-        with safe_open(path, "numpy") as file:  # checks types, shapes and offsets
-            if len(file.keys()) > _MAX_TENSORS:
-                raise ValueError(f"more than {_MAX_TENSORS:,} tensors")
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length), object_pairs_hook=_without_duplicates)
+        safe_open(path, "numpy")  # checks types, shapes and offsets
+        header = json.loads(text, object_pairs_hook=_without_duplicates)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors file, or damaged: {error}. Copy or download it again."
@@ -253,8 +260,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read(path: Path, entry: Entry) -> NDArray[np.float32]:
-    try:
-        tensor = np.fromfile(path, "<f4", math.prod(entry.shape), offset=entry.offset)
-    except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be read ({os_reason(error)})") from error
+    tensor = np.fromfile(path, "<f4", math.prod(entry.shape), offset=entry.offset)
     return tensor.astype(np.float32, copy=False).reshape(entry.shape)

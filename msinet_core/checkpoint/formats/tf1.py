@@ -12,7 +12,6 @@ from __future__ import annotations
 import glob
 import math
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import (
     Archive,
     Checkpoint,
@@ -30,12 +30,13 @@ from msinet_core.checkpoint.archive import (
     StoredTensors,
 )
 from msinet_core.checkpoint.formats import tf2_objects
+from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.threads import each
 from msinet_core.checkpoint.wire import protobuf
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.protobuf import fields
 from msinet_core.checkpoint.wire.table import FOOTER_SIZE, is_table, read_table, write_table
-from msinet_core.errors import CheckpointError, os_reason
+from msinet_core.errors import CheckpointError
 from msinet_core.network.adam import Adam
 from msinet_core.system.files import atomic_path, write_bytes
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_FILES = 10_000
-_MAX_OBJECT_GRAPH = 2**26
+_MAX_OBJECT_GRAPH = 2**24
 _DTYPES = {
     1: "float32",
     2: "float64",
@@ -138,12 +139,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
             f"{prefix} cannot be read: {index.name} does not exist. {reason}; a checkpoint is "
             f"PREFIX.index and PREFIX.data-00000-of-00001 side by side."
         )
-    try:
+    with reading(index):
         shards, entries = _parse_entries(read_table(index.read_bytes()))
-    except OSError as error:
-        raise CheckpointError(f"{index} cannot be read: {os_reason(error)}") from error
-    except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
-        raise CheckpointError(f"{index} is damaged: {error}. Copy or download it again.") from error
     files = [prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{shards:05d}") for i in range(shards)]
     if missing := [file.name for file in files if not file.is_file()]:
         raise CheckpointError(
@@ -239,17 +236,20 @@ def _by_variable_name(
 ) -> dict[str, _Entry]:
     """Name the weights in a checkpoint of TensorFlow 2 objects after their variables."""
     entry = entries[tf2_objects.KEY]
-    try:
+    with reading(prefix):
         if entry.shard >= len(files) or entry.size > _MAX_OBJECT_GRAPH:
             raise ValueError("the graph of its objects is too large")
         with files[entry.shard].open("rb") as stream:
             stream.seek(entry.offset)
-            keys = tf2_objects.canonical_names(stream.read(entry.size), prefix)
-    except (OSError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{prefix} cannot be read: {error}. Copy or download it again."
-        ) from error
-    found = {name: entries[key] for name, key in keys.items() if key in entries}
+            pairs = list(tf2_objects.canonical_names(stream.read(entry.size)))
+    # Aliases of one variable have the same values, and so the same checksum.
+    distinct = {
+        (name, stored.dtype, stored.shape, stored.crc): key
+        for name, key in pairs
+        if (stored := entries.get(key))
+    }
+    keys = names.unique(((name, key) for (name, *_), key in distinct.items()), prefix)
+    found = {name: entries[key] for name, key in keys.items()}
     if not found:
         raise CheckpointError(
             f"{prefix} is a checkpoint of TensorFlow 2 objects, whose tensors are not named after "
@@ -262,15 +262,15 @@ def _stored_optimizer(
     files: list[Path],
     entries: Mapping[str, _Entry],
     stored: StoredTensors,
-    names: list[str],
+    weights: list[str],
 ) -> StoredOptimizer | None:
     """Return Adam's moments if they are complete: both of every weight, and the step."""
-    if not names or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in names):
+    if not weights or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in weights):
         return None
     step = _read_step(files, entries)
     if step is None:
         return None
-    m, v = ({name: stored[f"{name}{slot}"] for name in names} for slot in _MOMENTS)
+    m, v = ({name: stored[f"{name}{slot}"] for name in weights} for slot in _MOMENTS)
     return StoredOptimizer(step, m, v)
 
 
@@ -286,7 +286,7 @@ def _read_step(files: list[Path], entries: Mapping[str, _Entry]) -> int | None:
             # hundred at worst, when the bias correction, its only purpose, is 1 already.
             if _MIN_POWER < value < 1:
                 return max(0, round(math.log(value) / math.log(Adam().beta_2)) - 1)
-    except CheckpointError:
+    except (CheckpointError, OSError, TypeError):  # TypeError: several numbers
         return None
     return None
 
@@ -304,12 +304,9 @@ def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
             f"{entry.shard} of {len(files)}, which is impossible"
         )
     file = files[entry.shard]
-    try:
-        if entry.offset + entry.size > file.stat().st_size:
-            raise CheckpointError(f"beyond the end of {file.name}, which is truncated")
-        tensor = np.fromfile(file, stored, count, offset=entry.offset)
-    except OSError as error:
-        raise CheckpointError(f"{file.name} cannot be read ({os_reason(error)})") from error
+    if entry.offset + entry.size > file.stat().st_size:
+        raise CheckpointError(f"beyond the end of {file.name}, which is truncated")
+    tensor = np.fromfile(file, stored, count, offset=entry.offset)
     if masked_crc32c(_bytes(tensor)) != entry.crc:
         raise CheckpointError("wrong checksum")
     return tensor.astype(dtype, copy=False).reshape(entry.shape)

@@ -9,8 +9,7 @@ Source: tensorflow/core/protobuf/trackable_object_graph.proto.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.wire.protobuf import fields, read_varint
@@ -22,15 +21,16 @@ _WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
 _CHECKSUM_SIZE = 4
 
 
-def canonical_names(text: bytes, path: Path) -> Mapping[str, str]:
-    """Return the keys of MSI-Net's weights by canonical name, without an optimizer's.
+def canonical_names(text: bytes) -> Iterator[tuple[str, str]]:
+    """Find MSI-Net's weights, without an optimizer's.
 
     Args:
         text: The tensor `KEY`: a length, a checksum, and the graph.
-        path: The checkpoint, for messages.
+
+    Yields:
+        A weight's canonical name, and a key of it. Keras' `Model.export` gives each variable two.
 
     Raises:
-        CheckpointError: Several variables have one name.
         ValueError: It is not a graph of objects.
         IndexError: It is cut off.
     """
@@ -38,7 +38,7 @@ def canonical_names(text: bytes, path: Path) -> Mapping[str, str]:
     start = position + _CHECKSUM_SIZE
     if start + length > len(text):
         raise ValueError("the graph of its objects is cut off")
-    return names.unique(_weights(text[start : start + length]), path)
+    return _weights(text[start : start + length])
 
 
 def _weights(graph: bytes) -> Iterator[tuple[str, str]]:

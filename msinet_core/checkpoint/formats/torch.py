@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
 import struct
 import zipfile
 import zlib
@@ -30,8 +29,10 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.safetensors import LAYOUTS
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
+from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
+from msinet_core.checkpoint.wire.mapped import map_file
 from msinet_core.checkpoint.wire.pickle import Call, Global, read_pickle
-from msinet_core.checkpoint.wire.zip import stored_members
+from msinet_core.checkpoint.wire.zip import open_stored
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
 
@@ -45,7 +46,9 @@ _LAYOUT = LAYOUTS["torch"]
 _ORIGIN = "msinet"
 """The entry of a state_dict's ``_metadata``, which modules ignore."""
 
-_MAX_PICKLE = 2**26
+_MAX_PICKLE = 2**22
+"""Bytes; MSI-Net's has 8,000."""
+
 _MAX_AXES = 64
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -97,31 +100,16 @@ def read_state_dict(path: Path) -> tuple[Mapping[str, StoredTensor], Mapping[str
     Raises:
         CheckpointError: It is damaged, refused, or holds other things than weights.
     """
-    try:
-        is_zip = zipfile.is_zipfile(path)
-        found = _read_zip(path) if is_zip else _read_legacy(_map(path))
-        state = _dictionary(found)
-        if state is not None and (inner := _dictionary(state.get("state_dict"))) is not None:
-            found, state = state["state_dict"], inner
-        if not state:
-            raise CheckpointError(f"{path} holds no state_dict. Save model.state_dict().")
-        texts = _texts(found)
-        tensors = {str(key): _tensor(value) for key, value in state.items()}
-    except (
-        zipfile.BadZipFile,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        RuntimeError,
-        struct.error,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise CheckpointError(
-            f"{path} is not a PyTorch file, or damaged: {error}. Copy or download it again."
-        ) from error
+    found = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(map_file(path))
+    state = _dictionary(found)
+    if state is not None and (inner := _dictionary(state.get("state_dict"))) is not None:
+        found, state = state["state_dict"], inner
+    if not state:
+        raise CheckpointError(f"{path} holds no state_dict. Save model.state_dict().")
+    if len(state) > MAX_ENTRIES:
+        raise CheckpointError(f"{path} holds {len(state):,} tensors, more than {MAX_ENTRIES:,}.")
+    texts = _texts(found)
+    tensors = {str(key): _tensor(value) for key, value in state.items()}
     others = [key for key, tensor in tensors.items() if tensor is None]
     if others:
         raise CheckpointError(
@@ -204,19 +192,13 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-def _map(path: Path) -> memoryview:
-    with path.open("rb") as stream:
-        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-
-
 def _read_zip(path: Path) -> Any:
-    data = _map(path)
-    with zipfile.ZipFile(path) as archive:
-        members = stored_members(archive, path)
+    data = map_file(path)
+    with open_stored(path) as (archive, members):
         (pickle,) = (name for name in members if name.endswith("/data.pkl"))
         folder = pickle.removesuffix("data.pkl")
         if members[pickle].file_size > _MAX_PICKLE:
-            raise ValueError("its description is too large")
+            raise ValueError("its pickle is too large")
         byte_order = f"{folder}byteorder"
         if byte_order in members and archive.read(byte_order) != b"little":
             raise ValueError("written on a big-endian machine")

@@ -1,22 +1,95 @@
-"""HDF5 files: opened as if they were damaged or hostile, and written from memory."""
+"""HDF5 files, read as data: damage and malice cannot crash a library that is not used.
+
+One flipped bit can make the HDF5 library crash the process, loop forever or take all memory. The
+structures that Keras writes, HDF5's oldest, are few, so they are read here; all others are refused.
+
+Source: HDF5 File Format Specification 3.0.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
-import h5py
-
-from msinet_core.errors import CheckpointError, MsinetError, os_reason
+from msinet_core.checkpoint.wire import hdf5_messages as messages
+from msinet_core.checkpoint.wire.hdf5_messages import Attribute, Datatype
+from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
+from msinet_core.checkpoint.wire.mapped import map_file
+from msinet_core.errors import CheckpointError, printable
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_DEPTH = 32
 """Groups inside groups; far more than any network's names need."""
 
-Parsed = TypeVar("Parsed")
+_SUPERBLOCK = struct.Struct("<8xBxxxxBB")
+_ADDRESSES = struct.Struct("<QQQQQQ")
+"""Base, free space, end of file, driver; then the root's name and header."""
+
+_HEADER = struct.Struct("<BxHII4x")
+_MESSAGE = struct.Struct("<HHB3x")
+_NODE = struct.Struct("<4sBBH16x")
+_SYMBOLS = struct.Struct("<4sBxH")
+_SYMBOL = struct.Struct("<QQI20x")
+_LOCAL_HEAP = struct.Struct("<4sB3xQQQ")
+_GLOBAL_HEAP = struct.Struct("<4sB3xQ")
+_GLOBAL_OBJECT = struct.Struct("<HHIQ")
+_TEXT_REFERENCE = struct.Struct("<IQI")
+_SOFT_LINK = 2
+_NOWHERE = 2**64 - 1
+"""The address of values that were never written."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset.
+
+    Args:
+        name: From the root: ``/weights/conv1/conv1_1/kernel``.
+        shape: As the file declares it.
+        datatype: Of its values.
+        content: The values; None if they are in pieces, in other files, or were never written.
+        attributes: By name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: Datatype
+    content: bytes | memoryview | None
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is one text of fixed length."""
+        return self.datatype.is_text and not self.shape
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group; the file itself is the root group.
+
+    Args:
+        name: From the root, without a slash at the end.
+        attributes: By name.
+        reader: Reads texts of variable length.
+        members: By name in the group.
+    """
+
+    name: str
+    attributes: Mapping[str, Attribute]
+    reader: _Reader
+    members: dict[str, Group | Dataset] = field(default_factory=dict)
+
+    def datasets(self) -> Iterator[tuple[str, Dataset, Group]]:
+        """Yield every dataset below: its name relative to this group, itself, and its group."""
+        for key, item in self.members.items():
+            if isinstance(item, Dataset):
+                yield key, item, self
+            else:
+                for name, dataset, parent in item.datasets():
+                    yield f"{key}/{name}", dataset, parent
 
 
 def is_hdf5(path: Path) -> bool:
@@ -31,207 +104,268 @@ def is_hdf5(path: Path) -> bool:
         return stream.read(len(SIGNATURE)) == SIGNATURE
 
 
-def looks_like(path: Path, test: Callable[[h5py.File], bool]) -> bool:
-    """Return whether a file is HDF5 and passes a test.
+def read_root(path: Path) -> Group | None:
+    """Read the attributes of an HDF5 file and the names of its members, which seem to be empty.
 
     Args:
         path: Any path.
-        test: Looks at the open file.
+
+    Returns:
+        None if it is not HDF5.
 
     Raises:
-        CheckpointError: It is HDF5, but damaged.
+        CheckpointError: See `read_file`.
+        ValueError: It is damaged.
     """
-    if not is_hdf5(path):
-        return False
-    with open_file(path, test) as found:
-        return found
+    return _Reader(path, map_file(path), max_depth=0).root() if is_hdf5(path) else None
 
 
-@contextmanager
-def open_file(
-    path: Path, parse: Callable[[h5py.File], Parsed], content: bytes | None = None
-) -> Iterator[Parsed]:
-    """Open an HDF5 file for reading, and turn the library's errors into `CheckpointError`.
+def read_file(path: Path, content: bytes | None = None) -> Group:
+    """Read the structure of an HDF5 file: every group, dataset and attribute, and no tensor.
 
     Args:
         path: The file.
-        parse: Makes something of the open file, which stays open until the end of the block.
         content: The file's bytes, if it is inside an archive; `path` is for messages then.
 
     Raises:
-        CheckpointError: It is not HDF5, truncated or damaged.
+        CheckpointError: It is not HDF5, or it has links to elsewhere or structures that are not
+            supported.
+        ValueError: It is damaged.
     """
-    if not (is_hdf5(path) if content is None else content.startswith(SIGNATURE)):
+    data = map_file(path) if content is None else memoryview(content)
+    if data[: len(SIGNATURE)] != SIGNATURE:
         raise CheckpointError(
             f"{path} is not an HDF5 file. It may have been cut off; copy or download it again."
         )
-    with damage(f"{path} cannot be read as HDF5", "Copy or download it again."):
-        # Writers replace files in one step, so readers need no lock, and read-only network folders
-        # often have none to give.
-        file = (
-            h5py.File(path, "r", locking=False)
-            if content is None
-            else h5py.File(io.BytesIO(content), "r")
-        )
-    with file:
-        with damage(f"{path} cannot be read as HDF5", "Copy or download it again."):
-            parsed = parse(file)
-        yield parsed
+    return _Reader(path, data).root()
 
 
-@contextmanager
-def damage(subject: str, advice: str = "") -> Iterator[None]:
-    """Turn what h5py raises for a damaged file into `CheckpointError`.
-
-    HDF5 reports broken structures through many kinds of exceptions, with texts about its internals
-    (object headers, B-trees); the original one is chained.
-
-    Args:
-        subject: What was read, with its verb: "x.h5 cannot be read".
-        advice: What to do next.
-
-    Raises:
-        CheckpointError: Anything but `MsinetError` was raised inside.
-    """
-    try:
-        yield
-    except MsinetError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno and not isinstance(error, BlockingIOError):
-            reason = os_reason(error)
-        else:
-            reason = "truncated file" if "truncated file" in str(error) else "damaged file"
-        raise CheckpointError(f"{subject}: {reason}. {advice}".rstrip()) from error
-
-
-def read_text(item: h5py.HLObject, name: str) -> str | None:
-    """Read an attribute: a text of fixed length; None if it is missing or anything else.
+def read_text(item: Group | Dataset, name: str) -> str | None:
+    """Read a text of fixed length, as `hdf5_writer.write_text` attaches it.
 
     Args:
         item: The file, group or dataset.
         name: The attribute's name.
+
+    Returns:
+        None if it is missing or anything else.
     """
-    if name not in item.attrs or not is_text(item.attrs.get_id(name).dtype):
-        return None
-    return bytes(item.attrs[name]).decode()
+    pieces = []
+    key = name
+    while (found := item.attributes.get(key)) and found.is_text:
+        pieces.append(bytes(found.content))
+        key = f"{name}.{len(pieces)}"
+    return b"".join(pieces).decode() if pieces else None
 
 
-def read_integer(item: h5py.HLObject, name: str) -> int | None:
+def read_integer(item: Group | Dataset, name: str) -> int | None:
     """Read an attribute: an integer; None if it is missing or anything else.
 
     Args:
         item: The file, group or dataset.
         name: The attribute's name.
     """
-    if name not in item.attrs:
+    found = item.attributes.get(name)
+    if found is None or found.shape or found.datatype is None or found.datatype.signed is None:
         return None
-    attribute = item.attrs.get_id(name)
-    if attribute.dtype.kind not in "iu" or attribute.shape != ():
-        return None
-    return int(item.attrs[name])
+    return int.from_bytes(found.content, "little", signed=found.datatype.signed)
 
 
-def is_text(dtype: Any) -> bool:
-    """Return whether a type is text of fixed length.
+def read_any_text(group: Group, name: str) -> str | None:
+    """Read an attribute: a text of fixed or variable length; None if it is anything else.
 
     Args:
-        dtype: Of a dataset or an attribute.
-    """
-    kind = h5py.check_string_dtype(dtype)
-    return kind is not None and kind.length is not None
-
-
-def datasets(group: h5py.Group, path: Path) -> dict[str, h5py.Dataset]:
-    """Find every dataset below a group, by its name relative to it, following hard links only.
-
-    Args:
-        group: Where to begin.
-        path: The file, for messages.
-
-    Raises:
-        CheckpointError: There is a soft or external link, a loop, or a dataset whose values are in
-            other files.
-    """
-    found: dict[str, h5py.Dataset] = {}
-    seen: set[Any] = set()
-
-    def walk(parent: h5py.Group, prefix: str, depth: int) -> None:
-        for key in parent:
-            name = f"{prefix}{key}"
-            item = hard_link(parent, key, path)
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                raise _refusal(path, name, "a loop or a second link to one object")
-            if depth == _MAX_DEPTH:
-                raise _refusal(path, name, f"a group inside {_MAX_DEPTH} others")
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                walk(item, f"{name}/", depth + 1)
-            elif not isinstance(item, h5py.Dataset):
-                raise _refusal(path, name, "a named datatype")
-            elif item.is_virtual or item.external:
-                raise _refusal(path, name, "a dataset whose values are in other files")
-            else:
-                found[name] = item
-
-    walk(group, "", 0)
-    return found
-
-
-def hard_link(parent: h5py.Group, key: str, path: Path) -> Any:
-    """Return a group's member, refusing soft and external links before they are followed.
-
-    Args:
-        parent: The group.
-        key: The member's name.
-        path: The file, for messages.
-
-    Raises:
-        CheckpointError: It is not a hard link.
-    """
-    name = f"{parent.name.rstrip('/')}/{key}"
-    link = parent.get(key, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        is_external = isinstance(link, h5py.ExternalLink)
-        raise _refusal(path, name, "an external link" if is_external else "a soft link")
-    with damage(f"{path}: '{name}' cannot be opened", "Copy the file again, or use another."):
-        return parent[key]
-
-
-def _refusal(path: Path, name: str, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is refused: '{name}' is {what}, which no checkpoint needs. "
-        f"Use a file from a source you trust."
-    )
-
-
-def file_image(fill: Callable[[h5py.File], None], libver: str | tuple[str, str]) -> memoryview:
-    """Make an HDF5 file in memory.
-
-    The library never writes to the disk: after a failed write (a full disk) it leaves its own
-    structures broken and crashes the process later.
-
-    Args:
-        fill: Puts the content into the open file.
-        libver: The version of HDF5 whose structures the file has.
-    """
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver=libver) as file:
-        fill(file)
-    return image.getbuffer()
-
-
-def write_text(item: h5py.HLObject, name: str, text: str) -> None:
-    """Attach a text of fixed length.
-
-    Texts of variable length would be in HDF5's global heap, which has no checksum: one flipped bit
-    there makes the library loop forever.
-
-    Args:
-        item: The file, group or dataset.
+        group: The group.
         name: The attribute's name.
-        text: Its value, not empty.
+
+    Raises:
+        ValueError: It is damaged.
     """
-    data = text.encode()
-    item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
+    found = group.attributes.get(name)
+    if found and found.datatype and found.datatype.is_text_reference and not found.shape:
+        return bytes(group.reader.text(found.content)).decode()
+    return read_text(group, name)
+
+
+class _Reader:
+    """Follows a file's structures. They do not overlap, so all of them are no larger than the file:
+    whatever the file claims, that is all the work there is.
+    """
+
+    def __init__(self, path: Path, data: memoryview, max_depth: int | None = None) -> None:
+        self._path = path
+        self._data = data
+        self._max_depth = max_depth
+        self._left = len(data)
+        self._objects: set[int] = set()
+        self._heaps: dict[int, Mapping[int, memoryview]] = {}
+
+    def root(self) -> Group:
+        """Read the superblock and everything below the root."""
+        version, offset_size, length_size = _SUPERBLOCK.unpack_from(self._data)
+        if version > 1:
+            raise CheckpointError(
+                f"{self._path} is in HDF5's newer form (superblock {version}), which msinet does "
+                f"not read. Save it again with Keras or libver='earliest'; if an unreleased "
+                f"version of msinet wrote it, train or convert it again."
+            )
+        if (offset_size, length_size) != (8, 8):
+            raise ValueError(f"offsets of {offset_size} bytes")
+        base, _, end, _, _, header = _ADDRESSES.unpack_from(self._data, 28 if version else 24)
+        if base or end > len(self._data):
+            raise ValueError("truncated file")
+        root = self._read(header, "", 0)
+        if not isinstance(root, Group):
+            raise ValueError("its root is not a group")
+        return root
+
+    def text(self, reference: memoryview) -> memoryview:
+        """Return a text of variable length."""
+        size, address, index = _TEXT_REFERENCE.unpack(reference)
+        if address not in self._heaps:
+            self._heaps[address] = dict(self._global_heap(address))
+        found = self._heaps[address].get(index)
+        if found is None or size > len(found):
+            raise ValueError("a text is not in its heap")
+        return found[:size]
+
+    def _take(self, address: int, size: int) -> memoryview:
+        if address + size > len(self._data):
+            raise ValueError(f"a structure at byte {address:,} extends beyond the end of the file")
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its structures overlap")
+        return self._data[address : address + size]
+
+    def _unpack(self, form: struct.Struct, address: int) -> tuple[Any, ...]:
+        return form.unpack(self._take(address, form.size))
+
+    def _read(self, address: int, name: str, depth: int) -> Group | Dataset:
+        if depth - 1 == self._max_depth:
+            return Group(name, {}, self)
+        if address in self._objects:
+            self._refuse(f"'{name}'", "a loop or a second link to one object")
+        if depth > _MAX_DEPTH or len(self._objects) == MAX_ENTRIES:
+            self._refuse(f"'{name}'", "one of too many objects or too deep inside others")
+        self._objects.add(address)
+        found: dict[int, tuple[int, memoryview]] = {}
+        attributes: dict[str, Attribute] = {}
+        for kind, flags, body in self._messages(address):
+            if kind == messages.ATTRIBUTE and not flags & messages.SHARED:
+                key, attribute = messages.read_attribute(body)
+                attributes[key] = attribute
+            else:
+                found[kind] = flags, body
+        if messages.SYMBOL_TABLE in found:
+            group = Group(name, attributes, self)
+            tree, heap = struct.unpack_from("<QQ", found[messages.SYMBOL_TABLE][1])
+            for key, header in self._links(tree, heap, name):
+                if key in group.members or not key or "/" in key:
+                    raise ValueError(f"'{printable(key)}' is an invalid or repeated name")
+                group.members[key] = self._read(header, f"{name}/{key}", depth + 1)
+            return group
+        if messages.LINK in found or messages.LINK_INFO in found:
+            self._refuse(f"'{name}'", "a group in HDF5's newer form, or with external links")
+        if messages.LAYOUT not in found:
+            self._refuse(f"'{name}'", "neither a group nor a dataset")
+        return self._dataset(name, found, attributes)
+
+    def _dataset(
+        self,
+        name: str,
+        found: Mapping[int, tuple[int, memoryview]],
+        attributes: Mapping[str, Attribute],
+    ) -> Dataset:
+        if any(
+            found[kind][0] & messages.SHARED for kind in (messages.DATASPACE, messages.DATATYPE)
+        ):
+            self._refuse(f"'{name}'", "a dataset with a named datatype")
+        content = messages.read_layout(found[messages.LAYOUT][1])
+        if isinstance(content, tuple):
+            offset, size = content
+            is_stored = offset != _NOWHERE and messages.EXTERNAL_FILES not in found
+            content = self._take(offset, size) if is_stored else None if size else b""
+        return Dataset(
+            name,
+            messages.read_dataspace(found[messages.DATASPACE][1]),
+            messages.read_datatype(found[messages.DATATYPE][1]),
+            content,
+            attributes,
+        )
+
+    def _messages(self, address: int) -> Iterator[tuple[int, int, memoryview]]:
+        version, _, _, size = self._unpack(_HEADER, address)
+        if version != 1:
+            raise ValueError(f"no object at byte {address:,}")
+        blocks = [(address + _HEADER.size, size)]
+        for begin, length in blocks:
+            block = self._take(begin, length)
+            position = 0
+            while position + _MESSAGE.size <= length:
+                kind, size, flags = _MESSAGE.unpack_from(block, position)
+                position += _MESSAGE.size
+                body = block[position : position + size]
+                position += size
+                if position > length:
+                    raise ValueError(f"a message of the object at byte {address:,} is cut off")
+                if kind == messages.CONTINUATION:
+                    blocks.append(struct.unpack_from("<QQ", body))
+                else:
+                    yield kind, flags, body
+
+    def _links(self, tree: int, heap: int, name: str) -> Iterator[tuple[str, int]]:
+        """Yield the names in a group and the addresses of their objects."""
+        signature, _, size, _, address = self._unpack(_LOCAL_HEAP, heap)
+        if signature != b"HEAP":
+            raise ValueError(f"no names at byte {heap:,}")
+        texts = bytes(self._take(address, size))
+        for table in self._tables(tree):
+            signature, _, count = self._unpack(_SYMBOLS, table)
+            if signature != b"SNOD":
+                raise ValueError(f"no links at byte {table:,}")
+            entries = self._take(table + _SYMBOLS.size, count * _SYMBOL.size)
+            for offset, header, kind in _SYMBOL.iter_unpack(entries):
+                end = texts.find(b"\0", offset)
+                if offset >= size or end < 0:
+                    raise ValueError(f"a name in '{name}' is cut off")
+                key = texts[offset:end].decode()
+                if kind == _SOFT_LINK:
+                    self._refuse(f"'{name}/{key}'", "a soft link")
+                yield key, header
+
+    def _tables(self, address: int) -> Iterator[int]:
+        """Yield the addresses of a group's tables of links: the leaves of a B-tree."""
+        pending = [address]
+        while pending:
+            address = pending.pop()
+            signature, kind, level, count = self._unpack(_NODE, address)
+            if signature != b"TREE" or kind:
+                raise ValueError(f"no links at byte {address:,}")
+            children = self._take(address + _NODE.size + 8, 16 * count)
+            addresses = [child for child, _ in struct.iter_unpack("<QQ", children)]
+            if level:
+                pending += reversed(addresses)
+            else:
+                yield from addresses
+
+    def _global_heap(self, address: int) -> Iterator[tuple[int, memoryview]]:
+        signature, _, size = self._unpack(_GLOBAL_HEAP, address)
+        if signature != b"GCOL":
+            raise ValueError(f"no texts at byte {address:,}")
+        heap = self._take(address + _GLOBAL_HEAP.size, size - _GLOBAL_HEAP.size)
+        position = 0
+        while position + _GLOBAL_OBJECT.size <= len(heap):
+            index, _, _, length = _GLOBAL_OBJECT.unpack_from(heap, position)
+            if index == 0:  # what is left
+                return
+            position += _GLOBAL_OBJECT.size
+            if position + length > len(heap):
+                raise ValueError(f"the texts at byte {address:,} are cut off")
+            yield index, heap[position : position + length]
+            position += (length + 7) // 8 * 8
+
+    def _refuse(self, subject: str, what: str) -> NoReturn:
+        raise CheckpointError(
+            f"{self._path} is refused: {printable(subject)} is {what}, which neither Keras nor "
+            f"msinet writes. Save it again with Keras, or use a file from a source you trust."
+        )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_MAX_OPCODES = 1_000_000
+_MAX_OPCODES = 400_000
 """A state_dict takes some thirty for each tensor."""
 
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
+from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
 from msinet_core.checkpoint.wire.protobuf import read_varint, varint
 
 _MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
@@ -48,8 +49,13 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
     _, position = _read_handle(footer, 0)  # of the metaindex, which is empty
     (offset, size), _ = _read_handle(footer, position)
     table: dict[bytes, bytes] = {}
+    left = len(data)
     for _, handle in _read_block(data, offset, size):
-        table.update(_read_block(data, *_read_handle(handle, 0)[0]))
+        (offset, size), _ = _read_handle(handle, 0)
+        left -= size
+        if left < 0:
+            raise ValueError("its blocks overlap")
+        table.update(_read_block(data, offset, size))
     return table
 
 
@@ -79,7 +85,11 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
     (restarts,) = struct.unpack_from("<I", data, end - 4)
     last = end - 4 - 4 * restarts
     position, key, total = offset, b"", 0
-    while position < last:
+    for count in range(last):
+        if position >= last:
+            return
+        if count == MAX_ENTRIES:
+            raise ValueError(f"more than {MAX_ENTRIES:,} entries")
         shared, position = read_varint(data, position)
         unshared, position = read_varint(data, position)
         length, position = read_varint(data, position)

@@ -1,0 +1,26 @@
+"""Files as bytes that are read from the disk when they are used."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from msinet_core.errors import CheckpointError
+
+
+def map_file(path: Path) -> memoryview:
+    """Return a file's bytes without reading them.
+
+    The file stays open until the last view of it is gone, so tensors may be read long after.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is empty.
+        OSError: It cannot be opened.
+    """
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty. Copy or download it again.")
+    with path.open("rb") as stream:
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
