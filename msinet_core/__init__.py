@@ -17,6 +17,7 @@ _MODULES = {
     "checkpoint.inspect": ("Description", "inspect"),
     "conformance.same_weights": ("Verification", "verify_conversion"),
     "evaluation.evaluate": ("evaluate",),
+    "network.export": ("OnnxSettings",),
     "prediction.predictor": ("Predictor", "load"),
     "registry.inventory": ("DeviceEntry", "devices"),
     "system.version": ("__version__",),
@@ -36,6 +37,8 @@ _MODULES = {
     "checkpoint.archive": ("Archive", "Checkpoint", "StoredTensor"),
     "checkpoint.catalog": ("Format",),
     "checkpoint.formats.keras_archive": ("write_keras_archive",),
+    "checkpoint.formats.onnx": ("onnx_model",),
+    "checkpoint.formats.onnx_ops": ("OnnxLayers",),
     "conformance.suite": ("DeviceConformance",),
     "conformance.walk": ("Walk",),
     "device": (
