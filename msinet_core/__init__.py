@@ -54,6 +54,7 @@ _MODULES = {
         "Probe",
         "Processes",
         "Program",
+        "Recent",
         "report_lost_processes",
     ),
     "network.adam": ("Adam",),

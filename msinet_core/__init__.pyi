@@ -29,6 +29,7 @@ from msinet_core.device import Model as Model
 from msinet_core.device import Probe as Probe
 from msinet_core.device import Processes as Processes
 from msinet_core.device import Program as Program
+from msinet_core.device import Recent as Recent
 from msinet_core.device import report_lost_processes as report_lost_processes
 from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError

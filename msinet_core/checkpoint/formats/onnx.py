@@ -35,7 +35,7 @@ NAME, SUFFIX = "onnx", ".onnx"
 KERNEL_LAYOUT = "OIHW"
 INNER_FORMAT: DataFormat = "NCHW"
 OPERATOR_SET = 18
-"""The first whose Resize takes the new height and width without the batch."""
+"""The oldest in which all reductions take their axes as an input, as the newest ones do."""
 
 IR_VERSION = 8
 """The oldest that has this operator set, so that old runtimes read the file."""

@@ -160,17 +160,15 @@ class OnnxLayers(Layers):
     def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Value:
         (value, like) = inputs
         writer = value.writer
-        if value.size is DYNAMIC or like.size is DYNAMIC:
-            target = writer.add("Shape", [like.name], "size", start=2, end=4)
-        else:
+        if value.size is not DYNAMIC and like.size is not DYNAMIC:
             height, width = (new / old for new, old in zip(like.size, value.size, strict=True))
-            if height.is_integer() and width.is_integer():  # more runtimes support these
+            if height.is_integer() and width.is_integer():  # more accelerators take constants
                 return _by_scales(value, (int(height), int(width)), op.coordinates)
-            target = writer.part("size", like.size)
-        # Without `axes`, the new size would include the batch.
-        return _interpolate(
-            value, [value.name, "", "", target], op.coordinates, axes=list(SPATIAL_AXES)
-        )
+        # Not the attribute `axes`: ONNX Runtime 1.32 fails on it behind a Transpose.
+        kept = writer.add("Shape", [value.name], "kept", start=0, end=2)
+        size = writer.add("Shape", [like.name], "size", start=2, end=4)
+        sizes = writer.add("Concat", [kept, size], "sizes", axis=0)
+        return _interpolate(value, [value.name, "", "", sizes], op.coordinates)
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Value:
         writer = inputs[0].writer
@@ -202,15 +200,12 @@ def _by_scales(value: Value, scales: ops.Size, coordinates: ops.Coordinates) -> 
     return _interpolate(value, [value.name, "", factors], coordinates)
 
 
-def _interpolate(
-    value: Value, inputs: list[str], coordinates: ops.Coordinates, **attributes: Any
-) -> Value:
+def _interpolate(value: Value, inputs: list[str], coordinates: ops.Coordinates) -> Value:
     resized = value.writer.add(
         "Resize",
         inputs,
         mode="linear",
         coordinate_transformation_mode=coordinates,  # ONNX has the same names
-        **attributes,
     )
     return Value(value.writer, resized)
 
