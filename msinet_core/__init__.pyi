@@ -9,6 +9,8 @@ from msinet_core.checkpoint.catalog import Format as Format
 from msinet_core.checkpoint.convert import Conversion as Conversion
 from msinet_core.checkpoint.convert import convert as convert
 from msinet_core.checkpoint.formats.keras_archive import write_keras_archive as write_keras_archive
+from msinet_core.checkpoint.formats.onnx import onnx_model as onnx_model
+from msinet_core.checkpoint.formats.onnx_ops import OnnxLayers as OnnxLayers
 from msinet_core.checkpoint.inspect import Description as Description
 from msinet_core.checkpoint.inspect import inspect as inspect
 from msinet_core.conformance.same_weights import Verification as Verification
@@ -27,6 +29,7 @@ from msinet_core.device import Model as Model
 from msinet_core.device import Probe as Probe
 from msinet_core.device import Processes as Processes
 from msinet_core.device import Program as Program
+from msinet_core.device import Recent as Recent
 from msinet_core.device import report_lost_processes as report_lost_processes
 from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError
@@ -42,6 +45,7 @@ from msinet_core.hardware import apple as apple
 from msinet_core.hardware import nvidia as nvidia
 from msinet_core.network import ops as ops
 from msinet_core.network.adam import Adam as Adam
+from msinet_core.network.export import OnnxSettings as OnnxSettings
 from msinet_core.network.graph import Graph as Graph
 from msinet_core.network.graph import GraphBuilder as GraphBuilder
 from msinet_core.network.graph import LayerBuilder as LayerBuilder

@@ -16,6 +16,7 @@ from msinet_core.checkpoint.formats import (
     keras,
     keras_archive,
     keras_vgg16,
+    onnx,
     safetensors,
     tf1,
     torch,
@@ -174,6 +175,15 @@ FORMATS: tuple[Format, ...] = (
         frozen.open_graph,
         write=frozen.write_graph,
         suffixes=(frozen.SUFFIX,),
+        holds=_NETWORK,
+    ),
+    Format(
+        onnx.NAME,
+        "ONNX model (*.onnx)",
+        onnx.matches,
+        onnx.open_archive,
+        write=onnx.write,
+        suffixes=(onnx.SUFFIX,),
         holds=_NETWORK,
     ),
     Format(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,12 @@ from msinet_core.checkpoint.catalog import (
     open_checkpoint,
 )
 from msinet_core.checkpoint.compare import require_equal
-from msinet_core.checkpoint.formats import safetensors, tf1
+from msinet_core.checkpoint.formats import onnx, safetensors, tf1
 from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_graph, require_whole_network
 from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean, printable
+from msinet_core.network.export import OnnxSettings
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.progress import Progress
@@ -29,6 +31,8 @@ from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
+
+_ONNX_DEFAULTS = OnnxSettings()
 
 _ANY_NAME = ("tf1", "savedmodel")
 """Formats whose prefix or folder may have any name, if they are requested."""
@@ -58,12 +62,13 @@ def convert(
     *,
     network: str | Path | None = None,
     from_layout: str | None = None,
+    settings: OnnxSettings = _ONNX_DEFAULTS,
     force: bool = False,
     progress: bool | Progress = False,
 ) -> Conversion:
     """Read a checkpoint in any format and write it in another.
 
-    Weights are equal bit for bit.
+    Weights are equal bit for bit, unless the settings round them.
 
     Args:
         source: A file, the prefix of a TensorFlow checkpoint, or ``"published:DATASET"``.
@@ -74,16 +79,18 @@ def convert(
             it; None: the published network.
         from_layout: ``"torch"`` (OIHW) or ``"mlx"`` (OHWI): the order of the kernels' axes in a
             safetensors file that does not declare it.
+        settings: How to write an ONNX model.
         force: Replace an existing target.
         progress: Show the download of published weights.
 
     Raises:
         CheckpointError: The source cannot be read or does not fit; every mismatch is listed.
-        UsageError: The target's name fits no format, or the target exists.
+        UsageError: The target's name fits no format, the target exists, or the settings are for
+            another format.
         MsinetError: The disk is full or read-only.
     """
     target = Path(target)
-    written = choose_target(target, to)
+    written = _apply_settings(choose_target(target, to), settings)
     source = resolve_weights(source, as_progress(progress))
     _check_paths(source, target, written, force)
     with _open(source, from_layout) as (found, archive):
@@ -95,7 +102,7 @@ def convert(
         readable = archive if "optimizer" in written.holds else archive.weights_only()
         state, training = readable.read_state(graph), archive.read_training()
         kept = training if "training" in written.holds else None
-        checkpoint = Checkpoint(graph, state, kept, archive.metadata)
+        checkpoint = onnx.round_weights(Checkpoint(graph, state, kept, archive.metadata), settings)
         left_behind = tuple(
             printable(item) for item in _left_behind(archive, graph, written, training is not None)
         )
@@ -137,6 +144,23 @@ def choose_target(target: Path, to: str | None) -> Format:
         f"'{target.name}'; use one of {', '.join(f'*{suffix}' for suffix in suffixes)}."
         f"{did_you_mean(target.suffix, suffixes)}{_problem_list(problems)}"
     )
+
+
+def _apply_settings(written: Format, settings: OnnxSettings) -> Format:
+    """Return the format that writes with these settings."""
+    if written.name == onnx.NAME:
+        return replace(written, write=partial(onnx.write, settings=settings))
+    changed = [
+        f"--{name.replace('_', '-')}"
+        for name, value in asdict(settings).items()
+        if value != getattr(_ONNX_DEFAULTS, name)
+    ]
+    if changed:
+        raise UsageError(
+            f"Only ONNX models (*{onnx.SUFFIX}) take {' and '.join(changed)}; leave that out for a "
+            f"{written.title}."
+        )
+    return written
 
 
 def _fitting(target: Path, writers: list[Format], to: str | None) -> list[Format]:

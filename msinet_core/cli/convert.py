@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from msinet_core.cli.options import ChoiceType
+from msinet_core.cli.options import ChoiceType, setting_options
+from msinet_core.network.export import OnnxSettings
 
 
 @click.command()
@@ -15,8 +17,8 @@ from msinet_core.cli.options import ChoiceType
 @click.option(
     "--to",
     metavar="FORMAT|DEVICE",
-    help="Format to write: msinet, keras, keras2, tf1, frozen, savedmodel, torch or mlx; or a "
-    "device, for the format that users of its framework expect. [default: by DST's name]",
+    help="Format to write: msinet, keras, keras2, tf1, frozen, savedmodel, torch, mlx or onnx; or "
+    "a device, for the format that users of its framework expect. [default: by DST's name]",
 )
 @click.option(
     "--verify",
@@ -38,6 +40,7 @@ from msinet_core.cli.options import ChoiceType
     help="Order of the kernels' axes in a safetensors file that does not declare it: torch (OIHW) "
     "or mlx (OHWI).",
 )
+@setting_options(OnnxSettings)
 def convert(
     source: Path,
     target: Path,
@@ -46,16 +49,19 @@ def convert(
     force: bool,
     network: Path | None,
     from_layout: str | None,
+    **settings: Any,
 ) -> None:
     """Convert the checkpoint SRC, in any format, to DST in another format.
 
-    Weights are equal bit for bit. What DST's format cannot hold is listed on stderr.
+    Weights are equal bit for bit, unless --precision float16 rounds them. What DST's format cannot
+    hold is listed on stderr.
 
     \b
     msinet-run convert model_salicon_cpu.ckpt salicon.msinet.h5 --verify
     msinet-run convert published:salicon salicon.msinet.h5
     msinet-run convert best.msinet.h5 best.weights.h5
     msinet-run convert best.msinet.h5 best.safetensors --to torch
+    msinet-run convert best.msinet.h5 best.onnx --image-size 240x320
     """  # noqa: D301  -- click's mark for lines to keep
     import msinet_core as msinet
 
@@ -65,6 +71,7 @@ def convert(
         to,
         network=network,
         from_layout=from_layout,
+        settings=OnnxSettings(**settings),
         force=force,
         progress=True,
     )

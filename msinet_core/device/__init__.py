@@ -8,6 +8,7 @@ from msinet_core.device.layers import Layers
 from msinet_core.device.model import Model
 from msinet_core.device.processes import Processes, report_lost_processes
 from msinet_core.device.program import Program
+from msinet_core.device.recent import Recent
 from msinet_core.device.spec import (
     API_VERSION,
     PRECISIONS,
@@ -34,5 +35,6 @@ __all__ = [
     "Probe",
     "Processes",
     "Program",
+    "Recent",
     "report_lost_processes",
 ]

@@ -62,6 +62,9 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     if spec.doctor is not None:
         for finding in _plugin_findings(spec, spec.doctor, arguments):
             yield replace(finding, fix=installable(finding.fix))
+    if not spec.capabilities.training:
+        detail = "It predicts only. To list the devices that train, run: msinet-run devices"
+        yield Finding("training", "note", detail)
 
 
 def _program() -> str:

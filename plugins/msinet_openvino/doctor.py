@@ -33,8 +33,3 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
             f"This CPU does not support {precision}.",
             "Use another --precision.",
         )
-    yield Finding(
-        "training",
-        "note",
-        "It predicts only. To list the devices that train, run: msinet-run devices",
-    )

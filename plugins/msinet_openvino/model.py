@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from msinet_core import Deferred, Model, Program, State, ops, permutation
+from msinet_core import Deferred, Model, Program, Recent, State, ops, permutation
 from msinet_openvino.layers import opset
 from msinet_openvino.requests import RequestPool
 
 if TYPE_CHECKING:
     from msinet_openvino.device import OpenVINODevice
-
-MAX_COMPILED = 4
-"""The compiled networks that are kept; each holds its own memory, and folders rarely mix more
-sizes."""
 
 
 class OpenVINOModel(Model):
@@ -39,15 +33,13 @@ class OpenVINOModel(Model):
         self._hint = device.options["hint"]
         self._builders = device.layer_builders
         self._weights = self.native(program.state.weights)
-        self._compiled: OrderedDict[tuple[ops.Size, str], RequestPool] = OrderedDict()
-        self._lock = threading.Lock()
+        self._pools: Recent[tuple[ops.Size, str], RequestPool] = Recent(self._compile_pool)
 
     def forward(self, images: NDArray[np.float32]) -> Deferred:
         shape = self._graph.shapes(images.shape)[self._graph.output.name]
         values = np.empty(shape, np.float32)
         height, width = images.shape[1:3]
-        with self._lock:
-            pool = self._pool(len(images), (height, width))
+        pool = self._pool(len(images), (height, width))
         requests = [
             pool.start(images[index : index + 1], values[index : index + 1])
             for index in range(len(images))
@@ -79,12 +71,10 @@ class OpenVINOModel(Model):
         """Return the requests for `count` images of a size, compiling the network if needed."""
         hint = self._hint
         if hint == "auto":  # a single image uses whatever is compiled
-            batched = count > 1 or (size, "throughput") in self._compiled
+            batched = count > 1 or (size, "throughput") in self._pools
             hint = "throughput" if batched else "latency"
-        key = size, hint
-        if key not in self._compiled:
-            while len(self._compiled) >= MAX_COMPILED:
-                self._compiled.popitem(last=False)
-            self._compiled[key] = RequestPool(self._compile(self.network(size), hint))
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
+        return self._pools[size, hint]
+
+    def _compile_pool(self, key: tuple[ops.Size, str]) -> RequestPool:
+        size, hint = key
+        return RequestPool(self._compile(self.network(size), hint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ FILES = {
     "torch": "file_torch.safetensors",
     "torch file": "file.pt",
     "mlx": "file_mlx.safetensors",
+    "onnx": "file.onnx",
     "frozen": "file.pb",
     "savedmodel": "folder",
 }
@@ -34,7 +36,12 @@ def format_of(name: str) -> str:
     return name.removesuffix(" file")
 
 
-PAIRS = list(itertools.combinations(FILES, 2))
+needs_onnx = pytest.mark.skipif(find_spec("onnx") is None, reason="onnx is not installed")
+NAMES = [pytest.param(name, marks=needs_onnx if name == "onnx" else ()) for name in FILES]
+PAIRS = [
+    pytest.param(*pair, marks=needs_onnx if "onnx" in pair else ())
+    for pair in itertools.combinations(FILES, 2)
+]
 """The chain of a pair goes through both directions."""
 
 
@@ -97,7 +104,7 @@ def test_there_and_back_is_bit_exact(
         assert end.metadata["dataset"] == "salicon"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_written_is_recognized_and_whole(tmp_path: Path, original: Path, name: str) -> None:
     target = tmp_path / FILES[name]
     convert(original, target, format_of(name))
@@ -120,7 +127,7 @@ def test_torch_and_mlx_files_differ_by_their_axes(tmp_path: Path, original: Path
         assert np.ascontiguousarray(kernel).tobytes() in target.read_bytes()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_format_cannot_hold_is_listed(tmp_path: Path, original: Path, name: str) -> None:
     done = convert(original, tmp_path / FILES[name], format_of(name))
     text = "\n".join(done.left_behind)
