@@ -35,7 +35,7 @@ CHECK_INTERVAL = 5.0
 """Seconds between checks of the weights, at least."""
 
 VALIDATION_LAG = 8
-"""Batches whose validation losses may be unread: each can hold memory of the host and the device."""
+"""Batches whose validation losses may be unread; each may hold memory on the device."""
 
 CHECK_SHARE = 0.01
 """The largest part of the training time that checks of the weights may take.
