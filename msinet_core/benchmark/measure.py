@@ -127,7 +127,7 @@ def _bare_train(model: Model, settings: BenchSettings) -> float:
 
     def step() -> None:
         unread.append(model.train_step([batch], LEARNING_RATE))
-        if len(unread) > model.unread_losses:
+        for _ in range(model.due_losses(len(unread))):
             float(unread.popleft())
 
     def finish() -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from msinet_core.data.sample import Sample
 
-MAX_DEFAULT_WORKERS = 4
+MAX_DEFAULT_WORKERS = 16
+"""A thread reads about 180 images a second, and a fast GPU trains on a thousand."""
+
 PREFETCH = 4
 
 
@@ -32,8 +34,9 @@ class BatchPipeline:
         batch_size: Samples in a batch; the last one of an epoch may have fewer.
         seed: Determines the order of each epoch, with the epoch's number.
         shuffle: Whether each epoch has its own random order, or that of `samples`.
-        workers: Threads that read; None for one per core, at most 4.
-        prefetch: Batches to read ahead of the one in use; this bounds the memory.
+        workers: Threads that read; None for one per core, at most 16.
+        prefetch: Batches to read ahead of the one in use; this bounds the memory. None for 4, or
+            for as many as keep every thread busy.
         shard: The index of this process and the number of processes. Each reads its own part of
             every batch; together, in order, the parts are the batch that one process would read.
 
@@ -50,10 +53,12 @@ class BatchPipeline:
         seed: int = 42,
         shuffle: bool = False,
         workers: int | None = None,
-        prefetch: int = PREFETCH,
+        prefetch: int | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
+        if prefetch is None:
+            prefetch = max(PREFETCH, workers * shard[1] // max(batch_size, 1))
         for name, value, minimum in (
             ("batch size", batch_size, 1),
             ("number of workers", workers, 1),

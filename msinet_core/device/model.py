@@ -32,8 +32,9 @@ class Model(abc.ABC):
     """
 
     unread_losses = 1
-    """The number of steps that may be started before the oldest loss is read. More than one lets a
-    device run several steps as one program; reading a loss or `state` runs the steps so far."""
+    """The number of steps that may be started before the oldest losses are read. More than one lets
+    a device run several steps as one program, or wait once for several losses; reading a loss or
+    `state` runs the steps so far."""
 
     def __init__(self, device: Device, program: Program) -> None:
         self._device = device
@@ -46,6 +47,14 @@ class Model(abc.ABC):
     def device_name(self) -> str:
         """The device's name."""
         return self._device.spec.name
+
+    def due_losses(self, unread: int) -> int:
+        """Return how many of the oldest losses to read now: none, or about half of them at once.
+
+        Args:
+            unread: The number of steps whose losses have not been read.
+        """
+        return unread - (self.unread_losses + 1) // 2 if unread > self.unread_losses else 0
 
     @abc.abstractmethod
     def forward(self, images: NDArray[np.float32]) -> ArrayLike:

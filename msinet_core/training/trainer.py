@@ -34,6 +34,9 @@ SAVE_INTERVAL = 600.0
 CHECK_INTERVAL = 5.0
 """Seconds between checks of the weights, at least."""
 
+VALIDATION_LAG = 8
+"""Batches whose validation losses may be unread; each may hold memory on the device."""
+
 CHECK_SHARE = 0.01
 """The largest part of the training time that checks of the weights may take.
 
@@ -155,7 +158,8 @@ class Trainer:
                 start = time.monotonic()
                 check = start > self._next_check
                 finished = save or check or isinstance(loss, float)
-                while len(unread) > (0 if finished else self.model.unread_losses):
+                due = len(unread) if finished else self.model.due_losses(len(unread))
+                for _ in range(due):
                     self._record(unread.popleft(), task)
                 if save:
                     self._save()
@@ -198,19 +202,22 @@ class Trainer:
         return images / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
     def _validate(self) -> float:
-        losses: list[Any] = []
+        own = 0.0
+        unread: deque[Any] = deque()
         with (
             closing(self.valid.batches()) as batches,
             self.progress.task("  validation", self.valid.image_count) as task,
         ):
             for index, batch in enumerate(batches):
                 if len(batch.images):
-                    losses.append(self.model.eval_step(batch))
+                    unread.append(self.model.eval_step(batch))
+                if len(unread) > VALIDATION_LAG:
+                    own += _total(unread.popleft())
                 task.advance(self.valid.images_in(index, 1))
                 if self._interrupted():
                     self._save()
                     self.interrupt.raise_if_set(self._resume_hint())
-        own = sum(float(np.asarray(loss).sum(dtype=np.float64)) for loss in losses)
+        own += sum(map(_total, unread))
         return float(self.processes.sum(np.array([own]))[0] / self.valid.image_count)
 
     def _interrupted(self) -> bool:
@@ -312,6 +319,10 @@ class Trainer:
         )
         self.run.log(text)
         return text
+
+
+def _total(losses: Any) -> float:
+    return float(np.asarray(losses).sum(dtype=np.float64))
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[Sequence[Batch]]:

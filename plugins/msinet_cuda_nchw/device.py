@@ -36,6 +36,10 @@ class NchwDevice(TensorFlowDevice):
             ``"multiworker"``.
     """
 
+    unread_losses = 15
+    """Losses are read eight at once: TensorFlow copies from a GPU only after all steps so far, so
+    that every read lets the GPU run out of work."""
+
     def configure(self) -> None:
         self.jit_compile = self.options["xla"] == "on"
 

@@ -16,6 +16,13 @@ from msinet_tensorflow.layers import tf
 GPU = "/GPU:0"
 PROCESSOR = "/CPU:0"
 
+DISABLED_REWRITERS = {
+    "layout_optimizer": False,  # converts some convolutions to NCHW, for NVIDIA GPUs
+    "remapping": False,  # fuses a convolution with its bias
+    "use_plugin_optimizers": False,  # so does tensorflow-metal's own
+}
+"""Parts of TensorFlow's graph optimizer that replace audited ops by others."""
+
 FIRST_MACOS_WITH_BFLOAT16 = 14
 
 
@@ -93,5 +100,4 @@ def _set_up_gpu() -> None:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.set_soft_device_placement(False)
-    # It would convert some convolutions to NCHW, which is faster only on NVIDIA GPUs.
-    tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+    tf.config.optimizer.set_experimental_options(DISABLED_REWRITERS)

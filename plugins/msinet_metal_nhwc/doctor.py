@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
+from msinet_metal_nhwc.fusion import examine_fusion, fusible
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import (
     IMAGES,
@@ -19,7 +21,7 @@ from msinet_tensorflow.versions import METAL_TENSORFLOW, installed_wheels
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Report the GPU, and whether every op of the steps has a Metal kernel.
+    """Report the GPU, the Metal kernel of every op of the steps, and ops that would be fused.
 
     Args:
         spec: The device `metal`.
@@ -31,8 +33,14 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         yield missing
         return
     yield _kernel_table()
+    chains: list[str] = []
     for precision in spec.capabilities.precisions:
-        yield audit_finding(precision, audit_steps(spec, precision))
+        steps = trace(spec, precision)
+        yield audit_finding(precision, audit(steps, metal_kernels()))
+        chains += fusible(steps)
+    yield _fusion(chains)
+    if spec.probe().ready:
+        yield examine_fusion("/GPU:0")
 
 
 def audit_steps(
@@ -49,10 +57,35 @@ def audit_steps(
         graph: The network; None for the published one.
         images: The shape of the images, ``(N, H, W, C)``.
     """
+    return audit(trace(spec, precision, graph, images), metal_kernels())
+
+
+def trace(
+    spec: DeviceSpec,
+    precision: str,
+    graph: Graph | None = None,
+    images: tuple[int, int, int, int] = IMAGES,
+) -> Mapping[str, Any]:
+    """Trace every step of the device, on any machine with TensorFlow.
+
+    Args:
+        spec: The device `metal`.
+        precision: The dtype of convolutions.
+        graph: The network; None for the published one.
+        images: The shape of the images, ``(N, H, W, C)``.
+    """
     from msinet_metal_nhwc.device import PROCESSOR, MetalDevice
 
     device = MetalDevice(spec, precision, placement=PROCESSOR)
-    return audit(trace_steps(device, graph or msinet_graph(), images), metal_kernels())
+    return trace_steps(device, graph or msinet_graph(), images)
+
+
+def _fusion(chains: list[str]) -> Finding:
+    if chains:
+        detail = f"{len(chains)} convolutions can be fused with their bias: {', '.join(chains)}."
+        return Finding("fusion", "problem", detail, data={"chains": chains})
+    detail = "tensorflow-metal finds no convolution that it would fuse with its bias."
+    return Finding("fusion", "ok", detail, data={"chains": chains})
 
 
 def _hardware() -> Finding:

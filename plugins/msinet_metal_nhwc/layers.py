@@ -22,13 +22,14 @@ class MetalLayers(TensorFlowLayers):
         """Add one value to each channel in float32, so that the gradient is summed in float32.
 
         The custom gradient of the shared builders would fill zeros in the features' dtype, with an
-        op that has no Metal kernel for 16 bits.
+        op that has no Metal kernel for 16 bits. ``tf.nn.bias_add`` would let tensorflow-metal
+        replace the convolution and the bias by one op of its own; see `fusion`.
 
         Args:
             features: ``(N, H, W, C)``.
             bias: ``(C,)``, in the dtype of the features.
         """
-        total = tf.nn.bias_add(tf.cast(features, tf.float32), tf.cast(bias, tf.float32))
+        total = tf.cast(features, tf.float32) + tf.cast(bias, tf.float32)
         return tf.cast(total, features.dtype)
 
     def resize_bilinear(

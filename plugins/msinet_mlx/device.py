@@ -20,6 +20,15 @@ from msinet_mlx.probe import CPU_BACKEND, backend
 TF32_VARIABLE = "MLX_ENABLE_TF32"
 """Read by MLX at its first matrix product; 1 if unset."""
 
+WINOGRAD_VARIABLE = "MLX_CONV_WINOGRAD"
+"""0 keeps MLX from computing large 3x3 convolutions with Winograd's algorithm.
+
+In 16 bits its intermediate values are 16 bits too, and with TF32 they are rounded, so that results
+are 4 to 35 times less exact; and whether it is used depends on the batch size.
+
+Source: https://github.com/ml-explore/mlx/pull/4242 and 4639
+"""
+
 
 class MlxDevice(Device):
     """MLX on the device of its installed backend, and on no other.
@@ -40,8 +49,11 @@ class MlxDevice(Device):
         options: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(spec, precision, options)
-        os.environ[TF32_VARIABLE] = "1" if self.options["tf32"] == "on" else "0"
-        # Only after setting the variable: MLX may compute as soon as it is imported.
+        tf32 = self.options["tf32"] == "on"
+        os.environ[TF32_VARIABLE] = "1" if tf32 else "0"
+        if tf32 or precision != "float32":
+            os.environ.setdefault(WINOGRAD_VARIABLE, "0")
+        # Only after setting the variables: MLX may compute as soon as it is imported.
         from msinet_mlx.layers import MlxLayers, mx
         from msinet_mlx.memory import set_limits
 

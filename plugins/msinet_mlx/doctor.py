@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+LARGEST_ERRORS = {"float32": 5e-5, "bfloat16": 1.4e-2, "float16": 2e-3}
+"""Relative errors of a large convolution that pass; those of the conformance kit."""
+
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Describe the backend, how much memory it may use, and what a training step needs.
+    """Describe the backend and its memory, and compare a large convolution with the processor.
 
     Args:
         spec: The device `mlx`.
@@ -30,6 +34,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     device: MlxDevice = spec.open(arguments.get("precision", "auto"), options)  # type: ignore[assignment]
     yield _backend(installed, device)
     yield _memory(device)
+    yield compare_winograd(device)
 
 
 def _backend(installed: str, device: MlxDevice) -> Finding:
@@ -63,3 +68,43 @@ def _memory(device: MlxDevice) -> Finding:
     )
     data = {"limit": limit, "least": one, "least_per_further_image": two - one}
     return Finding("memory", "ok", detail, data=data)
+
+
+def compare_winograd(device: MlxDevice) -> Finding:
+    """Compare a large convolution, with Winograd's algorithm disabled and enabled, to float32.
+
+    Args:
+        device: The open device.
+    """
+    from msinet_mlx.device import WINOGRAD_VARIABLE
+
+    set_before = os.environ.get(WINOGRAD_VARIABLE)
+    off, on = (_convolution_error(device, value) for value in ("0", "1"))
+    if set_before is None:
+        del os.environ[WINOGRAD_VARIABLE]
+    else:
+        os.environ[WINOGRAD_VARIABLE] = set_before
+    used = off if set_before == "0" else max(off, on)
+    detail = (
+        f"A convolution of 128 to 128 channels at 64x64 in {device.precision}: relative error "
+        f"{off:.1e} with {WINOGRAD_VARIABLE}=0 and {on:.1e} with 1. Please report both."
+    )
+    status = "ok" if used <= LARGEST_ERRORS[device.precision] else "problem"
+    return Finding("Winograd test", status, detail, data={"off": off, "on": on})
+
+
+def _convolution_error(device: MlxDevice, winograd: str) -> float:
+    from msinet_mlx.device import WINOGRAD_VARIABLE
+    from msinet_mlx.layers import mx
+
+    os.environ[WINOGRAD_VARIABLE] = winograd
+    with mx.stream(device.mlx_device):
+        images = mx.random.uniform(-1, 1, (1, 64, 64, 128), key=mx.random.key(0))
+        kernel = mx.random.uniform(-1, 1, (128, 3, 3, 128), key=mx.random.key(1))
+        images, kernel = images.astype(device.dtype), kernel.astype(device.dtype)
+        found = mx.conv2d(images, kernel, padding=1).astype(mx.float32)
+        mx.eval(images, kernel, found)
+    with mx.stream(mx.cpu):
+        exact = mx.conv2d(images.astype(mx.float32), kernel.astype(mx.float32), padding=1)
+        error = mx.abs(found - exact).max() / mx.abs(exact).max()
+        return float(error.item())

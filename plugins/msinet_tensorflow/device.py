@@ -28,6 +28,9 @@ class TensorFlowDevice(Device):
     synchronous = False
     """Whether TensorFlow returns from a step only when it has finished."""
 
+    unread_losses = 1
+    """The number of steps that may be started before the oldest losses are read."""
+
     jit_compile: bool | None = None
     """Whether every step is compiled with XLA: True, False (never), or None (TensorFlow decides).
 

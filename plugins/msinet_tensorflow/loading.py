@@ -15,6 +15,14 @@ LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
 """TensorFlow's log setting, which is respected if the user has set it."""
 
 
+REMAPPER_VARIABLE = "TURN_OFF_REMAPPER"
+"""Keeps tensorflow-metal from replacing ops by fused ones, some of which compute wrong results.
+
+Source: strings and symbols of libmetal_plugin.dylib 1.2.0, and
+https://github.com/tensorflow/tensorflow/issues/92686
+"""
+
+
 def load_tensorflow() -> ModuleType:
     """Import TensorFlow and return it; all other modules get it from here.
 
@@ -24,6 +32,7 @@ def load_tensorflow() -> ModuleType:
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     check_versions()
+    os.environ.setdefault(REMAPPER_VARIABLE, "1")
     if LOG_VARIABLE in os.environ:
         return importlib.import_module("tensorflow")
     os.environ[LOG_VARIABLE] = "2"  # errors only

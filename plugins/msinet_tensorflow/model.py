@@ -48,6 +48,7 @@ class TensorFlowModel(Model):
     def __init__(self, device: TensorFlowDevice, program: Program) -> None:
         super().__init__(device, program)
         self._device: TensorFlowDevice = device
+        self.unread_losses = device.unread_losses
         self._distribution = device.distribution
         self._builders = device.layer_builders
         _free_unused()

@@ -167,8 +167,10 @@ def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch)
 def test_doctor_lists_ten_ops_that_would_leave_the_gpu(
     naive: AuditReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msinet_metal_nhwc.doctor.audit_steps", lambda *_: naive)
-    finding = list(examine(SPEC, {}))[-1]
+    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet_graph", lambda: msinet_graph(NARROW))
+    monkeypatch.setattr("msinet_metal_nhwc.doctor.audit", lambda *_: naive)
+    findings = {finding.title: finding for finding in examine(SPEC, {})}
+    finding = findings["kernel audit in float32"]
     assert finding.status == "problem"
     first, *shown, last = finding.detail.splitlines()
     assert "28" in first and "18" in last

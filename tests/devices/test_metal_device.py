@@ -207,7 +207,9 @@ def test_on_a_mac_memory_grows_and_nothing_is_placed_elsewhere(mac: SimpleNamesp
     assert device.placement == GPU == "/GPU:0"
     assert mac.growing == mac.gpus
     assert mac.soft is False
-    assert mac.rewriting == {"layout_optimizer": False}
+    assert mac.rewriting == dict.fromkeys(
+        ("layout_optimizer", "remapping", "use_plugin_optimizers"), False
+    )
     assert device.jit_compile is False
 
 

@@ -49,9 +49,8 @@ def rewritten(step):
         for kind in ("CPU", "GPU")
     ]
     config = config_pb2.ConfigProto()
-    config.graph_options.rewrite_options.layout_optimizer = (
-        rewriter_config_pb2.RewriterConfig.OFF  # as the device sets it
-    )
+    options = config.graph_options.rewrite_options  # as the device sets them
+    options.layout_optimizer = options.remapping = rewriter_config_pb2.RewriterConfig.OFF
     return tf_optimizer.OptimizeGraph(config, graph, cluster=cluster.Cluster(devices=devices))
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 mx = pytest.importorskip("mlx.core")
 layers = importlib.import_module("msinet_mlx.layers")
+doctor = importlib.import_module("msinet_mlx.doctor")
 memory = importlib.import_module("msinet_mlx.memory")
 
 DEFAULTS = {"memory": "auto", "cache": "auto", "wired": "off"}
@@ -217,6 +218,45 @@ def test_doctor_describes_backend_and_memory() -> None:
     assert "bfloat16" in findings["memory"].detail
     assert 0 < findings["memory"].data["least"] < findings["memory"].data["limit"]
     assert not [finding for finding in findings.values() if finding.status == "problem"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "before", "after"),
+    [
+        ("float32", "off", None, None),
+        ("float32", "on", None, "0"),
+        ("bfloat16", "off", None, "0"),
+        ("float16", "off", None, "0"),
+        ("float16", "off", "1", "1"),
+    ],
+)
+def test_winograd_convolutions_are_used_in_float32_alone(
+    precision: str,
+    tf32: str,
+    before: str | None,
+    after: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLX_CONV_WINOGRAD", before or "")  # restored afterwards
+    if before is None:
+        del os.environ["MLX_CONV_WINOGRAD"]
+    SPEC.open(precision, {"tf32": tf32})
+    assert os.environ.get("MLX_CONV_WINOGRAD") == after
+
+
+@pytest.mark.parametrize(("winograd", "status"), [(0.1, "problem"), (0.001, "ok")])
+def test_doctor_measures_winograd_convolutions(
+    winograd: float, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        doctor, "_convolution_error", lambda _, value: winograd if value == "1" else 1e-6
+    )
+    monkeypatch.setenv("MLX_CONV_WINOGRAD", "0")
+    bfloat16 = SPEC.open("bfloat16")
+    assert doctor.compare_winograd(bfloat16).status == "ok"  # it is disabled
+    monkeypatch.setenv("MLX_CONV_WINOGRAD", "1")
+    assert doctor.compare_winograd(bfloat16).status == status
+    assert os.environ["MLX_CONV_WINOGRAD"] == "1"
 
 
 def test_doctor_without_a_backend_gives_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:

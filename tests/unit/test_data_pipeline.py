@@ -125,6 +125,15 @@ def test_no_more_than_the_prefetched_batches_are_read_ahead(prefetch):
     batches.close()
 
 
+@pytest.mark.parametrize(("batch_size", "shards"), [(1, 1), (4, 1), (4, 2)])
+def test_every_thread_is_busy_with_small_batches(batch_size, shards):
+    recorder = Recorder(delay=0.05)
+    batches = pipeline(100, batch_size, recorder, workers=16, shard=(0, shards)).batches()
+    next(batches)
+    assert len(set(recorder.read)) > 16
+    batches.close()
+
+
 def test_a_bad_file_is_raised_instead_of_its_batch_and_the_threads_end():
     batches = pipeline(30, 1, Recorder(fails_at=6), workers=3).batches()
     assert numbers(islice(batches, 6)) == [[n] for n in range(6)]

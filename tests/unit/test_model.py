@@ -57,6 +57,20 @@ def test_one_loss_per_image_or_an_unknown_shape_is_returned(losses):
     assert FixedLosses(losses).eval_step(BATCH) is losses
 
 
+@pytest.mark.parametrize(
+    ("allowed", "kept"), [(0, [0] * 5), (1, [1] * 5), (7, [1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 4])]
+)
+def test_losses_are_read_one_by_one_or_half_of_them_at_once(allowed, kept):
+    model = FixedLosses([])
+    model.unread_losses = allowed
+    unread, seen = 0, []
+    for _ in kept:
+        unread += 1
+        unread -= model.due_losses(unread)
+        seen.append(unread)
+    assert seen == kept
+
+
 def test_a_model_knows_its_devices_name():
     assert FixedLosses(None).device_name == "reference"
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import load_checkpoint
+from msinet_core.device import Deferred
 from msinet_core.errors import DivergenceError, InterruptedRunError
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
@@ -204,6 +205,32 @@ def test_the_speed_of_grouped_steps_is_their_mean(
     speeds = [float(row["images_per_s"]) for row in rows(tmp_path / "timed")]
     assert speeds[:4] == [1 / 4, 2 / 4, 3 / 4, 4 / 4]
     assert all(1 / 4 <= speed <= 2 * GROUP for speed in speeds)
+
+
+def test_validation_holds_few_results_at_a_time(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    alive = 0
+
+    def evaluate(self: ReferenceModel, batch: Batch) -> Any:
+        nonlocal alive
+        alive += 1
+        held.append(alive)
+
+        def read() -> Any:
+            nonlocal alive
+            alive -= 1
+            return np.full(len(batch.images), 0.25)
+
+        return Deferred(read, batch.images.shape[:1])
+
+    monkeypatch.setattr(ReferenceModel, "losses", evaluate)
+    monkeypatch.setattr(trainer, "VALIDATION_LAG", 1)
+    run_training(tiny_data, tmp_path / "r")
+    history = load_checkpoint(tmp_path / "r" / "checkpoints" / "latest.msinet.h5").training
+    assert [row["valid_loss"] for row in history["position"]["history"]] == [0.25, 0.25]
+    assert max(held) == 2 and alive == 0
 
 
 def test_every_loss_is_read_before_a_checkpoint_is_written(

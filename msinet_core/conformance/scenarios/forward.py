@@ -129,6 +129,18 @@ for _setting in (*SETTINGS, *LARGE_SETTINGS):
     )(_op_alone(_setting))
 
 
+@ROWS.row(
+    "forward/convolution-128-channels",
+    "Prediction through a 3x3 convolution of 128 to 128 channels at 64x64 matches the reference.",
+    "wide_convolution",
+)
+def _wide_convolution(subject: Subject) -> Outcome:
+    net = GraphBuilder(128)
+    net.add("op", Conv2D(128), net.input)
+    case = Case(net.build(), (1, 64, 64))
+    return same_prediction(subject, case, case.images, subject.tolerances.wide_convolution)
+
+
 @ROWS.row("forward/normalization-constant", "The normalization of a constant image is zero.", "op")
 def _constant_image(subject: Subject) -> Outcome:
     net = GraphBuilder(CHANNELS)
