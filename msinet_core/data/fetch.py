@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, cache_folder, find_folder, unknown_name
+from msinet_core.data.cache import cache_folder
+from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, find_folder, unknown_name
 from msinet_core.data.download import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
@@ -132,7 +133,7 @@ def _unpack_archive(
 
 def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
     """Return the number of images of a complete dataset; refuse an incomplete one."""
-    scan = scan_osie(folder, cache_folder()) if is_osie(folder) else scan_folder(folder)
+    scan = scan_osie(folder) if is_osie(folder) else scan_folder(folder)
     count = len(scan.train) + len(scan.valid or ())
     problems = scan.problems[:]
     if count != known.train + known.valid:

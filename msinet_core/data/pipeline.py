@@ -17,9 +17,10 @@ from msinet_core.network.state import Batch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.data.cache import FittedCache
     from msinet_core.data.sample import Sample
 
-MAX_DEFAULT_WORKERS = 4
+MAX_DEFAULT_WORKERS = 16
 PREFETCH = 4
 
 
@@ -32,10 +33,11 @@ class BatchPipeline:
         batch_size: Samples in a batch; the last one of an epoch may have fewer.
         seed: Determines the order of each epoch, with the epoch's number.
         shuffle: Whether each epoch has its own random order, or that of `samples`.
-        workers: Threads that read; None for one per core, at most 4.
+        workers: Threads that read; None for one per core, at most 16.
         prefetch: Batches to read ahead of the one in use; this bounds the memory.
         shard: The index of this process and the number of processes. Each reads its own part of
             every batch; together, in order, the parts are the batch that one process would read.
+        cache: Keeps fitted images and maps on disk; None to read and fit them in each epoch.
 
     Raises:
         UsageError: A number is too small, or the shard does not exist.
@@ -52,6 +54,7 @@ class BatchPipeline:
         workers: int | None = None,
         prefetch: int = PREFETCH,
         shard: tuple[int, int] = (0, 1),
+        cache: FittedCache | None = None,
     ) -> None:
         workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
         for name, value, minimum in (
@@ -72,6 +75,7 @@ class BatchPipeline:
         self._workers = workers
         self._prefetch = prefetch
         self._shard = shard
+        self._cache = cache
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -151,7 +155,10 @@ class BatchPipeline:
         return _Pending(Batch(images, maps), reads)
 
     def _read(self, sample: Sample, image: NDArray[np.float32], map: NDArray[np.float32]) -> None:
-        image[:], map[:] = sample.load(self._image_size)
+        if self._cache is not None:
+            self._cache.load(sample, self._image_size, image, map)
+        else:
+            image[:], map[:] = sample.load(self._image_size)
 
 
 class _Pending(NamedTuple):
