@@ -1,4 +1,4 @@
-"""``msinet-run data``: list, download, check and create datasets."""
+"""``msinet-run data``: list, download, check and create datasets, and draw their maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, CountType, SizeType, data_root_option, json_option
+from msinet_core.cli.options import (
+    CommandGroup,
+    CountType,
+    SettingType,
+    SizeType,
+    data_root_option,
+    json_option,
+)
+from msinet_core.system.settings import POSITIVE_NUMBER
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
@@ -86,12 +94,65 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
         click.get_current_context().exit(1 if count else 0)
+    for line in report.unused:
+        click.echo(line, err=True)
     if count:
         raise DataError(
             f"Dataset '{name}' has {count} problem{'s' * (count > 1)}:\n"
             f"{bullet_list(report.problems, count)}"
         )
     click.echo(_summary(report))
+
+
+@data.command()
+@click.argument("name", metavar="NAME|DIR")
+@data_root_option
+@click.option(
+    "--sigma",
+    required=True,
+    metavar="PX",
+    type=SettingType(POSITIVE_NUMBER),
+    help="Standard deviation of the Gaussian at each fixation, in pixels: about one degree of "
+    "visual angle.",
+)
+def maps(name: str, data_root: Path | None, sigma: float) -> None:
+    """Draw the map of every image from its fixations, into saliency/.
+
+    Example: msinet-run data maps own --sigma 24
+    """
+    from msinet_core.data.draw import draw_maps
+    from msinet_core.system.progress_bars import progress_bars
+
+    folder, count = draw_maps(name, sigma, data_root, progress_bars())
+    click.echo(f"Drew {count:,} maps with a Gaussian of {sigma:g} pixels in {folder}.")
+
+
+@data.group()
+def cache() -> None:
+    """Show and clear the cache of fitted images and drawn maps."""
+
+
+@cache.command("show")
+@json_option
+def cache_show(as_json: bool) -> None:
+    """Show where the cache is and how much space it takes."""
+    from msinet_core.data.cache import cache_folder, cache_sizes
+
+    sizes = cache_sizes()
+    if as_json:
+        click.echo(json.dumps({"folder": str(cache_folder()), "bytes": sizes}, indent=2))
+        return
+    click.echo(f"{cache_folder()}")
+    for part, size in sizes.items():
+        click.echo(f"  {part}: {size / 1e6:,.1f} MB")
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove fitted images and drawn maps; downloads and weights are kept."""
+    from msinet_core.data.cache import cache_folder, clear_cache
+
+    click.echo(f"Freed {clear_cache() / 1e6:,.1f} MB in {cache_folder()}.")
 
 
 @data.command()
@@ -169,13 +230,21 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
 def _summary(report: Report) -> str:
     dataset = report.dataset
     height, width = dataset.image_size
+    test = f", {len(dataset.test)} test" if dataset.test else ""
     text = (
-        f"Dataset {dataset.name} is valid: {len(dataset.train)} training and {len(dataset.valid)} "
-        f"validation images. Network input: {height}x{width}, "
+        f"Dataset {dataset.name} is valid: {len(dataset.train)} training, {len(dataset.valid)} "
+        f"validation{test} images. Network input: {height}x{width}, "
         f"{'as published' if dataset.has_own_size else 'the default'}; change it with --image-size."
     )
     if report.fixations is not None:
         text += (
             f" {report.fixations:,} fixations on the images; {report.outside:,} outside, ignored."
+        )
+    if report.fit is not None:
+        text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."
+    if not all(sample.truth.has_map for sample in dataset.samples):
+        text += (
+            f" It has no maps, which training needs; draw them with: msinet-run data maps "
+            f"{dataset.name} --sigma PX"
         )
     return text
