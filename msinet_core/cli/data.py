@@ -48,8 +48,22 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @data_root_option
-@click.option("--keep", is_flag=True, help="Keep the archives after unpacking.")
-def fetch(name: str, data_root: Path | None, keep: bool) -> None:
+@click.option(
+    "--from",
+    "source",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Unpack what was obtained by hand: the archive, or a folder of archives or their files.",
+)
+@click.option(
+    "--any-checksum",
+    is_flag=True,
+    help="With --from: use an archive whose checksum is not the published one.",
+)
+@click.option("--keep", is_flag=True, help="Keep downloaded archives after unpacking.")
+def fetch(
+    name: str, data_root: Path | None, source: Path | None, any_checksum: bool, keep: bool
+) -> None:
     """Download a named dataset to the folder where train and evaluate look for it.
 
     A download that broke is resumed when the command is run again. The datasets belong to their
@@ -60,13 +74,21 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
     from msinet_core.data.fetch import fetch_dataset
     from msinet_core.system.progress_bars import progress_bars
 
-    fetched = fetch_dataset(name, data_root, keep=keep, progress=progress_bars())
+    fetched = fetch_dataset(
+        name,
+        data_root,
+        source=source,
+        any_checksum=any_checksum,
+        keep=keep,
+        progress=progress_bars(),
+    )
     root = f" --data-root {data_root}" if data_root else ""
     if fetched.is_new:
-        click.echo(f"Downloaded {name} to {fetched.folder}: {fetched.images:,} images with maps.")
+        done = "Downloaded" if source is None else "Unpacked"
+        click.echo(f"{done} {name} to {fetched.folder}: {fetched.images:,} images with maps.")
     else:
         click.echo(
-            f"{fetched.folder} exists already; nothing was downloaded. Check its files with: "
+            f"{fetched.folder} exists already; nothing was changed. Check its files with: "
             f"msinet-run data check {name}{root}"
         )
     for archive in fetched.archives:

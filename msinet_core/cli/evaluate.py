@@ -159,10 +159,9 @@ def _print_table(evaluation: Evaluation) -> None:
             share = evaluation.share_of_limit(key)
             direction = "higher" if metric.higher_is_better else "lower"
             numbers = [_cell(cell, interval=not number) for number, cell in enumerate(cells)]
-            rows.append(
-                (metric.title, direction, *numbers, "" if math.isnan(share) else f"{share:.0%}")
-            )
-    right = (*headings, "of limit")
+            numbers.insert(1, "" if math.isnan(share) else f"{share:.0%}")
+            rows.append((metric.title, direction, *numbers))
+    right = (*headings[:1], "of limit", *headings[1:])
     print_table(("metric", "better", *right), rows, right=right)
     click.echo(
         "mean [95% bootstrap interval over the images]; of limit: how far the model gets from the "

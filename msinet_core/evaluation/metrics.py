@@ -51,7 +51,10 @@ def nss(saliency: Map, fixations: Points) -> float:
     index = fixated_pixels(values, fixations)
     if index.size == 0:
         return float("nan")
-    return float(standardize(values).ravel()[index].mean())
+    if np.ptp(values) == 0:  # by its range: the deviation of equal values is rarely exactly 0
+        return 0.0
+    stretched = stretch(values)  # first, so that a tiny scale loses no digits
+    return float((stretched.ravel()[index].mean() - stretched.mean()) / stretched.std())
 
 
 def correlation(saliency: Map, truth: Map) -> float:

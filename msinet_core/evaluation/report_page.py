@@ -114,7 +114,8 @@ def _tiles(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
 
 def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> Iterator[str]:
     sources = evaluation.sources
-    titles = ["metric", *(SOURCES[source] for source in sources), "of limit"]
+    titles = ["metric", *(SOURCES[source] for source in sources)]
+    titles.insert(2, "of limit")
     yield "<thead><tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr></thead>"
     for key, metric in METRICS.items():
         if not any(one.n for one in summary[key].values()):
@@ -122,15 +123,16 @@ def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
         arrow = "&uarr;" if metric.higher_is_better else "&darr;"
         share = evaluation.share_of_limit(key)
         cells = [f'<td class="{source}">{_value(summary[key][source])}</td>' for source in sources]
-        last = "" if math.isnan(share) else f"{share:.0%}"
+        cells.insert(1, "<td></td>" if math.isnan(share) else f"<td>{share:.0%}</td>")
         title = f"<td>{escape(metric.title)} {arrow}</td>"
-        yield f'<tr data-metric="{key}">{title}{"".join(cells)}<td>{last}</td></tr>'
+        yield f'<tr data-metric="{key}">{title}{"".join(cells)}</tr>'
 
 
 def _value(one: Summary) -> str:
     if not one.n:
         return ""
-    interval = "" if math.isnan(one.low) else f"<small>{one.low:.3f} to {one.high:.3f}</small>"
+    constant = math.isnan(one.low) or one.low == one.high
+    interval = "" if constant else f"<small>{one.low:.3f} to {one.high:.3f}</small>"
     return f"{one.mean:.3f}{interval}"
 
 

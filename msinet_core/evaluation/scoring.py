@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 THUMBNAIL = 240
 """The longer side in pixels of the maps that are kept for a report."""
 
-LOO_METRICS = ("nss", "auc_judd", "information_gain")
+LOO_METRICS = ("nss", "information_gain")
 """What is scored for each single observer, whose few fixations make no map."""
 
 
