@@ -1,4 +1,4 @@
-"""``msinet-run data``: list, download, check and create datasets."""
+"""``msinet-run data``: list, download, check and create datasets, and draw their maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, CountType, SizeType, data_root_option, json_option
+from msinet_core.cli.options import (
+    CommandGroup,
+    CountType,
+    SettingType,
+    SizeType,
+    data_root_option,
+    json_option,
+)
+from msinet_core.system.settings import POSITIVE_NUMBER
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
@@ -40,8 +48,22 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @data_root_option
-@click.option("--keep", is_flag=True, help="Keep the archives after unpacking.")
-def fetch(name: str, data_root: Path | None, keep: bool) -> None:
+@click.option(
+    "--from",
+    "source",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Unpack what was obtained by hand: the archive, or a folder of archives or their files.",
+)
+@click.option(
+    "--any-checksum",
+    is_flag=True,
+    help="With --from: use an archive whose checksum is not the published one.",
+)
+@click.option("--keep", is_flag=True, help="Keep downloaded archives after unpacking.")
+def fetch(
+    name: str, data_root: Path | None, source: Path | None, any_checksum: bool, keep: bool
+) -> None:
     """Download a named dataset to the folder where train and evaluate look for it.
 
     A download that broke is resumed when the command is run again. The datasets belong to their
@@ -52,13 +74,21 @@ def fetch(name: str, data_root: Path | None, keep: bool) -> None:
     from msinet_core.data.fetch import fetch_dataset
     from msinet_core.system.progress_bars import progress_bars
 
-    fetched = fetch_dataset(name, data_root, keep=keep, progress=progress_bars())
+    fetched = fetch_dataset(
+        name,
+        data_root,
+        source=source,
+        any_checksum=any_checksum,
+        keep=keep,
+        progress=progress_bars(),
+    )
     root = f" --data-root {data_root}" if data_root else ""
     if fetched.is_new:
-        click.echo(f"Downloaded {name} to {fetched.folder}: {fetched.images:,} images with maps.")
+        done = "Downloaded" if source is None else "Unpacked"
+        click.echo(f"{done} {name} to {fetched.folder}: {fetched.images:,} images with maps.")
     else:
         click.echo(
-            f"{fetched.folder} exists already; nothing was downloaded. Check its files with: "
+            f"{fetched.folder} exists already; nothing was changed. Check its files with: "
             f"msinet-run data check {name}{root}"
         )
     for archive in fetched.archives:
@@ -86,12 +116,65 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
         click.get_current_context().exit(1 if count else 0)
+    for line in report.unused:
+        click.echo(line, err=True)
     if count:
         raise DataError(
             f"Dataset '{name}' has {count} problem{'s' * (count > 1)}:\n"
             f"{bullet_list(report.problems, count)}"
         )
     click.echo(_summary(report))
+
+
+@data.command()
+@click.argument("name", metavar="NAME|DIR")
+@data_root_option
+@click.option(
+    "--sigma",
+    required=True,
+    metavar="PX",
+    type=SettingType(POSITIVE_NUMBER),
+    help="Standard deviation of the Gaussian at each fixation, in pixels: about one degree of "
+    "visual angle.",
+)
+def maps(name: str, data_root: Path | None, sigma: float) -> None:
+    """Draw the map of every image from its fixations, into saliency/.
+
+    Example: msinet-run data maps own --sigma 24
+    """
+    from msinet_core.data.draw import draw_maps
+    from msinet_core.system.progress_bars import progress_bars
+
+    folder, count = draw_maps(name, sigma, data_root, progress_bars())
+    click.echo(f"Drew {count:,} maps with a Gaussian of {sigma:g} pixels in {folder}.")
+
+
+@data.group()
+def cache() -> None:
+    """Show and clear the cache of fitted images and drawn maps."""
+
+
+@cache.command("show")
+@json_option
+def cache_show(as_json: bool) -> None:
+    """Show where the cache is and how much space it takes."""
+    from msinet_core.data.cache import cache_folder, cache_sizes
+
+    sizes = cache_sizes()
+    if as_json:
+        click.echo(json.dumps({"folder": str(cache_folder()), "bytes": sizes}, indent=2))
+        return
+    click.echo(f"{cache_folder()}")
+    for part, size in sizes.items():
+        click.echo(f"  {part}: {size / 1e6:,.1f} MB")
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove fitted images and drawn maps; downloads and weights are kept."""
+    from msinet_core.data.cache import cache_folder, clear_cache
+
+    click.echo(f"Freed {clear_cache() / 1e6:,.1f} MB in {cache_folder()}.")
 
 
 @data.command()
@@ -169,13 +252,21 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
 def _summary(report: Report) -> str:
     dataset = report.dataset
     height, width = dataset.image_size
+    test = f", {len(dataset.test)} test" if dataset.test else ""
     text = (
-        f"Dataset {dataset.name} is valid: {len(dataset.train)} training and {len(dataset.valid)} "
-        f"validation images. Network input: {height}x{width}, "
+        f"Dataset {dataset.name} is valid: {len(dataset.train)} training, {len(dataset.valid)} "
+        f"validation{test} images. Network input: {height}x{width}, "
         f"{'as published' if dataset.has_own_size else 'the default'}; change it with --image-size."
     )
     if report.fixations is not None:
         text += (
             f" {report.fixations:,} fixations on the images; {report.outside:,} outside, ignored."
+        )
+    if report.fit is not None:
+        text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."
+    if not all(sample.truth.has_map for sample in dataset.samples):
+        text += (
+            f" It has no maps, which training needs; draw them with: msinet-run data maps "
+            f"{dataset.name} --sigma PX"
         )
     return text

@@ -1,10 +1,9 @@
-"""``msinet-run evaluate``: score how well a checkpoint predicts where people look."""
+"""``msinet-run evaluate``: score how well a checkpoint, or maps, predict where people look."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +19,13 @@ from msinet_core.cli.options import (
     device_options_option,
     json_option,
     precision_option,
+    sigma_option,
     weights_option,
     workers_option,
 )
 
 if TYPE_CHECKING:
-    from msinet_core.evaluation.report import Evaluation, Summary
+    from msinet_core.evaluation.result import Evaluation, Summary
 
 
 @click.command()
@@ -33,25 +33,37 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="NAME|DIR",
-    help="Dataset by name, or a folder with stimuli/ and saliency/.",
+    help="Dataset by name, or a folder with stimuli/ and saliency/, fixations/ or both.",
 )
 @data_root_option
-@weights_option
+@weights_option(required=False)
+@click.option(
+    "--maps",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Instead of --weights: score the maps in this folder, named like the images.",
+)
 @click.option(
     "--split",
-    type=ChoiceType(["valid", "train"], synonyms={"val": "valid", "validation": "valid"}),
+    type=ChoiceType(["valid", "train", "test"], synonyms={"val": "valid", "validation": "valid"}),
     default="valid",
     show_default=True,
     help="Part of the dataset; valid is what the folders named val/ contain.",
 )
+@click.option(
+    "--split-seed",
+    type=CountType(0),
+    metavar="N",
+    help="Seed of the split of a folder without train/ and val/. [default: the checkpoint's, else "
+    "42]",
+)
+@sigma_option
 @click.option("--limit", type=CountType(), metavar="N", help="Use the first N images only.")
 @click.option(
-    "--seed",
-    type=int,
-    metavar="N",
-    default=42,
+    "--baselines/--no-baselines",
+    default=True,
     show_default=True,
-    help="Seed of the training run, which splits a folder without train/ and val/.",
+    help="Also score center bias, uniform map and observers, which takes time.",
 )
 @click.option(
     "--image-size",
@@ -74,35 +86,49 @@ if TYPE_CHECKING:
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write a CSV file with the scores of each image.",
+    help="Also write a CSV file with the scores of each image; msinet-run compare reads two.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write an HTML page with table, distributions, best and worst images.",
 )
 @json_option
 @device_option
 def evaluate(
     data: str,
-    weights: Path,
+    weights: Path | None,
     out: Path | None,
+    report: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score a checkpoint on a dataset with the metrics of the field.
+    """Score a checkpoint, or anyone's maps, on a dataset with the metrics of the field.
 
-    A Gaussian in the middle of each image is scored too: what can be predicted without looking at
-    the image. NSS, AUC and IG need fixations and are shown if the dataset has them.
+    Baselines are scored too: a uniform map, a centered Gaussian, the center bias of the other
+    images and, where observers are known, the observers as predictions of each other. NSS, AUC and
+    IG need fixations; KLD, CC and SIM need maps, or --sigma. A checkpoint knows its training
+    images: they are never scored unless --split train is given.
 
     \b
     msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
+    msinet-run evaluate --data osie --maps their-maps --sigma 24 --report report.html
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.errors import MsinetError
     from msinet_core.evaluation import evaluate as front_door
     from msinet_core.system.files import write_text
 
-    evaluation = front_door.evaluate(weights, data, device=device_name(), progress=True, **options)
-    for note in _notes(evaluation):
+    evaluation = front_door.evaluate(
+        weights, data, report=report, device=device_name(), progress=True, **options
+    )
+    for note in evaluation.notes:
         click.echo(note, err=True)
     if out is not None:
         write_text(out, evaluation.to_csv())
         click.echo(f"Wrote the scores of each image to {out}.", err=True)
+    if report is not None:
+        click.echo(f"Wrote the report to {report}.", err=True)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
     else:
@@ -115,45 +141,37 @@ def evaluate(
         )
 
 
-def _notes(evaluation: Evaluation) -> Iterator[str]:
-    from msinet_core.evaluation.report import NETWORK
-    from msinet_core.evaluation.scoring import FEWEST_OTHER_IMAGES
-
-    if evaluation.with_fixations < len(evaluation.images):
-        yield (
-            f"{evaluation.with_fixations} of {len(evaluation.images)} images have fixations; NSS, "
-            f"AUC and IG are computed from these only."
-        )
-    scored = {key: sources[NETWORK].n for key, sources in evaluation.summary().items()}
-    if scored["auc_shuffled"] == 0 < scored["auc_judd"]:
-        yield (
-            f"AUC-shuffled is omitted: it needs at least {FEWEST_OTHER_IMAGES} other images with "
-            f"fixations."
-        )
-
-
 def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.evaluation.report import CENTER, METRICS, NETWORK
+    from msinet_core.evaluation.baselines import SOURCES
+    from msinet_core.evaluation.table import METRICS
 
-    height, width = evaluation.image_size or (0, 0)
     click.echo(
-        f"{evaluation.data}, {evaluation.split}: {len(evaluation.images)} images at "
-        f"{height}x{width}"
+        f"{evaluation.data}, {evaluation.split}: {len(evaluation.images)} images, "
+        f"{evaluation.conditions()}"
     )
-    numbers = ("network", "centered Gaussian", "images")
-    rows = []
     summary = evaluation.summary()
-    for metric in METRICS:
-        network, center = summary[metric.key][NETWORK], summary[metric.key][CENTER]
-        if network.n:
-            better = "higher" if metric.higher_is_better else "lower"
-            rows.append((metric.title, better, _cell(network), _cell(center), str(network.n)))
-    print_table(("metric", "better", *numbers), rows, right=numbers)
-    click.echo("mean ± standard error over the images")
+    headings = tuple(SOURCES[source] for source in evaluation.sources)
+    rows = []
+    for key, metric in METRICS.items():
+        cells = list(summary[key].values())
+        if any(cell.n for cell in cells):
+            share = evaluation.share_of_limit(key)
+            direction = "higher" if metric.higher_is_better else "lower"
+            numbers = [_cell(cell, interval=not number) for number, cell in enumerate(cells)]
+            numbers.insert(1, "" if math.isnan(share) else f"{share:.0%}")
+            rows.append((metric.title, direction, *numbers))
+    right = (*headings[:1], "of limit", *headings[1:])
+    print_table(("metric", "better", *right), rows, right=right)
+    click.echo(
+        "mean [95% bootstrap interval over the images]; of limit: how far the model gets from the "
+        "uniform map to the agreement of one half of the observers with the other"
+    )
 
 
-def _cell(summary: Summary) -> str:
-    if math.isnan(summary.standard_error):
+def _cell(summary: Summary, *, interval: bool) -> str:
+    if not summary.n:
+        return ""
+    if not interval or math.isnan(summary.low):
         return f"{summary.mean:.3f}"
-    return f"{summary.mean:.3f} ± {summary.standard_error:.3f}"
+    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]"

@@ -70,6 +70,8 @@ def _rows(description: Description) -> Mapping[str, str]:
         "network": _network(description),
         **{key.replace("_", " "): _plain(value) for key, value in {**first, **metadata}.items()},
     }
+    if isinstance(metadata.get("split"), dict):
+        rows["split"] = _split(metadata)
     if description.format == "safetensors":
         rows["kernels"] = (
             "as stored; the file does not declare the order of their axes: convert it with "
@@ -82,6 +84,15 @@ def _rows(description: Description) -> Mapping[str, str]:
     if description.unused:
         rows["not used"] = f"{len(description.unused)} entries, such as {description.unused[0]}"
     return rows
+
+
+def _split(metadata: Mapping[str, Any]) -> str:
+    from msinet_core.data.split import StoredSplit
+
+    stored = StoredSplit.from_metadata(metadata)
+    assert stored is not None
+    parts = f"{len(stored.train)} training, {len(stored.valid)} validation"
+    return f"{parts} and {len(stored.test)} test images, by content; seed {stored.seed}"
 
 
 def _network(description: Description) -> str:

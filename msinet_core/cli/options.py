@@ -132,20 +132,20 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
-def weights_option(command: Command) -> Command:
-    """Add ``--weights``.
+def weights_option(*, required: bool = True) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--weights``; the command gets ``weights``, a path.
 
     Args:
-        command: The command; it gets the argument ``weights``, a path.
+        required: Whether the command needs it; otherwise it may get None.
     """
     return click.option(
         "--weights",
-        required=True,
+        required=required,
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="Checkpoint in any format that convert reads, or published:salicon (or another "
         "dataset).",
-    )(command)
+    )
 
 
 def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]:
@@ -201,6 +201,7 @@ _SHARED = declared_settings(TrainConfig)
 data_root_option = setting_option("data_root", _SHARED["data_root"])
 device_options_option = setting_option("device_options", _SHARED["device_options"])
 precision_option = setting_option("precision", _SHARED["precision"])
+sigma_option = setting_option("sigma", _SHARED["sigma"])
 workers_option = setting_option("workers", _SHARED["workers"])
 
 

@@ -56,7 +56,7 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
-@weights_option
+@weights_option()
 @click.option(
     "--out",
     default="maps",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from msinet_core.data.dataset import DEMO, cache_folder, find_folder
+from msinet_core.data.cache import cache_folder
+from msinet_core.data.dataset import DEMO, find_folder
 from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
 from msinet_core.data.published import PUBLISHED
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE

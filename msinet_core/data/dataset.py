@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from msinet_core.data.cache import cache_folder
 from msinet_core.data.demo import demo_folder, make_demo
 from msinet_core.data.folder import LAYOUT, SALIENCY, STIMULI, Scan, scan_folder
-from msinet_core.data.osie import OSIE_LAYOUT, is_osie, scan_osie
+from msinet_core.data.maps import DrawnTruth, recorded_sigma
+from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
-from msinet_core.data.sample import Sample
+from msinet_core.data.sample import FileTruth, Sample
+from msinet_core.data.split import SPLIT_SEED, SplitName
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
@@ -23,7 +27,7 @@ _PROBLEMS_SHOWN = 200
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with true maps, divided into training and validation.
+    """Images with true maps, fixations or both, divided into training, validation and test.
 
     Args:
         name: Its name.
@@ -31,6 +35,9 @@ class Dataset:
         train: For training, in the order without shuffling.
         valid: For validation.
         has_own_size: Whether `image_size` was published with the dataset.
+        test: For a final test; empty unless the folder has ``test/``.
+        sigma: Standard deviation in pixels of the Gaussian at each fixation of the maps; None if
+            it is not known.
     """
 
     name: str
@@ -38,26 +45,53 @@ class Dataset:
     train: tuple[Sample, ...]
     valid: tuple[Sample, ...]
     has_own_size: bool = True
+    test: tuple[Sample, ...] = ()
+    sigma: float | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All images."""
+        return self.train + self.valid + self.test
+
+    def part(self, name: SplitName) -> tuple[Sample, ...]:
+        """Return the images of one split.
+
+        Args:
+            name: ``"train"``, ``"valid"`` or ``"test"``.
+        """
+        parts: dict[SplitName, tuple[Sample, ...]]
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return parts[name]
 
 
-def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 42) -> Dataset:
+def open_dataset(
+    name_or_folder: str,
+    root: Path | None = None,
+    *,
+    split_seed: int = SPLIT_SEED,
+    sigma: float | None = None,
+    need_maps: bool = True,
+) -> Dataset:
     """Open a dataset and pair its files; the images themselves are not read yet.
 
     A published name is the folder of that name in `root`, with its published image size and split;
     ``demo`` is created if it is missing. Anything else is a folder with ``stimuli/`` and
-    ``saliency/``, each with ``train/`` and ``val/``, or flat and then split 80 to 20;
-    ``fixations/`` is optional.
+    ``saliency/``, ``fixations/`` or both, each with ``train/``, ``val/`` and optionally ``test/``,
+    or flat and then split 80 to 20; or a folder in OSIE's format.
 
     Args:
         name_or_folder: For example ``"osie"``, or the path of a folder.
         root: The folder that contains named datasets; None for ``data``.
-        seed: Determines the split of a folder without ``train/`` and ``val/``.
+        split_seed: Determines the split of a folder without ``train/`` and ``val/``.
+        sigma: Draw the maps from the fixations, with a Gaussian of this standard deviation in
+            pixels; None: use the dataset's maps.
+        need_maps: Refuse a dataset without maps; otherwise fixations are enough.
 
     Raises:
         UsageError: No such name or folder, or the named dataset is not on this machine.
         DataError: Its files do not match; all problems are listed.
     """
-    dataset, problems = survey(name_or_folder, root, seed=seed)
+    dataset, problems, _ = survey(name_or_folder, root, split_seed=split_seed, sigma=sigma)
     folder = find_folder(name_or_folder, root)
     if problems and folder is not None and (folder.resolve().parent / STIMULI).is_dir():
         raise UsageError(f"{folder} is only a part of a dataset. Did you mean '{folder.parent}'?")
@@ -69,18 +103,43 @@ def open_dataset(name_or_folder: str, root: Path | None = None, *, seed: int = 4
             f"Every image needs one map of the same name. Add, rename or remove the files listed, "
             f"and run: msinet-run data check {name_or_folder}\n{LAYOUT}"
         )
+    if need_maps and not all(sample.truth.has_map for sample in dataset.samples):
+        raise DataError(
+            f"Dataset '{name_or_folder}' has fixations but no maps, which training compares with. "
+            f"Draw them with: msinet-run data maps {name_or_folder} --sigma PX, where PX is about "
+            f"one degree of visual angle in pixels"
+        )
     return dataset
 
 
+class Survey(NamedTuple):
+    """What a dataset's folder holds.
+
+    Args:
+        dataset: The usable part.
+        problems: A line for every file that does not match.
+        unused: A line for every file and folder that is silently left out.
+    """
+
+    dataset: Dataset
+    problems: list[str]
+    unused: list[str]
+
+
 def survey(
-    name_or_folder: str, root: Path | None = None, *, seed: int = 42
-) -> tuple[Dataset, list[str]]:
+    name_or_folder: str,
+    root: Path | None = None,
+    *,
+    split_seed: int = SPLIT_SEED,
+    sigma: float | None = None,
+) -> Survey:
     """Open the usable part of a dataset, and list every file that does not match.
 
     Args:
         name_or_folder: As for `open_dataset`.
         root: As for `open_dataset`.
-        seed: As for `open_dataset`.
+        split_seed: As for `open_dataset`.
+        sigma: As for `open_dataset`.
 
     Raises:
         UsageError: No such name or folder, or the named dataset is not on this machine.
@@ -92,14 +151,46 @@ def survey(
         folder = make_demo(demo_folder(cache_folder()))
     if folder is None:
         raise _not_found(name_or_folder, root)
-    scan = scan_folder(folder)
-    if is_osie(folder) and (name_or_folder == "osie" or not (folder / SALIENCY).is_dir()):
-        scan, published = scan_osie(folder, cache_folder()), PUBLISHED["osie"]
-    train, valid, problems = _split(scan, published, seed)
+    known_sigma = sigma or recorded_sigma(folder / SALIENCY)
+    if is_osie(folder):
+        scan = scan_osie(folder, sigma or OSIE_SIGMA)
+        known_sigma = known_sigma or (None if (folder / SALIENCY).is_dir() else OSIE_SIGMA)
+    else:
+        scan = scan_folder(folder)
+    if known_sigma is None and published:
+        known_sigma = published.sigma
+    if sigma is not None:
+        scan = _with_drawn_maps(scan, sigma)
+    train, valid, problems = _split(scan, published, split_seed)
     image_size = published.image_size if published else DEFAULT_IMAGE_SIZE
     name = name_or_folder if folder != Path(name_or_folder) else folder.resolve().name
-    own_size = published is not None
-    return Dataset(name, image_size, tuple(train), tuple(valid), own_size), problems
+    dataset = Dataset(
+        name,
+        image_size,
+        tuple(train),
+        tuple(valid),
+        has_own_size=published is not None,
+        test=tuple(scan.test),
+        sigma=known_sigma,
+    )
+    return Survey(dataset, problems, scan.unused)
+
+
+def _with_drawn_maps(scan: Scan, sigma: float) -> Scan:
+    problems = list(scan.problems)
+
+    def draw(sample: Sample) -> Sample:
+        truth = sample.truth
+        if isinstance(truth, DrawnTruth):
+            return replace(sample, truth=replace(truth, sigma=sigma))
+        if isinstance(truth, FileTruth) and truth.fixations is None:
+            problems.append(f"{sample.stimulus}: no fixations to draw its map from (--sigma)")
+            return sample
+        return replace(sample, truth=DrawnTruth(truth.without_map(), sigma))
+
+    train, test = ([draw(sample) for sample in part] for part in (scan.train, scan.test))
+    valid = None if scan.valid is None else [draw(sample) for sample in scan.valid]
+    return Scan(train, valid, problems, test, scan.unused)
 
 
 def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
@@ -116,13 +207,6 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder: for files that can be created again."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("msinet", appauthor=False)
-
-
 def _split(
     scan: Scan, published: PublishedDataset | None, seed: int
 ) -> tuple[list[Sample], list[Sample], list[str]]:
@@ -133,7 +217,7 @@ def _split(
         n_train, expected, categories = count - max(1, round(count / 5)), None, 1
     else:
         n_train, expected = published.train, published.train + published.valid
-        seed, categories = 42, published.categories
+        seed, categories = SPLIT_SEED, published.categories
     if scan.problems:
         return samples, [], scan.problems
     if published is not None and published.fixed_split:

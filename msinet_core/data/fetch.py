@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, cache_folder, find_folder, unknown_name
+from msinet_core.data.by_hand import File, check_archives, find_archives, open_folder
+from msinet_core.data.cache import cache_folder
+from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, find_folder, unknown_name
 from msinet_core.data.download import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
@@ -38,6 +41,8 @@ def fetch_dataset(
     name: str,
     root: Path | None = None,
     *,
+    source: Path | None = None,
+    any_checksum: bool = False,
     keep: bool = False,
     progress: Progress | None = None,
     patience: Patience | None = None,
@@ -50,7 +55,10 @@ def fetch_dataset(
     Args:
         name: A name in `PUBLISHED`.
         root: The folder that contains named datasets; None for ``data``.
-        keep: Keep the archives.
+        source: What was obtained by hand, instead of a download: the archive, or a folder with the
+            archives or with their unpacked files. It is not changed.
+        any_checksum: Use an archive whose checksum is not the published one.
+        keep: Keep downloaded archives.
         progress: Shows progress.
         patience: When to give up on a server.
 
@@ -71,6 +79,12 @@ def fetch_dataset(
     if folder is not None and any(folder.iterdir()):
         return Fetched(folder)
     folder = (root or DEFAULT_ROOT) / name
+    if source is not None:
+        files = find_archives(known, source)
+        if files is None:
+            return Fetched(folder, _unpack(known, (source,), folder, progress), True)
+        check_archives(known, files, any_checksum, progress)
+        return Fetched(folder, _unpack(known, files, folder, progress), True)
     cache = cache_folder() / "downloads" / name
     archives = tuple(
         download(
@@ -103,21 +117,22 @@ def _unpack(
             return _check(known, new, cache)
     except OSError as error:
         raise DataError(
-            f"Could not create {folder}: {os_reason(error)}. The archives were kept in {cache}; "
+            f"Could not create {folder}: {os_reason(error)}. The archives are in {cache}; "
             f"free some space or choose another folder with --data-root, and run the command again."
         ) from error
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"Interrupted while unpacking; {folder} was not created. The archives were kept in "
-            f"{cache}; run the same command again to unpack them."
+            f"Interrupted while unpacking; {folder} was not created. The archives are in {cache}; "
+            f"run the same command again to unpack them."
         ) from error
 
 
 def _unpack_archive(
     archive: Path, rules: tuple[Rule, ...], folder: Path, progress: Progress
 ) -> None:
-    with open_zip(archive) as members:
-        wanted: list[tuple[Member, str, Rule]] = []
+    members: Sequence[Member | File]
+    with open_folder(archive) if archive.is_dir() else open_zip(archive) as members:
+        wanted: list[tuple[Member | File, str, Rule]] = []
         for member in members:
             targets = ((rule.target_of(member.name), rule) for rule in rules)
             wanted += [(member, target, rule) for target, rule in targets if target][:1]
@@ -132,7 +147,7 @@ def _unpack_archive(
 
 def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
     """Return the number of images of a complete dataset; refuse an incomplete one."""
-    scan = scan_osie(folder, cache_folder()) if is_osie(folder) else scan_folder(folder)
+    scan = scan_osie(folder) if is_osie(folder) else scan_folder(folder)
     count = len(scan.train) + len(scan.valid or ())
     problems = scan.problems[:]
     if count != known.train + known.valid:
@@ -142,7 +157,7 @@ def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
     if problems:
         raise DataError(
             f"The download is not {known.title} as published:\n{bullet_list(problems)}\n"
-            f"Nothing was unpacked. The archives are in {cache}; to download them again, remove "
-            f"them and run the command again."
+            f"Nothing was unpacked. The archives are in {cache}; remove or replace them, and run "
+            f"the command again."
         )
     return count

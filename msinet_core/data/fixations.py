@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.float64]
     """``(n, 2)``: row and column, 0 for the center of the first pixel."""
+
+COLUMNS = {
+    "x": ("x", "fix_x", "fixation_x", "fixationx", "gaze_x", "pos_x", "current_fix_x", "column"),
+    "y": ("y", "fix_y", "fixation_y", "fixationy", "gaze_y", "pos_y", "current_fix_y", "row"),
+    "observer": ("observer", "subject", "participant", "viewer", "subject_id", "participant_id"),
+}
+"""For each column of a table the names it may have, in any case; the first found is used."""
 
 FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
 """Suffixes, in lower case, of files with fixations."""
@@ -58,7 +65,7 @@ def read_fixation_file(path: Path, size: Size) -> Fixations:
     """Read the fixations of one image.
 
     * ``.csv``: a header with the columns ``x`` and ``y`` (pixels, 0 at the left and at the top)
-      and optionally ``observer``; a row for each fixation.
+      and optionally ``observer``, in any case, or a synonym in `COLUMNS`; a row for each fixation.
     * ``.mat``: MATLAB, as in CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``).
     * an image of the stimulus' size: every pixel that is not black is a fixation.
 
@@ -121,17 +128,30 @@ def _read_csv(path: Path, size: Size) -> Fixations:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = csv.DictReader(stream, skipinitialspace=True)
-            if not {"x", "y"} <= set(rows.fieldnames or ()):
-                raise DataError(
-                    f"{path} has no header with the columns x and y. "
-                    f"Found: {', '.join(rows.fieldnames or ['nothing'])}."
-                )
+            column = _columns(path, rows.fieldnames or ())
             for row in rows:
-                point = float(row["y"]), float(row["x"])
-                observers.setdefault(row.get("observer") or "", []).append(point)
+                point = float(row[column["y"]]), float(row[column["x"]])
+                observer = row[column["observer"]] if "observer" in column else ""
+                observers.setdefault(observer or "", []).append(point)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"Could not read {path} as a table of fixations: {error}.") from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
+
+
+def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:
+    """Return the header's name for each column of `COLUMNS` that it has."""
+    found = {name.strip().lower().replace(" ", "_"): name for name in reversed(header)}
+    columns = {
+        column: found[next(name for name in names if name in found)]
+        for column, names in COLUMNS.items()
+        if not found.keys().isdisjoint(names)
+    }
+    if not {"x", "y"} <= columns.keys():
+        raise DataError(
+            f"{path} has no header with the columns x and y. "
+            f"Found: {', '.join(header or ['nothing'])}."
+        )
+    return columns
 
 
 def _read_mat(path: Path, size: Size) -> Fixations:

@@ -13,15 +13,16 @@ from msinet_core.data.images import list_files
 from msinet_core.data.sample import FileTruth, Sample
 
 STIMULI, SALIENCY, FIXATIONS = "stimuli", "saliency", "fixations"
-SPLITS = ("train", "val")
-_PARTS = (STIMULI, SALIENCY)
+SPLITS = ("train", "val", "test")
+_PARTS = (STIMULI, SALIENCY, FIXATIONS)
 
 LAYOUT = """\
 A dataset is a folder with
-  stimuli/train/NAME.jpg   stimuli/val/NAME.jpg     images
-  saliency/train/NAME.png  saliency/val/NAME.png    maps of the same names
-  fixations/train/         fixations/val/           fixations (optional)
-or the same without train/ and val/, which is split 80 to 20."""
+  stimuli/train/NAME.jpg    stimuli/val/NAME.jpg      images
+  saliency/train/NAME.png   saliency/val/NAME.png     maps of the same names
+  fixations/train/NAME.csv  fixations/val/NAME.csv    fixations (optional)
+and optionally test/ beside train/ and val/; or the same without these folders, which is split 80
+to 20. Without maps: msinet-run data maps DIR --sigma PX draws them from the fixations."""
 
 
 class Scan(NamedTuple):
@@ -31,27 +32,55 @@ class Scan(NamedTuple):
         train: The samples for training; all of them if `valid` is None.
         valid: The samples for validation; None if the folder is not split.
         problems: A line for every file that does not match.
+        test: The samples that are kept for a final test.
+        unused: A line for every file and folder that is silently left out.
     """
 
     train: list[Sample]
     valid: list[Sample] | None
     problems: list[str]
+    test: list[Sample] = []
+    unused: list[str] = []
 
 
 def scan_folder(folder: Path) -> Scan:
-    """Pair the files of a folder with ``stimuli/`` and ``saliency/``.
+    """Pair the files of a folder with ``stimuli/`` and ``saliency/``, ``fixations/`` or both.
+
+    If the folder has maps, every image needs one; otherwise, every image needs fixations.
 
     Args:
         folder: The dataset.
     """
-    missing = [f"{name}/: no such folder" for name in _PARTS if not (folder / name).is_dir()]
+    missing = [] if (folder / STIMULI).is_dir() else [f"{STIMULI}/: no such folder"]
+    if not any((folder / part).is_dir() for part in _PARTS[1:]):
+        missing.append(f"{SALIENCY}/: no such folder, nor {FIXATIONS}/")
     if missing:
         return Scan([], None, missing)
-    if not any((folder / part / split).is_dir() for part in _PARTS for split in SPLITS):
-        samples, problems = _pair(folder, "")
-        return Scan(samples, None, problems)
-    (train, problems), (valid, more) = (_pair(folder, split) for split in SPLITS)
-    return Scan(train, valid, problems + more)
+    drawn = not index(folder, SALIENCY, SUFFIXES)
+    if not any((folder / part / split).is_dir() for part in _PARTS for split in SPLITS[:2]):
+        return _pair(folder, "", drawn)
+    parts = [_pair(folder, split, drawn) for split in SPLITS[:2]]
+    if any((folder / part / SPLITS[2]).is_dir() for part in _PARTS):
+        parts.append(_pair(folder, SPLITS[2], drawn))
+    return Scan(
+        parts[0].train,
+        parts[1].train,
+        [problem for part in parts for problem in part.problems],
+        parts[2].train if parts[2:] else [],
+        [line for part in parts for line in part.unused] + _unknown_splits(folder),
+    )
+
+
+def _unknown_splits(folder: Path) -> list[str]:
+    return [
+        f"{part}/{path.name}{'/' * path.is_dir()}: not in train/, val/ or test/, and not used"
+        for part in _PARTS
+        if (folder / part).is_dir()
+        for path in sorted((folder / part).iterdir())
+        if path.name not in SPLITS
+        and not path.name.startswith(".")
+        and (path.is_dir() or path.suffix.lower() in FIXATION_SUFFIXES)
+    ]
 
 
 def index(folder: Path, part: str, suffixes: Collection[str]) -> dict[str, list[str]]:
@@ -88,34 +117,41 @@ def conflicts(files: dict[str, list[str]]) -> list[str]:
     return [f"{', '.join(group)}: the same name; keep one" for group in files.values() if group[1:]]
 
 
-def _pair(folder: Path, split: str) -> tuple[list[Sample], list[str]]:
-    parts = [f"{name}/{split}".rstrip("/") for name in (STIMULI, SALIENCY, FIXATIONS)]
+def _pair(folder: Path, split: str, drawn: bool) -> Scan:
+    parts = [f"{name}/{split}".rstrip("/") for name in _PARTS]
     stimuli = index(folder, parts[0], SUFFIXES)
     maps = index(folder, parts[1], SUFFIXES)
     fixations = index(folder, parts[2], FIXATION_SUFFIXES)
+    needed, part, kind = (fixations, 2, "fixations") if drawn else (maps, 1, "map")
+    example = f"{parts[part]}/{{}}.{'csv' if drawn else 'png'} (or another suffix)"
     problems = [] if stimuli else [f"{parts[0]}/: no images in this folder"]
     problems += conflicts(stimuli) + conflicts(maps) + conflicts(fixations)
     problems += [
-        f"{files[0]}: no map {parts[1]}/{name}.png (or another suffix)"
+        f"{files[0]}: no {kind} {example.format(name)}"
         for name, files in stimuli.items()
-        if name not in maps
+        if name not in needed
     ]
     problems += [
         f"{files[0]}: no image {parts[0]}/{name}.jpg (or another suffix)"
         for name, files in maps.items()
         if name not in stimuli
     ]
+    unused = [
+        f"{files[0]}: no image {parts[0]}/{name}.jpg (or another suffix), and not used"
+        for name, files in fixations.items()
+        if name not in stimuli
+    ]
+
+    def file_of(found: dict[str, list[str]], name: str) -> Path | None:
+        return folder / found[name][0] if name in found else None
+
     samples = [
         Sample(
             name,
             folder / files[0],
-            FileTruth(
-                folder / files[0],
-                folder / maps[name][0],
-                folder / fixations[name][0] if name in fixations else None,
-            ),
+            FileTruth(folder / files[0], file_of(maps, name), file_of(fixations, name)),
         )
         for name, files in stimuli.items()
-        if name in maps
+        if name in needed
     ]
-    return samples, problems
+    return Scan(samples, None, problems, unused=unused)

@@ -17,6 +17,7 @@ from msinet_core.network.state import Batch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.data.cache import FittedCache
     from msinet_core.data.sample import Sample
 
 MAX_DEFAULT_WORKERS = 16
@@ -39,6 +40,7 @@ class BatchPipeline:
             for as many as keep every thread busy.
         shard: The index of this process and the number of processes. Each reads its own part of
             every batch; together, in order, the parts are the batch that one process would read.
+        cache: Keeps fitted images and maps on disk; None to read and fit them in each epoch.
 
     Raises:
         UsageError: A number is too small, or the shard does not exist.
@@ -55,6 +57,7 @@ class BatchPipeline:
         workers: int | None = None,
         prefetch: int | None = None,
         shard: tuple[int, int] = (0, 1),
+        cache: FittedCache | None = None,
     ) -> None:
         workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
         if prefetch is None:
@@ -77,6 +80,7 @@ class BatchPipeline:
         self._workers = workers
         self._prefetch = prefetch
         self._shard = shard
+        self._cache = cache
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -156,7 +160,10 @@ class BatchPipeline:
         return _Pending(Batch(images, maps), reads)
 
     def _read(self, sample: Sample, image: NDArray[np.float32], map: NDArray[np.float32]) -> None:
-        image[:], map[:] = sample.load(self._image_size)
+        if self._cache is not None:
+            self._cache.load(sample, self._image_size, image, map)
+        else:
+            image[:], map[:] = sample.load(self._image_size)
 
 
 class _Pending(NamedTuple):

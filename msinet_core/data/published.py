@@ -50,6 +50,8 @@ class PublishedDataset:
         sources: Its archives.
         categories: The number of consecutive groups of equal size, each split in the same way.
         fixed_split: Whether it was published with ``stimuli/train`` and ``stimuli/val``.
+        sigma: Standard deviation in pixels of the Gaussian at each fixation of the maps that are
+            created here; None for published maps.
     """
 
     name: str
@@ -62,6 +64,7 @@ class PublishedDataset:
     sources: tuple[Source, ...]
     categories: int = 1
     fixed_split: bool = False
+    sigma: float | None = None
 
 
 _DRIVE = "https://drive.google.com/uc?export=download&id="
@@ -122,6 +125,8 @@ _SOURCES = {
     ),
 }
 
+_SIGMAS = {"osie": 16.0, "dutomron": 16.0, "fiwi": 30.0}
+
 PUBLISHED = {
     name: PublishedDataset(
         name,
@@ -134,6 +139,7 @@ PUBLISHED = {
         sources=_SOURCES[name],
         categories=20 if name == "cat2000" else 1,
         fixed_split=name == "salicon",
+        sigma=_SIGMAS.get(name),
     )
     for name, title, size, train, valid, observers, seconds in (
         # name, title, image size, training images, validation images, observers, seconds

@@ -13,14 +13,12 @@ from msinet_core.data.decode import image_size
 from msinet_core.data.fixations import Fixations, fixation_table, load_mat, read_fixation_file
 from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
 from msinet_core.data.images import write_map
-from msinet_core.data.osie import FIXATIONS_FILE, saliency_map
+from msinet_core.data.maps import saliency_map
+from msinet_core.data.osie import FIXATIONS_FILE
+from msinet_core.data.published import PUBLISHED
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
 from msinet_core.system.files import write_text
-
-OMRON_SIGMA = 16.0
-FIWI_SIGMA = 30.0
-"""Standard deviations in pixels of the Gaussian at each fixation of a map."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,14 @@ def _finish_omron(path: Path) -> None:
     size = (int(height), int(width))
     fixations = Fixations.from_points(observers, size)
     write_text(path.with_suffix(".csv"), fixation_table(fixations.observers))
-    _write_map(path, fixations, size, OMRON_SIGMA)
+    _write_map(path, fixations, size, PUBLISHED["dutomron"].sigma)
     path.unlink()
 
 
 def _finish_fiwi(path: Path) -> None:
     """Create FIWI's map from the image of its fixations."""
     size = image_size(path)
-    _write_map(path, read_fixation_file(path, size), size, FIWI_SIGMA)
+    _write_map(path, read_fixation_file(path, size), size, PUBLISHED["fiwi"].sigma)
 
 
 def _finish_pascal(path: Path) -> None:
@@ -106,7 +104,8 @@ def _finish_pascal(path: Path) -> None:
     path.unlink()
 
 
-def _write_map(path: Path, fixations: Fixations, size: Size, sigma: float) -> None:
+def _write_map(path: Path, fixations: Fixations, size: Size, sigma: float | None) -> None:
+    assert sigma is not None
     target = path.parent.with_name(SALIENCY) / f"{path.stem}.png"
     write_map(target, saliency_map(fixations, size, sigma)[..., 0], "png")
 

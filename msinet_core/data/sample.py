@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import image_size
 from msinet_core.data.fixations import Fixations, read_fixation_file
 from msinet_core.data.images import IMAGE_PADDING, MAP_PADDING, read_image, read_map
@@ -19,7 +20,21 @@ if TYPE_CHECKING:
 
 
 class Truth(Protocol):
-    """The source of an image's true map, and of its fixations if they are known."""
+    """The source of an image's true map, of its fixations, or of both."""
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a map."""
+
+    @property
+    def stimulus_size(self) -> Size:
+        """The image's height and width in pixels."""
+
+    def without_map(self) -> Truth:
+        """Return the fixations alone."""
+
+    def content(self) -> str:
+        """Return a text that stands for the map's content, for caches."""
 
     def read_map(self) -> NDArray[np.float32]:
         """Return the map, ``(H, W, 1)`` in 0..1."""
@@ -30,7 +45,7 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class FileTruth:
-    """A file with the map of an image, and perhaps one with its fixations.
+    """A file with the map of an image, one with its fixations, or both.
 
     Args:
         stimulus: The image.
@@ -39,18 +54,51 @@ class FileTruth:
     """
 
     stimulus: Path
-    map: Path
+    map: Path | None
     fixations: Path | None = None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a map."""
+        return self.map is not None
+
+    @property
+    def stimulus_size(self) -> Size:
+        """The image's height and width in pixels."""
+        return image_size(self.stimulus)
+
+    def without_map(self) -> FileTruth:
+        """Return the fixations alone."""
+        return replace(self, map=None)
+
+    def content(self) -> str:
+        """Return a text that stands for the content of the map, or of the fixations."""
+        source = self.map or self.fixations
+        return content_digest(source).hex() if source else ""
 
     def read_map(self) -> NDArray[np.float32]:
         """Read the map, ``(H, W, 1)`` in 0..1."""
+        if self.map is None:
+            raise no_map(self.stimulus)
         return read_map(self.map)
 
     def read_fixations(self) -> Fixations | None:
         """Read the fixations; None without a file."""
         if self.fixations is None:
             return None
-        return read_fixation_file(self.fixations, image_size(self.stimulus))
+        return read_fixation_file(self.fixations, self.stimulus_size)
+
+
+def no_map(stimulus: Path) -> DataError:
+    """Return the error for an image whose map is needed and missing.
+
+    Args:
+        stimulus: The image.
+    """
+    return DataError(
+        f"{stimulus} has no map. Draw the maps of a dataset from its fixations with: msinet-run "
+        f"data maps DIR --sigma PX"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,51 @@
-"""Evaluate weights on a dataset."""
+"""Evaluate weights or maps on a dataset."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from msinet_core.data.dataset import open_dataset
+from msinet_core.checkpoint.published import resolve_weights
+from msinet_core.checkpoint.read import read_header
+from msinet_core.data.dataset import Dataset, open_dataset
+from msinet_core.data.sample import Sample
+from msinet_core.data.split import (
+    SPLIT_NAMES,
+    SPLIT_SEED,
+    Selection,
+    SplitName,
+    StoredSplit,
+    digest_samples,
+    select,
+)
 from msinet_core.errors import DataError, UsageError
-from msinet_core.evaluation.report import Evaluation
-from msinet_core.evaluation.scoring import score_samples
+from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
+from msinet_core.evaluation.map_files import MapFolder
+from msinet_core.evaluation.result import Evaluation
+from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Size
 from msinet_core.prediction.predictor import load
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
+from msinet_core.system.settings import POSITIVE_NUMBER
 
 
 def evaluate(
-    weights: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] = "",
     *,
-    split: Literal["valid", "train"] = "valid",
+    maps: str | os.PathLike[str] | None = None,
+    split: SplitName = "valid",
+    split_seed: int | None = None,
+    sigma: float | None = None,
+    baselines: bool = True,
+    report: str | os.PathLike[str] | None = None,
     device: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
     limit: int | None = None,
-    seed: int = 42,
     image_size: Size | None = None,
     batch_size: int | None = None,
     precision: str = "auto",
@@ -34,21 +53,34 @@ def evaluate(
     workers: int | None = None,
     progress: bool | Progress = False,
 ) -> Evaluation:
-    """Score weights on a dataset with the metrics of the field.
+    """Score weights, or anyone's maps, on a dataset with the metrics of the field.
 
-    A Gaussian in the middle of each image is scored too, as what can be predicted without looking
-    at the image. NSS, AUC and IG need fixations.
+    Baselines are scored too: a uniform map, a centered Gaussian, the center bias of the dataset's
+    other images and, where observers are known, the observers themselves as predictions of each
+    other. Fixations of all images of the dataset are used as negatives and for the center bias,
+    whichever images are scored.
+
+    A checkpoint of a training run records its images by their content: its own split is used, and
+    no image that it was trained on is scored, unless the split is ``"train"``.
 
     Args:
         weights: A checkpoint in any format that `convert` reads, or ``"published:salicon"`` (or
             another dataset), which is downloaded once.
-        data: A dataset's name, or a folder with ``stimuli/`` and ``saliency/``.
-        split: The part of the dataset.
+        data: A dataset's name, or a folder with ``stimuli/`` and ``saliency/``, ``fixations/`` or
+            both.
+        maps: Instead of weights, a folder of maps that are named like the images: image files, or
+            ``.npy`` with any scale.
+        split: The part of the dataset: ``"train"``, ``"valid"`` or ``"test"``.
+        split_seed: The seed of the split of a folder without ``train/`` and ``val/``; None: that
+            of the checkpoint, else 42.
+        sigma: Compare with maps drawn from the fixations, with a Gaussian of this many pixels;
+            None: with the dataset's maps.
+        baselines: Score the baselines and the observers, too.
+        report: An HTML file to write, which needs no other file.
         device: A device's name, or ``"auto"`` for the best one that is available; None for the
             variable ``MSINET_DEVICE``, else ``"auto"``.
         data_root: The folder that contains named datasets; None: ``data``.
         limit: Use only the first images.
-        seed: The seed of the training run, which splits a folder without ``train/`` and ``val/``.
         image_size: Height and width in pixels that images are fitted to; None: as in training, else
             the dataset's.
         batch_size: The maximum number of images in a batch; None: 8.
@@ -66,34 +98,127 @@ def evaluate(
 
     Example:
         >>> evaluation = evaluate("best.msinet.h5", "osie", device="cpu")
-        >>> evaluation.summary()["nss"]["network"].mean
+        >>> evaluation.summary()["nss"]["model"].mean
     """
-    if split not in ("valid", "train"):
-        raise UsageError(f"Invalid split: {split!r}; use 'valid' or 'train'")
-    root = None if data_root is None else Path(data_root)
-    dataset = open_dataset(os.fspath(data), root, seed=seed)
-    samples = (dataset.valid if split == "valid" else dataset.train)[:limit]
-    if not samples:
-        raise DataError(f"Dataset {dataset.name} has no images in the split '{split}'.")
+    _check_arguments(weights, data, maps, split, sigma)
     progress = as_progress(progress)
-    predictor = load(
-        weights,
-        device,
-        precision=precision,
-        image_size=image_size,
-        batch_size=batch_size,
-        device_options=device_options,
-        workers=workers,
-        progress=progress,
-    )
-    if image_size is None and predictor.trained_image_size is None:
-        predictor.image_size = dataset.image_size
-    return replace(
-        score_samples(predictor, samples, progress),
+    header: Mapping[str, Any] = {}
+    if weights is not None:
+        header = read_header(resolve_weights(os.fspath(weights), progress))[1]
+    stored = StoredSplit.from_metadata(header)
+    seed = split_seed if split_seed is not None else stored.seed if stored else SPLIT_SEED
+    root = None if data_root is None else Path(data_root)
+    dataset = open_dataset(os.fspath(data), root, split_seed=seed, sigma=sigma, need_maps=False)
+    selection = Selection(dataset.part(split))
+    if stored is not None:
+        selection = select(dataset, split, stored, digest_samples(dataset.samples, progress))
+    samples = selection.samples[:limit]
+    if not samples:
+        raise DataError(_nothing_left(dataset, split, selection))
+    bank = FixationBank(dataset.samples, progress)
+    scorer = Scorer(bank, dataset.sigma, baselines, report is not None)
+    facts: dict[str, Any] = {}
+    if maps is not None:
+        folder = MapFolder(Path(maps), samples)
+        outcomes = read_maps(folder.read, samples, scorer, workers)
+    else:
+        predictor = load(
+            weights or "",
+            device,
+            precision=precision,
+            image_size=image_size,
+            batch_size=batch_size,
+            device_options=device_options,
+            workers=workers,
+            progress=progress,
+        )
+        if image_size is None and predictor.trained_image_size is None:
+            predictor.image_size = dataset.image_size
+        outcomes = predicted(predictor, samples, scorer)
+        facts = {name: getattr(predictor, name) for name in ("device", "precision", "image_size")}
+    evaluation = score_samples(samples, outcomes, scorer, progress)
+    evaluation = replace(
+        evaluation,
         data=dataset.name,
         split=split,
-        weights=os.fspath(weights),
-        device=predictor.device,
-        precision=predictor.precision,
-        image_size=predictor.image_size,
+        weights=os.fspath(weights or maps or ""),
+        sigma=dataset.sigma,
+        notes=tuple(_notes(evaluation, dataset, split, stored, selection, maps is None)),
+        **facts,
     )
+    if report is not None:
+        evaluation.write_report(Path(report))
+    return evaluation
+
+
+def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any) -> None:
+    if (weights is None) == (maps is None):
+        raise UsageError("Evaluate either weights (--weights FILE) or maps (--maps DIR).")
+    if not os.fspath(data):
+        raise UsageError("No dataset given; pass its name or its folder.")
+    if split not in SPLIT_NAMES:
+        raise UsageError(f"Invalid split: {split!r}; use 'train', 'valid' or 'test'")
+    if sigma is not None:
+        try:
+            POSITIVE_NUMBER.check(sigma)
+        except ValueError as error:
+            raise UsageError(f"Invalid sigma: {error}") from None
+
+
+def _nothing_left(dataset: Dataset, split: SplitName, selection: Selection) -> str:
+    if selection.left_out:
+        return (
+            f"The weights were trained on all {selection.left_out} images of the split '{split}' "
+            f"of {dataset.name}, so their scores would say nothing about new images. Evaluate on "
+            f"images that were not used for training, or use --split train."
+        )
+    where = f"; put them into stimuli/{split}/" if split == "test" else ""
+    return f"Dataset {dataset.name} has no images in the split '{split}'{where}."
+
+
+def _notes(
+    evaluation: Evaluation,
+    dataset: Dataset,
+    split: SplitName,
+    stored: StoredSplit | None,
+    selection: Selection,
+    with_weights: bool,
+) -> Iterator[str]:
+    if selection.left_out:
+        yield (
+            f"{selection.left_out} images of the split '{split}' were left out: the weights were "
+            f"trained on them."
+        )
+    if stored is not None and selection.known:
+        yield (
+            f"The split is that of the training run: the checkpoint knows {selection.known} of the "
+            f"{len(dataset.samples)} images by their content."
+        )
+    elif stored is not None:
+        yield "None of these images was used to train the weights."
+    elif with_weights:
+        yield (
+            "The checkpoint does not record its training images, so it is not known whether it was "
+            "trained on the images that are scored here."
+        )
+    yield from _missing(evaluation, dataset.samples)
+
+
+def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
+    images = len(evaluation.images)
+    if evaluation.with_fixations < images:
+        yield (
+            f"{evaluation.with_fixations} of {images} images have fixations; NSS, AUC, IG and "
+            f"log-likelihood are computed from these only."
+        )
+    if not any(sample.truth.has_map for sample in samples):
+        yield (
+            "The dataset has no maps, which KLD, CC and SIM compare with; --sigma PX draws them "
+            "from the fixations."
+        )
+    scored = {key: sources["model"].n for key, sources in evaluation.summary().items()}
+    if scored["shuffled_auc"] == 0 < scored["auc_judd"]:
+        yield (
+            f"Shuffled AUC and IG over the center bias are omitted: they need at least "
+            f"{FEWEST_OTHER_IMAGES} other images with fixations."
+        )

@@ -1,53 +1,135 @@
-"""Score a network's maps on images, beside those of a Gaussian in the middle of each image."""
+"""Score maps of images, beside baselines and other observers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.decode import image_size
-from msinet_core.data.images import MAP_PADDING, read_image
+from msinet_core.data.images import MAP_PADDING, read_image, to_gray
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
-from msinet_core.evaluation import metrics
-from msinet_core.evaluation.report import METRICS, Evaluation, ImageScores
-from msinet_core.prediction.stream import Failed, Prediction
+from msinet_core.evaluation import baselines, metrics
+from msinet_core.evaluation.baselines import CENTER, CENTER_BIAS, HALF, MODEL, OTHERS, UNIFORM
+from msinet_core.evaluation.fixation_bank import FixationBank
+from msinet_core.evaluation.likelihood import Cells, calibrated, to_cells
+from msinet_core.evaluation.result import Evaluation, ImageScores
+from msinet_core.evaluation.table import METRICS, Target
+from msinet_core.prediction.stream import Done, Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.evaluation.maps import Map
     from msinet_core.network.ops import Size
     from msinet_core.prediction.predictor import Predictor
 
-OTHER_IMAGES = 10
-"""The images whose fixations are AUC-shuffled's negatives, as many as in the benchmark's code."""
+THUMBNAIL = 240
+"""The longer side in pixels of the maps that are kept for a report."""
 
-FEWEST_OTHER_IMAGES = 3
-"""AUC-shuffled is undefined with fewer: the fixations of one or two images mean next to nothing."""
+LOO_METRICS = ("nss", "information_gain")
+"""What is scored for each single observer, whose few fixations make no map."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores the map of one image against its true map and fixations.
+
+    Args:
+        bank: The fixations of the whole dataset.
+        sigma: Standard deviation of the Gaussian of observers' maps in pixels; None: a share of
+            the image's width.
+        with_baselines: Score the baselines and the observers, too.
+        with_thumbnails: Keep a small map for a report.
+    """
+
+    bank: FixationBank
+    sigma: float | None = None
+    with_baselines: bool = True
+    with_thumbnails: bool = False
+
+    def score(
+        self, sample: Sample, saliency: Map, output: NDArray[np.float32] | None = None
+    ) -> tuple[ImageScores, Mapping[str, Cells]]:
+        """Return the scores of one image, and what its log-likelihoods are computed from.
+
+        Args:
+            sample: The image.
+            saliency: ``(H, W)``, its predicted map, not negative, at the image's size.
+            output: ``(h, w)``, the same at the network's size, for the training loss.
+
+        Raises:
+            DataError: Its true map or its fixations cannot be read.
+        """
+        size = saliency.shape[0], saliency.shape[1]
+        truth = sample.read_map() if sample.truth.has_map else None
+        if truth is not None:
+            check_shapes(sample, size, (truth.shape[0], truth.shape[1]))
+        observers = self.bank.observers(sample)
+        known = observers is not None
+        target = Target(
+            None if truth is None else fit(truth, size, MAP_PADDING)[..., 0],
+            np.concatenate([np.empty((0, 2), np.int64), *observers]) if observers else None,
+            self.bank.others(sample, size) if known else None,
+            self.bank.center_bias(sample, size) if known else None,
+            baselines.center_gaussian(size),
+        )
+        maps: dict[str, Map] = {MODEL: saliency}
+        if self.with_baselines:
+            maps |= {UNIFORM: np.ones(size), CENTER: baselines.center_gaussian(size)}
+            if target.center_bias is not None:
+                maps[CENTER_BIAS] = target.center_bias
+        scores = {source: _scores(map, target) for source, map in maps.items()}
+        if output is not None and truth is not None:
+            small = fit(truth, (output.shape[0], output.shape[1]), MAP_PADDING)[..., 0]
+            scores[MODEL]["loss"] = metrics.training_loss(output, small)
+        observed = [points for points in observers or () if len(points)]
+        if self.with_baselines and len(observed) > 1:
+            scores |= self._observers(observed, size, target)
+        points = target.fixations
+        cells = {} if points is None else {one: to_cells(map, points) for one, map in maps.items()}
+        thumbnail = _thumbnail(saliency) if self.with_thumbnails else None
+        return ImageScores(file_name(sample), size, scores, sample, thumbnail), cells
+
+    def _observers(
+        self, observers: Sequence[NDArray[np.int64]], size: Size, target: Target
+    ) -> dict[str, dict[str, float]]:
+        sigma = self.sigma or baselines.OBSERVER_SIGMA * size[1]
+        both = baselines.halves(observers)
+        maps = [baselines.observer_map(points, size, sigma) for points in both]
+        scored = [
+            _scores(map, replace(target, map=true, fixations=points))
+            for map, true, points in zip(maps, maps[::-1], both[::-1], strict=True)
+        ]
+        alone = [
+            _scores(map, replace(target, map=None, fixations=points), LOO_METRICS)
+            for map, points in baselines.leave_one_out(observers, size, sigma)
+        ]
+        return {HALF: _mean(scored), OTHERS: _mean(alone)}
 
 
 def score_samples(
-    predictor: Predictor,
     samples: Sequence[Sample],
+    outcomes: Iterable[Outcome],
+    scorer: Scorer,
     progress: Progress | None = None,
     interrupt: InterruptFlag | None = None,
 ) -> Evaluation:
-    """Score the network on samples; an image that cannot be used does not stop the others.
-
-    The loss is computed at the network's size, as in training; all other metrics at the image's.
+    """Score samples; an image that cannot be used does not stop the others.
 
     Args:
-        predictor: The network on its device.
-        samples: Images with their true maps, and fixations if they are known.
+        samples: Images with true maps, fixations or both.
+        outcomes: From `predicted` or `read_maps`, with the same samples and scorer.
+        scorer: Scores each map.
         progress: Shows progress.
         interrupt: Stops the work when set; signals are handled while this runs.
 
@@ -57,118 +139,111 @@ def score_samples(
     """
     progress = progress or Progress()
     images: list[ImageScores] = []
+    cells: list[Mapping[str, Cells]] = []
     failures: list[tuple[str, str]] = []
-    known = 0
-    fixations = _Fixations(samples)
-    stream = predictor.stream(
-        range(len(samples)),
-        lambda index: read_image(samples[index].stimulus),
-        lambda index, prediction: _score(samples[index], prediction, index, fixations),
-    )
-    with (
-        interrupt or InterruptFlag() as flag,
-        progress.task("evaluate", len(samples)) as task,
-        closing(stream) as outcomes,
-    ):
+    with interrupt or InterruptFlag() as flag, progress.task("evaluate", len(samples)) as task:
         for outcome in outcomes:
             if isinstance(outcome, Failed):
-                name = _file_name(samples[outcome.item])
+                name = file_name(outcome.item)
                 failures.append((name, outcome.reason))
                 about = "" if name in outcome.reason else f" {name}"
                 progress.message(f"Skipped{about}: {outcome.reason}")
             else:
-                images.append(outcome.result)
-                known += fixations.known(outcome.item)
+                images.append(outcome.result[0])
+                cells.append(outcome.result[1])
             task.advance()
             flag.raise_if_set("Interrupted; nothing was written.")
-    return Evaluation(tuple(images), tuple(failures), known)
+    with_fixations = sum(bool(one) for one in cells)
+    return Evaluation(_with_likelihoods(images, cells), tuple(failures), with_fixations)
 
 
-class _Fixations:
-    """The fixations of all samples, read once each: AUC-shuffled compares an image with others."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-        self._read: dict[int, tuple[NDArray[np.int64], Size] | None] = {}
-        # Each image is compared with the ten after it in a shuffled ring: all are used equally.
-        self._ring = np.random.RandomState(0).permutation(len(samples)).tolist()
-        self._position = {index: position for position, index in enumerate(self._ring)}
-
-    def known(self, index: int) -> bool:
-        return self._read[index] is not None
-
-    def of(self, index: int) -> NDArray[np.int64] | None:
-        found = self._get(index)
-        return None if found is None else found[0]
-
-    def of_others(self, index: int, size: Size) -> NDArray[np.int64]:
-        """Return fixations on other images, scaled to a size; none if too few are known."""
-        scaled = [np.empty((0, 2), np.int64)]
-        for step in range(1, min(OTHER_IMAGES, len(self._ring) - 1) + 1):
-            try:
-                found = self._get(self._ring[(self._position[index] + step) % len(self._ring)])
-            except DataError:  # reported for that image itself
-                continue
-            if found is not None and len(found[0]):
-                points, own_size = found
-                scaled.append(((points + 0.5) * np.array(size) / own_size).astype(np.int64))
-        return np.concatenate(scaled if len(scaled) > FEWEST_OTHER_IMAGES else scaled[:1])
-
-    def _get(self, index: int) -> tuple[NDArray[np.int64], Size] | None:
-        if index not in self._read:  # two threads may both read it, with the same result
-            sample = self._samples[index]
-            observers = sample.read_fixations()
-            self._read[index] = (
-                None
-                if observers is None
-                else (
-                    np.concatenate([np.empty((0, 2), np.int64), *observers]),
-                    image_size(sample.stimulus),
-                )
-            )
-        return self._read[index]
+Scored = tuple[ImageScores, Mapping[str, Cells]]
+Outcome = Done[Sample, Scored] | Failed[Sample]
 
 
-def _score(
-    sample: Sample, prediction: Prediction, index: int, fixations: _Fixations
-) -> ImageScores:
-    truth, size = sample.read_map(), prediction.original
-    check_shapes(sample, size, (truth.shape[0], truth.shape[1]))
-    baseline = _center(size)
-    network_size = prediction.output.shape[0], prediction.output.shape[1]
-    small_truth = fit(truth, network_size, MAP_PADDING)[..., 0]
-    small_baseline = fit(baseline[..., None], network_size, MAP_PADDING)[..., 0]
-    full_truth = fit(truth, size, MAP_PADDING)[..., 0]
-    points = fixations.of(index)
-    others = None if points is None else fixations.of_others(index, size)
+def predicted(
+    predictor: Predictor, samples: Sequence[Sample], scorer: Scorer
+) -> Generator[Outcome, None, None]:
+    """Predict and score samples; the loss is computed at the network's size, as in training.
 
-    def scores(small: NDArray[np.float32], full: NDArray[np.float32]) -> Mapping[str, float]:
-        values = {
-            "loss": metrics.training_loss(small, small_truth),
-            "kld": metrics.kl_divergence(full, full_truth),
-            "cc": metrics.correlation(full, full_truth),
-            "sim": metrics.similarity(full, full_truth),
-        }
-        if points is not None and others is not None:
-            values |= {
-                "nss": metrics.nss(full, points),
-                "auc_judd": metrics.auc_judd(full, points),
-                "auc_shuffled": metrics.auc_shuffled(full, points, others),
-                "ig": metrics.information_gain(full, points, baseline),
-            }
-        return {metric.key: values.get(metric.key, math.nan) for metric in METRICS}
+    Args:
+        predictor: The network on its device.
+        samples: The images.
+        scorer: Scores each map.
+    """
 
-    return ImageScores(
-        _file_name(sample),
-        network=scores(prediction.output, prediction.restored()),
-        center=scores(small_baseline, baseline),
-    )
+    def finish(sample: Sample, prediction: Prediction) -> Scored:
+        return scorer.score(sample, prediction.restored(), prediction.output)
+
+    stream = predictor.stream(samples, lambda sample: read_image(sample.stimulus), finish)
+    with closing(stream) as outcomes:
+        yield from outcomes
 
 
-def _file_name(sample: Sample) -> str:
+def read_maps(
+    read: Callable[[Sample], Map], samples: Sequence[Sample], scorer: Scorer, workers: int | None
+) -> Generator[Outcome, None, None]:
+    """Read and score maps of samples.
+
+    Args:
+        read: Returns a sample's map at the size of its image; called in threads.
+        samples: The images.
+        scorer: Scores each map.
+        workers: Threads; None: by the number of cores.
+    """
+
+    def score(sample: Sample) -> Outcome:
+        try:
+            return Done(sample, scorer.score(sample, read(sample)))
+        except DataError as error:
+            return Failed(sample, error)
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(score, samples)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def file_name(sample: Sample) -> str:
+    """Return the name of an image in results: its path in its split's folder.
+
+    Args:
+        sample: The image.
+    """
     return (PurePosixPath(sample.name).parent / sample.stimulus.name).as_posix()
 
 
-@lru_cache(maxsize=16)
-def _center(size: Size) -> NDArray[np.float32]:
-    return metrics.center_gaussian(size).astype(np.float32)
+def _scores(saliency: Map, target: Target, keys: Iterable[str] = METRICS) -> dict[str, float]:
+    return {key: METRICS[key].score(saliency, target) for key in keys}
+
+
+def _mean(scored: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric, which all have or none has."""
+    keys = scored[0] if scored else ()
+    return {key: float(np.mean([one[key] for one in scored])) for key in keys}
+
+
+def _with_likelihoods(
+    images: Sequence[ImageScores], cells: Sequence[Mapping[str, Cells]]
+) -> tuple[ImageScores, ...]:
+    sources = {source for one in cells for source in one}
+    bits = {source: calibrated([one.get(source) for one in cells]) for source in sources}
+    return tuple(
+        replace(
+            image,
+            scores={
+                source: {**scores, "log_likelihood": bits.get(source, {number: math.nan})[number]}
+                for source, scores in image.scores.items()
+            },
+        )
+        for number, image in enumerate(images)
+    )
+
+
+def _thumbnail(saliency: Map) -> NDArray[np.uint8]:
+    height, width = saliency.shape
+    scale = min(1.0, THUMBNAIL / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    peak = saliency.max() or 1
+    return to_gray(fit((saliency / peak)[..., None], size, MAP_PADDING)[..., 0])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from msinet_core.data.split import SPLIT_SEED
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
 from msinet_core.errors import MsinetError, UsageError, bullet_list, os_reason
@@ -35,7 +36,7 @@ IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 
 FREE_ON_RESUME = frozenset(
     {
-        *("device", "device_options", "precision", "distribute", "workers", "log"),
+        *("device", "device_options", "precision", "distribute", "workers", "cache", "log"),
         *("data", "data_root", "epochs", "batch_size", "accumulate"),
     }
 )
@@ -87,7 +88,22 @@ class TrainConfig:
         None,
         f"the dataset's, else that of --init FILE, else {IMAGE_SIZE.to_text(DEFAULT_IMAGE_SIZE)}",
     )
-    seed: int = setting(integer(0), "Seed of random weights, image order and split.", 42)
+    seed: int = setting(integer(0), "Seed of random weights and image order.", 42)
+    split_seed: int = setting(
+        integer(0), "Seed of the split of a folder without train/ and val/.", SPLIT_SEED
+    )
+    sigma: float | None = setting(
+        POSITIVE_NUMBER,
+        "Draw the maps from the fixations, with a Gaussian of this many pixels.",
+        None,
+        "the dataset's maps",
+    )
+    cache: bool = setting(
+        FLAG,
+        "Keep fitted images and maps on disk, so that later epochs and runs need not decode them; "
+        "MSINET_CACHE_GB limits the size.",
+        False,
+    )
     shuffle: bool = setting(FLAG, "Use a new image order in each epoch.", True)
     limit_train: int | None = setting(integer(), "Use the first N training images only.", None)
     limit_valid: int | None = setting(integer(), "Use the first N validation images only.", None)

@@ -43,6 +43,7 @@ def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
     return {
         "dataset": config.data,
         "images": prepared.images,
+        "split": prepared.split and prepared.split.to_dict(),
         "image_size": list(config.image_size or ()),
         "device": device.spec.name,
         "precision": device.precision,

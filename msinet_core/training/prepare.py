@@ -12,6 +12,7 @@ from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_header
 from msinet_core.data import Dataset, open_dataset
+from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.msinet import msinet_graph
@@ -39,6 +40,8 @@ class Prepared:
         config: The settings, with the image size.
         dataset: The images.
         images: Their number and a hash of their names, so that a run is not resumed on others.
+        split: The content of the images of each split, for `evaluate`; None if a resumed run's
+            checkpoint has no record.
         graph: The network.
         state: Its weights, and Adam's moments in a resumed run.
         position: Where to continue.
@@ -49,6 +52,7 @@ class Prepared:
     config: TrainConfig
     dataset: Dataset
     images: Mapping[str, Any]
+    split: StoredSplit | None
     graph: Graph
     state: State
     position: Position
@@ -69,7 +73,10 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         MsinetError: The data or the weights cannot be used.
     """
     dataset = open_dataset(
-        config.data, Path(config.data_root) if config.data_root else None, seed=config.seed
+        config.data,
+        Path(config.data_root) if config.data_root else None,
+        split_seed=config.split_seed,
+        sigma=config.sigma,
     )
     dataset = replace(
         dataset,
@@ -83,14 +90,19 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         check_images(checkpoint, images, dataset)
         graph, state = checkpoint.graph, checkpoint.state
         origin = "Continuing from the run's latest checkpoint."
+        split = StoredSplit.from_metadata(checkpoint.metadata)
     else:
-        graph, state, origin, trained_size = _initial_network(config, progress)
+        graph, state, origin, metadata = _initial_network(config, progress)
+        trained_size = image_size_of(metadata)
+        initial = StoredSplit.from_metadata(metadata)
+        split = StoredSplit.of(dataset, config.split_seed, initial, progress)
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)
     return Prepared(
         replace(config, image_size=image_size),
         dataset,
         images,
+        split,
         graph,
         state,
         position_of(checkpoint, config),
@@ -141,8 +153,8 @@ def choose_image_size(
 
 def _initial_network(
     config: TrainConfig, progress: Progress
-) -> tuple[Graph, State, str, Size | None]:
-    """Return the network, its weights, their origin, and the image size they were trained at."""
+) -> tuple[Graph, State, str, Mapping[str, Any]]:
+    """Return the network, its weights, their origin as a sentence, and their metadata."""
     if config.init.startswith(PREFIX):
         config = replace(config, init=str(resolve_weights(config.init, progress)))
     check_init(config.init)
@@ -153,7 +165,7 @@ def _initial_network(
         graph.check_image_size(config.image_size)
     _check_memory(graph)
     state, origin = initial_state(graph, config.init, config.seed, progress)
-    return graph, state, origin, image_size_of(metadata)
+    return graph, state, origin, metadata
 
 
 def _check_memory(graph: Graph) -> None:

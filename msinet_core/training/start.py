@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.data import BatchPipeline
+from msinet_core.data.cache import FittedCache
 from msinet_core.device.processes import check_agreement, check_distribution
 from msinet_core.errors import DataError, UsageError
 from msinet_core.network.adam import Adam
@@ -150,4 +151,5 @@ def _pipeline(prepared: Prepared, device: Device, *, training: bool) -> BatchPip
         shuffle=training and config.shuffle,
         workers=config.workers,
         shard=(processes.index, processes.count),
+        cache=FittedCache() if config.cache else None,
     )

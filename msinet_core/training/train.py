@@ -65,6 +65,9 @@ def train(
     device_options: Mapping[str, str] | None = None,
     image_size: Size | str | None = None,
     seed: int | None = None,
+    split_seed: int | None = None,
+    sigma: float | None = None,
+    cache: bool | None = None,
     shuffle: bool | None = None,
     limit_train: int | None = None,
     limit_valid: int | None = None,
@@ -98,7 +101,11 @@ def train(
         device_options: Options of the device, by name.
         image_size: Height and width in pixels; default the dataset's own, else that of the file
             `init`, else 240x320.
-        seed: Seed of random weights, image order and split, 0 or above; default 42.
+        seed: Seed of random weights and image order, 0 or above; default 42.
+        split_seed: Seed of the split of a folder without ``train/`` and ``val/``; default 42.
+        sigma: Draw the maps from the fixations, with a Gaussian of this many pixels; default the
+            dataset's maps.
+        cache: Keep fitted images and maps on disk for later epochs and runs; default False.
         shuffle: Use a new image order in each epoch; default True.
         limit_train: Use the first so many training images only.
         limit_valid: Use the first so many validation images only.

@@ -126,6 +126,7 @@ class _Transfer:
             validator=validator,
             verified=bool(self.checksum),
             timeout=self.patience.timeout,
+            warn=lambda text: self.progress.message(f"{self.target.name}: {text}"),
         ) as response:
             self._check_length(response.total)
             if not response.first and not response.total:
@@ -190,15 +191,7 @@ class _Transfer:
         size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"it has {size:,} bytes, expected {self.size:,}"
-        if not self.checksum:
-            return ""
-        algorithm, _, expected = self.checksum.partition(":")
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        with path.open("rb") as stream:
-            while chunk := stream.read(2**20):
-                digest.update(chunk)
-        found = digest.hexdigest()
-        return "" if found == expected else f"its {algorithm} is {found}, expected {expected}"
+        return checksum_problem(path, self.checksum)
 
     def kept(self) -> str:
         """Return a sentence about what a later call will resume; empty if nothing was kept."""
@@ -220,6 +213,24 @@ class _Transfer:
             f"Or download {self.url} by hand and save it as {self.target}",
         )
         return " ".join(sentence for sentence in sentences if sentence)
+
+
+def checksum_problem(path: Path, checksum: str) -> str:
+    """Return how a file's checksum differs, as a part of a sentence; empty if it does not.
+
+    Args:
+        path: The file.
+        checksum: ``"md5:..."`` or ``"sha256:..."`` in hexadecimal; empty if none is published.
+    """
+    if not checksum:
+        return ""
+    algorithm, _, expected = checksum.partition(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    found = digest.hexdigest()
+    return "" if found == expected else f"its {algorithm} is {found}, expected {expected}"
 
 
 def in_megabytes(size: int) -> str:

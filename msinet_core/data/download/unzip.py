@@ -7,10 +7,11 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from msinet_core.data.download.transfer import in_megabytes
 from msinet_core.errors import DataError
@@ -36,6 +37,14 @@ _DAMAGE = (
 """What `zipfile` raises for damaged archives; OSError if an offset is before the beginning."""
 
 _READ = 2**18
+
+
+class Sized(Protocol):
+    """A file whose size is known before it is written."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes after unpacking."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         yield members
 
 
-def check_room(members: list[Member], archive: Path, folder: Path) -> None:
+def check_room(members: Sequence[Sized], archive: Path, folder: Path) -> None:
     """Check the size of files before they are unpacked.
 
     Args:

@@ -7,7 +7,7 @@ import re
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,10 @@ _HTML = re.compile(rb"\s*(<!doctype html|<html|<head)", re.IGNORECASE)
 
 class PermanentError(Exception):
     """Report a failure for which a retry would not help; the text is a part of a sentence."""
+
+
+class CertificateError(PermanentError):
+    """Report a server's certificate that could not be verified."""
 
 
 class TransientError(Exception):
@@ -79,7 +83,13 @@ class Response:
 
 @contextmanager
 def request(
-    url: str, *, start: int = 0, validator: str = "", verified: bool = False, timeout: float = 30
+    url: str,
+    *,
+    start: int = 0,
+    validator: str = "",
+    verified: bool = False,
+    timeout: float = 30,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Response]:
     """Request a file from a position on; the response says from where it really comes.
 
@@ -91,30 +101,44 @@ def request(
         start: The number of bytes that exist already.
         validator: Their version; of another version the server sends the whole file.
         verified: Whether a checksum will tell if the file is the right one. Only then may it come
-            over a connection that others could alter.
+            over a connection that others could alter, or from a server whose certificate is broken.
         timeout: Seconds without data until a connection counts as broken.
+        warn: Gets a sentence if the certificate is broken and the checksum stands in for it.
 
     Raises:
         PermanentError: The file does not exist, or is something else.
         TransientError: The server cannot be reached now.
     """
-    opener = urllib.request.build_opener(
-        _CheckedRedirects(verified), urllib.request.HTTPCookieProcessor()
-    )
-    send = partial(_request, opener, start=start, validator=validator, verified=verified)
-    response = send(url, timeout=timeout)
+    handlers = [_CheckedRedirects(verified), urllib.request.HTTPCookieProcessor()]
+    opener = urllib.request.build_opener(*handlers)
+    send = partial(_request, start=start, validator=validator, verified=verified, timeout=timeout)
+    try:
+        response = send(opener, url)
+    except CertificateError as error:
+        if not verified:
+            raise
+        warn(f"{error}; the file is accepted only if its checksum is the published one")
+        opener = urllib.request.build_opener(*handlers, _without_certificates())
+        response = send(opener, url)
     try:
         page = _page(response)
         confirmed = read_page(page, response.raw.url).confirmed if page else ""
         if confirmed:
             response.raw.close()
-            response = send(confirmed, timeout=timeout)
+            response = send(opener, confirmed)
             page = _page(response)
         if page:
             raise PermanentError(_describe_page(page, response.raw.url))
         yield response
     finally:
         response.raw.close()
+
+
+def _without_certificates() -> urllib.request.HTTPSHandler:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return urllib.request.HTTPSHandler(context=context)
 
 
 def check_address(url: str, *, verified: bool) -> None:
@@ -254,7 +278,7 @@ def _translated() -> Iterator[None]:
 
 def _unreachable(error: Any) -> PermanentError | TransientError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return PermanentError(
+        return CertificateError(
             f"the server's certificate could not be verified ({error.verify_message}); check the "
             f"clock, the network's login page, and Python's certificates"
         )

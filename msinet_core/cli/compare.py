@@ -1,0 +1,57 @@
+"""``msinet-run compare``: compare two evaluations of the same images."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from msinet_core.cli.options import json_option
+
+if TYPE_CHECKING:
+    from msinet_core.evaluation.compare import Difference
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("first", metavar="A.csv", type=_FILE)
+@click.argument("second", metavar="B.csv", type=_FILE)
+@json_option
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Compare two evaluations image by image: paired differences B - A with intervals.
+
+    The files are written by evaluate --out.
+
+    Example: msinet-run compare before.csv after.csv
+    """
+    from msinet_core.cli.tables import print_table
+    from msinet_core.evaluation.compare import compare as front_door
+    from msinet_core.evaluation.table import METRICS
+
+    result = front_door(first, second)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        return
+    left = result.only_first + result.only_second
+    only = f"; {left} are in one file only" if left else ""
+    click.echo(f"A: {first}\nB: {second}\n{result.images} common images{only}")
+    numbers = ("A", "B", "B - A", "95% interval")
+    rows = [
+        (METRICS[key].title, f"{one.first:.3f}", f"{one.second:.3f}", *_cells(one))
+        for key, one in result.differences.items()
+    ]
+    print_table(("metric", *numbers, "better"), rows, right=numbers)
+    click.echo("paired bootstrap over the images; better: the interval excludes 0")
+    for key, reason in result.skipped.items():
+        click.echo(f"{METRICS[key].title} is not compared: {reason}.", err=True)
+
+
+def _cells(difference: Difference) -> tuple[str, str, str]:
+    undefined = math.isnan(difference.low)
+    interval = "" if undefined else f"[{difference.low:+.3f}, {difference.high:+.3f}]"
+    better = {"first": "A", "second": "B", "": ""}[difference.better]
+    return f"{difference.mean:+.3f}", interval, better

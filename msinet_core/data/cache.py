@@ -1,0 +1,190 @@
+"""The user's cache: drawn maps and fitted samples, keyed by content, bounded, safe to share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msinet_core.errors import DataError, MsinetError, UsageError, os_reason
+from msinet_core.system.files import atomic_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msinet_core.data.sample import Sample
+    from msinet_core.network.ops import Size
+
+CACHE_SIZE_VARIABLE = "MSINET_CACHE_GB"
+DEFAULT_CACHE_GB = 20.0
+FIT_VERSION = 1
+"""Part of the key of fitted samples; increase it when decoding, `fit` or drawn maps change."""
+
+_PARTS = ("fitted", "maps")
+_CHANNELS = 4
+"""An image's three, and its map's."""
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder: for files that can be created again."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("msinet", appauthor=False)
+
+
+def content_digest(path: Path) -> bytes:
+    """Return 32 bytes that stand for a file's content; an unchanged file is read only once.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _digest(str(path), status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise DataError(f"Could not read {path}: {os_reason(error)}.") from error
+
+
+@lru_cache(maxsize=200_000)
+def _digest(path: str, modified: int, size: int) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+@dataclass
+class FittedCache:
+    """Keep fitted images and maps on disk, where later epochs and runs map them into memory.
+
+    An entry's name is a hash of the content of the sample's files and of all parameters, so a
+    changed file or size is another entry. Entries are written atomically; several processes can
+    share the folder. When the cache is full, entries that this process has not used make room,
+    the oldest first.
+
+    Args:
+        folder: The user's cache folder.
+        limit: The maximum number of bytes; None: ``MSINET_CACHE_GB``, else 20 GB.
+
+    Raises:
+        UsageError: The environment variable is not a number.
+    """
+
+    folder: Path = field(default_factory=cache_folder)
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        self._folder = self.folder / _PARTS[0]
+        self._limit = _limit() if self.limit is None else self.limit
+        self._lock = threading.Lock()
+        self._used: set[str] = set()
+        self._size = sum(path.stat().st_size for path in self._entries())
+
+    def load(
+        self, sample: Sample, size: Size, image: NDArray[np.float32], map: NDArray[np.float32]
+    ) -> None:
+        """Fill arrays with a fitted sample: the bits are those of `Sample.load`.
+
+        Args:
+            sample: The sample.
+            size: Height and width in pixels that it is fitted to.
+            image: ``(*size, 3)`` float32, to fill.
+            map: ``(*size, 1)`` float32, to fill.
+
+        Raises:
+            DataError: The sample is not cached, and one of its files cannot be used.
+        """
+        key = _key(sample, size)
+        path = self._folder / key[:2] / f"{key}.f32"
+        with suppress(OSError, ValueError):  # missing, or damaged: of another length
+            cached = np.memmap(path, np.float32, "r", shape=(*size, _CHANNELS))
+            image[:], map[:] = cached[..., :3], cached[..., 3:]
+            self._used.add(key)
+            return
+        image[:], map[:] = sample.load(size)
+        entry = np.concatenate([image, map], axis=-1)
+        if self._make_room(entry.nbytes):
+            try:
+                with atomic_path(path) as temporary:
+                    entry.tofile(temporary)
+                self._used.add(key)
+            except MsinetError:  # a full disk costs time only
+                self._limit = 0
+
+    def _make_room(self, size: int) -> bool:
+        with self._lock:
+            if self._size + size > self._limit:
+                for path in self._oldest_unused():
+                    self._size -= path.stat().st_size
+                    path.unlink(missing_ok=True)
+                    if self._size + size <= self._limit:
+                        break
+            fits = self._size + size <= self._limit
+            self._size += size * fits
+        return fits
+
+    def _oldest_unused(self) -> list[Path]:
+        if not self._limit:
+            return []
+        unused = [path for path in self._entries() if path.stem not in self._used]
+        return sorted(unused, key=lambda path: path.stat().st_mtime)
+
+    def _entries(self) -> list[Path]:
+        return list(self._folder.glob("*/*.f32"))
+
+
+def _key(sample: Sample, size: Size) -> str:
+    parts = [f"v{FIT_VERSION}", "x".join(map(str, size)), sample.truth.content()]
+    parts.append(content_digest(sample.stimulus).hex())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def _limit() -> int:
+    text = os.environ.get(CACHE_SIZE_VARIABLE) or DEFAULT_CACHE_GB
+    try:
+        return int(float(text) * 1e9)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"Invalid {CACHE_SIZE_VARIABLE}: '{text}'; use a number of gigabytes, such as 20."
+        ) from None
+
+
+def cache_sizes(folder: Path | None = None) -> dict[str, int]:
+    """Return the bytes of each part of the cache that can be created again.
+
+    Args:
+        folder: The cache folder; None: the user's.
+    """
+    return {
+        part: sum(path.stat().st_size for path in _part(folder, part).rglob("*") if path.is_file())
+        for part in _PARTS
+    }
+
+
+def clear_cache(folder: Path | None = None) -> int:
+    """Remove fitted samples and drawn maps; downloads and weights are kept.
+
+    A running training creates the entries that it needs again.
+
+    Args:
+        folder: The cache folder; None: the user's.
+
+    Returns:
+        The number of bytes that were freed.
+    """
+    freed = sum(cache_sizes(folder).values())
+    for part in _PARTS:
+        shutil.rmtree(_part(folder, part), ignore_errors=True)
+    return freed
+
+
+def _part(folder: Path | None, part: str) -> Path:
+    return (folder or cache_folder()) / part

@@ -1,0 +1,91 @@
+"""Draw the maps of a whole dataset from its fixations, as files."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from msinet_core.data.dataset import find_folder, survey
+from msinet_core.data.decode import SUFFIXES
+from msinet_core.data.folder import SALIENCY, STIMULI
+from msinet_core.data.images import list_files, write_map
+from msinet_core.data.maps import MAP_VERSION, MAPS_FILE, saliency_map
+from msinet_core.data.sample import Sample
+from msinet_core.errors import DataError, UsageError, bullet_list, os_reason
+from msinet_core.system.files import atomic_folder, write_text
+from msinet_core.system.progress import Progress
+
+
+def draw_maps(
+    name_or_folder: str,
+    sigma: float,
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, int]:
+    """Draw the map of every image of a dataset into ``saliency/``, which appears when complete.
+
+    Args:
+        name_or_folder: As for `open_dataset`.
+        sigma: Standard deviation in pixels of the Gaussian at each fixation.
+        root: As for `open_dataset`.
+        progress: Shows progress.
+
+    Returns:
+        The folder of the maps, and their number.
+
+    Raises:
+        UsageError: No such dataset, or it has maps.
+        DataError: An image has no fixations, or the folder cannot be created.
+    """
+    dataset, problems, _ = survey(name_or_folder, root)
+    folder = find_folder(name_or_folder, root)
+    assert folder is not None
+    target = folder / SALIENCY
+    if list_files(target, SUFFIXES):
+        raise UsageError(
+            f"{target} has maps already. To score with maps of another sigma, use --sigma; to draw "
+            f"new ones, move or remove {target} first."
+        )
+    if problems:
+        raise DataError(
+            f"No maps were drawn:\n{bullet_list(problems)}\nFix these files, and run the command "
+            f"again."
+        )
+    stimuli = folder / STIMULI
+    try:
+        with (
+            atomic_folder(target) as new,
+            (progress or Progress()).task("draw maps", len(dataset.samples)) as task,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+        ):
+            try:
+                work = [
+                    (new / sample.stimulus.relative_to(stimuli).with_suffix(".png"), sample, sigma)
+                    for sample in dataset.samples
+                ]
+                for _ in pool.map(lambda item: _draw(*item), work):
+                    task.advance()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            record = {"sigma": sigma, "version": MAP_VERSION}
+            write_text(new / MAPS_FILE, json.dumps(record) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"Could not create {target}: {os_reason(error)}. Free some space or make the folder "
+            f"writable, and run the command again."
+        ) from error
+    return target, len(dataset.samples)
+
+
+def _draw(path: Path, sample: Sample, sigma: float) -> None:
+    fixations = sample.truth.read_fixations()
+    if fixations is None or not sum(map(len, fixations.observers)):
+        raise DataError(
+            f"{sample.stimulus} has no fixations on the image, so its map would be black. Add "
+            f"them, or remove the image. No maps were written."
+        )
+    drawn = saliency_map(fixations, sample.truth.stimulus_size, sigma)
+    write_map(path, drawn[..., 0], "png")

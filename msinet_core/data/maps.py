@@ -1,0 +1,142 @@
+"""Draw saliency maps from fixations when they are first needed, and keep them in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msinet_core.data.cache import cache_folder
+from msinet_core.data.fixations import Fixations
+from msinet_core.data.images import read_map, to_gray, write_map
+from msinet_core.errors import DataError, MsinetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msinet_core.data.sample import Truth
+    from msinet_core.network.ops import Size
+
+MAP_VERSION = 1
+"""Part of the cache's key; increase it when `saliency_map` changes."""
+
+MAPS_FILE = "maps.json"
+"""Beside maps that were drawn with `draw_maps`; records their sigma."""
+
+_write_lock = threading.Lock()
+_warned: set[Path] = set()
+_log = logging.getLogger(__name__)
+
+
+def saliency_map(fixations: Fixations, size: Size, sigma: float) -> NDArray[np.float32]:
+    """Blur fixations into a map whose highest value is 1, in steps of 1/255.
+
+    The blur is mirrored at the image's edges, so that a fixation there counts as much as one in the
+    middle.
+
+    Args:
+        fixations: Those of all observers are combined.
+        size: The image's height and width in pixels.
+        sigma: The Gaussian's standard deviation in pixels.
+
+    Returns:
+        ``(*size, 1)`` float32 in 0..1; zeros without fixations.
+
+    Source: Kroner et al. 2020, section 3.2; the reference implementation's download.py.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    counts = np.zeros(size)
+    for pixels in fixations.observers:
+        np.add.at(counts, (pixels[:, 0], pixels[:, 1]), 1)
+    blurred = gaussian_filter(counts, sigma)
+    peak = blurred.max()
+    gray = to_gray(blurred / peak if peak else blurred)
+    return gray[..., None].astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class DrawnTruth:
+    """A map that is drawn from fixations when it is first needed, and cached by their content.
+
+    Args:
+        source: The source of the fixations.
+        sigma: Standard deviation in pixels of the Gaussian at each fixation.
+    """
+
+    source: Truth
+    sigma: float
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a map."""
+        return True
+
+    @property
+    def stimulus_size(self) -> Size:
+        """The image's height and width in pixels."""
+        return self.source.stimulus_size
+
+    def without_map(self) -> Truth:
+        """Return the fixations alone."""
+        return self.source
+
+    def content(self) -> str:
+        """Return a text that stands for the map's content."""
+        return f"{self.source.content()} sigma {self.sigma!r}"
+
+    def read_fixations(self) -> Fixations | None:
+        """Return the fixations; None if they are not known."""
+        return self.source.read_fixations()
+
+    def read_map(self) -> NDArray[np.float32]:
+        """Read or draw the map, ``(H, W, 1)`` in 0..1; the bits are the same either way."""
+        fixations, size = self.read_fixations(), self.stimulus_size
+        if fixations is None:
+            raise DataError("The image has no fixations to draw its map from.")
+        path = cache_folder() / "maps" / f"{_key(fixations, size, self.sigma)}.png"
+        if path.exists():
+            with suppress(DataError):  # damaged: drawn again
+                return read_map(path)
+        map = saliency_map(fixations, size, self.sigma)
+        try:
+            with _write_lock:
+                write_map(path, map[..., 0], "png")
+        except MsinetError as error:
+            _warn_once(path.parent, error)
+        return map
+
+
+def _key(fixations: Fixations, size: Size, sigma: float) -> str:
+    digest = hashlib.sha256(f"v{MAP_VERSION} {size} {sigma!r}".encode())
+    for pixels in fixations.observers:
+        digest.update(pixels.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def recorded_sigma(folder: Path) -> float | None:
+    """Return the sigma of the maps in a folder that `draw_maps` wrote; None if it did not.
+
+    Args:
+        folder: The folder with the maps.
+    """
+    try:
+        return float(json.loads((folder / MAPS_FILE).read_text(encoding="utf-8"))["sigma"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _warn_once(folder: Path, error: MsinetError) -> None:
+    if folder not in _warned:
+        _warned.add(folder)
+        reason = error.__cause__ or error
+        _log.warning(
+            "Could not cache maps in %s (%s); they are created again each time.", folder, reason
+        )

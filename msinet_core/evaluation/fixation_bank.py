@@ -1,0 +1,176 @@
+"""The fixations of a whole dataset: negatives of shuffled AUC, and the empirical center bias."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msinet_core.data.sample import Sample
+from msinet_core.errors import DataError
+from msinet_core.system.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msinet_core.network.ops import Size
+
+    Observers = tuple[NDArray[np.int64], ...]
+    Floats = NDArray[np.float64]
+
+FEWEST_OTHER_IMAGES = 3
+"""Without as many other images with fixations, what they have in common is not known."""
+
+_SIZES_KEPT = 8
+
+
+class FixationBank:
+    """The fixations of all images of a dataset, read once; every method leaves one image out.
+
+    Args:
+        samples: All images of the dataset, whichever of them are scored.
+        progress: Shows progress.
+    """
+
+    def __init__(self, samples: Sequence[Sample], progress: Progress | None = None) -> None:
+        self._observers: dict[Sample, Observers | None] = {}
+        relative: dict[Sample, Floats] = {}
+        with (
+            (progress or Progress()).task("read fixations", len(samples)) as task,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+        ):
+            for sample, found in zip(samples, pool.map(_read, samples), strict=True):
+                if found is not None:
+                    self._observers[sample], size = found
+                    if self._observers[sample] is not None:
+                        points = self._all(sample)
+                        relative[sample] = (points + 0.5) / np.array(size)
+                task.advance()
+        self._points = np.concatenate([np.empty((0, 2)), *relative.values()])
+        self._images = sum(len(points) > 0 for points in relative.values())
+        self._totals: OrderedDict[Size, tuple[Floats, Floats]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def observers(self, sample: Sample) -> Observers | None:
+        """Return the fixations of each observer, ``(n, 2)`` rows and columns; None if unknown.
+
+        Raises:
+            DataError: They cannot be read.
+        """
+        if sample not in self._observers:  # an error is raised again, for the image itself
+            found = sample.read_fixations()
+            self._observers[sample] = None if found is None else tuple(found)
+        return self._observers[sample]
+
+    def others(self, sample: Sample, size: Size) -> Floats | None:
+        """Return how many fixations of other images, scaled to a size, each pixel has.
+
+        Args:
+            sample: The image that is left out.
+            size: Its height and width in pixels.
+
+        Returns:
+            ``(*size)``; None if too few other images have fixations.
+        """
+        if not self._has_others(sample):
+            return None
+        return self._total(size)[0] - count(self._all(sample), size)
+
+    def center_bias(self, sample: Sample, size: Size) -> Floats | None:
+        """Return the kernel density of the fixations of other images.
+
+        Args:
+            sample: The image that is left out.
+            size: Its height and width in pixels.
+
+        Returns:
+            ``(*size)``, not negative, with the sum 1; None if too few other images have fixations.
+        """
+        if not self._has_others(sample):
+            return None
+        own = blur(count(self._all(sample), size), self.bandwidth(size))
+        rest = np.maximum(self._total(size)[1] - own, 0)
+        density: Floats = rest / rest.sum()
+        return density
+
+    def bandwidth(self, size: Size) -> tuple[float, float]:
+        """Return the standard deviations of the kernel in pixels, by Scott's rule.
+
+        Args:
+            size: Height and width in pixels.
+
+        Source: Scott: Multivariate density estimation, 1992.
+        """
+        factor = len(self._points) ** (-1 / 6)
+        rows, columns = self._points.std(axis=0) * np.array(size) * factor
+        return max(1.0, float(rows)), max(1.0, float(columns))
+
+    def _all(self, sample: Sample) -> NDArray[np.int64]:
+        return np.concatenate([np.empty((0, 2), np.int64), *(self._observers[sample] or ())])
+
+    def _has_others(self, sample: Sample) -> bool:
+        own = len(self._all(sample)) > 0 if sample in self._observers else 0
+        return self._images - own >= FEWEST_OTHER_IMAGES
+
+    def _total(self, size: Size) -> tuple[Floats, Floats]:
+        with self._lock:
+            if size not in self._totals:
+                counts = count((self._points * np.array(size)).astype(np.int64), size)
+                self._totals[size] = counts, blur(counts, self.bandwidth(size))
+                if len(self._totals) > _SIZES_KEPT:
+                    self._totals.popitem(last=False)
+            return self._totals[size]
+
+
+def count(points: NDArray[np.int64], size: Size) -> Floats:
+    """Return how many points each pixel has.
+
+    Args:
+        points: ``(n, 2)`` rows and columns.
+        size: Height and width in pixels.
+    """
+    counts = np.zeros(size)
+    np.add.at(counts, tuple(points.T), 1)
+    return counts
+
+
+def blur(counts: Floats, sigmas: tuple[float, float]) -> Floats:
+    """Blur with a Gaussian that is mirrored at the edges.
+
+    A product of cosine transforms, which takes as long for a wide Gaussian as for a narrow one.
+
+    Args:
+        counts: ``(H, W)``.
+        sigmas: Standard deviations in pixels, down and across.
+    """
+    from scipy.fft import dctn, idctn
+
+    return np.asarray(idctn(dctn(counts) * transfer((counts.shape[0], counts.shape[1]), sigmas)))
+
+
+def transfer(size: Size, sigmas: tuple[float, float]) -> Floats:
+    """Return the factors of a Gaussian for the coefficients of a cosine transform (DCT-II).
+
+    Args:
+        size: Height and width in pixels.
+        sigmas: Standard deviations in pixels, down and across.
+    """
+    axes = [
+        np.exp(-0.5 * (np.pi * np.arange(length) / length * sigma) ** 2)
+        for length, sigma in zip(size, sigmas, strict=True)
+    ]
+    return np.asarray(np.outer(*axes))
+
+
+def _read(sample: Sample) -> tuple[Observers | None, Size] | None:
+    try:
+        fixations = sample.truth.read_fixations()
+        observers = None if fixations is None else fixations.observers
+        return observers, sample.truth.stimulus_size if fixations is not None else (1, 1)
+    except DataError:
+        return None
