@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
+from msinet_core import AuditReport, DeviceSpec, Finding, Graph, apple, msinet_graph
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import (
     IMAGES,
-    AuditReport,
     audit,
-    audit_finding,
     tensorflow_missing,
     trace_steps,
 )
@@ -32,7 +30,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         return
     yield _kernel_table()
     for precision in spec.capabilities.precisions:
-        yield audit_finding(precision, audit_steps(spec, precision))
+        yield audit_steps(spec, precision).finding(precision)
 
 
 def audit_steps(
