@@ -69,6 +69,12 @@ _MODULES = {
     "network.msinet": ("DEFAULT_IMAGE_SIZE", "msinet_graph"),
     "network.state": ("Batch", "OptimizerState", "State", "Tensors"),
     "registry.doctor": ("Finding",),
+    "registry.kernel_audit": (
+        "AuditProblem",
+        "AuditReport",
+        "ProblemKind",
+        "untrained_program",
+    ),
     "registry.hookspecs": ("Register", "hookimpl"),
     "system.child_process": ("python_command",),
     "system.native_output": ("suppress_native_stderr",),

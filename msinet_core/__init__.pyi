@@ -40,7 +40,16 @@ from msinet_core.errors import InterruptedRunError as InterruptedRunError
 from msinet_core.errors import MsinetError as MsinetError
 from msinet_core.errors import PluginError as PluginError
 from msinet_core.errors import UsageError as UsageError
+from msinet_core.evaluation.compare import Comparison as Comparison
+from msinet_core.evaluation.compare import Difference as Difference
+from msinet_core.evaluation.compare import compare as compare
 from msinet_core.evaluation.evaluate import evaluate as evaluate
+from msinet_core.evaluation.result import Evaluation as Evaluation
+from msinet_core.evaluation.result import ImageScores as ImageScores
+from msinet_core.evaluation.result import Summary as Summary
+from msinet_core.evaluation.table import METRICS as METRICS
+from msinet_core.evaluation.table import Metric as Metric
+from msinet_core.evaluation.table import Target as Target
 from msinet_core.hardware import apple as apple
 from msinet_core.hardware import nvidia as nvidia
 from msinet_core.network import ops as ops
@@ -67,6 +76,10 @@ from msinet_core.registry.hookspecs import Register as Register
 from msinet_core.registry.hookspecs import hookimpl as hookimpl
 from msinet_core.registry.inventory import DeviceEntry as DeviceEntry
 from msinet_core.registry.inventory import devices as devices
+from msinet_core.registry.kernel_audit import AuditProblem as AuditProblem
+from msinet_core.registry.kernel_audit import AuditReport as AuditReport
+from msinet_core.registry.kernel_audit import ProblemKind as ProblemKind
+from msinet_core.registry.kernel_audit import untrained_program as untrained_program
 from msinet_core.system.child_process import python_command as python_command
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__

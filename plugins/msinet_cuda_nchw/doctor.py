@@ -124,7 +124,7 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         yield Finding("kernel audit", "note", detail, fix)
         return
     for precision, functions in steps.items():
-        yield audit.audit_finding(precision, audit.audit(functions, table))
+        yield audit.audit(functions, table).finding(precision)
 
 
 def _evidence() -> Finding:

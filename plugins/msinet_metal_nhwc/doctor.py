@@ -6,14 +6,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
+from msinet_core import AuditReport, DeviceSpec, Finding, Graph, apple, msinet_graph
 from msinet_metal_nhwc.fusion import examine_fusion, fusible
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import (
     IMAGES,
-    AuditReport,
     audit,
-    audit_finding,
     tensorflow_missing,
     trace_steps,
 )
@@ -36,7 +34,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     chains: list[str] = []
     for precision in spec.capabilities.precisions:
         steps = trace(spec, precision)
-        yield audit_finding(precision, audit(steps, metal_kernels()))
+        yield audit(steps, metal_kernels()).finding(precision)
         chains += fusible(steps)
     yield _fusion(chains)
     if spec.probe().ready:

@@ -111,8 +111,8 @@ def examine_fusion(placement: str) -> Finding:
         f"{data['separate']:.1e} as msinet computes it, {data['fusible']:.1e} in the form that "
         "tensorflow-metal fuses. Please report both."
     )
-    status = "ok" if data["separate"] <= TOLERANCE else "problem"
-    return Finding(title, status, detail, data=data)
+    is_exact = data["separate"] <= TOLERANCE
+    return Finding(title, "ok" if is_exact else "problem", detail, data=data)
 
 
 def main(arguments: Sequence[str]) -> None:

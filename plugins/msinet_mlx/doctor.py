@@ -89,8 +89,10 @@ def compare_winograd(device: MlxDevice) -> Finding:
         f"A convolution of 128 to 128 channels at 64x64 in {device.precision}: relative error "
         f"{off:.1e} with {WINOGRAD_VARIABLE}=0 and {on:.1e} with 1. Please report both."
     )
-    status = "ok" if used <= LARGEST_ERRORS[device.precision] else "problem"
-    return Finding("Winograd test", status, detail, data={"off": off, "on": on})
+    is_exact = used <= LARGEST_ERRORS[device.precision]
+    return Finding(
+        "Winograd test", "ok" if is_exact else "problem", detail, data={"off": off, "on": on}
+    )
 
 
 def _convolution_error(device: MlxDevice, winograd: str) -> float:

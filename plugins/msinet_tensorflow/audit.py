@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from msinet_core import (
     DEFAULT_IMAGE_SIZE,
-    Adam,
+    AuditProblem,
+    AuditReport,
     Finding,
     Graph,
-    KLDivergence,
-    Program,
-    State,
+    ProblemKind,
+    untrained_program,
 )
 from msinet_tensorflow.versions import import_trouble, installed_wheels
 
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 IMAGES = (1, *DEFAULT_IMAGE_SIZE, 3)
 """The shape of the images that steps are traced for, ``(N, H, W, C)``."""
 
-SHOWN_PROBLEMS = 10
-
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64", "complex64", "complex128"})
-
-Kind = Literal["no kernel", "through the host"]
 
 
 @dataclass(frozen=True)
@@ -76,62 +72,6 @@ class NodeTypes:
         return ", ".join(f"{name}={'|'.join(types)}" for name, types in self.attributes.items())
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A node that the GPU cannot compute.
-
-    Args:
-        function: The audited function, and the called function that holds the node.
-        node: The node's name.
-        op: The op's name.
-        dtype: The node's type attributes.
-        kind: Whether the kernel is missing or keeps float data in host memory.
-        why: The reason, a sentence.
-    """
-
-    function: str
-    node: str
-    op: str
-    dtype: str
-    kind: Kind
-    why: str
-
-
-@dataclass(frozen=True)
-class AuditReport:
-    """The result of an audit.
-
-    Args:
-        counts: The number of nodes of each op.
-        functions: The number of audited graphs.
-        problems: The problems, in the order of the graphs.
-    """
-
-    counts: Mapping[str, int]
-    functions: int
-    problems: tuple[Problem, ...]
-
-    @property
-    def nodes(self) -> int:
-        """The number of audited nodes."""
-        return sum(self.counts.values())
-
-    @property
-    def passed(self) -> bool:
-        """Whether nodes were audited and none has a problem."""
-        return self.nodes > 0 and not self.problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as values for JSON."""
-        return {
-            "passed": self.passed,
-            "nodes": self.nodes,
-            "functions": self.functions,
-            "counts": dict(sorted(self.counts.items())),
-            "problems": [asdict(problem) for problem in self.problems],
-        }
-
-
 def audit(functions: Mapping[str, Any], table: KernelTable) -> AuditReport:
     """Look up the GPU kernel of every node of concrete functions and of the functions they call.
 
@@ -167,7 +107,7 @@ def audit_graphs(graphs: Mapping[str, Any], table: KernelTable) -> AuditReport:
     return AuditReport(dict(counts), walked, tuple(problems))
 
 
-def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Problem | None:
+def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> AuditProblem | None:
     """Return why the GPU cannot compute a node; None if it can.
 
     Args:
@@ -176,8 +116,8 @@ def examine_node(node: NodeTypes, table: KernelTable, function: str = "") -> Pro
         function: The function that holds the node.
     """
 
-    def problem(kind: Kind, why: str) -> Problem:
-        return Problem(function, node.name, node.op, node.dtypes, kind, why)
+    def problem(kind: ProblemKind, why: str) -> AuditProblem:
+        return AuditProblem(function, node.name, node.op, node.dtypes, kind, why)
 
     kernels = table.get(node.op, ())
     if not kernels:
@@ -287,18 +227,6 @@ def _dtype_name(number: int) -> str:
 # The parts that the doctors of devices share.
 
 
-def untrained_program(graph: Graph) -> Program:
-    """Return a program for training with weights of zero, to trace its steps.
-
-    Args:
-        graph: The network.
-    """
-    import numpy as np
-
-    weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    return Program(graph, State(weights), KLDivergence(), Adam())
-
-
 def trace_steps(
     device: TensorFlowDevice, graph: Graph, images: tuple[int, int, int, int] = IMAGES
 ) -> Mapping[str, Any]:
@@ -327,21 +255,3 @@ def tensorflow_missing(install: str) -> Finding | None:
     if installed_wheels():
         return None
     return Finding(title, "note", f"{detail}it is not installed.", install)
-
-
-def audit_finding(precision: str, report: AuditReport) -> Finding:
-    """Return the finding of an audit.
-
-    Args:
-        precision: The dtype of convolutions in the audited steps.
-        report: The result of the audit.
-    """
-    title, data = f"kernel audit in {precision}", report.to_dict()
-    if report.passed:
-        detail = f"All {report.nodes} nodes have GPU kernels and keep float data off the host."
-        return Finding(title, "ok", detail, data=data)
-    lines = [f"{item.function}: {item.node}: {item.why}" for item in report.problems]
-    if len(lines) > SHOWN_PROBLEMS:
-        lines[SHOWN_PROBLEMS:] = [f"and {len(lines) - SHOWN_PROBLEMS} more; --json lists all."]
-    count = f"{len(report.problems)} of {report.nodes} nodes cannot run on the GPU:"
-    return Finding(title, "problem", "\n".join([count, *lines]), data=data)

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msinet_core import DeviceSpec, Finding, hardware, nvidia
+from msinet_torch.kernels import TABLE_TORCH, mps_kernels
 
 GIBIBYTE = 2**30
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Describe PyTorch's build, the device as PyTorch sees it, and the memory format.
+    """Describe PyTorch's build, the device, the memory format and, for `mps`, the kernels of ops.
 
     Args:
         spec: One of ``mps``, ``torch-cuda``, ``torch-cpu``.
@@ -26,6 +27,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     yield _build(torch)
     yield from {"mps": _mps, "torch-cuda": _cuda}.get(spec.name, _cpu)(torch)
     yield _memory_format(spec)
+    if spec.name == "mps":
+        yield from _kernel_audits(spec, torch)
     yield _evidence(spec)
 
 
@@ -92,6 +95,19 @@ def _memory_format(spec: DeviceSpec) -> Finding:
     if spec.name == "mps":
         detail = "Images and kernels are contiguous NCHW and OIHW; MPS has channels_last bugs."
     return Finding("memory format", "ok", detail)
+
+
+def _kernel_audits(spec: DeviceSpec, torch: Any) -> Iterator[Finding]:
+    from msinet_torch.audit import audit_steps
+
+    detail = (
+        f"{len(mps_kernels())} kernels that PyTorch {TABLE_TORCH} registers for MPS. The audited "
+        f"steps run on the CPU with torch {torch.__version__}, for a narrow network with the ops "
+        "of the published one."
+    )
+    yield Finding("kernel table", "ok", detail)
+    for precision in spec.capabilities.precisions:
+        yield audit_steps(spec, precision).finding(precision)
 
 
 def _evidence(spec: DeviceSpec) -> Finding:

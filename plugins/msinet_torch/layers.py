@@ -116,7 +116,7 @@ class TorchLayers(Layers):
     def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
         key = source, target, coordinates
         if key not in self._matrices:
-            matrix = torch.tensor(interpolation_matrix(*key), dtype=torch.float32)
+            matrix = torch.from_numpy(interpolation_matrix(*key).astype("float32"))
             self._matrices[key] = matrix.to(self._device)
         return self._matrices[key]
 

@@ -79,11 +79,17 @@ def compile_step(topology: str, path: Path) -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "flops": cost["flops"],
         "bytes_accessed": cost["bytes accessed"],
+        "optimal_seconds": _positive(cost.get("optimal_seconds")),
         "arguments": sizes.argument_size_in_bytes,
         "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
         "temporaries": sizes.temp_size_in_bytes,
         "program": sizes.generated_code_size_in_bytes,
     }
+
+
+def _positive(seconds: float | None) -> float | None:
+    """Return libtpu's estimate; None for a program that it has none for."""
+    return seconds if seconds and seconds > 0 else None
 
 
 def _capacity(chip: Any) -> int | None:

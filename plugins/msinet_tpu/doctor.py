@@ -195,7 +195,7 @@ def _compile(subject: Subject) -> Iterator[Finding]:
             yield result
             return
         done.append(result)
-        yield _batch_finding(result, requested=batch == subject.batch)
+        yield _batch_finding(result, subject.steps, requested=batch == subject.batch)
         batch = next_batch({item.batch: (item.fits, item.needed) for item in done}, result.memory)
     if subject.search:
         yield _largest(subject, done)
@@ -263,7 +263,7 @@ def _run(module: str, arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def _batch_finding(item: Compiled, requested: bool) -> Finding:
+def _batch_finding(item: Compiled, steps: int, requested: bool) -> Finding:
     title, available = f"batch of {item.batch}", _gib(item.memory)
     data = {"batch": item.batch, "fits": item.fits, "hbm_needed": item.needed, **item.facts}
     if not item.fits:
@@ -274,10 +274,14 @@ def _batch_finding(item: Compiled, requested: bool) -> Finding:
     detail = (
         f"Fits: needs {_gib(item.needed)} of HBM, {available} available (weights, moments and "
         f"inputs {_gib(facts['arguments'])}, temporaries {_gib(facts['temporaries'])}, program "
-        f"{_gib(facts['program'])}). A step takes {facts['flops'] / 1e9:,.1f} GFLOP. "
-        f"Compiled in {facts['seconds']:.0f} s."
+        f"{_gib(facts['program'])}). The compiler counts {facts['flops'] / 1e9:,.1f} GFLOP and "
+        f"{_gib(facts['bytes_accessed'])} of memory traffic"
     )
-    return Finding(title, "ok", detail, data=data)
+    if seconds := facts["optimal_seconds"]:
+        rate = steps * item.batch / seconds
+        data["estimated_images_per_s"] = rate
+        detail += f", and estimates at best {1000 * seconds:.1f} ms, {rate:,.0f} images/s"
+    return Finding(title, "ok", f"{detail}. Compiled in {facts['seconds']:.0f} s.", data=data)
 
 
 def _largest(subject: Subject, done: Sequence[Compiled]) -> Finding:

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from msinet_core import msinet_graph, ops
-from msinet_tensorflow.audit import untrained_program
+from msinet_core import msinet_graph, ops, untrained_program
 
 
 def lower(precision: str, width: float, size: ops.Size, batch: int, steps: int = 1) -> bytes:

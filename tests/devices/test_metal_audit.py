@@ -9,10 +9,11 @@ import pytest
 from msinet_core.network import ops
 from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.registry.kernel_audit import AuditReport
 from msinet_metal_nhwc import SPEC
 from msinet_metal_nhwc.doctor import audit_steps, examine
 from msinet_metal_nhwc.kernels import metal_kernels
-from msinet_tensorflow.audit import AuditReport, audit, walk
+from msinet_tensorflow.audit import audit, walk
 
 tf = pytest.importorskip("tensorflow")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from msinet_core.registry.kernel_audit import AuditProblem, AuditReport
 from msinet_metal_nhwc import kernels
 from msinet_metal_nhwc.kernels import metal_kernels, read_table
-from msinet_tensorflow.audit import AuditReport, NodeTypes, Problem, examine_node, find_kernel
+from msinet_tensorflow.audit import NodeTypes, examine_node, find_kernel
 
 TABLE = """# made up
 op\tsource\tdevice\tconstraints\thost_memory
@@ -32,7 +33,7 @@ def node(op: str, arguments: dict[str, str] | None = None, **types: str) -> Node
     return NodeTypes(f"{op.lower()}_1", op, attributes, named)
 
 
-def examine(tested: NodeTypes) -> Problem | None:
+def examine(tested: NodeTypes) -> AuditProblem | None:
     return examine_node(tested, read_table(TABLE), "train")
 
 
@@ -54,7 +55,7 @@ def test_node_that_the_gpu_computes(tested: NodeTypes) -> None:
 
 def test_op_without_any_kernel() -> None:
     problem = examine(node("ResizeBilinearGrad", T="float32"))
-    assert problem == Problem(
+    assert problem == AuditProblem(
         "train",
         "resizebilineargrad_1",
         "ResizeBilinearGrad",

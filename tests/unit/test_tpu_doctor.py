@@ -66,6 +66,7 @@ def chip(per_image: float, fixed: float = 0.3) -> Answer:
         sizes = {"arguments": int(fixed * GIB), "results": 0, "program": 0}
         temporaries = needed - sizes["arguments"]
         cost = {"flops": 2.5e11 * batch, "bytes_accessed": 1e9, "seconds": 90.0}
+        cost["optimal_seconds"] = 0.004 * batch
         return facts | sizes | cost | {"temporaries": temporaries}
 
     return answer
@@ -129,10 +130,20 @@ def test_it_reports_memory_cost_and_the_largest_batch(
     for part in ("1.90 GiB", "15.75 GiB", "2,000.0 GFLOP"):
         assert part in first.detail
     assert first.data["hbm_needed"] == int(1.9 * GIB)
+    assert first.data["estimated_images_per_s"] == pytest.approx(250)
+    assert "32.0 ms" in first.detail and "250 images/s" in first.detail
     assert [finding.title for finding in others] == [f"batch of {size}" for size in requested[1:]]
     assert (largest.title, largest.status) == ("largest batch", "ok")
     assert largest.data == {"largest_fitting": 72, "smallest_failing": 80}
     assert len(requested) <= doctor.COMPILES
+
+
+def test_without_an_estimate_there_is_no_rate(
+    packages: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, lambda batch: chip(0.2)(batch) | {"optimal_seconds": None})
+    last = examine(**{"batch-size": "8"})[-1]
+    assert "estimated_images_per_s" not in last.data and "images/s" not in last.detail
 
 
 def test_a_given_batch_size_is_the_only_one(
