@@ -178,7 +178,7 @@ LAYER_BUILDERS = ReferenceLayers().builders()
 
 def _pixels(maps: Array) -> Array:
     """Return the number of pixels in the maps' dtype; NumPy 1 divides by a large int in float64."""
-    return maps.dtype.type(maps.shape[1] * maps.shape[2] * maps.shape[3])
+    return np.asarray(maps.shape[1] * maps.shape[2] * maps.shape[3], maps.dtype)
 
 
 def _standardize(maps: Array, epsilon: float) -> tuple[Array, Array]:

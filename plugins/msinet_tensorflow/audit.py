@@ -16,9 +16,9 @@ from msinet_core import (
     Adam,
     Finding,
     Graph,
-    KLDivergence,
     Program,
     State,
+    parse_loss,
 )
 from msinet_tensorflow.versions import import_trouble, installed_wheels
 
@@ -290,13 +290,16 @@ def _dtype_name(number: int) -> str:
 def untrained_program(graph: Graph) -> Program:
     """Return a program for training with weights of zero, to trace its steps.
 
+    It has every loss and a factor on some learning rates, so that its ops are those of any run.
+
     Args:
         graph: The network.
     """
     import numpy as np
 
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    return Program(graph, State(weights), KLDivergence(), Adam())
+    loss, optimizer = parse_loss("kld+cc+sim+nss"), Adam(factors=(("aspp/", 0.5),))
+    return Program(graph, State(weights), loss, optimizer)
 
 
 def trace_steps(

@@ -436,11 +436,11 @@ def loss_in_bits(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variabl
     return _times(build(op, inputs, roles), 1 / np.log(2))
 
 
-for _kind, _metric in ((Correlation, "cc"), (Similarity, "sim"), (ScanpathSaliency, "nss")):
+for _loss, _metric in ((Correlation, "cc"), (Similarity, "sim"), (ScanpathSaliency, "nss")):
 
     @FAULTS.op(
         f"Losses {_metric} in reverse order",
-        _kind,
+        _loss,
         *(f"loss/{_metric}{suffix}" for suffix in ("", "-empty-true", "-240x320")),
         "loss/sum" if _metric != "sim" else "loss/sim-constant",
     )
@@ -448,19 +448,19 @@ for _kind, _metric in ((Correlation, "cc"), (Similarity, "sim"), (ScanpathSalien
         """Return the losses of the batch backwards."""
         return losses_reversed(build, op, inputs, roles)
 
-    @FAULTS.op(f"Gradient of {_metric} doubled", _kind, f"gradient/loss-{_metric}")
+    @FAULTS.op(f"Gradient of {_metric} doubled", _loss, f"gradient/loss-{_metric}")
     def loss_gradient_doubled(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         """Multiply the gradient by two."""
         losses = build(op, inputs, roles)
         return record(losses.value, [losses], lambda gradient: [gradient * 2])
 
 
-for _kind, _metric, _ids in (
+for _loss, _metric, _caught in (
     (Correlation, "cc", ("loss/cc-constant", "gradient/loss-constant")),
     (ScanpathSaliency, "nss", ("gradient/loss-constant",)),
 ):
 
-    @FAULTS.op(f"Loss {_metric} without epsilon", _kind, *_ids)
+    @FAULTS.op(f"Loss {_metric} without epsilon", _loss, *_caught)
     def loss_without_epsilon(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         """Divide by the standard deviation alone; a constant map has none."""
         losses = build(op, inputs, roles)

@@ -57,7 +57,8 @@ class JaxModel(Model):
             batch = self._put(batches[0])
             loss, self._memory = self.compiled_train(self._memory, batch, share, rate)
         else:
-            total = (share * 0, {name: jnp.zeros_like(self._memory[0][name]) for name in self._trained})
+            trained = {name: self._memory[0][name] for name in self._trained}
+            total = jax.tree.map(jnp.zeros_like, (share, trained))
             for batch in batches:
                 total = self._compiled_accumulate(total, self._memory[0], self._put(batch), share)
             loss, gradients = total
