@@ -61,7 +61,13 @@ from msinet_core.network.graph import LayerBuilder as LayerBuilder
 from msinet_core.network.graph import Parameter as Parameter
 from msinet_core.network.interpolation import interpolation_matrix as interpolation_matrix
 from msinet_core.network.layout import permutation as permutation
+from msinet_core.network.loss import Correlation as Correlation
 from msinet_core.network.loss import KLDivergence as KLDivergence
+from msinet_core.network.loss import Loss as Loss
+from msinet_core.network.loss import ScanpathSaliency as ScanpathSaliency
+from msinet_core.network.loss import Similarity as Similarity
+from msinet_core.network.loss import WeightedSum as WeightedSum
+from msinet_core.network.loss import parse_loss as parse_loss
 from msinet_core.network.loss_scale import LossScale as LossScale
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE as DEFAULT_IMAGE_SIZE
 from msinet_core.network.msinet import msinet_graph as msinet_graph

@@ -156,13 +156,13 @@ def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]
         declared: Its declaration.
     """
     kind, option = declared.kind, f"--{name.replace('_', '-')}"
-    default = None if declared.default is None else kind.to_text(declared.default)
+    default = kind.to_text(declared.default) if declared.default not in (None, (), {}) else None
     unset = f" [default: {declared.unset}]" if declared.unset else ""
     more: dict[str, Any] = {"type": SettingType(kind), "metavar": kind.metavar, "default": default}
     if kind is FLAG:
         option = f"{option}/--no-{name}"
         more = {"default": declared.default}
-    elif kind is TABLE:
+    elif kind.is_table:
         option = option.removesuffix("s")
         more = {**more, "default": None, "multiple": True, "callback": _merge_tables}
     elif kind.metavar == "DIR":
@@ -191,8 +191,8 @@ def setting_options(settings: type, without: Sequence[str] = ()) -> Callable[[Co
 
 
 def _merge_tables(
-    ctx: click.Context, param: click.Parameter, tables: tuple[dict[str, str], ...]
-) -> dict[str, str]:
+    ctx: click.Context, param: click.Parameter, tables: tuple[dict[str, Any], ...]
+) -> dict[str, Any]:
     return {name: value for table in tables for name, value in table.items()}
 
 

@@ -18,22 +18,31 @@ from msinet_core.training.config import TrainConfig
     type=click.Path(path_type=Path, file_okay=False),
     help="Run folder. [default: a new one in runs/, or the newest with --resume]",
 )
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Settings of the run, such as the config.toml of a run to repeat; options override them.",
+)
 @click.option("--resume", is_flag=True, help="Continue a run exactly where it stopped.")
 @setting_options(TrainConfig, without=["device"])
 @device_option
 @click.pass_context
-def train(ctx: click.Context, /, run: Path | None, resume: bool, **settings: Any) -> None:
+def train(
+    ctx: click.Context, /, run: Path | None, config: Path | None, resume: bool, **settings: Any
+) -> None:
     """Train MSI-Net on a dataset.
 
     Writes a run folder: config.toml, history.csv (a row per epoch), steps.csv (a row per step),
-    curve.png, log.txt, checkpoints/latest.msinet.h5 and checkpoints/best.msinet.h5 (the lowest
-    validation loss). Ctrl-C saves the state and exits with code 130; --resume continues with the
-    same losses as an uninterrupted run, on this device or another.
+    curve.png, log.txt, checkpoints/latest.msinet.h5 and checkpoints/best.msinet.h5 (the best
+    epoch). Ctrl-C saves the state and exits with code 130; --resume continues with the same losses
+    as an uninterrupted run, on this device or another.
 
     \b
     msinet-run --device cpu train --data demo --init random --epochs 3 --learning-rate 1e-4
     msinet-run --device cpu train --data osie --data-root datasets
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
+    msinet-run train --config runs/osie-cpu-20260101-120000/config.toml --seed 7
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.training import train as front_door
 
@@ -43,7 +52,9 @@ def train(ctx: click.Context, /, run: Path | None, resume: bool, **settings: Any
         for name, value in settings.items()
         if ctx.get_parameter_source(name) is not default
     }
-    result = front_door.train(device=device_name(), run=run, resume=resume, progress=True, **given)
+    result = front_door.train(
+        device=device_name(), run=run, config=config, resume=resume, progress=True, **given
+    )
     click.echo(
         f"Done. Weights: {result.best}; learning curve: {result.curve}. Predict with: "
         f"msinet-run{_device_argument(result.device)} predict IMAGES --weights {result.best}",

@@ -25,6 +25,9 @@ MAX_DEFAULT_WORKERS = 16
 
 PREFETCH = 4
 
+_FLIPS = 1
+"""Separates the random numbers of flips from those of the order."""
+
 
 class BatchPipeline:
     """Read, fit and batch the samples of one split.
@@ -35,6 +38,7 @@ class BatchPipeline:
         batch_size: Samples in a batch; the last one of an epoch may have fewer.
         seed: Determines the order of each epoch, with the epoch's number.
         shuffle: Whether each epoch has its own random order, or that of `samples`.
+        flip: Whether to mirror a random half of the images in each epoch, left to right.
         workers: Threads that read; None for one per core, at most 16.
         prefetch: Batches to read ahead of the one in use; this bounds the memory. None for 4, or
             for as many as keep every thread busy.
@@ -54,6 +58,7 @@ class BatchPipeline:
         *,
         seed: int = 42,
         shuffle: bool = False,
+        flip: bool = False,
         workers: int | None = None,
         prefetch: int | None = None,
         shard: tuple[int, int] = (0, 1),
@@ -77,7 +82,8 @@ class BatchPipeline:
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
-        self._workers = workers
+        self._flip = flip
+        self.workers = workers
         self._prefetch = prefetch
         self._shard = shard
         self._cache = cache
@@ -114,6 +120,28 @@ class BatchPipeline:
         rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         return rng.permutation(len(self._samples))
 
+    def flips(self, epoch: int) -> NDArray[np.bool_]:
+        """Return whether each sample is mirrored in an epoch, by its index in `samples`.
+
+        Args:
+            epoch: Its number, from 0; it determines the flips together with the seed.
+        """
+        if not self._flip:
+            return np.zeros(len(self._samples), bool)
+        bits = np.random.PCG64([self._seed, epoch, _FLIPS]).random_raw(len(self._samples))
+        return np.asarray(bits >> np.uint64(63), bool)
+
+    def samples(self, batch: int, epoch: int = 0) -> list[Sample]:
+        """Return the samples of this process's part of a batch.
+
+        Args:
+            batch: The index of the batch in the epoch.
+            epoch: The number of the epoch, from 0.
+        """
+        start = batch * self._batch_size
+        part = self._part(self.order(epoch)[start : start + self._batch_size])
+        return [self._samples[index] for index in part]
+
     def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
         """Read an epoch, or the rest of it.
 
@@ -130,15 +158,15 @@ class BatchPipeline:
         Raises:
             DataError: A file cannot be used; raised instead of its batch.
         """
-        order = self.order(epoch)
+        order, flips = self.order(epoch), self.flips(epoch)
         first = range(start * self._batch_size, len(order), self._batch_size)
         waiting = iter([self._part(order[start : start + self._batch_size]) for start in first])
         ahead: deque[_Pending] = deque()
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="msinet-data")
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="msinet-data")
         try:
             while True:
                 while len(ahead) <= self._prefetch and (part := next(waiting, None)) is not None:
-                    ahead.append(self._begin(pool, part))
+                    ahead.append(self._begin(pool, part, flips[part]))
                 if not ahead:
                     return
                 yield ahead.popleft().finish()
@@ -149,17 +177,27 @@ class BatchPipeline:
         index, count = self._shard
         return batch[len(batch) * index // count : len(batch) * (index + 1) // count]
 
-    def _begin(self, pool: ThreadPoolExecutor, indices: NDArray[np.int64]) -> _Pending:
+    def _begin(
+        self, pool: ThreadPoolExecutor, indices: NDArray[np.int64], flips: NDArray[np.bool_]
+    ) -> _Pending:
         count = len(indices)
         images = np.empty((count, *self._image_size, 3), np.float32)
         maps = np.empty((count, *self._image_size, 1), np.float32)
         reads = [
-            pool.submit(self._read, self._samples[index], images[row], maps[row])
-            for row, index in enumerate(indices)
+            pool.submit(self._read, self._samples[index], flip, images[row], maps[row])
+            for row, (index, flip) in enumerate(zip(indices, flips, strict=True))
         ]
         return _Pending(Batch(images, maps), reads)
 
-    def _read(self, sample: Sample, image: NDArray[np.float32], map: NDArray[np.float32]) -> None:
+    def _read(
+        self,
+        sample: Sample,
+        flip: bool,
+        image: NDArray[np.float32],
+        map: NDArray[np.float32],
+    ) -> None:
+        columns = slice(None, None, -1 if flip else 1)
+        image, map = image[:, columns], map[:, columns]
         if self._cache is not None:
             self._cache.load(sample, self._image_size, image, map)
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from msinet_core.device.spec import DeviceSpec
     from msinet_core.network.adam import Adam
     from msinet_core.network.graph import Graph, LayerBuilder, Parameter
-    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.loss import Loss
     from msinet_core.network.state import State
 
 
@@ -54,7 +54,7 @@ class Device(abc.ABC):
     @property
     @abc.abstractmethod
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        """A builder for each op and for `KLDivergence`.
+        """A builder for each op, and for each kind of `Loss` if the device trains.
 
         A builder that does not support an attribute's value raises; it never ignores it.
         """
@@ -72,7 +72,7 @@ class Device(abc.ABC):
         graph: Graph,
         state: State,
         *,
-        loss: KLDivergence | None = None,
+        loss: Loss | None = None,
         optimizer: Adam | None = None,
     ) -> Model:
         """Put a network and its state on the device.
@@ -84,7 +84,7 @@ class Device(abc.ABC):
             optimizer: Required for `train_step`; None for evaluation or prediction.
 
         Raises:
-            GraphError: An op has no builder, or the state does not fit the graph.
+            GraphError: An op or the loss has no builder, or the state does not fit the graph.
             UsageError: The device does not support training, or the loss is missing.
         """
         graph.check_builders(self.layer_builders)
@@ -95,6 +95,8 @@ class Device(abc.ABC):
             raise UsageError("Training requires a loss as well as an optimizer, got loss=None")
         if loss is not None and not self.spec.capabilities.training:
             raise UsageError(f"Device '{self.spec.name}' does not support training")
+        if loss is not None:
+            loss.check_builders(self.layer_builders)
         return self.build(Program(graph, state, loss, optimizer))
 
     def versions(self) -> Mapping[str, str]:

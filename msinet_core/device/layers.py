@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 from msinet_core.errors import GraphError
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
 
 METHODS: Mapping[type, str] = {
     ops.SubtractMean: "subtract_mean",
@@ -21,8 +22,11 @@ METHODS: Mapping[type, str] = {
     ops.GlobalMean: "global_mean",
     ops.MinMaxNormalize: "min_max_normalize",
     KLDivergence: "kl_divergence",
+    Correlation: "correlation",
+    Similarity: "similarity",
+    ScanpathSaliency: "scanpath_saliency",
 }
-"""The method of `Layers` for each op, and for the loss."""
+"""The method of `Layers` for each op and each loss."""
 
 
 class Layers:
@@ -33,7 +37,8 @@ class Layers:
     ``(op, inputs, parameters)``: the op with its attributes, the input tensors, and the parameters
     by role (``"kernel"``, ``"bias"``), and returns the output tensor. `kl_divergence` takes the
     loss instead of an op, and the true and the predicted maps as its two inputs; it returns the
-    loss of each image, ``(N,)``.
+    loss of each image, ``(N,)``. The other losses are computed here from `image_sum` and from the
+    arithmetic of the framework's tensors. A device that does not train defines neither.
     """
 
     supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -46,10 +51,11 @@ class Layers:
 
     def builders(self) -> Mapping[type, LayerBuilder[Any]]:
         """Return the builders by op, for `Device.layer_builders`."""
+        trains = hasattr(self, METHODS[KLDivergence])
         return {
             op: self._checking(getattr(self, name))
             for op, name in METHODS.items()
-            if hasattr(self, name)
+            if hasattr(self, name) and (trains or issubclass(op, ops.Op))
         }
 
     def _checking(self, method: LayerBuilder[Any]) -> LayerBuilder[Any]:
@@ -76,3 +82,55 @@ class Layers:
                     f"{type(op).__name__} with {attribute.name}='{value}' is not supported by this "
                     f"device. Supported: {', '.join(supported) or 'none'}."
                 )
+
+    def image_sum(self, maps: Any, keepdims: bool) -> Any:
+        """Sum each image in float32 without losing digits.
+
+        Args:
+            maps: ``(N, H, W, 1)`` in the device's own format, in any float dtype.
+            keepdims: Whether to return a shape that broadcasts with the maps, instead of ``(N,)``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define image_sum")
+
+    def rsqrt(self, values: Any) -> Any:
+        """Return 1 / sqrt of positive values.
+
+        Args:
+            values: A tensor.
+        """
+        return values**-0.5
+
+    def correlation(
+        self, loss: Correlation, inputs: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> Any:
+        """Compute 1 - CC of each image, ``(N,)``."""
+        true, predicted = (self._standardized(maps, loss.epsilon) for maps in inputs)
+        return 1 - self.image_sum(true * predicted, keepdims=False) / _pixels(inputs[0])
+
+    def similarity(
+        self, loss: Similarity, inputs: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> Any:
+        """Compute 1 - SIM of each image, ``(N,)``."""
+        true, predicted = (self._distribution(maps, loss.epsilon) for maps in inputs)
+        twice = true + predicted - abs(true - predicted)  # so that equal values have no gradient
+        return 1 - self.image_sum(twice, keepdims=False) / 2
+
+    def scanpath_saliency(
+        self, loss: ScanpathSaliency, inputs: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> Any:
+        """Compute -NSS of each image, ``(N,)``, as expected for fixations from the true map."""
+        weights = self._distribution(inputs[0], loss.epsilon)
+        return -self.image_sum(weights * self._standardized(inputs[1], loss.epsilon), False)
+
+    def _distribution(self, maps: Any, epsilon: float) -> Any:
+        return maps / (epsilon + self.image_sum(maps, keepdims=True))
+
+    def _standardized(self, maps: Any, epsilon: float) -> Any:
+        centered = maps - self.image_sum(maps, keepdims=True) / _pixels(maps)
+        variance = self.image_sum(centered * centered, keepdims=True) / _pixels(maps)
+        return centered * self.rsqrt(variance + epsilon)
+
+
+def _pixels(maps: Any) -> float:
+    """Return the number of pixels of an image."""
+    return float(math.prod(int(size) for size in maps.shape[1:]))

@@ -10,7 +10,7 @@ from msinet_core.network.state import OptimizerState
 if TYPE_CHECKING:
     from msinet_core.network.adam import Adam
     from msinet_core.network.graph import Graph
-    from msinet_core.network.loss import KLDivergence
+    from msinet_core.network.loss import Loss
     from msinet_core.network.state import State
 
 
@@ -27,7 +27,7 @@ class Program:
 
     graph: Graph
     state: State
-    loss: KLDivergence | None = None
+    loss: Loss | None = None
     optimizer: Adam | None = None
 
     @property

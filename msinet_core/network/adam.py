@@ -23,6 +23,9 @@ class Adam:
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
         epsilon: Added to the square root of the second moment.
+        factors: Factors on the learning rate of some parameters: the beginning of their names,
+            such as ``"aspp/"``, and the factor. A factor of 0 freezes them: neither the weights nor
+            their moments change, and a device need not compute their gradients.
 
     Source: Kingma and Ba, arXiv 1412.6980, section 2, the remark on "epsilon hat"; TensorFlow's
         ResourceApplyAdam.
@@ -31,6 +34,15 @@ class Adam:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+    factors: tuple[tuple[str, float], ...] = ()
+
+    def factor(self, name: str) -> float:
+        """Return the factor on the learning rate of a parameter; 0 if it is frozen.
+
+        Args:
+            name: The parameter's name.
+        """
+        return next((factor for start, factor in self.factors if name.startswith(start)), 1.0)
 
     def rate(self, learning_rate: float, step: int) -> float:
         """Return the learning rate of a step, corrected for moments that start at zero.

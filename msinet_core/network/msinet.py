@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msinet_core.errors import UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.ops import (
@@ -19,6 +21,13 @@ from msinet_core.network.ops import (
 
 DEFAULT_IMAGE_SIZE: Size = (240, 320)
 """Height and width in pixels of the images that the published SALICON model was trained on."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "encoder": tuple(f"conv{block}/" for block in range(1, 6)),
+    "aspp": ("aspp/",),
+    "decoder": ("decoder/",),
+}
+"""The parts of the network, and the beginnings of their parameters' names."""
 
 IMAGE_MEAN = (103.939, 116.779, 123.68)
 """ImageNet's channel means in BGR order. They are subtracted from RGB images, as in the training of
@@ -77,3 +86,26 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
     x = net.add("decoder/conv4", Conv2D(1, activation="linear"), x)
     net.add("output", MinMaxNormalize(), x)
     return net.build()
+
+
+def learning_rate_factors(
+    graph: Graph, rates: Mapping[str, float]
+) -> tuple[tuple[str, float], ...]:
+    """Return the factors on the learning rate of some parts, for `Adam`.
+
+    Args:
+        graph: The network.
+        rates: The factor of each part by its name in `PARTS`; 0 freezes it.
+
+    Raises:
+        UsageError: The network has no such part, or nothing is left to train.
+    """
+    names = [parameter.name for parameter in graph.parameters]
+    for part in rates:
+        if not any(name.startswith(PARTS[part]) for name in names):
+            raise UsageError(f"The network has no part named {part}")
+    factors = [(start, factor) for part, factor in rates.items() for start in PARTS[part]]
+    frozen = tuple(start for start, factor in factors if not factor)
+    if all(name.startswith(frozen) for name in names):
+        raise UsageError("Nothing is left to train: every part of the network is frozen")
+    return tuple(factors)

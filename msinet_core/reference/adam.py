@@ -47,7 +47,10 @@ def adam_step(
     moments.step += 1
     rate = optimizer.rate(learning_rate, moments.step)
     for name, gradient in gradients.items():
+        factor = optimizer.factor(name)
+        if not factor:
+            continue
         m = optimizer.beta_1 * moments.m[name] + (1 - optimizer.beta_1) * gradient
         v = optimizer.beta_2 * moments.v[name] + (1 - optimizer.beta_2) * gradient**2
-        weights[name] = weights[name] - rate * m / (np.sqrt(v) + optimizer.epsilon)
+        weights[name] = weights[name] - rate * factor * m / (np.sqrt(v) + optimizer.epsilon)
         moments.m[name], moments.v[name] = m, v

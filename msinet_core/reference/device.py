@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model, Program
 from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.loss import KLDivergence
 from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_core.reference.adam import Moments, adam_step
 from msinet_core.reference.layers import LAYER_BUILDERS
@@ -109,7 +108,8 @@ class ReferenceModel(Model):
     def _losses(self, batch: Batch, variables: Mapping[str, Variable]) -> Variable:
         predicted = self._output(batch.images, variables)
         true = Variable(np.asarray(batch.maps, self._dtype))
-        losses: Variable = self._builders[KLDivergence](self._loss, [true, predicted], {})
+        assert self._loss is not None
+        losses: Variable = self._loss.apply(self._builders, true, predicted)
         return losses
 
     def _arrays(self, tensors: Tensors) -> dict[str, Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from msinet_core.device import Layers
 from msinet_core.network import ops
 from msinet_core.network.interpolation import interpolation_matrix
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
 from msinet_core.reference import convolution
 from msinet_core.reference.tape import Array, Variable, exact_sum, record
 
@@ -143,8 +143,67 @@ class ReferenceLayers(Layers):
 
         return record(exact_sum(true * np.log(inside), axes), inputs, backward)
 
+    def correlation(self, op: Correlation, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Return 1 minus the mean product of the standardized maps."""
+        true, _ = _standardize(inputs[0].value, op.epsilon)
+        return _mean_product(-true / _pixels(true), inputs, op.epsilon, constant=1)
+
+    def similarity(self, op: Similarity, inputs: Inputs, parameters: Parameters) -> Variable:
+        """Return 1 minus the sum of the smaller share of each pixel."""
+        maps, predicted = inputs[0].value, inputs[1].value
+        axes = (1, 2, 3)
+        true = maps / (op.epsilon + exact_sum(maps, axes, keepdims=True))
+        divisor = op.epsilon + exact_sum(predicted, axes, keepdims=True)
+        share = predicted / divisor
+
+        def backward(gradient: Array) -> list[Array | None]:
+            below = (1 + np.sign(true - share)) / 2  # half the gradient where they are equal
+            of_share = -gradient.reshape(-1, 1, 1, 1) * below.astype(share.dtype)
+            of_divisor = -exact_sum(of_share * predicted, axes, keepdims=True) / divisor**2
+            return [None, of_share / divisor + of_divisor]
+
+        return record(1 - exact_sum(np.minimum(true, share), axes), inputs, backward)
+
+    def scanpath_saliency(
+        self, op: ScanpathSaliency, inputs: Inputs, parameters: Parameters
+    ) -> Variable:
+        """Return minus the mean of the standardized prediction, weighted by the true map."""
+        maps = inputs[0].value
+        true = maps / (op.epsilon + exact_sum(maps, (1, 2, 3), keepdims=True))
+        return _mean_product(-true, inputs, op.epsilon, constant=0)
+
 
 LAYER_BUILDERS = ReferenceLayers().builders()
+
+
+def _pixels(maps: Array) -> Array:
+    """Return the number of pixels in the maps' dtype; NumPy 1 divides by a large int in float64."""
+    return np.asarray(maps.shape[1] * maps.shape[2] * maps.shape[3], maps.dtype)
+
+
+def _standardize(maps: Array, epsilon: float) -> tuple[Array, Array]:
+    """Return the standardized maps and their standard deviations."""
+    axes = (1, 2, 3)
+    centered = maps - exact_sum(maps, axes, keepdims=True) / _pixels(maps)
+    variance = exact_sum(centered**2, axes, keepdims=True) / _pixels(maps)
+    deviation = np.sqrt(variance + maps.dtype.type(epsilon))
+    return centered / deviation, deviation
+
+
+def _mean_product(weights: Array, inputs: Inputs, epsilon: float, constant: float) -> Variable:
+    """Add a constant to the weighted sum of the standardized prediction."""
+    axes = (1, 2, 3)
+    standard, deviation = _standardize(inputs[1].value, epsilon)
+
+    def backward(gradient: Array) -> list[Array | None]:
+        upstream = gradient.reshape(-1, 1, 1, 1) * weights
+        pixels = _pixels(standard)
+        mean = exact_sum(upstream, axes, keepdims=True) / pixels
+        slope = exact_sum(upstream * standard, axes, keepdims=True) / pixels
+        return [None, (upstream - mean - slope * standard) / deviation]
+
+    total = exact_sum(weights * standard, axes)
+    return record(total + total.dtype.type(constant), inputs, backward)
 
 
 def _resize(variable: Variable, target: ops.Size, coordinates: ops.Coordinates) -> Variable:

@@ -30,6 +30,17 @@ class Variable:
         self.tape = tape
         self.gradient: Array | None = None
 
+    def __mul__(self, factor: float) -> Variable:
+        """Multiply by a constant."""
+        scale = self.value.dtype.type(factor)
+        return record(self.value * scale, [self], lambda gradient: [gradient * scale])
+
+    def __add__(self, other: Variable) -> Variable:
+        """Add a variable of the same shape."""
+        return record(
+            self.value + other.value, [self, other], lambda gradient: [gradient, gradient]
+        )
+
 
 class Tape:
     """The operations of one forward pass, in order."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import parse_loss
 from msinet_core.network.state import State
 from msinet_core.registry.doctor import Finding
 
@@ -97,6 +97,8 @@ class AuditReport:
 def untrained_program(graph: Graph) -> Program:
     """Return a program for training with weights of zero, to trace or compile its steps.
 
+    It has every loss and a factor on some learning rates, so that its ops are those of any run.
+
     Args:
         graph: The network.
     """
@@ -105,4 +107,5 @@ def untrained_program(graph: Graph) -> Program:
     from msinet_core.device.program import Program
 
     weights = {item.name: np.zeros(item.shape, np.float32) for item in graph.parameters}
-    return Program(graph, State(weights), KLDivergence(), Adam())
+    loss, optimizer = parse_loss("kld+cc+sim+nss"), Adam(factors=(("aspp/", 0.5),))
+    return Program(graph, State(weights), loss, optimizer)

@@ -30,6 +30,7 @@ class Kind:
         from_text: Converts text from the command line; raises `ValueError` for another form.
         to_text: Formats a value as on the command line.
         words: The words that it accepts, if there are only some.
+        is_table: Whether it is a table, whose entries can be given one by one.
     """
 
     expected: str
@@ -38,6 +39,7 @@ class Kind:
     from_text: Callable[[str], Any] = str
     to_text: Callable[[Any], str] = str
     words: Sequence[str] = ()
+    is_table: bool = False
 
     def check(self, value: Any) -> Any:
         """Return a value in its standard form.
@@ -101,22 +103,42 @@ def choice(words: Sequence[str], synonyms: Mapping[str, str] | None = None) -> K
     return Kind(f"one of {', '.join(words)}", f"[{'|'.join(words)}]", standard, words=words)
 
 
-def choices(words: Sequence[str], always: str) -> Kind:
+def choices(words: Sequence[str], always: Sequence[str] = ()) -> Kind:
     """Accept several words, as a sequence or with commas between them.
 
     Args:
         words: The words.
-        always: The one that is part of every value.
+        always: Those that are part of every value.
     """
 
     def standard(value: Any) -> tuple[str, ...]:
         names = _split(value)
         if not set(names) <= set(words):
             raise ValueError
-        return tuple(dict.fromkeys((always, *names)))
+        return tuple(dict.fromkeys((*always, *names)))
 
     expected = f"one or more of {', '.join(words)}, separated by commas"
     return Kind(expected, ",".join(words), standard, to_text=",".join, words=words)
+
+
+def factors(words: Sequence[str], metavar: str) -> Kind:
+    """Accept a table of numbers above 0.
+
+    Args:
+        words: The names that it may have.
+        metavar: How help texts show an entry.
+    """
+
+    def standard(value: Any) -> dict[str, float]:
+        table = {words[words.index(name)]: _positive(number) for name, number in value.items()}
+        return {name: table[name] for name in words if name in table}
+
+    def from_text(entry: str) -> dict[str, float]:
+        name, number = entry.split("=", 1)
+        return {name.strip(): float(number)}
+
+    expected = f"{metavar} with a number above 0 for {', '.join(words)}"
+    return Kind(expected, metavar, standard, from_text, words=words, is_table=True)
 
 
 def text(metavar: str) -> Kind:
@@ -189,6 +211,7 @@ TABLE = Kind(
     "NAME=VALUE",
     _table,
     lambda option: dict([option.split("=", 1)]),
+    is_table=True,
 )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -10,17 +11,22 @@ from typing import Any, get_args
 from msinet_core.data.split import SPLIT_SEED
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
-from msinet_core.errors import MsinetError, UsageError, bullet_list, os_reason
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
+from msinet_core.errors import MsinetError, UsageError, bullet_list, did_you_mean, os_reason
+from msinet_core.network.loss import LOSSES, standard_loss
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
+from msinet_core.registry.registry import AUTO
 from msinet_core.system.files import write_text
 from msinet_core.system.settings import (
     FLAG,
     POSITIVE_NUMBER,
     TABLE,
+    Kind,
     check_settings,
     choice,
     choices,
+    declared_settings,
+    factors,
     image_size,
     integer,
     setting,
@@ -28,6 +34,8 @@ from msinet_core.system.settings import (
 )
 from msinet_core.system.version import __version__
 from msinet_core.training.loggers import CSV, LOGGERS
+from msinet_core.training.schedule import CONSTANT, COSINE, SCHEDULES
+from msinet_core.training.selection import HIGHER_IS_BETTER, LOSS
 
 INIT_KEYWORDS = ("auto", "vgg16", "random")
 """The values of ``init`` that are neither files nor published weights."""
@@ -37,13 +45,29 @@ IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 FREE_ON_RESUME = frozenset(
     {
         *("device", "device_options", "precision", "distribute", "workers", "cache", "log"),
-        *("data", "data_root", "epochs", "batch_size", "accumulate"),
+        *("data", "data_root", "epochs", "patience", "batch_size", "accumulate"),
     }
 )
 """The settings that a resumed run may change: where it runs and how long, not what it computes.
 
-Of a batch's size and the number of accumulated batches, the product decides what it computes.
+Of a batch's size and the number of accumulated batches, the product decides what it computes. The
+number of epochs decides it too if the learning rate follows a cosine.
 """
+
+
+def _loss(value: Any) -> str:
+    try:
+        return standard_loss(value)
+    except UsageError as error:
+        raise ValueError from error
+
+
+LOSS_SUM = Kind(
+    f"a sum such as kld+0.5*cc of {', '.join(LOSSES)}; each is lower for better maps",
+    "LOSS",
+    _loss,
+)
+"""A weighted sum of losses, in the standard form of its text."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,50 @@ class TrainConfig:
     batch_size: int = setting(integer(), "Images in a batch, over all devices and processes.", 1)
     accumulate: int = setting(integer(), "Batches in one optimizer step.", 1)
     learning_rate: float = setting(POSITIVE_NUMBER, "Adam's learning rate.", 1e-5)
+    schedule: str = setting(
+        choice(SCHEDULES),
+        "How the learning rate changes. cosine: to 0 over all epochs. plateau: times "
+        "--plateau-factor after --plateau-epochs epochs without a new best.",
+        CONSTANT,
+    )
+    warmup: int = setting(
+        integer(0), "Steps at the beginning over which the learning rate rises linearly.", 0
+    )
+    plateau_epochs: int = setting(integer(), "Epochs to wait with --schedule plateau.", 2)
+    plateau_factor: float = setting(
+        POSITIVE_NUMBER, "Factor on the learning rate with --schedule plateau.", 0.1
+    )
+    loss: str = setting(
+        LOSS_SUM,
+        "Loss to train with: kld, cc (1 - CC), sim (1 - SIM), nss (-NSS on the true map), or a "
+        "weighted sum such as kld+0.5*cc.",
+        "kld",
+    )
+    freeze: tuple[str, ...] = setting(
+        choices(tuple(PARTS)), "Parts of the network that are not trained.", ()
+    )
+    part_rates: Mapping[str, float] = setting(
+        factors(tuple(PARTS), "PART=FACTOR"),
+        "Factor on the learning rate of encoder, aspp or decoder, such as encoder=0.1. Can be "
+        "repeated.",
+        {},
+    )
+    metrics: tuple[str, ...] = setting(
+        choices(tuple(HIGHER_IS_BETTER)),
+        "Metrics to compute on the validation images after each epoch, as evaluate does.",
+        (),
+    )
+    best_by: str = setting(
+        choice((LOSS, *HIGHER_IS_BETTER)),
+        "What decides which epoch is the best: the validation loss, or a metric.",
+        LOSS,
+    )
+    patience: int | None = setting(
+        integer(), "Stop after N epochs without a new best.", None, "train all epochs"
+    )
+    flip: bool = setting(
+        FLAG, "Mirror a random half of the training images in each epoch, left to right.", False
+    )
     precision: str = setting(
         choice(("auto", *PRECISIONS)),
         "Arithmetic of the network; weights stay float32. auto: the device's default.",
@@ -130,7 +198,7 @@ class TrainConfig:
         "auto",
     )
     log: tuple[str, ...] = setting(
-        choices(LOGGERS, always=CSV),
+        choices(LOGGERS, always=(CSV,)),
         "Also report losses to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
         "(WANDB_MODE=offline works without an account); needs the package tensorboardX or wandb. "
         "The CSV files are always written.",
@@ -139,6 +207,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.best_by not in (LOSS, *self.metrics):
+            object.__setattr__(self, "metrics", (*self.metrics, self.best_by))
+        both = sorted(self.part_rates.keys() & set(self.freeze))
+        if both:
+            raise UsageError(f"invalid part_rates: {both[0]} is frozen, so it has no learning rate")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The factor on the learning rate by part of the network; 0 for frozen parts."""
+        return {**self.part_rates, **dict.fromkeys(self.freeze, 0.0)}
 
     @property
     def init_file(self) -> Path | None:
@@ -160,15 +238,11 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that have a value."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
+        return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
-        """Read the settings of a run.
+        """Read the settings of a run; those that only a later version has are ignored.
 
         Args:
             path: Its ``config.toml``.
@@ -177,27 +251,39 @@ class TrainConfig:
             UsageError: The file does not exist.
             MsinetError: The file cannot be read, or holds no valid settings.
         """
-        import sys
-
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))["train"]
-            known = {item.name for item in fields(cls)} & values.keys()
-            return cls(**{name: values[name] for name in known})
-        except FileNotFoundError as error:
+        if not path.exists():
             raise UsageError(
                 f"{path.parent} is not a run folder: {path} does not exist. Name the folder of a "
                 f"run with --run, or start a new run without --resume."
-            ) from error
-        except (OSError, KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
-            reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
-            raise MsinetError(
-                f"Invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
-                f"Fix the file, or start a new run without --resume."
-            ) from error
+            )
+        values = _read_settings(path)
+        known = {item.name for item in fields(cls)} & values.keys()
+        with _naming(path):
+            return cls(**{name: values[name] for name in known})
+
+    @classmethod
+    def repeat(cls, path: Path, changes: Mapping[str, Any]) -> TrainConfig:
+        """Read the settings of a new run.
+
+        Args:
+            path: The ``config.toml`` of another run, its folder, or a file written by hand.
+            changes: Settings that override the file's.
+
+        Raises:
+            UsageError: The file does not exist, or a change is not accepted.
+            MsinetError: The file cannot be read, or holds no valid settings.
+        """
+        path = path / "config.toml" if path.is_dir() else path
+        values = {"device": AUTO, **_read_settings(path)}
+        names = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise MsinetError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
+        if "data" not in {**values, **changes}:
+            raise MsinetError(f"{path} names no dataset. Add data, or use --data.")
+        with _naming(path):
+            config = cls(**{"data": "", **values})
+        return replace(config, **changes)
 
     def resumed_with(self, changes: Mapping[str, Any]) -> TrainConfig:
         """Return these settings with those changed that a resumed run may change.
@@ -224,11 +310,50 @@ class TrainConfig:
         return changed
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    import sys
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with _naming(path):
+        return dict(tomllib.loads(path.read_text(encoding="utf-8"))["train"])
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in errors about its content."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist") from error
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
+        raise MsinetError(
+            f"Invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
+            f"Fix the file, or start a new run without it."
+        ) from error
+
+
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a resumed run must keep.
+    """Return the settings that a resumed run must keep, without those that have their defaults.
+
+    An earlier version, which did not have a setting, used its default.
 
     Args:
         settings: A result of `TrainConfig.to_dict`.
     """
-    fixed = {name: value for name, value in settings.items() if name not in FREE_ON_RESUME}
+    free = FREE_ON_RESUME - ({"epochs"} if settings.get("schedule") == COSINE else set())
+    defaults = {name: declared.default for name, declared in declared_settings(TrainConfig).items()}
+    fixed = {
+        name: value
+        for name, value in settings.items()
+        if name not in free and value != _plain(defaults.get(name))
+    }
     return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as TOML and JSON hold it."""
+    return list(value) if isinstance(value, tuple) else value

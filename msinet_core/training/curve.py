@@ -9,17 +9,26 @@ from typing import Any
 import numpy as np
 
 from msinet_core.system.files import atomic_path
+from msinet_core.training.selection import Selection
 
 _TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
 
 
-def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+def draw_curve(
+    history: Sequence[Mapping[str, float]],
+    path: Path,
+    title: str,
+    loss: str = "kld",
+    selection: Selection = Selection(),  # noqa: B008  -- a frozen value
+) -> None:
     """Write a PNG of training and validation loss over the epochs, with the best epoch marked.
 
     Args:
         history: A row for each epoch: ``epoch``, ``train_loss`` and ``valid_loss``.
         path: The file to create or replace.
         title: The line at the top, for example the run's name.
+        loss: The loss, as in the settings.
+        selection: Decides which epoch is the best.
 
     Raises:
         MsinetError: The file system refused.
@@ -38,12 +47,12 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
     ):
         losses = [row.get(key, float("nan")) for row in history]
         axes.plot(epochs, losses, marker=marker, markersize=4, color=color, label=label)
-    _mark_best(axes, history)
+    _mark_best(axes, history, selection)
     if len(set(epochs)) == 1:
         axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("loss (KL divergence, nats)")
+    axes.set_ylabel("loss (KL divergence, nats)" if loss == "kld" else f"loss ({loss})")
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -52,12 +61,12 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, title: str) -
         figure.savefig(temporary, format="png")
 
 
-def _mark_best(axes: Any, history: Sequence[Mapping[str, float]]) -> None:
+def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Selection) -> None:
     rows = [row for row in history if np.isfinite(row.get("valid_loss", float("nan")))]
-    if not rows:
+    index = selection.best(rows)
+    if index is None:
         return
-    best = min(rows, key=lambda row: row["valid_loss"])
-    epoch, loss = best["epoch"], best["valid_loss"]
+    epoch, loss = rows[index]["epoch"], rows[index]["valid_loss"]
     axes.plot(
         [epoch],
         [loss],

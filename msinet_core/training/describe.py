@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.network.adam import Adam
 from msinet_core.system.version import __version__
-from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.config import IMAGE_SIZE, fixed_settings
 from msinet_core.training.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ def shared_facts(prepared: Prepared) -> dict[str, object]:
         prepared: The run.
     """
     config, position = prepared.config, prepared.position
-    order = (config.batch_size, config.accumulate, config.seed, config.shuffle)
+    settings = fixed_settings(config.to_dict())
     return {
-        "settings": (*order, config.epochs, config.learning_rate, config.image_size),
+        "settings": (config.batch_size, config.accumulate, config.epochs, settings),
         "the network": prepared.graph.fingerprint,
         "images": prepared.images,
         "the checkpoint to resume from": (position.epoch, position.batch, position.loss_sum),
@@ -49,7 +48,12 @@ def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
         "precision": device.precision,
         "device_options": dict(device.options),
         "versions": {"msinet": __version__, **device.versions()},
-        "optimizer": {"name": "Adam", "learning_rate": config.learning_rate, **asdict(Adam())},
+        "loss": config.loss,
+        "optimizer": {
+            "name": "Adam",
+            "learning_rate": config.learning_rate,
+            **asdict(prepared.optimizer),
+        },
     }
 
 
@@ -72,10 +76,19 @@ def announcement(prepared: Prepared, device: Device, run: RunFolder) -> Iterator
             f"With a batch size of {config.batch_size}, {idle} of the devices are idle; use a "
             f"multiple of {processes.replicas} for --batch-size."
         )
-    yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters"
+    yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters{_frozen(prepared)}"
     yield from prepared.notes
     yield (
         f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "
         f"validation images at {IMAGE_SIZE.to_text(config.image_size or dataset.image_size)}"
     )
     yield f"Run folder: {run.path}"
+
+
+def _frozen(prepared: Prepared) -> str:
+    frozen = sum(
+        parameter.size
+        for parameter in prepared.graph.parameters
+        if not prepared.optimizer.factor(parameter.name)
+    )
+    return f", {frozen:,} of them frozen ({', '.join(prepared.config.freeze)})" if frozen else ""

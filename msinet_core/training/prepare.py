@@ -15,7 +15,8 @@ from msinet_core.data import Dataset, open_dataset
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
-from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.adam import Adam
+from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
@@ -44,6 +45,7 @@ class Prepared:
             checkpoint has no record.
         graph: The network.
         state: Its weights, and Adam's moments in a resumed run.
+        optimizer: Adam with the learning rates of the network's parts.
         position: Where to continue.
         step: The optimizer steps taken before.
         notes: Sentences about the weights and the image size.
@@ -55,6 +57,7 @@ class Prepared:
     split: StoredSplit | None
     graph: Graph
     state: State
+    optimizer: Adam
     position: Position
     step: int
     notes: tuple[str, ...]
@@ -84,6 +87,8 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         valid=dataset.valid[: config.limit_valid],
     )
     images = image_digest(dataset)
+    if "nss" in config.metrics:
+        _check_fixations(dataset)
     checkpoint = find_checkpoint(run, config) if resume else None
     trained_size = None
     if checkpoint is not None:
@@ -105,6 +110,7 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         split,
         graph,
         state,
+        Adam(factors=learning_rate_factors(graph, config.rates)),
         position_of(checkpoint, config),
         step_of(checkpoint),
         tuple(filter(None, (origin, note))),
@@ -149,6 +155,14 @@ def choose_image_size(
         f"The weights were trained at {IMAGE_SIZE.to_text(trained_size)}; this run uses "
         f"{IMAGE_SIZE.to_text(chosen)} ({why})."
     )
+
+
+def _check_fixations(dataset: Dataset) -> None:
+    if all(sample.read_fixations() is None for sample in dataset.valid):
+        raise UsageError(
+            f"The metric nss needs fixations, and the validation images of '{dataset.name}' have "
+            f"none. Use --metrics cc, sim or kld."
+        )
 
 
 def _initial_network(

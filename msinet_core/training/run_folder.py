@@ -20,8 +20,12 @@ from msinet_core.training.loggers import Logger
 if TYPE_CHECKING:
     from msinet_core.training.config import TrainConfig
 
-HISTORY_FIELDS = ("epoch", "step", "train_loss", "valid_loss", "images_per_s", "seconds")
-STEP_FIELDS = ("epoch", "step", "loss", "images_per_s")
+HISTORY_FIELDS = (
+    *("epoch", "step", "learning_rate", "train_loss", "valid_loss", "images_per_s", "seconds"),
+)
+"""The columns of ``history.csv``, before those of the metrics."""
+
+STEP_FIELDS = ("epoch", "step", "learning_rate", "loss", "images_per_s")
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class RunFolder:
             with self.steps.open(newline="", encoding="utf-8") as stream:
                 rows = [row for row in csv.DictReader(stream) if _is_step(row, step)]
         write_text(self.steps, _table(STEP_FIELDS, rows))
-        write_text(self.history, _table(HISTORY_FIELDS, history))
+        write_text(self.history, _table(_history_fields(history), history))
 
     def check_exists(self) -> None:
         """Refuse to continue in a folder that was deleted or unmounted since `begin`.
@@ -185,11 +189,11 @@ class RunFolder:
         """Replace the table of epochs.
 
         Args:
-            rows: With the keys ``HISTORY_FIELDS``; the last one is new.
+            rows: With the keys ``HISTORY_FIELDS`` and the metrics; the last one is new.
         """
         if self.writes:
             self.check_exists()
-            write_text(self.history, _table(HISTORY_FIELDS, rows))
+            write_text(self.history, _table(_history_fields(rows), rows))
             for logger in self.loggers:
                 logger.epoch(rows[-1])
 
@@ -259,6 +263,10 @@ def _is_step(row: Mapping[str, str | None], last: int) -> bool:
     step = row.get("step") or ""
     complete = row.get("images_per_s") is not None  # a kill may have cut the last row short
     return complete and step.isdigit() and int(step) <= last
+
+
+def _history_fields(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*HISTORY_FIELDS, *(name for row in rows for name in row)]))
 
 
 def _table(names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:

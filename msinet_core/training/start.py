@@ -11,13 +11,14 @@ from msinet_core.data import BatchPipeline
 from msinet_core.data.cache import FittedCache
 from msinet_core.device.processes import check_agreement, check_distribution
 from msinet_core.errors import DataError, UsageError
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import parse_loss
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
 from msinet_core.training.describe import announcement, provenance, shared_facts
 from msinet_core.training.loggers import check_loggers, open_loggers
 from msinet_core.training.prepare import Prepared, prepare
+from msinet_core.training.schedule import COSINE
+from msinet_core.training.selection import Selection
 from msinet_core.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ def start_training(
             stack.enter_context(run.locked())
         version = run.version()
         prepared = prepare(config, run, resume=resume, progress=progress)
-        if prepared.position.epoch == config.epochs:
-            progress.message(
-                f"The run is finished: {config.epochs} of {config.epochs} epochs. To train "
-                f"longer, increase --epochs."
-            )
+        finished = _finished(prepared)
+        if finished:
+            progress.message(finished)
             return prepared.position.history
         if waits:
             variable = spec.capabilities.cluster_variable
@@ -76,6 +75,23 @@ def start_training(
             stack.enter_context(run.locked())
         run.check_version(version)
         return _fit(prepared, run, device, progress, interrupt or InterruptFlag())
+
+
+def _finished(prepared: Prepared) -> str:
+    """Return why there is nothing left to train; empty if there is."""
+    config, position = prepared.config, prepared.position
+    if position.epoch >= config.epochs:
+        longer = "start a new run" if config.schedule == COSINE else "increase --epochs"
+        return (
+            f"The run is finished: {position.epoch} of {config.epochs} epochs. To train longer, "
+            f"{longer}."
+        )
+    if Selection(config.best_by).stops(position.history, config.patience):
+        return (
+            f"The run is finished: {config.patience} epochs without a new best. To train longer, "
+            f"increase --patience."
+        )
+    return ""
 
 
 def _check_support(config: TrainConfig, spec: DeviceSpec) -> None:
@@ -108,7 +124,9 @@ def _fit(
     prepared = replace(prepared, config=replace(prepared.config, device=device.spec.name))
     config = prepared.config
     check_agreement(device.processes, shared_facts(prepared))
-    model = device.compile(prepared.graph, prepared.state, loss=KLDivergence(), optimizer=Adam())
+    model = device.compile(
+        prepared.graph, prepared.state, loss=parse_loss(config.loss), optimizer=prepared.optimizer
+    )
     with interrupt as flag, ExitStack() as stack:
         run.begin(config, prepared.step, prepared.position.history)
         for text in announcement(prepared, device, run):
@@ -149,6 +167,7 @@ def _pipeline(prepared: Prepared, device: Device, *, training: bool) -> BatchPip
         config.batch_size,
         seed=config.seed,
         shuffle=training and config.shuffle,
+        flip=training and config.flip,
         workers=config.workers,
         shard=(processes.index, processes.count),
         cache=FittedCache() if config.cache else None,

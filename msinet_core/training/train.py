@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import UsageError
 from msinet_core.network.ops import Coordinates, Size
-from msinet_core.registry.registry import DEVICE_VARIABLE, load_registry
+from msinet_core.registry.registry import AUTO, DEVICE_VARIABLE, load_registry
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.training.config import TrainConfig
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the lowest validation loss."""
+        """The checkpoint of the best epoch."""
         return RunFolder(self.path).best
 
     @property
@@ -53,6 +53,7 @@ def train(
     *,
     device: str | None = None,
     run: str | Path | None = None,
+    config: str | Path | None = None,
     resume: bool = False,
     progress: bool | Progress = False,
     data_root: str | Path | None = None,
@@ -61,6 +62,17 @@ def train(
     batch_size: int | None = None,
     accumulate: int | None = None,
     learning_rate: float | None = None,
+    schedule: str | None = None,
+    warmup: int | None = None,
+    plateau_epochs: int | None = None,
+    plateau_factor: float | None = None,
+    loss: str | None = None,
+    freeze: str | Sequence[str] | None = None,
+    part_rates: Mapping[str, float] | None = None,
+    metrics: str | Sequence[str] | None = None,
+    best_by: str | None = None,
+    patience: int | None = None,
+    flip: bool | None = None,
     precision: str | None = None,
     device_options: Mapping[str, str] | None = None,
     image_size: Size | str | None = None,
@@ -84,10 +96,12 @@ def train(
     or in a resumed run the run's own value.
 
     Args:
-        data: A dataset's name or folder; required for a new run.
+        data: A dataset's name or folder; required for a new run without `config`.
         device: A device's name, or "auto" for the best one that is available; None for the
             variable ``MSINET_DEVICE``, else the device of the resumed run, else "auto".
         run: The run folder; None for a new one in ``runs``, or the newest one to resume.
+        config: A file of settings, such as the ``config.toml`` of a run to repeat; the other
+            arguments override it.
         resume: Continue an earlier run exactly where it stopped.
         progress: True shows progress on stderr.
         data_root: The folder of named datasets; default "data".
@@ -97,6 +111,21 @@ def train(
         batch_size: Images in a batch, over all devices and processes; default 1.
         accumulate: Batches in one optimizer step; default 1.
         learning_rate: Adam's learning rate; default 1e-5.
+        schedule: How the learning rate changes: "constant", "cosine" (to 0 over all epochs) or
+            "plateau" (times `plateau_factor` after `plateau_epochs` epochs without a new best);
+            default "constant".
+        warmup: Steps at the beginning over which the learning rate rises linearly; default 0.
+        plateau_epochs: Epochs to wait with the schedule "plateau"; default 2.
+        plateau_factor: Factor on the learning rate with the schedule "plateau"; default 0.1.
+        loss: "kld", "cc" (1 - CC), "sim" (1 - SIM), "nss" (-NSS on the true map), or a weighted
+            sum such as "kld+0.5*cc"; default "kld".
+        freeze: Parts of the network that are not trained: "encoder", "aspp", "decoder".
+        part_rates: Factor on the learning rate by part of the network.
+        metrics: Metrics to compute on the validation images after each epoch: "nss", "cc", "sim",
+            "kld" or several of them.
+        best_by: What decides which epoch is the best: "loss" or a metric; default "loss".
+        patience: Stop after so many epochs without a new best.
+        flip: Mirror a random half of the training images in each epoch; default False.
         precision: "auto", "float32", "bfloat16" or "float16"; default "auto".
         device_options: Options of the device, by name.
         image_size: Height and width in pixels; default the dataset's own, else that of the file
@@ -131,23 +160,27 @@ def train(
         if arguments[item.name] is not None
     }
     display = as_progress(progress)
-    registry = load_registry()
+    folder = None
     if resume:
+        if config is not None:
+            raise UsageError("A resumed run has its own settings; use --config or --resume")
         folder = RunFolder(Path(run) if run else newest_run_path())
-        config = TrainConfig.read(folder.config).resumed_with(given)
-        if device is None and not os.environ.get(DEVICE_VARIABLE):
-            device = config.device
-        spec = registry.select(device, training=True, message=display.message)
+        settings = TrainConfig.read(folder.config).resumed_with(given)
+    elif config is not None:
+        settings = TrainConfig.repeat(Path(config), given)
+    elif data is not None:
+        settings = TrainConfig(**given, device=device or AUTO)
     else:
-        spec = registry.select(device, training=True, message=display.message)
-        if data is None:
-            raise UsageError(
-                "No dataset given; use --data with the name of a dataset (msinet-run data list "
-                "shows them) or a folder with stimuli/ and saliency/. --data demo draws its own "
-                "images."
-            )
-        config = TrainConfig(**given, device=spec.name)
-        folder = RunFolder(Path(run) if run else new_run_path(config.data, spec.name))
+        raise UsageError(
+            "No dataset given; use --data with the name of a dataset (msinet-run data list shows "
+            "them) or a folder with stimuli/ and saliency/. --data demo draws its own images."
+        )
+    if device is None and not os.environ.get(DEVICE_VARIABLE):
+        device = settings.device
+    spec = load_registry().select(device, training=True, message=display.message)
+    if folder is None:
+        settings = replace(settings, device=spec.name)
+        folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))
         folder.check_new()
-    history = start_training(config, folder, spec, resume=resume, progress=display)
+    history = start_training(settings, folder, spec, resume=resume, progress=display)
     return Run(folder.path, spec.name, history)

@@ -19,6 +19,9 @@ from msinet_core.device.processes import Processes
 from msinet_core.errors import DivergenceError
 from msinet_core.network.state import Batch, State
 from msinet_core.system.progress import Progress, Task
+from msinet_core.training.schedule import Schedule
+from msinet_core.training.selection import Selection
+from msinet_core.training.validation import Validation
 
 if TYPE_CHECKING:
     from msinet_core.data import BatchPipeline
@@ -33,9 +36,6 @@ SAVE_INTERVAL = 600.0
 
 CHECK_INTERVAL = 5.0
 """Seconds between checks of the weights, at least."""
-
-VALIDATION_LAG = 8
-"""Batches whose validation losses may be unread; each may hold memory on the device."""
 
 CHECK_SHARE = 0.01
 """The largest part of the training time that checks of the weights may take.
@@ -64,11 +64,6 @@ class Position:
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def best(self) -> float:
-        """The lowest validation loss so far; infinite before the first."""
-        return min((row["valid_loss"] for row in self.history), default=math.inf)
-
     def begin_epoch(self) -> None:
         """Move on to the next epoch."""
         self.epoch += 1
@@ -82,6 +77,7 @@ class _Pending(NamedTuple):
     loss: SupportsFloat
     batches: int
     images: int
+    rate: float
 
 
 @dataclass
@@ -123,9 +119,11 @@ class Trainer:
         # Losses of steps that ran as one program arrive together: only over all of these steps is
         # the time between reading losses the time that the steps took.
         self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
+        self._selection = Selection(self.config.best_by)
+        self._schedule = Schedule(self.config, self.train.image_count)
 
     def fit(self) -> list[dict[str, Any]]:
-        """Train until the run's number of epochs is reached.
+        """Train until the run's number of epochs is reached, or no epoch was better for long.
 
         Returns:
             The run's history, one row per epoch.
@@ -134,15 +132,22 @@ class Trainer:
             InterruptedRunError: The user stopped it; its state is saved.
             DivergenceError: The loss or the weights are not finite; the last checkpoint is intact.
         """
-        while self.position.epoch < self.config.epochs:
-            self._train_epoch()
-            self._finish_epoch(self._validate())
-        return self.position.history
+        history, config = self.position.history, self.config
+        while self.position.epoch < config.epochs:
+            rate = self._train_epoch()
+            self._finish_epoch(rate, self._validate())
+            if self._selection.stops(history, config.patience):
+                self._message(
+                    f"Stopped early: {config.patience} epochs without a new best (--patience)."
+                )
+                break
+        return history
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self) -> float:
+        """Train the rest of an epoch; return the learning rate of its last step."""
         position, config = self.position, self.config
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        next_batch = position.batch
+        next_batch, rate = position.batch, config.learning_rate
         self._mark = time.monotonic()
         with (
             closing(self.train.batches(position.epoch, position.batch)) as batches,
@@ -150,9 +155,11 @@ class Trainer:
         ):
             unread: deque[_Pending] = deque()
             for group in _groups(batches, config.accumulate):
-                loss = self.model.train_step(group, config.learning_rate)
+                first = self.train.images_in(0, next_batch)
+                rate = self._schedule.rate(position.epoch, first, position.history)
+                loss = self.model.train_step(group, rate)
                 images = self.train.images_in(next_batch, len(group))
-                unread.append(_Pending(loss, len(group), images))
+                unread.append(_Pending(loss, len(group), images, rate))
                 next_batch += len(group)
                 save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
                 start = time.monotonic()
@@ -170,6 +177,7 @@ class Trainer:
                     self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
                 self._record(unread.popleft(), task)
+        return rate
 
     def _record(self, pending: _Pending, task: Task) -> None:
         """Wait for the loss of a step, record it and show it."""
@@ -189,6 +197,7 @@ class Trainer:
             {
                 "epoch": position.epoch + 1,
                 "step": self.step,
+                "learning_rate": repr(pending.rate),
                 "loss": repr(loss),
                 "images_per_s": f"{self._speed():.3f}",
             }
@@ -201,24 +210,18 @@ class Trainer:
         images = sum(count for count, _ in self._recent)
         return images / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
-    def _validate(self) -> float:
-        own = 0.0
-        unread: deque[Any] = deque()
+    def _validate(self) -> dict[str, float]:
+        validation = Validation(self.model, self.valid, self.config.metrics, self.processes)
         with (
-            closing(self.valid.batches()) as batches,
+            closing(validation.steps()) as steps,
             self.progress.task("  validation", self.valid.image_count) as task,
         ):
-            for index, batch in enumerate(batches):
-                if len(batch.images):
-                    unread.append(self.model.eval_step(batch))
-                if len(unread) > VALIDATION_LAG:
-                    own += _total(unread.popleft())
-                task.advance(self.valid.images_in(index, 1))
+            for images in steps:
+                task.advance(images)
                 if self._interrupted():
                     self._save()
                     self.interrupt.raise_if_set(self._resume_hint())
-        own += sum(map(_total, unread))
-        return float(self.processes.sum(np.array([own]))[0] / self.valid.image_count)
+        return validation.result()
 
     def _interrupted(self) -> bool:
         """Return whether this process or another one has been interrupted."""
@@ -227,20 +230,22 @@ class Trainer:
             self.interrupt.set()
         return self.interrupt.is_set()
 
-    def _finish_epoch(self, valid_loss: float) -> None:
-        position = self.position
+    def _finish_epoch(self, rate: float, scores: Mapping[str, float]) -> None:
+        position, valid_loss = self.position, scores["valid_loss"]
         if not math.isfinite(valid_loss):
             raise DivergenceError(self._divergence(f"the validation loss is {valid_loss}"))
-        better = valid_loss < position.best
         row = {
             "epoch": position.epoch + 1,
             "step": self.step,
+            "learning_rate": rate,
             "train_loss": position.loss_sum / position.images,
             "valid_loss": valid_loss,
             "images_per_s": round(position.images / max(position.seconds, 1e-9), 3),
             "seconds": round(position.seconds, 1),
+            **{name: scores[name] for name in self.config.metrics},
         }
         position.history.append(row)
+        better = self._selection.improves(position.history)
         position.begin_epoch()
         state = self._state()
         if better and self.run.writes:
@@ -253,8 +258,9 @@ class Trainer:
         self._draw_curve()
         text = (
             f"Epoch {row['epoch']}/{self.config.epochs}: training loss {row['train_loss']:.4f}, "
-            f"validation loss {valid_loss:.4f}{' (best so far)' if better else ''}, "
-            f"{row['images_per_s']:.2f} images/s."
+            f"validation loss {valid_loss:.4f}, "
+            f"{''.join(f'{name} {scores[name]:.4f}, ' for name in self.config.metrics)}"
+            f"{row['images_per_s']:.2f} images/s{' (best so far)' if better else ''}."
         )
         self._message(text)
         if not row["train_loss"] or not valid_loss:
@@ -299,7 +305,13 @@ class Trainer:
         if not self.run.writes:
             return
         try:
-            draw_curve(self.position.history, self.run.curve, self.run.path.name)
+            draw_curve(
+                self.position.history,
+                self.run.curve,
+                self.run.path.name,
+                self.config.loss,
+                self._selection,
+            )
         except Exception as error:  # a picture is not worth a training run
             self.progress.message(f"Could not draw the learning curve: {error}")
 
@@ -319,10 +331,6 @@ class Trainer:
         )
         self.run.log(text)
         return text
-
-
-def _total(losses: Any) -> float:
-    return float(np.asarray(losses).sum(dtype=np.float64))
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[Sequence[Batch]]:

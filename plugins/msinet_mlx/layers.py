@@ -84,6 +84,10 @@ class MlxLayers(Layers):
         ratio = true / (loss.epsilon + predicted)
         return _sum(true * mx.log(loss.epsilon + ratio)).reshape(-1)
 
+    def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
+        maps = maps.astype(mx.float32)
+        return _spread(_sum(maps), maps) if keepdims else _sum(maps).reshape(-1)
+
 
 def _biased(features: Tensor, bias: Tensor) -> Tensor:
     return features + bias.astype(features.dtype)

@@ -13,7 +13,6 @@ import numpy as np
 from msinet_core import (
     Batch,
     Deferred,
-    KLDivergence,
     LossScale,
     Model,
     OptimizerState,
@@ -65,6 +64,11 @@ class MlxModel(Model):
             if program.optimizer is not None:
                 memory = program.optimizer_state
                 self._step = memory.step
+                self._trained = [
+                    item.name
+                    for item in program.graph.parameters
+                    if program.optimizer.factor(item.name)
+                ]
                 training |= {"m": self._arrays(memory.m), "v": self._arrays(memory.v)}
                 if device.precision == "float16":
                     scale = LossScale.new(program.optimizer, memory.step)._asdict()
@@ -127,19 +131,22 @@ class MlxModel(Model):
 
     def _losses(self, weights: Arrays, images: Tensor, maps: Tensor) -> Tensor:
         predicted = self._graph.apply(self._builders, images, weights)
-        return self._builders[KLDivergence](self._loss, [maps, predicted], {})
+        assert self._loss is not None
+        return self._loss.apply(self._builders, maps, predicted)
 
     def _gradients(
         self, training: Training, images: Tensor, maps: Tensor, shares: Tensor
     ) -> tuple[Tensor, Arrays]:
         """Return the weighted sum of the losses and its gradient, scaled if there is a scale."""
         scale = training["scale"]["value"] if "scale" in training else None
+        weights = training["weights"]
 
-        def scaled_loss(weights: Arrays) -> tuple[Tensor, Tensor]:
-            loss = (self._losses(weights, images, maps) * shares).sum()
+        def scaled_loss(trained: Arrays) -> tuple[Tensor, Tensor]:
+            loss = (self._losses({**weights, **trained}, images, maps) * shares).sum()
             return (loss if scale is None else loss * scale), loss
 
-        (_, loss), gradients = mx.value_and_grad(scaled_loss)(training["weights"])
+        trained = {name: weights[name] for name in self._trained}
+        (_, loss), gradients = mx.value_and_grad(scaled_loss)(trained)
         return loss, gradients
 
     def _train(
@@ -169,7 +176,7 @@ class MlxModel(Model):
         """
         assert self._optimizer is not None
         adam, betas = self._optimizer, (self._optimizer.beta_1, self._optimizer.beta_2)
-        after: dict[str, dict[str, Tensor]] = {"weights": {}, "m": {}, "v": {}}
+        after = {group: dict(training[group]) for group in ("weights", "m", "v")}
         if "scale" in training:
             before = LossScale(**training["scale"])
             finite = mx.stack([mx.isfinite(value).all() for value in gradients.values()]).all()
@@ -186,7 +193,7 @@ class MlxModel(Model):
         for name, gradient in gradients.items():
             m = beta_1 * training["m"][name] + (1 - beta_1) * gradient
             v = beta_2 * training["v"][name] + (1 - beta_2) * gradient * gradient
-            change = rate * m / (mx.sqrt(v) + adam.epsilon)
+            change = rate * adam.factor(name) * m / (mx.sqrt(v) + adam.epsilon)
             after["weights"][name] = training["weights"][name] - change
             after["m"][name], after["v"][name] = m, v
         return after
@@ -196,7 +203,7 @@ class MlxModel(Model):
     def _accumulate(self, batches: Sequence[Batch], count: int) -> tuple[Tensor, Arrays]:
         """Sum losses and gradients batch by batch, so that each batch can be freed."""
         weights = self._training["weights"]
-        sums = mx.array(0.0), {name: mx.zeros(value.shape) for name, value in weights.items()}
+        sums = mx.array(0.0), {name: mx.zeros(weights[name].shape) for name in self._trained}
         for batch in batches:
             step = self._compile(self._add, batch.images.shape)
             sums = step(self._training, sums, *_weighted(batch, count))

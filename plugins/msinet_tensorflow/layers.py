@@ -143,3 +143,11 @@ class TensorFlowLayers(Layers):
         )
         ratio = true / (loss.epsilon + predicted)
         return tf.reduce_sum(true * tf.math.log(loss.epsilon + ratio), axis=IMAGE_AXES)
+
+    def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
+        """Sum each image, in float32."""
+        return tf.reduce_sum(tf.cast(maps, tf.float32), axis=IMAGE_AXES, keepdims=keepdims)
+
+    def rsqrt(self, values: Tensor) -> Tensor:
+        """Use the op whose gradient has a kernel on every device; Metal has none for Sqrt's."""
+        return tf.math.rsqrt(values)

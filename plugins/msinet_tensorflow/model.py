@@ -13,7 +13,6 @@ import numpy as np
 from msinet_core import (
     Adam,
     Batch,
-    KLDivergence,
     Model,
     OptimizerState,
     Program,
@@ -55,12 +54,18 @@ class TensorFlowModel(Model):
         self._owned: list[Any] = []
         weakref.finalize(self, _unused.extend, self._owned).atexit = False
         self._weights = self._variables(program.state.weights)
+        self._trained: Variables = {}
         self._m: Variables = {}
         self._v: Variables = {}
         self._step = 0
         self._scale: ScaledSteps | None = None
         if program.optimizer is not None:
             memory = program.optimizer_state
+            self._trained = {
+                name: weight
+                for name, weight in self._weights.items()
+                if program.optimizer.factor(name)
+            }
             self._m = self._variables(memory.m)
             self._v = self._variables(memory.v)
             self._step = memory.step
@@ -149,14 +154,20 @@ class TensorFlowModel(Model):
     def _losses(self, images: Tensor, maps: Tensor) -> Tensor:
         predicted = self._forward(images)
         true = self._device.to_native_format(maps)
-        return self._builders[KLDivergence](self._loss, [true, predicted], {})
+        assert self._loss is not None
+        return self._loss.apply(self._builders, true, predicted)
 
     def _gradients(self, images: Tensor, maps: Tensor, weights: Tensor) -> tuple[Tensor, Variables]:
-        """Return the weighted sum of the images' losses and its gradient, which may be scaled."""
-        with tf.GradientTape() as tape:
+        """Return the weighted sum of the images' losses and its gradient, which may be scaled.
+
+        Only what is trained is watched, so that nothing before the first trained layer is
+        differentiated.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trained.values()))
             loss = tf.reduce_sum(self._losses(images, maps) * weights)
             scaled = self._scale.scaled(loss) if self._scale else loss
-        return loss, tape.gradient(scaled, self._weights, unconnected_gradients="zero")
+        return loss, tape.gradient(scaled, self._trained, unconnected_gradients="zero")
 
     def _train(self, images: Tensor, maps: Tensor, weights: Tensor, rate: Tensor) -> Tensor:
         loss, gradients = self._distribution.total(self._gradients(images, maps, weights))
@@ -186,14 +197,15 @@ class TensorFlowModel(Model):
         else:
             finite = self._device.all_finite(list(gradients.values()))
             step = self._scale.advance(gradients, finite, rate)
-        for name, weight in self._weights.items():
+        for name, weight in self._trained.items():
+            factor = self._optimizer.factor(name)
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=self._m[name].handle,
                 v=self._v[name].handle,
                 beta1_power=0.0,
                 beta2_power=0.0,
-                lr=step.rate,
+                lr=step.rate if factor == 1 else step.rate * factor,
                 beta1=step.beta_1,
                 beta2=step.beta_2,
                 epsilon=self._optimizer.epsilon,
@@ -208,7 +220,7 @@ class TensorFlowModel(Model):
         with self._distribution.scope():
             return {
                 name: tf.Variable(tf.zeros(weight.shape), trainable=False)
-                for name, weight in self._weights.items()
+                for name, weight in self._trained.items()
             }
 
     def _clear(self) -> None:

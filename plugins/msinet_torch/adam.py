@@ -38,6 +38,7 @@ class FusedAdam:
         weights: The trained float32 variables, updated in place.
         m: First moments, in the memory formats of the weights.
         v: Second moments, likewise.
+        factors: The factor on the learning rate of each weight; None: 1.
     """
 
     def __init__(
@@ -46,8 +47,12 @@ class FusedAdam:
         weights: Sequence[Tensor],
         m: Sequence[Tensor],
         v: Sequence[Tensor],
+        factors: Sequence[float] | None = None,
     ) -> None:
         self._optimizer = optimizer
+        self._groups: dict[float, list[int]] = {}
+        for index, factor in enumerate(factors or [1.0] * len(weights)):
+            self._groups.setdefault(factor, []).append(index)
         self._weights = list(weights)
         self._values, self._m, self._v = map(_flat, (weights, m, v))
         self._steps = [torch.full((), LARGE_STEP, device=weight.device) for weight in weights]
@@ -63,24 +68,34 @@ class FusedAdam:
             skip: A float32 scalar on the device: 1 to change nothing, else 0.
         """
         with torch.no_grad():
-            torch._fused_adam_(
-                self._values,
-                _flat(
-                    [_laid_out_like(*pair) for pair in zip(gradients, self._weights, strict=True)]
-                ),
-                self._m,
-                self._v,
-                [],
-                self._steps,
-                lr=rate,
-                beta1=self._optimizer.beta_1,
-                beta2=self._optimizer.beta_2,
-                weight_decay=0.0,
-                eps=self._optimizer.epsilon,
-                amsgrad=False,
-                maximize=False,
-                found_inf=skip,
+            flat = _flat(
+                [_laid_out_like(*pair) for pair in zip(gradients, self._weights, strict=True)]
             )
+            for factor, group in self._groups.items():
+                lists = (self._values, flat, self._m, self._v, self._steps)
+                chosen = [[tensors[index] for index in group] for tensors in lists]
+                self._apply(chosen, rate if factor == 1 else rate * factor, skip)
+
+    def _apply(
+        self, tensors: Sequence[Sequence[Tensor]], rate: float | Tensor, skip: Tensor | None
+    ) -> None:
+        values, gradients, m, v, steps = tensors
+        torch._fused_adam_(
+            values,
+            gradients,
+            m,
+            v,
+            [],
+            steps,
+            lr=rate,
+            beta1=self._optimizer.beta_1,
+            beta2=self._optimizer.beta_2,
+            weight_decay=0.0,
+            eps=self._optimizer.epsilon,
+            amsgrad=False,
+            maximize=False,
+            found_inf=skip,
+        )
 
 
 def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -113,6 +113,9 @@ class TorchLayers(Layers):
         ratio = true / (loss.epsilon + predicted)
         return (true * torch.log(loss.epsilon + ratio)).sum(IMAGE_AXES)
 
+    def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
+        return maps.sum(IMAGE_AXES, keepdim=keepdims, dtype=torch.float32)
+
     def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
         key = source, target, coordinates
         if key not in self._matrices:

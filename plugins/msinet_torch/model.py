@@ -10,7 +10,6 @@ import numpy as np
 from msinet_core import (
     Adam,
     Batch,
-    KLDivergence,
     Model,
     OptimizerState,
     Program,
@@ -49,29 +48,36 @@ class TorchModel(Model):
         self._device: TorchDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
+        optimizer = program.optimizer
         self._weights = {
-            name: torch.nn.Parameter(value, requires_grad=program.optimizer is not None)
+            name: torch.nn.Parameter(
+                value, requires_grad=optimizer is not None and optimizer.factor(name) != 0
+            )
             for name, value in self._put(program.state.weights).items()
         }
+        self._trained = {name: item for name, item in self._weights.items() if item.requires_grad}
         self._cast: Parameters | None = None
         self._output = device.compiled(self._apply)
         self._losses_of = device.compiled(self._apply_loss)
         self._step = 0
         self._scale: ScaledSteps | None = None
-        if program.optimizer is not None:
-            self._prepare_training(program.optimizer, program.optimizer_state)
+        if optimizer is not None:
+            self._prepare_training(optimizer, program.optimizer_state)
 
     def _prepare_training(self, optimizer: Adam, memory: OptimizerState) -> None:
         self._step, self._m, self._v = memory.step, self._put(memory.m), self._put(memory.v)
-        weights, m, v = (list(part.values()) for part in (self._weights, self._m, self._v))
-        self._distribution.broadcast([*m, *v])
-        self._adam = FusedAdam(optimizer, weights, m, v)
+        self._distribution.broadcast([*self._m.values(), *self._v.values()])
+        weights, m, v = (
+            [part[name] for name in self._trained] for part in (self._weights, self._m, self._v)
+        )
+        factors = [optimizer.factor(name) for name in self._trained]
+        self._adam = FusedAdam(optimizer, weights, m, v, factors)
         if self._device.precision == "float16":
             self._scale = ScaledSteps(optimizer, memory.step, self._device.torch_device)
         used = self._graph.between(self._graph.input.name, self._graph.output.name)
         self._train_losses = self._distribution.distribute(
             lambda images, maps: self._losses_of(images, maps, self._weights),
-            weights,
+            list(self._weights.values()),
             unused=len(used.parameters) < len(self._graph.parameters),
         )
         self._cuda_graphs = CudaGraphs(self._warm_up, self._make_step)
@@ -154,7 +160,7 @@ class TorchModel(Model):
     def _take_gradients(self) -> list[Tensor]:
         """Return the accumulated gradients and reset them."""
         gradients = []
-        for weight in self._weights.values():
+        for weight in self._trained.values():
             gradients.append(torch.zeros_like(weight) if weight.grad is None else weight.grad)
             weight.grad = None
         return gradients
@@ -164,7 +170,8 @@ class TorchModel(Model):
 
     def _apply_loss(self, images: Tensor, maps: Tensor, weights: Parameters) -> Tensor:
         predicted = self._apply(images, weights)
-        return self._builders[KLDivergence](self._loss, [maps, predicted], {})
+        assert self._loss is not None
+        return self._loss.apply(self._builders, maps, predicted)
 
     def _cast_weights(self) -> Parameters:
         """Return the weights in the dtypes of their convolutions, cast once between updates."""

@@ -11,7 +11,7 @@ import pytest
 from msinet_core.device import Layers
 from msinet_core.device.layers import METHODS
 from msinet_core.errors import GraphError
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import LOSSES
 from msinet_core.network.ops import OPS, Concat, Conv2D, Op, Resize
 
 
@@ -29,7 +29,7 @@ class Everything(Layers):
 
 
 def test_every_op_and_the_loss_has_a_method() -> None:
-    assert set(METHODS) == {*OPS.values(), KLDivergence} - {OPS["Input"]}
+    assert set(METHODS) == {*OPS.values(), *LOSSES.values()} - {OPS["Input"]}
     assert len(set(METHODS.values())) == len(METHODS)
 
 

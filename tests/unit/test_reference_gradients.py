@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
@@ -164,12 +164,15 @@ def test_min_max_normalize(shape, seed):
     assert gradient_error(ops.MinMaxNormalize(), [distinct(shape, seed)]) < 1e-5
 
 
+@pytest.mark.parametrize(
+    "loss", [KLDivergence(), Correlation(1e-3), Similarity(), ScanpathSaliency(1e-3)]
+)
 @quick
 @given(shape=sizes, seed=seeds)
-def test_kl_divergence_gives_the_true_maps_no_gradient(shape, seed):
+def test_losses_give_the_true_maps_no_gradient(loss, shape, seed):
     rng = np.random.default_rng(seed)
     maps = rng.uniform(0.1, 1, (*shape[:3], 1)), rng.uniform(0.1, 1, (*shape[:3], 1))
-    assert gradient_error(KLDivergence(), maps, constant={0}) < 1e-5
+    assert gradient_error(loss, maps, constant={0}) < 1e-5
 
 
 @pytest.mark.parametrize("coordinates", ["asymmetric", "half_pixel"])

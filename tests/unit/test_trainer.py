@@ -17,7 +17,7 @@ from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.system.interrupt import InterruptFlag
-from msinet_core.training import trainer
+from msinet_core.training import trainer, validation
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import start_training
@@ -226,7 +226,7 @@ def test_validation_holds_few_results_at_a_time(
         return Deferred(read, batch.images.shape[:1])
 
     monkeypatch.setattr(ReferenceModel, "losses", evaluate)
-    monkeypatch.setattr(trainer, "VALIDATION_LAG", 1)
+    monkeypatch.setattr(validation, "LAG", 1)
     run_training(tiny_data, tmp_path / "r")
     history = load_checkpoint(tmp_path / "r" / "checkpoints" / "latest.msinet.h5").training
     assert [row["valid_loss"] for row in history["position"]["history"]] == [0.25, 0.25]

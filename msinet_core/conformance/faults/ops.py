@@ -18,7 +18,7 @@ from msinet_core.conformance.faults.fault import (
 )
 from msinet_core.errors import UsageError
 from msinet_core.network import ops
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
 from msinet_core.reference.tape import Array, Variable, record
 
 FAULTS = Faults()
@@ -434,6 +434,39 @@ def loss_over_pixels(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Var
 def loss_in_bits(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
     """Use the binary logarithm."""
     return _times(build(op, inputs, roles), 1 / np.log(2))
+
+
+for _loss, _metric in ((Correlation, "cc"), (Similarity, "sim"), (ScanpathSaliency, "nss")):
+
+    @FAULTS.op(
+        f"Losses {_metric} in reverse order",
+        _loss,
+        *(f"loss/{_metric}{suffix}" for suffix in ("", "-empty-true", "-240x320")),
+        "loss/sum" if _metric != "sim" else "loss/sim-constant",
+    )
+    def losses_backwards(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+        """Return the losses of the batch backwards."""
+        return losses_reversed(build, op, inputs, roles)
+
+    @FAULTS.op(f"Gradient of {_metric} doubled", _loss, f"gradient/loss-{_metric}")
+    def loss_gradient_doubled(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+        """Multiply the gradient by two."""
+        losses = build(op, inputs, roles)
+        return record(losses.value, [losses], lambda gradient: [gradient * 2])
+
+
+for _loss, _metric, _caught in (
+    (Correlation, "cc", ("loss/cc-constant", "gradient/loss-constant")),
+    (ScanpathSaliency, "nss", ("gradient/loss-constant",)),
+):
+
+    @FAULTS.op(f"Loss {_metric} without epsilon", _loss, *_caught)
+    def loss_without_epsilon(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+        """Divide by the standard deviation alone; a constant map has none."""
+        losses = build(op, inputs, roles)
+        spread = np.ptp(inputs[1].value, axis=(1, 2, 3))
+        broken = np.where(spread == 0, np.nan, 1).astype(losses.value.dtype)
+        return record(losses.value * broken, [losses], lambda gradient: [gradient * broken])
 
 
 # Gradients that are slightly off.

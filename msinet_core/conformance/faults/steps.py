@@ -10,7 +10,7 @@ import numpy as np
 from msinet_core.conformance.faults.fault import Faults
 from msinet_core.device import Program
 from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import KLDivergence, WeightedSum
 from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
@@ -223,6 +223,14 @@ class DefaultAdam(_OtherAdam):
         return Adam()
 
 
+@FAULTS.model("Factors on the learning rate ignored", "adam/factors")
+class DefaultFactors(_OtherAdam):
+    """Trains every weight with the same learning rate."""
+
+    def change(self, given: Adam) -> Adam:
+        return dataclasses.replace(given, factors=())
+
+
 @FAULTS.model("Adam's second beta ignored", "adam/constants")
 class DefaultBeta(_OtherAdam):
     """Uses the default of one constant."""
@@ -412,6 +420,16 @@ class MomentsStartAtOne(_OtherMoments):
         zeros = OptimizerState.zeros(state.weights)
         ones = {name: np.ones_like(value) for name, value in zeros.v.items()}
         return state.optimizer or dataclasses.replace(zeros, v=ones)
+
+
+@FAULTS.model("Only the first term of a weighted sum is trained", "gradient/loss-sum")
+class FirstTermOnly(ReferenceModel):
+    """Trains with the first loss of a sum."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        if isinstance(self._loss, WeightedSum):
+            self._loss = self._loss.terms[0][1]
+        return super().update(batches, learning_rate)
 
 
 @FAULTS.model("The loss of training has another epsilon", "calls/training", "calls/long")

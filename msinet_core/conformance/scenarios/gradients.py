@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from msinet_core.conformance.scenarios.layers import CHANNELS, LARGE_SETTINGS, S
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import LOSSES, Correlation, KLDivergence, Loss, WeightedSum
 from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
 from msinet_core.network.state import Batch
 
@@ -26,7 +27,9 @@ TRAINS_DILATED = ("training", "dilated_gradient")
 ROWS = Rows()
 
 
-def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[str, Array]:
+def gradients(
+    device: Device, case: Case, batches: Sequence[Batch], loss: Loss | None = None
+) -> Mapping[str, Array]:
     """Return the gradient of the mean loss by parameter, through the public contract only.
 
     After the first step Adam's first moment is ``(1 - beta_1)`` times the gradient.
@@ -35,9 +38,10 @@ def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[s
         device: The device.
         case: The graph and its weights.
         batches: The batches of one step.
+        loss: None for the default.
     """
     optimizer = Adam()
-    model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=optimizer)
+    model = device.compile(case.graph, case.state, loss=loss or KLDivergence(), optimizer=optimizer)
     model.train_step(batches, 1e-5)
     moments = model.state().optimizer
     if moments is None:
@@ -47,7 +51,11 @@ def gradients(device: Device, case: Case, batches: Sequence[Batch]) -> Mapping[s
 
 
 def same_gradients(
-    subject: Subject, case: Case, batches: Sequence[Batch], tolerance: float
+    subject: Subject,
+    case: Case,
+    batches: Sequence[Batch],
+    tolerance: float,
+    loss: Loss | None = None,
 ) -> Outcome:
     """Compare the gradient of every parameter with the oracle's for one joint batch.
 
@@ -56,9 +64,10 @@ def same_gradients(
         case: The graph, its weights, and the joint batch for the oracle.
         batches: The same images, as the device gets them.
         tolerance: The largest difference that passes.
+        loss: None for the default.
     """
-    actual = gradients(subject.device, case, batches)
-    expected = gradients(subject.oracle, case, [case.batch])
+    actual = gradients(subject.device, case, batches, loss)
+    expected = gradients(subject.oracle, case, [case.batch], loss)
     missing = expected.keys() - actual.keys()
     if missing:
         return Outcome(np.inf, 0.0, f"No moments for: {', '.join(sorted(missing))}.")
@@ -137,6 +146,23 @@ def _constant_map(subject: Subject) -> Outcome:
 
 
 @ROWS.row(
+    "gradient/loss-constant",
+    "The losses of a constant map, and their gradients, are finite.",
+    "bits",
+    "training",
+)
+def _loss_of_constant_map(subject: Subject) -> Outcome:
+    case = replace(_small(2), fixed={"last/kernel": 0.0})
+    wrong = []
+    for name, kind in LOSSES.items():
+        found = gradients(subject.device, case, [case.batch], kind())
+        finite = all(np.isfinite(gradient).all() for gradient in found.values())
+        wrong += [] if finite else [name]
+    reason = f"Not finite: {', '.join(wrong)}." if wrong else ""
+    return Outcome(float(len(wrong)), 0.0, reason)
+
+
+@ROWS.row(
     "gradient/batch-9",
     "In a batch of 9, every image contributes equally to the gradient.",
     "gradient",
@@ -153,6 +179,26 @@ def _small(count: int) -> Case:
     net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
     net.add("lifted", SubtractMean((-LIFT,)), "last")
     return Case(net.build(), (count, 6, 10))
+
+
+def _gradients_of(loss: Loss) -> Check:
+    def check(subject: Subject) -> Outcome:
+        case = _small(3)
+        return same_gradients(subject, case, [case.batch], subject.tolerances.gradient, loss)
+
+    return check
+
+
+for _name, _phrase, _loss in (
+    *((name, f"loss {name}", kind()) for name, kind in LOSSES.items() if name != "kld"),
+    ("sum", "weighted sum", WeightedSum(((0.5, KLDivergence()), (2.0, Correlation())))),
+):
+    ROWS.row(
+        f"gradient/loss-{_name}",
+        f"The gradient of the {_phrase} matches the reference.",
+        "gradient",
+        "training",
+    )(_gradients_of(_loss))
 
 
 @ROWS.row(

@@ -24,7 +24,14 @@ from msinet_core.conformance.scenarios.gradients import LIFT, TRAINS_DILATED, sp
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import (
+    Correlation,
+    KLDivergence,
+    Loss,
+    ScanpathSaliency,
+    Similarity,
+    WeightedSum,
+)
 from msinet_core.network.ops import Conv2D, SubtractMean
 from msinet_core.network.state import Batch, OptimizerState, State
 
@@ -37,7 +44,7 @@ ROWS = Rows()
 def _loss(
     change: Callable[[Float32, Float32], None],
     shape: tuple[int, int, int] = (3, 7, 10),
-    loss: KLDivergence | None = None,
+    loss: Loss | None = None,
 ) -> Check:
     """Compare the losses of given true and predicted maps; the graph only copies its input.
 
@@ -88,6 +95,11 @@ def _nearly_constant(true: Float32, predicted: Float32) -> None:
     true[:, : true.shape[1] // 2] = 0
 
 
+def _correlated(true: Float32, predicted: Float32) -> None:
+    """Keep 1 - CC and NSS away from zero, where rounding decides."""
+    true[...] = (true + predicted) / 2
+
+
 for _name, _description, _check in (
     ("random", "The loss of each image matches the reference.", _loss(_random)),
     ("empty-true", "The loss of an empty true map is finite.", _loss(_empty_true)),
@@ -106,6 +118,29 @@ for _name, _description, _check in (
     ),
 ):
     ROWS.row(f"loss/{_name}", _description, "loss", "training")(_check)
+
+
+SUM = WeightedSum(((1.0, KLDivergence()), (0.5, Correlation()), (0.25, ScanpathSaliency())))
+
+for _name, _other in (("cc", Correlation()), ("sim", Similarity()), ("nss", ScanpathSaliency())):
+    for _change, _shape, _suffix, _of in (
+        (_random, (3, 7, 10), "", "each image"),
+        (_empty_true, (3, 7, 10), "-empty-true", "a batch with an empty true map"),
+        (_constant, (3, 7, 10), "-constant", "constant maps"),
+        (_correlated, (2, 240, 320), "-240x320", "maps of 240x320 pixels"),
+    ):
+        if (_name, _change) == ("nss", _constant):
+            continue  # 0 up to rounding; gradient/loss-constant checks that it is finite
+        ROWS.row(
+            f"loss/{_name}{_suffix}",
+            f"The loss {_name} of {_of} matches the reference.",
+            "loss",
+            "training",
+        )(_loss(_change, _shape, replace(_other, epsilon=1e-3) if "const" in _suffix else _other))
+
+ROWS.row("loss/sum", "A weighted sum of losses matches the reference.", "loss", "training")(
+    _loss(_random, loss=SUM)
+)
 
 
 def train(
@@ -254,6 +289,40 @@ for _name, _description, _check in (
     ),
 ):
     ROWS.row(f"adam/{_name}", _description, "update", "training")(_check)
+
+
+@ROWS.row(
+    "adam/factors",
+    "Some weights have a factor on their learning rate; frozen ones keep weights and moments.",
+    "update",
+    "training",
+)
+def _factors(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("first", Conv2D(4), net.input)
+    net.add("second", Conv2D(4), "first")
+    net.add("last", Conv2D(1, 1, activation="linear"), "second")
+    case = Case(net.build(), fixed={"last/bias": 4.0})
+    optimizer, moments = Adam(factors=(("first/", 0.0), ("second/", 0.1))), _moments(case, 5)
+    (_, actual), (_, expected) = (
+        train(device, case, [0.01] * 3, optimizer, moments)
+        for device in (subject.device, subject.oracle)
+    )
+    assert actual.optimizer is not None
+    frozen = {
+        f"The {kind} of {name}, which is frozen,": (ours[name], theirs[name])
+        for kind, ours, theirs in (
+            ("weight", actual.weights, case.state.weights),
+            ("first moment", actual.optimizer.m, moments.m),
+            ("second moment", actual.optimizer.v, moments.v),
+        )
+        for name in ("first/kernel", "first/bias")
+    }
+    return worst(
+        same_movement(case.state, actual, expected, subject.tolerances.update),
+        same_moments(actual.optimizer, expected.optimizer, subject.tolerances.gradient),
+        compare_bits(frozen),
+    )
 
 
 @ROWS.row(

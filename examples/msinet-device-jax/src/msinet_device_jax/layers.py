@@ -76,6 +76,9 @@ class JaxLayers(Layers):
         ratio = true / (loss.epsilon + predicted)
         return (true * jnp.log(loss.epsilon + ratio)).sum(axis=IMAGE_AXES)
 
+    def image_sum(self, maps: Array, keepdims: bool) -> Array:
+        return maps.astype("float32").sum(axis=IMAGE_AXES, keepdims=keepdims)
+
 
 def _resized(images: Array, size: Sequence[int], coordinates: ops.Coordinates) -> Array:
     """Multiply each axis by a matrix: the gradient is a product too, not a scatter."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from msinet_core import Batch, KLDivergence, Model, OptimizerState, Program, State
+from msinet_core import Batch, Model, OptimizerState, Program, State
 
 from msinet_device_jax.layers import Array
 
@@ -30,6 +30,8 @@ class JaxModel(Model):
         super().__init__(device, program)
         self._jax_device = device.jax_device
         self._builders = device.layer_builders
+        adam = program.optimizer
+        self._trained = [name for name in program.state.weights if adam and adam.factor(name)]
         memory = program.optimizer_state
         self._step = memory.step
         moments = (memory.m, memory.v) if program.optimizer else ()
@@ -55,7 +57,8 @@ class JaxModel(Model):
             batch = self._put(batches[0])
             loss, self._memory = self.compiled_train(self._memory, batch, share, rate)
         else:
-            total = jax.tree.map(jnp.zeros_like, (share, self._memory[0]))
+            trained = {name: self._memory[0][name] for name in self._trained}
+            total = jax.tree.map(jnp.zeros_like, (share, trained))
             for batch in batches:
                 total = self._compiled_accumulate(total, self._memory[0], self._put(batch), share)
             loss, gradients = total
@@ -80,13 +83,16 @@ class JaxModel(Model):
             return self._graph.apply(self._builders, images, weights).astype("float32")
 
     def _losses(self, weights: Arrays, batch: Batch) -> Array:
-        maps = [batch.maps, self._predict(weights, batch.images)]
-        losses: Array = self._builders[KLDivergence](self._loss, maps, {})
+        assert self._loss is not None
+        predicted = self._predict(weights, batch.images)
+        losses: Array = self._loss.apply(self._builders, batch.maps, predicted)
         return losses
 
     def _gradients(self, weights: Arrays, batch: Batch, share: Array) -> Any:
-        loss = jax.value_and_grad(lambda weights: self._losses(weights, batch).sum() * share)
-        return loss(weights)
+        def loss(trained: Arrays) -> Array:
+            return self._losses({**weights, **trained}, batch).sum() * share
+
+        return jax.value_and_grad(loss)({name: weights[name] for name in self._trained})
 
     def _train(self, memory: Any, batch: Batch, share: Array, rate: Array) -> tuple[Array, Any]:
         loss, gradients = self._gradients(memory[0], batch, share)
@@ -98,13 +104,10 @@ class JaxModel(Model):
     def _apply_adam(self, memory: Any, gradients: Arrays, rate: Array) -> Any:
         adam = self._optimizer
         assert adam is not None
-        weights, m, v = memory
-        m = {name: adam.beta_1 * m[name] + (1 - adam.beta_1) * g for name, g in gradients.items()}
-        v = {
-            name: adam.beta_2 * v[name] + (1 - adam.beta_2) * g * g for name, g in gradients.items()
-        }
-        weights = {
-            name: weights[name] - rate * m[name] / (jnp.sqrt(v[name]) + adam.epsilon)
-            for name in gradients
-        }
+        weights, m, v = (dict(arrays) for arrays in memory)
+        for name, gradient in gradients.items():
+            m[name] = adam.beta_1 * m[name] + (1 - adam.beta_1) * gradient
+            v[name] = adam.beta_2 * v[name] + (1 - adam.beta_2) * gradient * gradient
+            change = rate * adam.factor(name) * m[name]
+            weights[name] -= change / (jnp.sqrt(v[name]) + adam.epsilon)
         return weights, m, v

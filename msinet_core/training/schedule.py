@@ -1,0 +1,73 @@
+"""The learning rate of each step, computed on the host from where the run is.
+
+It depends on the settings, the number of the step and the finished epochs alone, so a resumed run
+continues with the same rates on any device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from msinet_core.training.selection import Selection
+
+if TYPE_CHECKING:
+    from msinet_core.training.config import TrainConfig
+
+SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rates of a run.
+
+    Args:
+        config: Its settings.
+        images: The number of training images.
+    """
+
+    config: TrainConfig
+    images: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of optimizer steps in an epoch."""
+        return -(-self.images // (self.config.batch_size * self.config.accumulate))
+
+    def rate(self, epoch: int, image: int, history: Sequence[Mapping[str, Any]]) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            epoch: The number of finished epochs.
+            image: The number of images of the current epoch before the step.
+            history: A row for each finished epoch.
+        """
+        config = self.config
+        step = epoch * self.steps_per_epoch + image // (config.batch_size * config.accumulate)
+        rate = config.learning_rate
+        if config.schedule == COSINE:
+            rate *= self._cosine(step)
+        elif config.schedule == PLATEAU:
+            rate *= config.plateau_factor ** self._reductions(history)
+        return rate * (step + 1) / config.warmup if step < config.warmup else rate
+
+    def _cosine(self, step: int) -> float:
+        """Return the factor of a half cosine from 1, after the warm-up, to 0 after the last step.
+
+        Source: Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, without restarts.
+        """
+        warmup = self.config.warmup
+        total = self.config.epochs * self.steps_per_epoch - warmup
+        progress = min(max(step - warmup, 0) / max(total, 1), 1.0)
+        return (1 + math.cos(math.pi * progress)) / 2
+
+    def _reductions(self, history: Sequence[Mapping[str, Any]]) -> int:
+        """Count how often the best score stood still for `plateau_epochs` epochs in a row."""
+        selection, reductions, waited = Selection(self.config.best_by), 0, 0
+        for index in range(len(history)):
+            waited = 0 if selection.improves(history[: index + 1]) else waited + 1
+            if waited == self.config.plateau_epochs:
+                reductions, waited = reductions + 1, 0
+        return reductions
