@@ -153,7 +153,7 @@ function listPoints() {
       const item = document.createElement("li");
       const number = Object.assign(document.createElement("b"), { textContent: index + 1 });
       const bar = document.createElement("i");
-      bar.style.width = percent(value);
+      bar.style.setProperty("--value", value);
       const text = Object.assign(document.createElement("em"), { textContent: percent(value) });
       item.append(number, bar, text);
       item.title = `${percent(x)} from the left, ${percent(y)} from the top`;

@@ -208,24 +208,33 @@ function drawMap(map) {
   return shown;
 }
 
-/**
- * Return the strongest points in order: the maximum, then the maximum of what is left when its
- * surroundings are suppressed, and so on, down to a quarter of the first.
- */
+/** Return the strongest points in order: maxima of their surroundings, not near a stronger one. */
 function strongestPoints(map, [height, width], count = 6) {
-  const left = Float32Array.from(map);
-  const radius = 0.08 * Math.hypot(height, width);
-  const points = [];
-  while (points.length < count) {
-    let best = 0;
-    for (let pixel = 1; pixel < left.length; pixel++) if (left[pixel] > left[best]) best = pixel;
-    const point = { y: Math.floor(best / width), x: best % width, value: map[best] };
-    if (!(left[best] > 0) || (points.length && left[best] < points[0].value / 4)) break;
-    points.push(point);
-    for (let pixel = 0; pixel < left.length; pixel++) {
-      const distance = Math.hypot(Math.floor(pixel / width) - point.y, (pixel % width) - point.x);
-      left[pixel] *= 1 - Math.exp(-((distance / radius) ** 2) / 2);
+  const diagonal = Math.hypot(height, width);
+  const reach = Math.max(1, Math.round(0.03 * diagonal));
+  const least = 0.2 * map.reduce((high, value) => Math.max(high, value), 0);
+  const maxima = [];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const value = map[y * width + x];
+      if (value > least && isMaximum(map, height, width, y, x, reach)) maxima.push({ y, x, value });
     }
   }
+  maxima.sort((first, second) => second.value - first.value);
+  const points = [];
+  for (const point of maxima) {
+    const isApart = points.every((p) => Math.hypot(p.y - point.y, p.x - point.x) > 0.08 * diagonal);
+    if (isApart && points.length < count) points.push(point);
+  }
   return points;
+}
+
+function isMaximum(map, height, width, y, x, reach) {
+  const value = map[y * width + x];
+  for (let row = Math.max(0, y - reach); row <= Math.min(height - 1, y + reach); row++) {
+    for (let column = Math.max(0, x - reach); column <= Math.min(width - 1, x + reach); column++) {
+      if (map[row * width + column] > value) return false;
+    }
+  }
+  return true;
 }

@@ -14,7 +14,7 @@ from msinet_core.cli import COMMANDS
 PLUGINS = sorted(
     path.parent.name for path in (Path(__file__).parents[2] / "plugins").glob("*/__init__.py")
 )
-FRAMEWORKS = ("tensorflow", "keras", "torch", "jax", "mlx", "openvino")
+FRAMEWORKS = ("tensorflow", "keras", "torch", "jax", "mlx", "openvino", "onnx", "onnxruntime")
 HEAVY = (*FRAMEWORKS, "numpy", "scipy", "PIL", "matplotlib", "h5py", "safetensors", "pooch")
 
 PROGRAM = """

@@ -238,11 +238,15 @@ def test_a_page_without_onnx_runtime(browser: Any, site: Path, tmp_path: Path) -
 # --- use -----------------------------------------------------------------------------------------
 
 
-def test_files_are_chosen_with_the_keyboard(page: Any) -> None:
-    for button in ("#another", "#choose-model"):
-        page.focus(button)
-        with page.expect_file_chooser():
-            page.keyboard.press("Enter")
+def test_files_are_chosen_with_the_keyboard(page: Any, files: Path) -> None:
+    use_image(page, files / "wide.png")
+    page.evaluate(
+        "self.opened = []; for (const input of document.querySelectorAll('input[type=file]'))"
+        "input.addEventListener('click', (e) => { e.preventDefault(); opened.push(input.id); })"
+    )
+    for button, key in (("#choose-model", "Enter"), ("#another", "Space")):
+        page.press(button, key)
+    assert page.evaluate("opened") == ["model-file", "image-file"]
 
 
 def test_views_change_with_the_keyboard_and_are_announced(page: Any, files: Path) -> None:

@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(DOCS.rglob("*.md")),
-    *sorted((ROOT / "examples").rglob("*.md")),
+    *sorted(page for page in (ROOT / "examples").rglob("*.md") if "node_modules" not in page.parts),
 ]
 MAY_NAME_PRIVATE_MODULES = {
     ROOT / "CONTRIBUTING.md",

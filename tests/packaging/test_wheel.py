@@ -20,7 +20,7 @@ PACKAGES = (
 )
 FRAMEWORKS = {
     *("tensorflow", "tensorflow-cpu", "tensorflow-metal", "tensorflow-tpu"),
-    *("torch", "jax", "mlx", "openvino"),
+    *("torch", "jax", "mlx", "openvino", "onnx", "onnxruntime"),
 }
 
 
@@ -103,7 +103,9 @@ def test_the_cpu_extra_requires_the_small_wheel_if_there_is_one(
 def test_the_command_and_the_devices_are_registered(wheel: zipfile.ZipFile) -> None:
     text = read(wheel, ".dist-info/entry_points.txt")
     assert "msinet-run = msinet_core.cli:main" in text
-    for device in ("cpu", "reference", "metal", "cuda", "tpu", "mlx", "torch", "openvino"):
+    for device in (
+        *("cpu", "reference", "metal", "cuda", "tpu", "mlx", "torch", "openvino", "onnxruntime"),
+    ):
         assert f"\n{device} = " in text
 
 

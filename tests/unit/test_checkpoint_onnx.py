@@ -120,6 +120,8 @@ def small_graph(*middle: ops.Op) -> Graph:
     ids=repr,
 )
 def test_ops_that_msinet_does_not_use(op: ops.Op, size: Any, run: Run) -> None:
+    if run is evaluator and getattr(op, "strides", 1) > 1 and onnx.__version__ < "1.17":
+        pytest.skip("the evaluator of onnx 1.16 pads strided convolutions in another way")
     graph = small_graph(op)
     checkpoint = Checkpoint(graph, random_state(graph, 3))
     images = np.random.default_rng(1).uniform(0, 255, (2, 17, 23, 3)).astype(np.float32)
