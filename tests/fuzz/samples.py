@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -70,6 +71,8 @@ def make_samples(folder: Path) -> dict[str, Sample]:
         "frozen graph": ("x.pb", "frozen"),
         "SavedModel": ("saved_model.pb", "savedmodel"),
     }
+    if find_spec("onnx"):
+        written["ONNX"] = "x.onnx", "onnx"
     samples = {"native": Sample(native.parent, native.name, native.name)}
     for name, (file, to) in written.items():
         opened = "x.ckpt" if to == "tf1" else file
