@@ -17,6 +17,9 @@ from collections.abc import Iterable
 DEBUG_VARIABLE = "MSINET_DEBUG"
 """Show tracebacks with messages, and lists in full."""
 
+_MAX_MESSAGE = 100_000
+"""Characters."""
+
 
 class MsinetError(Exception):
     """Report a failure that the user can act on.
@@ -32,7 +35,7 @@ class MsinetError(Exception):
     exit_code = 1
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(printable(str(message), keep="\n"))
+        super().__init__(printable(str(message), keep="\n", limit=_MAX_MESSAGE))
 
 
 class UsageError(MsinetError):
@@ -73,8 +76,8 @@ class DivergenceError(MsinetError):
     """Report a training run whose loss or weights are no longer finite."""
 
 
-def printable(text: str, keep: str = "") -> str:
-    """Escape what a terminal or a reader could take for something else than text.
+def printable(text: str, keep: str = "", limit: int = 1_000) -> str:
+    """Shorten a text, and escape what a terminal or a reader could mistake.
 
     That is all that `str.isprintable` excludes: control characters, line separators, marks that
     change the direction of writing, invisible characters, and halves of characters (surrogates).
@@ -82,7 +85,10 @@ def printable(text: str, keep: str = "") -> str:
     Args:
         text: For example a name in a file.
         keep: Characters that are not escaped.
+        limit: How many characters are shown.
     """
+    if len(text) > limit:
+        text = f"{text[:limit]}... ({len(text):,} characters)"
     if text.isprintable():
         return text
     return "".join(

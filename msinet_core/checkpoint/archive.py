@@ -34,6 +34,9 @@ _MAX_GROWTH, _MIN_MEMORY = 3, 2**26
 _MAX_PIXELS = 2**24
 """Of an image size in the metadata; predicting at that size takes gigabytes."""
 
+_MAX_AXES = 32
+"""Like NumPy's; a kernel has four."""
+
 _MAX_STEP = 2**53
 """Devices compute Adam's bias correction in float64, which has no larger odd numbers."""
 
@@ -162,7 +165,7 @@ class Archive:
         files: The files on disk, if that is not `path` alone.
 
     Raises:
-        CheckpointError: The optimizer's step is not a number of steps.
+        CheckpointError: The optimizer's step or a tensor's number of axes is impossible.
     """
 
     path: Path
@@ -176,16 +179,24 @@ class Archive:
 
     def __post_init__(self) -> None:
         # Whatever shows a name shows it escaped; the network has no such names.
-        object.__setattr__(self, "weights", _printable(self.weights))
+        object.__setattr__(self, "weights", self._checked(self.weights))
         object.__setattr__(self, "unused", tuple(map(printable, self.unused)))
         if self.optimizer is not None:
             if not 0 <= self.optimizer.step <= _MAX_STEP:
                 raise CheckpointError(
                     f"{self.path} is damaged: its optimizer step is {self.optimizer.step}."
                 )
-            moments = _printable(self.optimizer.m), _printable(self.optimizer.v)
+            moments = self._checked(self.optimizer.m), self._checked(self.optimizer.v)
             optimizer = StoredOptimizer(self.optimizer.step, *moments)
             object.__setattr__(self, "optimizer", optimizer)
+
+    def _checked(self, tensors: StoredTensors) -> StoredTensors:
+        for name, tensor in tensors.items():
+            if len(tensor.shape) > _MAX_AXES:
+                raise CheckpointError(
+                    f"{self.path} is refused: '{printable(name)}' has {len(tensor.shape):,} axes."
+                )
+        return {printable(name): tensor for name, tensor in tensors.items()}
 
     @property
     def size(self) -> int:
@@ -320,10 +331,6 @@ def list_mismatches(mismatches: list[str]) -> str:
         mismatches: The list from `Archive.mismatches`.
     """
     return bullet_list(mismatches, len(mismatches) if len(mismatches) <= _FEW else 3)
-
-
-def _printable(tensors: StoredTensors) -> StoredTensors:
-    return {printable(name): tensor for name, tensor in tensors.items()}
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:

@@ -12,8 +12,8 @@ import numpy as np
 
 from msinet_core.checkpoint.tensors import stored_tensor
 from msinet_core.checkpoint.threads import each
-from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.checksums import tensor_checksum
+from msinet_core.checkpoint.wire.hdf5_items import Dataset
 from msinet_core.checkpoint.wire.hdf5_writer import write_text
 from msinet_core.errors import CheckpointError, printable
 
@@ -27,7 +27,7 @@ CHECKSUM = "sha256"
 """The attribute of a dataset for its checksum."""
 
 
-def dataset_tensor(dataset: hdf5.Dataset, path: Path, checksum: str | None) -> StoredTensor:
+def dataset_tensor(dataset: Dataset, path: Path, checksum: str | None) -> StoredTensor:
     """Describe a dataset, which must be stored in one piece.
 
     Args:
@@ -63,7 +63,8 @@ def write_tensors(file: h5py.File, tensors: Mapping[str, NDArray[np.float32]]) -
     """
     checksums = each(lambda item: tensor_checksum(f"/{item[0]}", item[1]), tensors.items())
     for (name, tensor), checksum in zip(tensors.items(), checksums, strict=True):
-        dataset = file.create_dataset(name, data=np.asarray(tensor, "<f4"))
+        # For a name that is a str and not ASCII, h5py makes groups in HDF5's newer form.
+        dataset = file.create_dataset(name.encode(), data=np.asarray(tensor, "<f4"))
         write_text(dataset, CHECKSUM, checksum)
 
 

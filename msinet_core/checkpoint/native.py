@@ -23,8 +23,9 @@ from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_
 from msinet_core.checkpoint.texts import parse_network, parse_object
 from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.checksums import text_checksum
+from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
 from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text, write_text_dataset
-from msinet_core.checkpoint.wire.limits import MAX_TEXT
+from msinet_core.checkpoint.wire.limits import MAX_NAME, MAX_TEXT
 from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import write_bytes
@@ -38,6 +39,7 @@ FORMAT_VERSION = 2
 SUFFIX = ".msinet.h5"
 
 _MARKS = {"format": FORMAT, "kernel_layout": CANONICAL_KERNEL_LAYOUT}
+_MAX_NAME = MAX_NAME - len("/optimizer/m/")
 _STEP = "optimizer/step"
 _TEXTS = ("graph", "metadata", "training", _STEP)
 """The datasets that are JSON; all others are tensors."""
@@ -52,7 +54,7 @@ def matches(path: Path) -> bool:
     if path.name.endswith(SUFFIX):
         return path.is_file()
     root = hdf5.read_root(path)
-    return root is not None and hdf5.read_text(root, "format") == FORMAT
+    return root is not None and root.text("format") == FORMAT
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """
     file = hdf5.read_file(path)
     _check_format(file, path)
-    texts: dict[str, hdf5.Dataset] = {}
+    texts: dict[str, Dataset] = {}
     groups: dict[str, dict[str, StoredTensor]] = {
         "weights": {},
         "optimizer/m": {},
@@ -116,13 +118,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_bytes(path, file_image(partial(_fill, checkpoint)))
 
 
-def _check_format(file: hdf5.Group, path: Path) -> None:
-    if hdf5.read_text(file, "format") != FORMAT:
+def _check_format(file: Group, path: Path) -> None:
+    if file.text("format") != FORMAT:
         raise CheckpointError(
             f"{path} is an HDF5 file, but not an msinet checkpoint: its attribute 'format' is not "
             f"'{FORMAT}'. Rename it, and msinet-run inspect shows what it is."
         )
-    version = hdf5.read_integer(file, "format_version")
+    version = file.integer("format_version")
     if version is None or version < 1:
         raise CheckpointError(f"{path} is damaged: its format version is {version!r}.")
     if version > FORMAT_VERSION:
@@ -135,7 +137,7 @@ def _check_format(file: hdf5.Group, path: Path) -> None:
             f"{path} is in format {version}, which no released msinet wrote; msinet {__version__} "
             f"reads format {FORMAT_VERSION}. Train or convert it again."
         )
-    layout = hdf5.read_text(file, "kernel_layout")
+    layout = file.text("kernel_layout")
     if layout != CANONICAL_KERNEL_LAYOUT:
         raise CheckpointError(
             f"{path}: invalid kernel_layout {layout!r}; the format has "
@@ -143,7 +145,7 @@ def _check_format(file: hdf5.Group, path: Path) -> None:
         )
 
 
-def _text(texts: Mapping[str, hdf5.Dataset], name: str, path: Path) -> str:
+def _text(texts: Mapping[str, Dataset], name: str, path: Path) -> str:
     dataset = texts.get(name)
     if dataset is None or not dataset.is_text or dataset.content is None:
         raise CheckpointError(
@@ -151,7 +153,7 @@ def _text(texts: Mapping[str, hdf5.Dataset], name: str, path: Path) -> str:
             f"Copy or download it again, or use another checkpoint."
         )
     text = bytes(dataset.content).decode()
-    if hdf5.read_text(dataset, CHECKSUM) != text_checksum(f"/{name}", text):
+    if dataset.text(CHECKSUM) != text_checksum(f"/{name}", text):
         raise CheckpointError(
             f"{path} is damaged: wrong checksum of its {name}. "
             f"Copy or download it again, or use another checkpoint."
@@ -159,17 +161,17 @@ def _text(texts: Mapping[str, hdf5.Dataset], name: str, path: Path) -> str:
     return text
 
 
-def _stored(dataset: hdf5.Dataset, path: Path) -> StoredTensor:
+def _stored(dataset: Dataset, path: Path) -> StoredTensor:
     if dataset.datatype.name != "float32":
         raise CheckpointError(
             f"{path}: '{printable(dataset.name)}' is {dataset.datatype.name}; every tensor is "
             f"little-endian float32. Write the checkpoint again with msinet."
         )
     # A missing checksum is damage, too.
-    return dataset_tensor(dataset, path, hdf5.read_text(dataset, CHECKSUM) or "missing")
+    return dataset_tensor(dataset, path, dataset.text(CHECKSUM) or "missing")
 
 
-def _read_training(texts: Mapping[str, hdf5.Dataset], path: Path) -> Mapping[str, Any] | None:
+def _read_training(texts: Mapping[str, Dataset], path: Path) -> Mapping[str, Any] | None:
     if "training" not in texts:
         return None
     return parse_object(_text(texts, "training", path), path, "training")
@@ -231,8 +233,10 @@ def _invalid_names(names: Iterable[str]) -> list[str]:
     wrong, tensors = [], set(names)
     for name in sorted(tensors):
         parts = name.split("/")
-        if {"", ".", ".."} & set(parts) or "\0" in name:
-            wrong.append(f"'{name}': names have no empty part, '.', '..' or NUL")
+        if {"", ".", ".."} & set(parts) or not name.isprintable():
+            wrong.append(f"{name!r}: names have no empty part, '.', '..' or control character")
+        if len(name) > _MAX_NAME:
+            wrong.append(f"'{printable(name)}': names have at most {_MAX_NAME} characters")
         if any("/".join(parts[:count]) in tensors for count in range(1, len(parts))):
             wrong.append(f"'{name}': a part of it is the name of another tensor")
     return wrong

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
+from msinet_core.checkpoint.guard import reading
 from msinet_core.errors import CheckpointError, DataError, UsageError, bullet_list
 from msinet_core.training.config import TrainConfig, fixed_settings
 from msinet_core.training.trainer import Position
@@ -41,7 +42,10 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
             f"{run.latest} holds weights only, so the run cannot continue from it. Restore the "
             f"run's own checkpoint, or {restart}"
         )
-    saved = fixed_settings(checkpoint.training["config"])
+    with reading(run.latest):  # its texts are JSON, but perhaps not a run's
+        saved = fixed_settings(checkpoint.training["config"])
+        done = int(position_of(checkpoint, config).epoch)
+        step_of(checkpoint)
     present = fixed_settings(config.to_dict())
     differing = [
         f"{name}: {present.get(name)} in config.toml, {saved.get(name)} in the checkpoint"
@@ -53,7 +57,6 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
             f"{run.latest} belongs to another run:\n{bullet_list(differing)}\n"
             f"Restore the run's own files, or {restart}"
         )
-    done = checkpoint.training["position"]["epoch"]
     if done > config.epochs:
         raise UsageError(
             f"The run has already finished {done} epochs, more than --epochs {config.epochs}. "

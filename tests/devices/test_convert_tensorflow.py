@@ -108,6 +108,9 @@ def test_keras_loads_the_model(tmp_path: Path, original: Path, expected: np.ndar
         saved = tmp_path / target
         model.save_weights(saved) if "weights" in target else model.save(saved)
         assert_weights(saved)
+    model.export(tmp_path / "exported", verbose=False)  # each variable under two names
+    assert inspect(tmp_path / "exported").format == "savedmodel"
+    assert_weights(tmp_path / "exported")
 
 
 @pytest.mark.parametrize("name", ["keras", "keras2"])

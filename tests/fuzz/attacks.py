@@ -204,8 +204,21 @@ def variable(dtype: Any) -> Callable[[h5py.File], object]:
 
 
 def many_groups(file: h5py.File) -> None:
-    for number in range(30_000):
+    for number in range(21_000):
         file.create_group(f"layers/g{number}")
+
+
+def long_path(file: h5py.File) -> None:
+    group = file.create_group("layers/" + "x" * 60_000)
+    for number in range(15_000):
+        group.create_group(str(number))
+
+
+def long_layer_name(file: h5py.File) -> None:
+    group = file.create_group("layers/conv2d/vars")
+    group.attrs["name"] = "x" * 2_000_000
+    for number in range(8_000):
+        group.create_dataset(str(number), data=np.float32(0))
 
 
 def many_attributes(file: h5py.File) -> None:
@@ -257,7 +270,7 @@ _2_40 = _LONG + struct.pack("<q", 2**40)
 ATTACKS: dict[str, Callable[[Path], Path]] = {
     ".keras: a false size in the directory": false_size,
     ".keras: LZMA": zip_file("x.keras", {"model.weights.h5": bytes(3 * 10**7)}, zipfile.ZIP_LZMA),
-    ".keras: 100,000 members": zip_file("x.keras", {f"assets/{n}": b"" for n in range(100_000)}),
+    ".keras: 25,000 members": zip_file("x.keras", {f"assets/{n}": b"" for n in range(25_000)}),
     ".keras: control characters": zip_file("x.keras", {_NAME: b""}),
     "native: image_size of 40,000 x 40,000": metadata_of({"image_size": [40_000, 40_000]}),
     "native: NaN and control characters": metadata_of(
@@ -280,7 +293,9 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "native: a list as a number": attribute("Conv2D", dilation=[[1]]),
     "native: concatenations doubled 60 times": native_graph(doubled),
     "native: control characters in a node's name": native_graph(renamed),
-    "HDF5: 30,000 groups": hdf5(many_groups),
+    "HDF5: 21,000 groups": hdf5(many_groups),
+    "HDF5: 15,000 groups in one with a long name": hdf5(long_path),
+    "HDF5: 8,000 tensors of a layer with a long name": hdf5(long_layer_name),
     "HDF5: 5,000 attributes": hdf5(many_attributes),
     "HDF5: complex numbers": hdf5(variable(np.complex64)),
     "HDF5: big-endian numbers": hdf5(variable(">f4")),
@@ -317,6 +332,10 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     ),
     "safetensors: control characters in names": safetensors(
         {"__metadata__": LAYOUT, _NAME: tensor([0]), f"{_NAME}.weight": tensor([0])}
+    ),
+    "safetensors: a name of 7,000,000 control characters": safetensors(
+        b'{"__metadata__": {"kernel_layout": "OIHW"}, "' + b"\xc2\x9b" * 3_500_000 + b'": '
+        b'{"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'
     ),
     **{
         f"safetensors: {dtype}": safetensors(
@@ -362,6 +381,14 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
         + b"k" * 60_000
         + b"".join(protobuf.varint(60_000) + b"\1\0" + bytes([n % 256]) for n in range(100_000))
     ),
+    "TensorFlow index: long names in many blocks": raw_table(
+        b"\0"
+        + protobuf.varint(800)
+        + b"\0"
+        + b"k" * 800
+        + b"".join(protobuf.varint(800) + b"\2\0" + struct.pack(">H", n) for n in range(15_000)),
+        60,
+    ),
     "TensorFlow index: 500,000 entries": raw_table(b"\1\0\0" * 500_000),
     "TensorFlow index: one block 20,000 times": raw_table(b"\0\1\0a" * 15_000, 20_000),
     "TensorFlow index: control characters": table({_NAME: protobuf.integer(1, 1)}),
@@ -380,7 +407,7 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "frozen graph: 40 times the same constants": repeated,
     "frozen graph: 10 MB of empty constants": big_pb(constant("a", b""), 300_000),
     "frozen graph: 10 MB of empty nodes": big_pb(b"\x0a\x00", 5_000_000),
-    "frozen graph: 10 MB of numbers": big_pb(b"\x08\x00", 5_000_000),
+    "frozen graph: 10 MB of numbers": big_pb(b"\x18\x00", 5_000_000),
     "frozen graph: a shape of 2^40": big_pb(
         constant("conv1/conv1_1/kernel", b"", (2**40, 2**40)), 1
     ),

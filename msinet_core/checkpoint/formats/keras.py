@@ -21,7 +21,9 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_tensors
 from msinet_core.checkpoint.origin import origin_json, parse_origin
 from msinet_core.checkpoint.wire import hdf5
+from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
 from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text
+from msinet_core.checkpoint.wire.limits import MAX_NAME
 from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
 from msinet_core.network.ops import Conv2D
@@ -40,7 +42,7 @@ _ROLES = ("kernel", "bias")
 _KERAS_2_WEIGHT = re.compile(r"(?:model_weights/)?(.+)/(kernel|bias)(?::0)?$")
 _OPTIMIZERS = ("optimizer/", "optimizer_weights/")
 
-Weights = Iterator[tuple[str, hdf5.Dataset]]
+Weights = Iterator[tuple[str, Dataset]]
 
 
 def matches_keras_3(path: Path) -> bool:
@@ -127,7 +129,7 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
         tensors: dict[str, NDArray[np.float32]] = {}
         for node, name in flat.items():
             weights = {f"{name}/{role}:0": value for role, value in _weights(checkpoint, node)}
-            group = file.create_group(name)
+            group = file.create_group(name.encode())
             group.attrs["weight_names"] = np.array([weight.encode() for weight in weights])
             tensors |= {f"{name}/{weight}": value for weight, value in weights.items()}
         write_tensors(file, tensors)
@@ -152,7 +154,7 @@ def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:
         tensors = {}
         for number, (node, name) in enumerate(flat.items()):
             group = f"layers/conv2d{f'_{number}' if number else ''}/vars"
-            write_text(file.create_group(group), "name", name)
+            write_text(file.create_group(group.encode()), "name", name)
             for index, (_, value) in enumerate(_weights(checkpoint, node)):
                 tensors[f"{group}/{index}"] = value
         write_tensors(file, tensors)
@@ -181,10 +183,10 @@ def keras_order(graph: Graph) -> list[str]:
 
 def _parse(
     path: Path,
-    find: Callable[[hdf5.Group, Path, dict[str, str]], Weights],
-    file: hdf5.Group,
+    find: Callable[[Group, Path, dict[str, str]], Weights],
+    file: Group,
 ) -> Archive:
-    text = hdf5.read_text(file, _ORIGIN)
+    text = file.text(_ORIGIN)
     graph, metadata = (None, {}) if text is None else parse_origin(text, path)
     order = keras_order(graph) if graph else []
     known = {flat: node for node, flat in names.flat_names(order, "_").items()}
@@ -192,31 +194,33 @@ def _parse(
     datasets = {dataset.name: dataset for _, dataset in found}
     by_name = names.unique(((name, dataset.name) for name, dataset in found), path)
     weights = {
-        name: dataset_tensor(datasets[stored], path, hdf5.read_text(datasets[stored], CHECKSUM))
+        name: dataset_tensor(datasets[stored], path, datasets[stored].text(CHECKSUM))
         for name, stored in by_name.items()
     }
     unused = [name for name, _, _ in file.datasets() if name.startswith(_OPTIMIZERS)]
     return Archive(path, weights, graph=graph, metadata=metadata, unused=tuple(unused))
 
 
-def _keras_3_weights(file: hdf5.Group, path: Path, known: dict[str, str]) -> Weights:
+def _keras_3_weights(file: Group, path: Path, known: dict[str, str]) -> Weights:
     for variable, dataset, group in file.datasets():
         match = _KERAS_3_VARIABLE.match(variable)
         if match is None or variable.startswith(_OPTIMIZERS):
             continue
-        name = hdf5.read_any_text(group, "name")
+        name = group.any_text("name")
         if name is None:
             raise CheckpointError(
                 f"{path} numbers its layers and does not name them ({printable(match[1])}, for "
                 f"example), like older versions of Keras 3, so they cannot be identified. Save the "
                 f"model as *.h5, which holds the names, or again with a newer Keras."
             )
+        if len(name) > MAX_NAME:
+            raise ValueError(f"a layer's name has {len(name):,} characters")
         node = known.get(name) or names.layer_name(name) or name
         number = int(match[2])
         yield f"{node}/{_ROLES[number] if number < len(_ROLES) else number}", dataset
 
 
-def _keras_2_weights(file: hdf5.Group, path: Path, known: dict[str, str]) -> Weights:
+def _keras_2_weights(file: Group, path: Path, known: dict[str, str]) -> Weights:
     for variable, dataset, _ in file.datasets():
         match = _KERAS_2_WEIGHT.match(variable)
         if match is None or variable.startswith(_OPTIMIZERS):

@@ -27,6 +27,9 @@ CHECKSUM = "_sha256"
 _PRODUCER = 27
 """The version of graphs since TensorFlow 1.13; every later TensorFlow reads it."""
 
+_MAX_NODES = 100_000
+"""Of a graph and its functions; a SavedModel of MSI-Net has a few thousand."""
+
 Chunks = list[Buffer]
 
 
@@ -62,7 +65,9 @@ def read_constants(graph: memoryview) -> Iterator[tuple[str, memoryview]]:
         ValueError: It is not a graph, or damaged.
         IndexError: It is cut off.
     """
-    for node in _nodes(graph):
+    for count, node in enumerate(_nodes(graph)):
+        if count == _MAX_NODES:
+            raise ValueError(f"more than {_MAX_NODES:,} nodes")
         head = dict(fields(node))
         if bytes(head.get(2, b"")) == b"Const":
             yield bytes(head.get(1, b"")).decode(), node

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from msinet_core.checkpoint.wire import hdf5_messages as messages
-from msinet_core.checkpoint.wire.hdf5_messages import Attribute, Datatype
-from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
+from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
+from msinet_core.checkpoint.wire.hdf5_messages import Attribute
+from msinet_core.checkpoint.wire.limits import MAX_ENTRIES, MAX_NAME
 from msinet_core.checkpoint.wire.mapped import map_file
 from msinet_core.errors import CheckpointError, printable
 
@@ -40,56 +40,6 @@ _TEXT_REFERENCE = struct.Struct("<IQI")
 _SOFT_LINK = 2
 _NOWHERE = 2**64 - 1
 """The address of values that were never written."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset.
-
-    Args:
-        name: From the root: ``/weights/conv1/conv1_1/kernel``.
-        shape: As the file declares it.
-        datatype: Of its values.
-        content: The values; None if they are in pieces, in other files, or were never written.
-        attributes: By name.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    datatype: Datatype
-    content: bytes | memoryview | None
-    attributes: Mapping[str, Attribute]
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it is one text of fixed length."""
-        return self.datatype.is_text and not self.shape
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group; the file itself is the root group.
-
-    Args:
-        name: From the root, without a slash at the end.
-        attributes: By name.
-        reader: Reads texts of variable length.
-        members: By name in the group.
-    """
-
-    name: str
-    attributes: Mapping[str, Attribute]
-    reader: _Reader
-    members: dict[str, Group | Dataset] = field(default_factory=dict)
-
-    def datasets(self) -> Iterator[tuple[str, Dataset, Group]]:
-        """Yield every dataset below: its name relative to this group, itself, and its group."""
-        for key, item in self.members.items():
-            if isinstance(item, Dataset):
-                yield key, item, self
-            else:
-                for name, dataset, parent in item.datasets():
-                    yield f"{key}/{name}", dataset, parent
 
 
 def is_hdf5(path: Path) -> bool:
@@ -138,53 +88,6 @@ def read_file(path: Path, content: bytes | None = None) -> Group:
             f"{path} is not an HDF5 file. It may have been cut off; copy or download it again."
         )
     return _Reader(path, data).root()
-
-
-def read_text(item: Group | Dataset, name: str) -> str | None:
-    """Read a text of fixed length, as `hdf5_writer.write_text` attaches it.
-
-    Args:
-        item: The file, group or dataset.
-        name: The attribute's name.
-
-    Returns:
-        None if it is missing or anything else.
-    """
-    pieces = []
-    key = name
-    while (found := item.attributes.get(key)) and found.is_text:
-        pieces.append(bytes(found.content))
-        key = f"{name}.{len(pieces)}"
-    return b"".join(pieces).decode() if pieces else None
-
-
-def read_integer(item: Group | Dataset, name: str) -> int | None:
-    """Read an attribute: an integer; None if it is missing or anything else.
-
-    Args:
-        item: The file, group or dataset.
-        name: The attribute's name.
-    """
-    found = item.attributes.get(name)
-    if found is None or found.shape or found.datatype is None or found.datatype.signed is None:
-        return None
-    return int.from_bytes(found.content, "little", signed=found.datatype.signed)
-
-
-def read_any_text(group: Group, name: str) -> str | None:
-    """Read an attribute: a text of fixed or variable length; None if it is anything else.
-
-    Args:
-        group: The group.
-        name: The attribute's name.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    found = group.attributes.get(name)
-    if found and found.datatype and found.datatype.is_text_reference and not found.shape:
-        return bytes(group.reader.text(found.content)).decode()
-    return read_text(group, name)
 
 
 class _Reader:
@@ -242,7 +145,7 @@ class _Reader:
 
     def _read(self, address: int, name: str, depth: int) -> Group | Dataset:
         if depth - 1 == self._max_depth:
-            return Group(name, {}, self)
+            return Group(name, {}, self.text)
         if address in self._objects:
             self._refuse(f"'{name}'", "a loop or a second link to one object")
         if depth > _MAX_DEPTH or len(self._objects) == MAX_ENTRIES:
@@ -257,12 +160,13 @@ class _Reader:
             else:
                 found[kind] = flags, body
         if messages.SYMBOL_TABLE in found:
-            group = Group(name, attributes, self)
+            group = Group(name, attributes, self.text)
             tree, heap = struct.unpack_from("<QQ", found[messages.SYMBOL_TABLE][1])
             for key, header in self._links(tree, heap, name):
-                if key in group.members or not key or "/" in key:
-                    raise ValueError(f"'{printable(key)}' is an invalid or repeated name")
-                group.members[key] = self._read(header, f"{name}/{key}", depth + 1)
+                inner = f"{name}/{key}"
+                if key in group.members or not key or "/" in key or len(inner) > MAX_NAME:
+                    raise ValueError(f"'{printable(inner)}' is too long, invalid or used twice")
+                group.members[key] = self._read(header, inner, depth + 1)
             return group
         if messages.LINK in found or messages.LINK_INFO in found:
             self._refuse(f"'{name}'", "a group in HDF5's newer form, or with external links")
@@ -285,13 +189,9 @@ class _Reader:
             offset, size = content
             is_stored = offset != _NOWHERE and messages.EXTERNAL_FILES not in found
             content = self._take(offset, size) if is_stored else None if size else b""
-        return Dataset(
-            name,
-            messages.read_dataspace(found[messages.DATASPACE][1]),
-            messages.read_datatype(found[messages.DATATYPE][1]),
-            content,
-            attributes,
-        )
+        shape = messages.read_dataspace(found[messages.DATASPACE][1])
+        datatype = messages.read_datatype(found[messages.DATATYPE][1])
+        return Dataset(name, attributes, shape, datatype, content)
 
     def _messages(self, address: int) -> Iterator[tuple[int, int, memoryview]]:
         version, _, _, size = self._unpack(_HEADER, address)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
 
 _MAX_ATTRIBUTE = 60_000
 """Bytes; HDF5's oldest structures take attributes of less than 64 KiB."""
@@ -25,6 +28,8 @@ def file_image(fill: Callable[[h5py.File], None]) -> memoryview:
     Args:
         fill: Puts the content into the open file.
     """
+    import h5py
+
     image = io.BytesIO()
     with h5py.File(image, "w", libver=_LIBVER) as file:
         fill(file)
@@ -42,6 +47,8 @@ def write_text(item: h5py.HLObject, name: str, text: str) -> None:
         name: The attribute's name.
         text: Its value, not empty.
     """
+    import h5py
+
     data = text.encode()
     for number, begin in enumerate(range(0, len(data), _MAX_ATTRIBUTE)):
         piece = data[begin : begin + _MAX_ATTRIBUTE]
@@ -57,5 +64,7 @@ def write_text_dataset(file: h5py.File, name: str, text: str) -> h5py.Dataset:
         name: The dataset's name.
         text: Its value, not empty.
     """
+    import h5py
+
     data = text.encode()
     return file.create_dataset(name, data=np.array(data, h5py.string_dtype("utf-8", len(data))))

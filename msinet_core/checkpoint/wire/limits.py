@@ -15,3 +15,6 @@ MAX_TEXT = 2**24
 
 MAX_VALUES = 400_000
 """Values in a JSON text: an empty list takes 20 times as much memory as its text."""
+
+MAX_NAME = 1_000
+"""Characters of the name of a tensor or layer: many names may be made of one."""

@@ -47,7 +47,10 @@ def fields(message: Buffer) -> Iterator[tuple[int, Any]]:
     """
     position, end = 0, len(message)
     while position < end:
-        tag, position = read_varint(message, position)
+        tag = message[position]
+        position += 1
+        if tag > 0x7F:  # rarely: most fields have numbers up to 15
+            tag, position = read_varint(message, position - 1)
         number, kind = tag >> 3, tag & 7
         value: Any
         if kind == 0:

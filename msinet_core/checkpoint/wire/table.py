@@ -18,7 +18,7 @@ _TRAILER_SIZE = 5
 """After each block: its compression, and a checksum."""
 
 _MAX_KEYS = 2**24
-"""Characters in all keys of a block."""
+"""Characters in all keys."""
 
 _NO_RESTARTS = struct.pack("<II", 0, 1)
 """Every key of a block counts from its first entry."""
@@ -49,13 +49,18 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
     _, position = _read_handle(footer, 0)  # of the metaindex, which is empty
     (offset, size), _ = _read_handle(footer, position)
     table: dict[bytes, bytes] = {}
-    left = len(data)
+    left, count, characters = len(data), 0, 0
     for _, handle in _read_block(data, offset, size):
         (offset, size), _ = _read_handle(handle, 0)
         left -= size
         if left < 0:
             raise ValueError("its blocks overlap")
-        table.update(_read_block(data, offset, size))
+        for key, value in _read_block(data, offset, size):
+            count += 1
+            characters += len(key)  # each key can repeat almost all of the one before
+            if count > MAX_ENTRIES or characters > _MAX_KEYS:
+                raise ValueError("too many or too long names")
+            table[key] = value
     return table
 
 
@@ -84,20 +89,13 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         raise ValueError("compressed blocks, which TensorFlow does not write")
     (restarts,) = struct.unpack_from("<I", data, end - 4)
     last = end - 4 - 4 * restarts
-    position, key, total = offset, b"", 0
-    for count in range(last):
-        if position >= last:
-            return
-        if count == MAX_ENTRIES:
-            raise ValueError(f"more than {MAX_ENTRIES:,} entries")
+    position, key = offset, b""
+    while position < last:
         shared, position = read_varint(data, position)
         unshared, position = read_varint(data, position)
         length, position = read_varint(data, position)
         key = key[:shared] + data[position : position + unshared]
         position += unshared
-        total += len(key)
-        if total > _MAX_KEYS:  # each key can repeat almost all of the one before
-            raise ValueError("the names are too long")
         yield key, data[position : position + length]
         position += length
 
