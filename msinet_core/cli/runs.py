@@ -11,7 +11,7 @@ import click
 from msinet_core.cli.options import CommandGroup, json_option
 
 if TYPE_CHECKING:
-    from msinet_core.training.runs import Comparison, RunSummary
+    from msinet_core.training.runs import RunComparison, RunSummary
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -81,7 +81,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         click.echo(f"Curves: {out}", err=True)
 
 
-def _print_comparison(comparison: Comparison) -> None:
+def _print_comparison(comparison: RunComparison) -> None:
     from msinet_core.cli.tables import print_table
 
     names = [run.path.name for run in comparison.runs]

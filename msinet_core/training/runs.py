@@ -78,7 +78,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Several runs side by side.
 
     Args:
@@ -126,7 +126,7 @@ class Comparison:
         return {"runs": runs, "differing": self.differing, "best": self.best}
 
 
-def compare_runs(folders: Sequence[str | Path]) -> Comparison:
+def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """Read runs and compare them.
 
     Args:
@@ -140,7 +140,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
         >>> compare_runs(["runs/a", "runs/b"]).differing
         {'learning_rate': [1e-05, 0.0001]}
     """
-    return Comparison(tuple(read_runs(folders)))
+    return RunComparison(tuple(read_runs(folders)))
 
 
 def _best(run: RunSummary, column: str) -> float | None:

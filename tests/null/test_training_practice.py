@@ -21,6 +21,7 @@ from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.initial_weights import random_state
 from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.selection import HIGHER_IS_BETTER
 from msinet_core.training.start import start_training
 
 if TYPE_CHECKING:
@@ -112,11 +113,11 @@ def test_a_frozen_part_keeps_its_weights_and_moments(tiny_data: Path, tmp_path: 
 
 
 def test_metrics_are_those_of_evaluate(looked_at: Path, tmp_path: Path) -> None:
-    names = ("nss", "cc", "sim", "kld")
+    names = tuple(HIGHER_IS_BETTER)
     run = train(looked_at, tmp_path / "r", epochs=1, metrics=names, batch_size=2)
     found = msinet.evaluate(run.best, looked_at, device="reference").summary()
     for name in names:
-        assert run.history[0][name] == pytest.approx(found[name]["network"].mean, rel=1e-6)
+        assert run.history[0][name] == pytest.approx(found[name]["model"].mean, rel=1e-6)
 
 
 def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_path: Path) -> None:

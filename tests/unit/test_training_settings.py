@@ -10,6 +10,7 @@ import pytest
 
 from msinet_core.data import BatchPipeline, open_dataset
 from msinet_core.errors import UsageError
+from msinet_core.evaluation.table import METRICS
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     Correlation,
@@ -21,7 +22,7 @@ from msinet_core.network.loss import (
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.training.config import TrainConfig, fixed_settings
 from msinet_core.training.schedule import Schedule
-from msinet_core.training.selection import Selection
+from msinet_core.training.selection import HIGHER_IS_BETTER, NEED_FIXATIONS, Selection
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,12 @@ def test_the_best_epoch_depends_on_the_direction_of_the_metric() -> None:
     assert not Selection().improves(history) and Selection().improves(history[:2])
 
 
+def test_metrics_have_the_direction_of_the_table() -> None:
+    table = {name: METRICS[name] for name in HIGHER_IS_BETTER}
+    assert {name: metric.higher_is_better for name, metric in table.items()} == HIGHER_IS_BETTER
+    assert {name for name, metric in table.items() if metric.needs_fixations} == NEED_FIXATIONS
+
+
 def test_the_metric_that_decides_is_computed() -> None:
     assert TrainConfig("demo", "cpu", best_by="cc", metrics="nss").metrics == ("nss", "cc")
     assert TrainConfig("demo", "cpu", best_by="loss").metrics == ()
@@ -114,7 +121,7 @@ def test_the_metric_that_decides_is_computed() -> None:
         {"part_rates": {"encoder": 0}},
         {"part_rates": {"head": 1.0}},
         {"part_rates": {"encoder": 0.1}, "freeze": "encoder"},
-        {"metrics": "auc"},
+        {"metrics": "roc"},
         {"schedule": "linear"},
         {"warmup": -1},
         {"patience": 0},
