@@ -24,6 +24,7 @@ _MODULES = {
     "prediction.predictor": ("Predictor", "load"),
     "registry.inventory": ("DeviceEntry", "devices"),
     "system.version": ("__version__",),
+    "training.runs": ("RunComparison", "RunSummary", "compare_runs", "read_runs"),
     "training.train": ("train",),
     "errors": (
         "CheckpointError",

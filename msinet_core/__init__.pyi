@@ -89,6 +89,10 @@ from msinet_core.registry.kernel_audit import untrained_program as untrained_pro
 from msinet_core.system.child_process import python_command as python_command
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__
+from msinet_core.training.runs import RunComparison as RunComparison
+from msinet_core.training.runs import RunSummary as RunSummary
+from msinet_core.training.runs import compare_runs as compare_runs
+from msinet_core.training.runs import read_runs as read_runs
 from msinet_core.training.train import train as train
 
 __all__: list[str]

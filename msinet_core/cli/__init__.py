@@ -20,6 +20,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "compare",
+    "runs",
     "inspect",
     "convert",
     "doctor",

@@ -137,7 +137,7 @@ def factors(words: Sequence[str], metavar: str) -> Kind:
         name, number = entry.split("=", 1)
         return {name.strip(): float(number)}
 
-    expected = f"{metavar} with a number above 0 for {', '.join(words)}"
+    expected = f"{metavar}: one of {', '.join(words)}, and a number above 0"
     return Kind(expected, metavar, standard, from_text, words=words, is_table=True)
 
 

@@ -63,7 +63,7 @@ def _loss(value: Any) -> str:
 
 
 LOSS_SUM = Kind(
-    f"a sum such as kld+0.5*cc of {', '.join(LOSSES)}; each is lower for better maps",
+    f"one of {', '.join(LOSSES)}, or a sum such as kld+0.5*cc (each is lower for better maps)",
     "LOSS",
     _loss,
 )
@@ -337,7 +337,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a resumed run must keep, without those that have their defaults.
+    """Return the settings that a resumed run must keep.
 
     An earlier version, which did not have a setting, used its default.
 
@@ -345,12 +345,13 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: A result of `TrainConfig.to_dict`.
     """
     free = FREE_ON_RESUME - ({"epochs"} if settings.get("schedule") == COSINE else set())
-    defaults = {name: declared.default for name, declared in declared_settings(TrainConfig).items()}
-    fixed = {
-        name: value
-        for name, value in settings.items()
-        if name not in free and value != _plain(defaults.get(name))
+    defaults = {
+        name: _plain(declared.default)
+        for name, declared in declared_settings(TrainConfig).items()
+        if declared.default is not None
     }
+    known = {**defaults, **settings}
+    fixed = {name: value for name, value in known.items() if name not in free}
     return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}
 
 

@@ -35,7 +35,6 @@ def draw_curve(
     """
     # Not pyplot, which would start a window system and keep every figure alive.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -50,15 +49,53 @@ def draw_curve(
     _mark_best(axes, history, selection)
     if len(set(epochs)) == 1:
         axes.set_xlim(epochs[0] - 0.9, epochs[0] + 0.9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("epoch")
     axes.set_ylabel("loss (KL divergence, nats)" if loss == "kld" else f"loss ({loss})")
     axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    _style(axes)
     axes.legend(frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def draw_curves(
+    histories: Sequence[tuple[str, Sequence[Mapping[str, float]]]],
+    columns: Sequence[str],
+    path: Path,
+) -> None:
+    """Write a PNG with the curves of several runs over each other, a panel for each column.
+
+    Args:
+        histories: The name and the history of each run.
+        columns: The columns of ``history.csv`` to draw.
+        path: The file to create or replace.
+
+    Raises:
+        MsinetError: The file system refused.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2 * len(columns) + 0.4), dpi=150, layout="constrained")
+    panels = figure.subplots(len(columns), squeeze=False)[:, 0]
+    for axes, column in zip(panels, columns, strict=True):
+        for name, history in histories:
+            rows = [row for row in history if column in row]
+            epochs, values = ([row[key] for row in rows] for key in ("epoch", column))
+            marker = "o" if len(rows) <= 30 else ""
+            axes.plot(epochs, values, marker=marker, markersize=4, label=name)
+        axes.set_ylabel("validation loss" if column == "valid_loss" else column.upper())
+        _style(axes)
+    panels[0].legend(frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _style(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Selection) -> None:

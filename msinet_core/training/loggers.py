@@ -21,6 +21,9 @@ WANDB_PROJECT = "msinet"
 
 _PACKAGES = {TENSORBOARD: "tensorboardX", WANDB: "wandb"}
 
+_NOT_REPORTED = frozenset({"epoch", "step", "images_per_s", "seconds", "data_wait"})
+"""The columns of ``history.csv`` that are not reported per epoch."""
+
 _FLUSH_INTERVAL = 5
 """Seconds until new steps are visible in TensorBoard."""
 
@@ -156,8 +159,7 @@ class EventFiles:
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""
-        losses = {"epoch/train_loss": row["train_loss"], "epoch/valid_loss": row["valid_loss"]}
-        self._scalars(row, losses)
+        self._scalars(row, _scores(row))
         self._writer.flush()
 
     def close(self) -> None:
@@ -199,12 +201,16 @@ class WandbRun:
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""
-        values = {"epoch/train_loss": row["train_loss"], "epoch/valid_loss": row["valid_loss"]}
-        self._run.log(values, step=row["step"])
+        self._run.log(_scores(row), step=row["step"])
 
     def close(self) -> None:
         """Send what is pending."""
         self._run.finish()
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the learning rate, the losses and the metrics of an epoch."""
+    return {f"epoch/{name}": row[name] for name in row if name not in _NOT_REPORTED}
 
 
 def _package(name: str, logger: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
 from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
+from msinet_core.training.selection import NEED_FIXATIONS
 from msinet_core.training.trainer import Position
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         valid=dataset.valid[: config.limit_valid],
     )
     images = image_digest(dataset)
-    if "nss" in config.metrics:
-        _check_fixations(dataset)
+    _check_fixations(dataset, NEED_FIXATIONS.intersection(config.metrics))
     checkpoint = find_checkpoint(run, config) if resume else None
     trained_size = None
     if checkpoint is not None:
@@ -157,11 +157,11 @@ def choose_image_size(
     )
 
 
-def _check_fixations(dataset: Dataset) -> None:
-    if all(sample.read_fixations() is None for sample in dataset.valid):
+def _check_fixations(dataset: Dataset, metrics: Collection[str]) -> None:
+    if metrics and all(sample.read_fixations() is None for sample in dataset.valid):
         raise UsageError(
-            f"The metric nss needs fixations, and the validation images of '{dataset.name}' have "
-            f"none. Use --metrics cc, sim or kld."
+            f"The validation images of '{dataset.name}' have no fixations, which "
+            f"{' and '.join(sorted(metrics))} needs. Use --metrics cc, sim or kld."
         )
 
 

@@ -10,8 +10,18 @@ from typing import Any
 LOSS = "loss"
 """The validation loss, as a value of ``--best-by``."""
 
-HIGHER_IS_BETTER: Mapping[str, bool] = {"nss": True, "cc": True, "sim": True, "kld": False}
-"""The metrics that validation can compute, and their direction."""
+HIGHER_IS_BETTER: Mapping[str, bool] = {
+    "nss": True,
+    "cc": True,
+    "sim": True,
+    "kld": False,
+    "auc_judd": True,
+}
+"""The metrics that validation can compute, and their direction, as in the table of `evaluation`,
+which needs NumPy: the command line reads this one."""
+
+NEED_FIXATIONS = frozenset({"nss", "auc_judd"})
+"""Those of them that compare with fixations."""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def train(
         freeze: Parts of the network that are not trained: "encoder", "aspp", "decoder".
         part_rates: Factor on the learning rate by part of the network.
         metrics: Metrics to compute on the validation images after each epoch: "nss", "cc", "sim",
-            "kld" or several of them.
+            "kld", "auc_judd" or several of them.
         best_by: What decides which epoch is the best: "loss" or a metric; default "loss".
         patience: Stop after so many epochs without a new best.
         flip: Mirror a random half of the training images in each epoch; default False.

@@ -256,11 +256,11 @@ class Trainer:
         self._save(state)
         self.run.write_history(position.history)
         self._draw_curve()
+        metrics = "".join(f", {name} {scores[name]:.4f}" for name in self.config.metrics)
         text = (
             f"Epoch {row['epoch']}/{self.config.epochs}: training loss {row['train_loss']:.4f}, "
-            f"validation loss {valid_loss:.4f}, "
-            f"{''.join(f'{name} {scores[name]:.4f}, ' for name in self.config.metrics)}"
-            f"{row['images_per_s']:.2f} images/s{' (best so far)' if better else ''}."
+            f"validation loss {valid_loss:.4f}{metrics}{' (best so far)' if better else ''}, "
+            f"{row['images_per_s']:.2f} images/s."
         )
         self._message(text)
         if not row["train_loss"] or not valid_loss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 from msinet_core.data.decode import image_size
 from msinet_core.data.images import MAP_PADDING
 from msinet_core.data.resize import fit
-from msinet_core.evaluation import metrics
+from msinet_core.evaluation.table import METRICS, Target
 from msinet_core.prediction.stream import Prediction
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 LAG = 8
 """Batches whose losses may be unread; each may hold memory on the device."""
-
-_OF_MAPS: Mapping[str, Callable[..., float]] = {
-    "cc": metrics.correlation,
-    "sim": metrics.similarity,
-    "kld": metrics.kl_divergence,
-}
 
 
 class Validation:
@@ -101,15 +95,12 @@ class Validation:
     def _score(self, sample: Sample, output: NDArray[np.float32]) -> list[float]:
         size = image_size(sample.stimulus)
         saliency = Prediction(output, size).restored()
-        truth = None
-        if set(self._names) & _OF_MAPS.keys():
+        chosen = [METRICS[name] for name in self._names]
+        truth = points = None
+        if not all(metric.needs_fixations for metric in chosen):
             truth = fit(sample.read_map(), size, MAP_PADDING)[..., 0]
-        return [
-            _OF_MAPS[name](saliency, truth) if name in _OF_MAPS else _nss(saliency, sample)
-            for name in self._names
-        ]
-
-
-def _nss(saliency: NDArray[np.float32], sample: Sample) -> float:
-    observers = sample.read_fixations() or []
-    return metrics.nss(saliency, np.concatenate([np.empty((0, 2), np.int64), *observers]))
+        if any(metric.needs_fixations for metric in chosen):
+            observers = sample.read_fixations() or []
+            points = np.concatenate([np.empty((0, 2), np.int64), *observers])
+        target = Target(truth, points)
+        return [metric.score(saliency, target) for metric in chosen]

@@ -1,0 +1,171 @@
+"""Read the folders of training runs, and compare them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
+
+NOT_COMPARED = frozenset({"device_options", "workers", "log", "data_root"})
+"""Settings that do not change what a run computes."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The settings and the history of a run.
+
+    Args:
+        path: Its folder.
+        config: Its settings.
+        history: A row for each finished epoch, with the columns of ``history.csv``.
+    """
+
+    path: Path
+    config: TrainConfig
+    history: tuple[dict[str, float], ...]
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The row of the best epoch; None before the first."""
+        index = Selection(self.config.best_by).best(self.history)
+        return None if index is None else self.history[index]
+
+    @property
+    def status(self) -> str:
+        """Whether the run has finished."""
+        if len(self.history) >= self.config.epochs:
+            return "finished"
+        stopped = Selection(self.config.best_by).stops(self.history, self.config.patience)
+        return "stopped early" if stopped else "unfinished"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as values for JSON."""
+        return {
+            "run": str(self.path),
+            "status": self.status,
+            "epochs": len(self.history),
+            "best": self.best,
+            "settings": self.config.to_dict(),
+        }
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
+    """Read runs, in the order of the folders.
+
+    Args:
+        folders: Run folders, and folders of run folders.
+
+    Raises:
+        UsageError: A folder contains no run.
+        MsinetError: A run's settings or history cannot be read.
+    """
+    paths: list[Path] = []
+    for folder in map(Path, folders):
+        found = [folder] if (folder / "config.toml").exists() else _inside(folder)
+        if not found:
+            raise UsageError(f"No run in {folder}: neither it nor a folder in it has a config.toml")
+        paths += found
+    return [_read(path) for path in dict.fromkeys(paths)]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Several runs side by side.
+
+    Args:
+        runs: The runs.
+    """
+
+    runs: tuple[RunSummary, ...]
+
+    @cached_property
+    def differing(self) -> dict[str, list[Any]]:
+        """The settings in which the runs differ: each name with the value of every run."""
+        settings = [run.config.to_dict() for run in self.runs]
+        names = dict.fromkeys(name for each in settings for name in each)
+        values = {name: [each.get(name) for each in settings] for name in names}
+        return {
+            name: found
+            for name, found in values.items()
+            if name not in NOT_COMPARED and any(value != found[0] for value in found)
+        }
+
+    @cached_property
+    def best(self) -> dict[str, list[float | None]]:
+        """The best validation loss and the best of each metric of every run, if it has one."""
+        present = {name for run in self.runs for row in run.history for name in row}
+        columns = ["valid_loss", *(name for name in HIGHER_IS_BETTER if name in present)]
+        return {column: [_best(run, column) for run in self.runs] for column in columns}
+
+    def draw(self, path: str | Path) -> None:
+        """Write a PNG with the curves of the runs over each other, a panel for each score.
+
+        Args:
+            path: The file to create or replace.
+
+        Raises:
+            MsinetError: The file system refused.
+        """
+        from msinet_core.training.curve import draw_curves
+
+        histories = [(run.path.name, run.history) for run in self.runs]
+        draw_curves(histories, list(self.best), Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as values for JSON."""
+        runs = [str(run.path) for run in self.runs]
+        return {"runs": runs, "differing": self.differing, "best": self.best}
+
+
+def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
+    """Read runs and compare them.
+
+    Args:
+        folders: Run folders, and folders of run folders.
+
+    Raises:
+        UsageError: A folder contains no run.
+        MsinetError: A run's settings or history cannot be read.
+
+    Example:
+        >>> compare_runs(["runs/a", "runs/b"]).differing
+        {'learning_rate': [1e-05, 0.0001]}
+    """
+    return RunComparison(tuple(read_runs(folders)))
+
+
+def _best(run: RunSummary, column: str) -> float | None:
+    values = [row[column] for row in run.history if not math.isnan(row.get(column, math.nan))]
+    if not values:
+        return None
+    return max(values) if HIGHER_IS_BETTER.get(column) else min(values)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(config.parent for config in folder.glob("*/config.toml"))
+
+
+def _read(path: Path) -> RunSummary:
+    folder = RunFolder(path)
+    config = TrainConfig.read(folder.config)
+    try:
+        with folder.history.open(newline="", encoding="utf-8") as stream:
+            rows = [
+                {name: float(text or "nan") for name, text in row.items()}
+                for row in csv.DictReader(stream)
+            ]
+    except FileNotFoundError:
+        rows = []
+    except (OSError, ValueError, TypeError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
+        raise MsinetError(f"Could not read {folder.history}: {reason}") from error
+    return RunSummary(path, config, tuple(rows))

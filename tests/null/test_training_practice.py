@@ -1,0 +1,227 @@
+"""Schedules, augmentation, losses, frozen parts and the choice of the best epoch, in whole runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import msinet_core as msinet
+from msinet_core.checkpoint import load_checkpoint
+from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
+from msinet_core.network.msinet import PARTS
+from msinet_core.reference import SPEC
+from msinet_core.reference.device import ReferenceModel
+from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.initial_weights import random_state
+from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.selection import HIGHER_IS_BETTER
+from msinet_core.training.start import start_training
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+BASE: Mapping[str, Any] = {
+    "width": 0.04,
+    "init": "random",
+    "image_size": (32, 40),
+    "learning_rate": 1e-3,
+    "epochs": 2,
+}
+ALL: Mapping[str, Any] = {
+    "loss": "kld+0.5*cc+0.1*sim+0.1*nss",
+    "schedule": "cosine",
+    "warmup": 3,
+    "freeze": ("encoder",),
+    "part_rates": {"decoder": 0.5},
+    "flip": True,
+    "metrics": ("nss", "cc"),
+    "best_by": "nss",
+}
+
+
+@pytest.fixture
+def looked_at(tiny_data: Path) -> Path:
+    """The tiny dataset with three fixations in the bright square of each image."""
+    for path in (tiny_data / "saliency").glob("*/*.png"):
+        rows, columns = np.nonzero(np.asarray(Image.open(path)))
+        points = [f"{columns[index]},{rows[index]}" for index in (0, 20, 40)]
+        target = tiny_data / "fixations" / path.parent.name / f"{path.stem}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(["x,y", *points]))
+    return tiny_data
+
+
+def train(data: Path, folder: Path, **changes: Any) -> msinet.Run:
+    return msinet.train(data, run=folder, device="reference", **{**BASE, **changes})
+
+
+def column(path: Path, name: str) -> list[str]:
+    with path.open(newline="") as stream:
+        return [row[name] for row in csv.DictReader(stream)]
+
+
+def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> InterruptFlag:
+    """Return a flag that is set in a step of the reference."""
+    flag, update, done = InterruptFlag(), ReferenceModel.update, [0]
+
+    def count(model: ReferenceModel, *given: Any) -> float:
+        done[0] += 1
+        if done[0] == steps:
+            flag.set()
+        return update(model, *given)
+
+    patch.setattr(ReferenceModel, "update", count)
+    return flag
+
+
+def test_a_run_with_every_setting_continues_exactly(looked_at: Path, tmp_path: Path) -> None:
+    whole = RunFolder(train(looked_at, tmp_path / "whole", **ALL).path)
+    config = TrainConfig(str(looked_at), "reference", **BASE, **ALL)
+    for stop in (2, 7):
+        folder = RunFolder(tmp_path / f"stopped-{stop}")
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedRunError):
+            start_training(config, folder, SPEC, interrupt=interrupt_after(stop, patch))
+        msinet.train(run=folder.path, resume=True, device="reference")
+        for name in ("loss", "learning_rate"):
+            assert column(folder.steps, name) == column(whole.steps, name)
+        assert column(folder.history, "nss") == column(whole.history, "nss")
+        ours, theirs = (load_checkpoint(each.latest).state for each in (folder, whole))
+        for parameter, weight in theirs.weights.items():
+            assert np.array_equal(ours.weights[parameter], weight)
+
+
+def test_a_frozen_part_keeps_its_weights_and_moments(tiny_data: Path, tmp_path: Path) -> None:
+    frozen = train(tiny_data, tmp_path / "r", freeze="encoder,aspp", epochs=1)
+    checkpoint = load_checkpoint(frozen.latest)
+    after, start = checkpoint.state, random_state(checkpoint.graph, TrainConfig.seed)
+    assert after.optimizer is not None
+    moved = {
+        name.partition("/")[0]
+        for name, weight in after.weights.items()
+        if not np.array_equal(weight, start.weights[name])
+    }
+    assert moved == {"decoder"}
+    for name, moment in after.optimizer.v.items():
+        assert moment.any() == name.startswith("decoder/") or name == "decoder/conv4/bias"
+
+
+def test_metrics_are_those_of_evaluate(looked_at: Path, tmp_path: Path) -> None:
+    names = tuple(HIGHER_IS_BETTER)
+    run = train(looked_at, tmp_path / "r", epochs=1, metrics=names, batch_size=2)
+    found = msinet.evaluate(run.best, looked_at, device="reference").summary()
+    for name in names:
+        assert run.history[0][name] == pytest.approx(found[name]["model"].mean, rel=1e-6)
+
+
+def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fixations"):
+        train(tiny_data, tmp_path / "r", best_by="nss")
+    assert not (tmp_path / "r" / "config.toml").exists()
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace the validation losses by given ones, one for each epoch."""
+    from msinet_core.training import trainer
+
+    def script(*losses: float) -> None:
+        left = iter(losses)
+        monkeypatch.setattr(
+            trainer.Validation, "result", lambda self: {"valid_loss": next(left), "cc": 0.0}
+        )
+
+    return script
+
+
+def test_training_stops_after_patience_and_does_not_go_on(
+    tiny_data: Path, tmp_path: Path, scripted: Callable[..., None]
+) -> None:
+    scripted(3.0, 2.0, 2.5, 2.0, 1.0, 1.0, 1.5)
+    run = train(tiny_data, tmp_path / "r", epochs=9, patience=2, limit_train=1)
+    assert len(run.history) == 4  # an equal score is not a new best
+    assert len(msinet.train(run=run.path, resume=True, device="reference").history) == 4
+    longer = msinet.train(run=run.path, resume=True, device="reference", patience=3, epochs=6)
+    assert [row["valid_loss"] for row in longer.history] == [3.0, 2.0, 2.5, 2.0, 1.0, 1.0]
+    assert load_checkpoint(run.best).metadata["epoch"] == 5
+
+
+def test_a_plateau_lowers_the_rate(
+    tiny_data: Path, tmp_path: Path, scripted: Callable[..., None]
+) -> None:
+    scripted(3.0, 4.0, 4.0, 4.0, 2.0, 4.0)
+    options = {"schedule": "plateau", "plateau_epochs": 2, "plateau_factor": 0.5, "epochs": 6}
+    run = train(tiny_data, tmp_path / "r", limit_train=1, learning_rate=0.01, **options)
+    rates = [row["learning_rate"] for row in run.history]
+    assert rates == [0.01, 0.01, 0.01, 0.005, 0.005, 0.005]
+
+
+def test_a_configuration_repeats_a_run(run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    settings = {"loss": "kld+0.5*cc", "flip": True, "part_rates": {"aspp": 0.5}, "seed": 3}
+    first = train(tiny_data, tmp_path / "first", **settings)
+    config = RunFolder(first.path).config
+    done = run("train", "--config", config, "--run", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    again = RunFolder(tmp_path / "again")
+    assert column(again.steps, "loss") == column(RunFolder(first.path).steps, "loss")
+    other = train(tiny_data, tmp_path / "other", config=config, seed=4, epochs=1)
+    changed = TrainConfig.read(RunFolder(other.path).config)
+    assert (changed.seed, changed.epochs, changed.loss) == (4, 1, "kld+0.5*cc")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[train]\ndata = "demo"\nlearning_rat = 1.0', "learning_rate"),
+        ("[train]\nepochs = 1", "data"),
+        ('data = "demo"', "train"),
+        ('[train]\ndata = "demo"\nloss = "kld-cc"', "kld-cc"),
+    ],
+)
+def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(MsinetError, match=named) as error:
+        msinet.train(config=path, device="reference")
+    assert "own.toml" in str(error.value)
+
+
+def test_a_configuration_and_a_resumed_run_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        msinet.train(config=tmp_path / "config.toml", resume=True)
+    with pytest.raises(UsageError, match=r"config\.toml"):
+        msinet.train(config=tmp_path / "config.toml")
+
+
+def test_a_cosine_run_cannot_be_extended(tiny_data: Path, tmp_path: Path) -> None:
+    run = train(tiny_data, tmp_path / "r", schedule="cosine", epochs=1)
+    with pytest.raises(UsageError, match="epochs"):
+        msinet.train(run=run.path, resume=True, device="reference", epochs=2)
+
+
+def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path) -> None:
+    train(tiny_data, tmp_path / "runs" / "a", metrics="cc", epochs=1)
+    train(tiny_data, tmp_path / "runs" / "b", loss="cc", epochs=1)
+    comparison = msinet.compare_runs([tmp_path / "runs"])
+    assert comparison.differing == {"loss": ["kld", "cc"], "metrics": [["cc"], []]}
+    assert comparison.best["cc"][1] is None and comparison.best["valid_loss"][1] is not None
+    listed = run("runs", "list", tmp_path / "runs")
+    assert listed.exit_code == 0 and listed.output.count("finished") == 2
+    picture = tmp_path / "curves.png"
+    compared = run(
+        "runs", "compare", tmp_path / "runs" / "a", tmp_path / "runs" / "b", "--out", picture
+    )
+    assert compared.exit_code == 0, compared.output
+    assert Image.open(picture).height > 700  # two panels
+    assert run("runs", "list", tiny_data).exit_code == 2
+
+
+def test_parts_cover_every_parameter() -> None:
+    starts = tuple(start for part in PARTS.values() for start in part)
+    assert all(item.name.startswith(starts) for item in msinet.msinet_graph(0.1).parameters)
