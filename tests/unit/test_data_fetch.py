@@ -25,7 +25,7 @@ from msinet_core.data.check import check_dataset
 from msinet_core.data.dataset import survey
 from msinet_core.data.download import Patience, unzip
 from msinet_core.data.fetch import fetch_dataset
-from msinet_core.data.osie import saliency_map
+from msinet_core.data.maps import saliency_map
 from msinet_core.data.published import PUBLISHED, Source
 from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
 
@@ -34,8 +34,14 @@ SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "share
 OSIE = SHARED / "data" / "osie" / "fixations.mat"
 
 
-def picture(kind: str, size: tuple[int, int] = SIZE, mode: str = "RGB", point: Any = None) -> bytes:
-    pixels = np.full((*size, 3) if mode == "RGB" else size, 0 if mode == "L" else 90, np.uint8)
+def picture(
+    kind: str,
+    size: tuple[int, int] = SIZE,
+    mode: str = "RGB",
+    point: Any = None,
+    shade: int = 90,
+) -> bytes:
+    pixels = np.full((*size, 3) if mode == "RGB" else size, 0 if mode == "L" else shade, np.uint8)
     if mode == "L":
         pixels[point or (5, 7)] = 255
     stream = io.BytesIO()
@@ -133,8 +139,9 @@ ARCHIVES: dict[str, list[dict[str, bytes]]] = {
 
 def zipped(path: Path, members: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+        for shade, (name, content) in enumerate(members.items(), 30):
+            kind = {JPEG: "JPEG", PNG: "PNG"}.get(content)  # the same picture twice is a problem
+            archive.writestr(name, picture(kind, shade=shade % 200) if kind else content)
 
 
 @pytest.fixture
@@ -195,7 +202,7 @@ def test_every_published_dataset_becomes_a_valid_folder(
 @pytest.mark.parametrize("name", list(ARCHIVES))
 def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
-    dataset, _ = survey(name, tmp_path)
+    dataset, _, _ = survey(name, tmp_path)
     fixations = dataset.train[0].truth.read_fixations()
     assert fixations is not None
     assert [5, 7] in np.concatenate(fixations.observers).tolist()
@@ -209,7 +216,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     served: Path, tmp_path: Path, name: str, sigma: float, points: list[list[list[int]]]
 ) -> None:
     get(name, tmp_path)
-    dataset, _ = survey(name, tmp_path)
+    dataset, _, _ = survey(name, tmp_path)
     sample = dataset.train[0]
     found = sample.truth.read_fixations()
     assert found is not None
