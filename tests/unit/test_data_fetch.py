@@ -442,3 +442,51 @@ def test_every_published_set_has_a_recipe_and_a_file_name() -> None:
     assert list(fetch.RECIPES) == list(PUBLISHED)
     for known in PUBLISHED.values():
         assert len({source.file for source in known.sources}) == len(known.sources)
+
+
+@pytest.mark.parametrize("name", ["osie", "mit1003", "pascals"])
+def test_archives_obtained_by_hand_need_no_network(served: Path, tmp_path: Path, name: str) -> None:
+    fetched = fetch_dataset(name, tmp_path / "sets", source=served)
+    assert (fetched.images, fetched.is_new) == (3, True)
+    assert check_dataset(name, tmp_path / "sets").problems == []
+    assert all((served / source.file).is_file() for source in PUBLISHED[name].sources)
+
+
+def test_one_archive_may_have_any_name(served: Path, tmp_path: Path) -> None:
+    (served / PUBLISHED["osie"].sources[0].file).rename(tmp_path / "my copy.zip")
+    assert fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "my copy.zip").images == 3
+
+
+def test_an_unpacked_folder_is_used_and_not_changed(served: Path, tmp_path: Path) -> None:
+    unpacked = tmp_path / "unpacked"
+    for source in PUBLISHED["mit1003"].sources:
+        with zipfile.ZipFile(served / source.file) as archive:
+            archive.extractall(unpacked)
+    before = sorted(unpacked.rglob("*"))
+    assert fetch_dataset("mit1003", tmp_path / "sets", source=unpacked).images == 3
+    assert sorted(unpacked.rglob("*")) == before
+
+
+def test_a_checksum_that_differs_is_named_and_may_be_accepted(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = PUBLISHED["osie"].sources
+    known = replace(PUBLISHED["osie"], sources=(replace(source, checksum="md5:" + "0" * 32),))
+    monkeypatch.setitem(PUBLISHED, "osie", known)
+    with pytest.raises(DataError, match="expected 0000"):
+        fetch_dataset("osie", tmp_path / "sets", source=served)
+    assert not (tmp_path / "sets" / "osie").exists()
+    fetched = fetch_dataset("osie", tmp_path / "sets", source=served, any_checksum=True)
+    assert fetched.images == 3
+
+
+def test_what_is_not_the_dataset_is_refused(served: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="OSIE"):
+        fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "empty")
+    (served / PUBLISHED["mit1003"].sources[1].file).unlink()
+    with pytest.raises(UsageError, match=r"ALLFIXATIONMAPS\.zip"):
+        fetch_dataset("mit1003", tmp_path / "sets", source=served)
+    assert not (tmp_path / "sets").exists() or not any((tmp_path / "sets").iterdir())
