@@ -29,8 +29,6 @@ FIT_VERSION = 1
 """Part of the key of fitted samples; increase it when decoding, `fit` or drawn maps change."""
 
 _PARTS = ("fitted", "maps")
-_CHANNELS = 4
-"""An image's three, and its map's."""
 
 
 def cache_folder() -> Path:
@@ -105,12 +103,13 @@ class FittedCache:
         key = _key(sample, size)
         path = self._folder / key[:2] / f"{key}.f32"
         with suppress(OSError, ValueError):  # missing, or damaged: of another length
-            cached = np.memmap(path, np.float32, "r", shape=(*size, _CHANNELS))
-            image[:], map[:] = cached[..., :3], cached[..., 3:]
+            cached = np.memmap(path, np.float32, "r", shape=(image.size + map.size,))
+            image[:] = cached[: image.size].reshape(image.shape)
+            map[:] = cached[image.size :].reshape(map.shape)
             self._used.add(key)
             return
         image[:], map[:] = sample.load(size)
-        entry = np.concatenate([image, map], axis=-1)
+        entry = np.concatenate([image, map], axis=None)
         if self._make_room(entry.nbytes):
             try:
                 with atomic_path(path) as temporary:

@@ -81,13 +81,15 @@ class _Checked:
     """What is known about one image.
 
     Args:
-        problems: Each with the file that it is about, which is cut out to group equal ones.
+        problems: With its image and its map.
+        unread: With its fixations, which all images may have in common.
         pixels: A digest of the image's pixels.
         fixations: Its fixations.
         map: The standardized map, ``(H, W)``, if it did not come from these fixations.
     """
 
-    problems: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    unread: tuple[str, ...] = ()
     pixels: bytes = b""
     fixations: Fixations | None = None
     map: NDArray[np.float32] | None = None
@@ -111,7 +113,7 @@ def check_dataset(
     report = Report(dataset, list(problems), list(unused))
     # Sorted, since a dataset without train/ and val/ is in random order.
     samples = sorted(dataset.samples, key=lambda sample: sample.stimulus)
-    found: list[tuple[str, str]] = []
+    unread: list[tuple[Sample, str]] = []
     pictures: defaultdict[bytes, list[Sample]] = defaultdict(list)
     fits = _Fits()
     with (
@@ -121,7 +123,8 @@ def check_dataset(
         try:
             for sample, checked in zip(samples, pool.map(_check_sample, samples), strict=True):
                 report.images += 1
-                found += checked.problems
+                report.problems += checked.problems
+                unread += [(sample, text) for text in checked.unread]
                 pictures[checked.pixels].append(sample)
                 if checked.fixations is not None:
                     count = sum(len(pixels) for pixels in checked.fixations.observers)
@@ -134,40 +137,37 @@ def check_dataset(
             raise
     pictures.pop(b"", None)
     report.fit = fits.own
-    report.problems += _grouped(found)
+    report.problems += _grouped(unread)
     report.problems += _repeated(dataset, pictures.values())
     report.problems += fits.problems() + _far_outside(report)
     return report
 
 
 def _check_sample(sample: Sample) -> _Checked:
-    problems: list[tuple[str, str]] = []
-    image = _attempt(problems, sample, lambda: read_image(sample.stimulus))
+    problems: list[str] = []
+    image = _attempt(problems, lambda: read_image(sample.stimulus))
     truth = sample.truth
-    map = _attempt(problems, sample, sample.read_map) if truth.has_map else None
+    map = _attempt(problems, sample.read_map) if truth.has_map else None
     if image is not None and map is not None:
         shapes = [(array.shape[0], array.shape[1]) for array in (image, map)]
-        _attempt(problems, sample, lambda: check_shapes(sample, *shapes))
+        _attempt(problems, lambda: check_shapes(sample, *shapes))
     if map is not None and not map.any():
-        text = f"The map of {sample.stimulus} is black. Replace it, or remove it and the image."
-        problems.append((str(sample.stimulus), text))
-    fixations = None if image is None else _attempt(problems, sample, truth.read_fixations)
+        problems.append(
+            f"The map of {sample.stimulus} is black. Replace it, or remove it and the image."
+        )
+    unread: list[str] = []
+    fixations = None if image is None else _attempt(unread, truth.read_fixations)
     pixels = b"" if image is None else hashlib.sha256(image.tobytes()).digest()
     own_map = map is not None and np.ptp(map) > 0 and not isinstance(truth, DrawnTruth)
     standardized = (map[..., 0] - map.mean()) / map.std() if map is not None and own_map else None
-    return _Checked(tuple(problems), pixels, fixations, standardized)
+    return _Checked(tuple(problems), tuple(unread), pixels, fixations, standardized)
 
 
-def _attempt(
-    problems: list[tuple[str, str]], sample: Sample, read: Callable[[], Result]
-) -> Result | None:
+def _attempt(problems: list[str], read: Callable[[], Result]) -> Result | None:
     try:
         return read()
     except DataError as error:
-        files = (getattr(sample.truth, "fixations", None), getattr(sample.truth, "map", None))
-        text = str(error)
-        named = [str(path) for path in (*files, sample.stimulus) if path and str(path) in text]
-        problems.append((named[0] if named else "", text))
+        problems.append(str(error))
         return None
 
 
@@ -244,16 +244,18 @@ def _repeated(dataset: Dataset, groups: Iterable[Sequence[Sample]]) -> list[str]
     return problems
 
 
-def _grouped(problems: Iterable[tuple[str, str]]) -> list[str]:
+def _grouped(problems: Iterable[tuple[Sample, str]]) -> list[str]:
     """List problems, but many that differ in their file only once."""
-    groups: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for path, text in problems:
-        groups[text.replace(path, "FILE") if path else text].append((path, text))
-    lines = []
-    for group in groups.values():
-        if len(group) <= _GROUPED:
-            lines += [text for _, text in group]
-        else:
-            path, text = group[0]
-            lines.append(f"{text} The same is true of {len(group) - 1} other files.")
-    return lines
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for sample, text in problems:
+        path = getattr(sample.truth, "fixations", None) or sample.stimulus
+        groups[text.replace(str(path), "")].append(text)
+    return [
+        line
+        for group in groups.values()
+        for line in (
+            group
+            if len(group) <= _GROUPED
+            else [f"{group[0]} The same is true of {len(group) - 1} other files."]
+        )
+    ]

@@ -164,7 +164,8 @@ def _ends_early(picture: Image, data: bytes) -> bool:
     real gray corner from a filled one, bytes are inserted before the marker: they change the
     picture only if the decoder still expects data.
     """
-    gray = all(value in _JPEG_GRAY for value in np.asarray(picture)[-1, -1:].flat)
+    last = picture.getpixel((picture.width - 1, picture.height - 1))
+    gray = all(value in _JPEG_GRAY for value in np.atleast_1d(last))
     if not gray and "progressive" not in picture.info:
         return False
     try:
@@ -219,7 +220,7 @@ def _narrow(picture: Image, mode: Mode) -> Image:
     elif picture.mode == "CMYK" and picture.format == "JPEG" and "adobe" not in picture.info:
         # Pillow inverts the inks of every CMYK JPEG; only Adobe's programs store them inverted.
         picture = ImageChops.invert(picture)
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _orientation(picture: Image) -> int:

@@ -15,10 +15,14 @@ from PIL import Image
 import msinet_core as msinet
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import PUBLISHED, open_dataset, read_image
+from msinet_core.data.sample import Sample
 from msinet_core.errors import InterruptedRunError, UsageError
-from msinet_core.evaluation import metrics
-from msinet_core.evaluation.report import METRICS, Summary
-from msinet_core.evaluation.scoring import score_samples
+from msinet_core.evaluation import auc, metrics
+from msinet_core.evaluation.baselines import center_gaussian
+from msinet_core.evaluation.fixation_bank import FixationBank, count
+from msinet_core.evaluation.result import Evaluation
+from msinet_core.evaluation.scoring import Scorer, predicted, score_samples
+from msinet_core.evaluation.table import METRICS
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
@@ -32,8 +36,8 @@ if TYPE_CHECKING:
 
 REFERENCE = ("--device", "reference")
 SIZE = (32, 40)
-MAP_METRICS = [metric.key for metric in METRICS if not metric.needs_fixations]
-FIXATION_METRICS = [metric.key for metric in METRICS if metric.needs_fixations]
+MAP_METRICS = [metric.key for metric in METRICS.values() if not metric.needs_fixations]
+FIXATION_METRICS = [metric.key for metric in METRICS.values() if metric.needs_fixations]
 
 
 @pytest.fixture
@@ -67,6 +71,16 @@ def open_predictor(weights: Path) -> Predictor:
     return Predictor(model, checkpoint.graph, SIZE, batch_size=2)
 
 
+def score(
+    predictor: Predictor,
+    samples: tuple[Sample, ...],
+    everything: tuple[Sample, ...] = (),
+    interrupt: InterruptFlag | None = None,
+) -> Evaluation:
+    scorer = Scorer(FixationBank(everything or samples))
+    return score_samples(samples, predicted(predictor, samples, scorer), scorer, None, interrupt)
+
+
 def test_the_json_document_has_every_metric(run: Run, weights, looked_at):
     arguments = ("--data", looked_at, "--weights", weights, "--split", "train", "--json")
     result = run(*REFERENCE, "evaluate", *arguments)
@@ -76,13 +90,18 @@ def test_the_json_document_has_every_metric(run: Run, weights, looked_at):
     assert document["image_size"] == list(SIZE)
     assert document["images_with_fixations"] == 5
     assert document["failures"] == []
-    assert list(document["metrics"]) == [metric.key for metric in METRICS]
-    for sources in document["metrics"].values():
-        for source in ("network", "center"):
+    assert list(document["metrics"]) == list(METRICS)
+    for metric, sources in document["metrics"].items():
+        for source in ("model", "uniform", "center", "center_bias"):
+            if metric == "loss" and source != "model":
+                continue
             assert sources[source]["n"] == 5
-            assert math.isfinite(sources[source]["mean"])
-            assert sources[source]["standard_error"] >= 0
-    assert document["metrics"]["ig"]["center"]["mean"] == pytest.approx(0, abs=1e-6)
+            assert sources[source]["low"] <= sources[source]["mean"] <= sources[source]["high"]
+    assert document["metrics"]["mit_information_gain"]["center"]["mean"] == pytest.approx(0)
+    assert document["metrics"]["information_gain"]["center_bias"]["mean"] == pytest.approx(0)
+    assert document["sigma"] is None
+    assert document["scored_at"] == [list(SIZE)]
+    assert document["constants"]["kld_epsilon"] == pytest.approx(2.2e-16, rel=0.01)
 
 
 def test_the_function_returns_what_the_command_prints(run: Run, weights, looked_at):
@@ -91,8 +110,8 @@ def test_the_function_returns_what_the_command_prints(run: Run, weights, looked_
     evaluation = msinet.evaluate(weights, looked_at, split="train", device="reference")
     assert evaluation.to_dict() == printed
     assert [image.name for image in evaluation.images] == [f"train{n:02d}.png" for n in range(5)]
-    mean = evaluation.summary()["cc"]["network"].mean
-    assert mean == pytest.approx(np.mean([image.network["cc"] for image in evaluation.images]))
+    mean = evaluation.summary()["cc"]["model"].mean
+    assert mean == pytest.approx(np.mean([image.model["cc"] for image in evaluation.images]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +142,8 @@ def test_the_function_is_silent_unless_progress_is_requested(weights, tiny_data,
 
 
 @pytest.mark.parametrize(
-    "options", [{"split": "test"}, {"image_size": (33, 40)}, {"batch_size": 0}]
+    "options",
+    [{"split": "all"}, {"sigma": -1}, {"maps": "."}, {"image_size": (33, 40)}, {"batch_size": 0}],
 )
 def test_the_function_refuses_wrong_arguments(weights, tiny_data, options):
     with pytest.raises(UsageError):
@@ -135,7 +155,7 @@ def test_the_loss_is_the_validation_loss_of_the_device(weights, looked_at):
     samples = open_dataset(str(looked_at)).valid
     images, maps = (np.stack(part) for part in zip(*(s.load(SIZE) for s in samples), strict=True))
     expected = np.asarray(predictor.model.eval_step(Batch(images, maps)))
-    found = [image.network["loss"] for image in score_samples(predictor, samples).images]
+    found = [image.model["loss"] for image in score(predictor, samples).images]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -143,59 +163,68 @@ def test_metrics_are_computed_at_the_size_of_the_image(weights, looked_at):
     predictor = open_predictor(weights)
     predictor.image_size = (16, 24)  # another shape than the images', so that there is padding
     samples = open_dataset(str(looked_at)).valid
-    evaluation = score_samples(predictor, samples)
+    evaluation = score(predictor, samples)
     for sample, scores in zip(samples, evaluation.images, strict=True):
         assert scores.name == sample.stimulus.name
         saliency = predictor.predict(read_image(sample.stimulus))
         truth = sample.read_map()[..., 0]
         (points,) = sample.read_fixations()
-        center = metrics.center_gaussian(SIZE)
-        assert scores.network["cc"] == pytest.approx(metrics.correlation(saliency, truth))
-        assert scores.network["nss"] == pytest.approx(metrics.nss(saliency, points))
-        assert scores.center["kld"] == pytest.approx(metrics.kl_divergence(center, truth), rel=1e-4)
-        assert scores.center["auc_judd"] == pytest.approx(metrics.auc_judd(center, points))
+        center = center_gaussian(SIZE)
+        assert scores.model["cc"] == pytest.approx(metrics.correlation(saliency, truth))
+        assert scores.model["nss"] == pytest.approx(metrics.nss(saliency, points))
+        assert scores.scores["center"]["kld"] == pytest.approx(
+            metrics.kl_divergence(center, truth), rel=1e-4
+        )
+        assert scores.scores["center"]["auc_judd"] == pytest.approx(auc.auc_judd(center, points))
 
 
 def test_the_order_and_the_number_of_threads_do_not_matter(weights, looked_at):
     samples = open_dataset(str(looked_at)).train
     predictor = open_predictor(weights)
-    first = score_samples(predictor, samples)
+    first = score(predictor, samples)
     predictor.workers, predictor.batch_size = 7, 1
-    again = score_samples(predictor, samples)
+    again = score(predictor, samples)
     assert [image.name for image in again.images] == [sample.stimulus.name for sample in samples]
     for one, other in zip(first.images, again.images, strict=True):
-        assert one.network == pytest.approx(other.network, rel=1e-5)
+        assert one.model == pytest.approx(other.model, rel=1e-5)
 
 
-def test_shuffled_negatives_are_the_other_images_fixations(weights, looked_at):
-    samples = open_dataset(str(looked_at)).train
-    evaluation = score_samples(open_predictor(weights), samples)
-    points = [sample.read_fixations()[0] for sample in samples]
+def test_negatives_are_the_fixations_of_the_whole_dataset_whatever_is_scored(weights, looked_at):
+    dataset = open_dataset(str(looked_at))
+    everything, points = dataset.samples, [one.read_fixations()[0] for one in dataset.samples]
+    evaluation = score(open_predictor(weights), everything)
     for index, scores in enumerate(evaluation.images):
-        others = np.concatenate(points[:index] + points[index + 1 :])
-        expected = metrics.auc_shuffled(metrics.center_gaussian(SIZE), points[index], others)
-        assert scores.center["auc_shuffled"] == pytest.approx(expected)
+        others = count(np.concatenate(points[:index] + points[index + 1 :]), SIZE)
+        expected = auc.shuffled_auc(center_gaussian(SIZE), points[index], others)
+        assert scores.scores["center"]["shuffled_auc"] == pytest.approx(expected)
+    few = msinet.evaluate(weights, looked_at, device="reference", split="train", limit=2)
+    for one, other in zip(few.images, evaluation.images, strict=False):
+        for key in ("shuffled_auc", "information_gain"):
+            assert one.model[key] == pytest.approx(other.model[key], rel=1e-5)
 
 
-def test_auc_shuffled_is_omitted_with_too_few_images(run: Run, weights, looked_at):
+def test_shuffled_auc_is_omitted_with_too_few_images(run: Run, weights, looked_at):
+    for path in (looked_at / "fixations").glob("train/*.csv"):
+        path.unlink()
     arguments = (*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert "AUC-shuffled" in result.stderr
+    assert "Shuffled AUC" in result.stderr
     values = json.loads(result.stdout)["metrics"]
-    assert values["auc_shuffled"]["network"] == {"mean": None, "standard_error": None, "n": 0}
-    assert values["auc_judd"]["network"]["n"] == 3
-    assert "AUC-shuffled" not in run(*arguments, "--split", "train").stderr
+    assert values["shuffled_auc"]["model"]["n"] == 0
+    assert values["auc_judd"]["model"]["n"] == 3
 
 
-def test_the_table_compares_with_the_center(run: Run, weights, looked_at):
+def test_the_table_compares_with_the_baselines(run: Run, weights, looked_at):
     arguments = ("--data", looked_at, "--weights", weights, "--split", "train")
     result = run(*REFERENCE, "evaluate", *arguments)
     assert result.exit_code == 0, result.output
-    for metric in METRICS:
+    for metric in METRICS.values():
         assert metric.title in result.stdout
     assert "centered Gaussian" in result.stdout
+    assert "center bias" in result.stdout
     assert "evaluate  5/5 images" in result.stderr
+    assert "center bias  " not in run(*REFERENCE, "evaluate", *arguments, "--no-baselines").stdout
 
 
 def test_without_fixations_only_maps_are_compared(run: Run, weights, tiny_data):
@@ -207,13 +236,11 @@ def test_without_fixations_only_maps_are_compared(run: Run, weights, tiny_data):
     assert "NSS" not in result.stdout
     document = json.loads(run(*arguments, "--json").stdout)
     for key in FIXATION_METRICS:
-        assert document["metrics"][key]["network"] == {
-            "mean": None,
-            "standard_error": None,
-            "n": 0,
+        assert document["metrics"][key]["model"] == dict.fromkeys(("mean", "low", "high")) | {
+            "n": 0
         }
     for key in MAP_METRICS:
-        assert document["metrics"][key]["network"]["n"] == 3
+        assert document["metrics"][key]["model"]["n"] == 3
 
 
 def test_fixations_of_some_images_count_for_those(run: Run, weights, looked_at):
@@ -221,7 +248,7 @@ def test_fixations_of_some_images_count_for_those(run: Run, weights, looked_at):
     result = run(*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
     assert "2 of 3" in result.stderr
     values = json.loads(result.stdout)["metrics"]
-    assert (values["nss"]["network"]["n"], values["cc"]["network"]["n"]) == (2, 3)
+    assert (values["nss"]["model"]["n"], values["cc"]["model"]["n"]) == (2, 3)
 
 
 def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
@@ -236,7 +263,7 @@ def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
     document = json.loads(result.stdout)
     for key in ("loss", "cc"):
         mean = np.mean([float(row[key]) for row in rows])
-        assert mean == pytest.approx(document["metrics"][key]["network"]["mean"], rel=1e-4)
+        assert mean == pytest.approx(document["metrics"][key]["model"]["mean"], rel=1e-4)
 
 
 def test_split_and_limit_select_the_images(run: Run, weights, tiny_data):
@@ -245,7 +272,7 @@ def test_split_and_limit_select_the_images(run: Run, weights, tiny_data):
     assert json.loads(run(*arguments, "--split", "val").stdout)["split"] == "valid"
     document = json.loads(run(*arguments, "--limit", "1").stdout)
     assert document["images"] == 1
-    assert document["metrics"]["cc"]["network"]["standard_error"] is None
+    assert document["metrics"]["cc"]["model"]["low"] is None
 
 
 def test_bad_images_are_listed_and_do_not_stop_the_rest(run: Run, weights, looked_at):
@@ -269,7 +296,7 @@ def test_only_bad_images_still_print_one_document(run: Run, weights, tiny_data):
         path.write_text("not an image")
     result = run(*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights, "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["metrics"]["cc"]["network"]["n"] == 0
+    assert json.loads(result.stdout)["metrics"]["cc"]["model"]["n"] == 0
 
 
 @pytest.mark.parametrize(
@@ -290,22 +317,39 @@ def test_wrong_arguments_are_refused(run: Run, weights, tiny_data, arguments, ex
     assert "Traceback" not in result.output
 
 
-def test_a_dataset_without_maps_lists_what_is_missing(run: Run, weights, tiny_data):
-    shutil.rmtree(tiny_data / "saliency" / "val")
+def test_an_image_without_a_map_is_listed(run: Run, weights, tiny_data):
+    (tiny_data / "saliency" / "val" / "val00.png").unlink()
     result = run(*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights)
     assert result.exit_code == 1
     assert "val00" in result.stderr
+
+
+def test_a_dataset_without_maps_is_scored_by_its_fixations(run: Run, weights, looked_at):
+    shutil.rmtree(looked_at / "saliency")
+    arguments = (*REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, "--json")
+    values = json.loads(run(*arguments).stdout)["metrics"]
+    assert (values["nss"]["model"]["n"], values["cc"]["model"]["n"]) == (3, 0)
+    document = json.loads(run(*arguments, "--sigma", "3").stdout)
+    assert (document["metrics"]["cc"]["model"]["n"], document["sigma"]) == (3, 3)
+    refused = run(*REFERENCE, "train", "--data", looked_at, "--run", "r")
+    assert refused.exit_code == 1
+    assert "data maps" in refused.stderr
 
 
 def test_an_interrupted_evaluation_is_an_error(weights, looked_at):
     flag = InterruptFlag()
     flag.set()
     with pytest.raises(InterruptedRunError):
-        score_samples(open_predictor(weights), open_dataset(str(looked_at)).valid, interrupt=flag)
+        score(open_predictor(weights), open_dataset(str(looked_at)).valid, interrupt=flag)
 
 
-def test_a_summary_omits_undefined_values():
-    summary = Summary.of([1.0, math.nan, 3.0])
+def test_a_summary_omits_undefined_values(weights, looked_at):
+    evaluation = msinet.evaluate(weights, looked_at, device="reference")
+    images = [
+        replace(image, scores={"model": {"nss": value}})
+        for image, value in zip(evaluation.images, (1.0, math.nan, 3.0), strict=True)
+    ]
+    summary = replace(evaluation, images=tuple(images)).summary()["nss"]["model"]
     assert (summary.mean, summary.n) == (2.0, 2)
-    assert summary.standard_error == pytest.approx(1.0)
-    assert math.isnan(Summary.of([]).mean)
+    assert (summary.low, summary.high) == (1.0, 3.0)
+    assert math.isnan(replace(evaluation, images=()).summary()["nss"]["model"].mean)

@@ -25,7 +25,7 @@ from msinet_core.data.check import check_dataset
 from msinet_core.data.dataset import survey
 from msinet_core.data.download import Patience, unzip
 from msinet_core.data.fetch import fetch_dataset
-from msinet_core.data.osie import saliency_map
+from msinet_core.data.maps import saliency_map
 from msinet_core.data.published import PUBLISHED, Source
 from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
 
@@ -34,8 +34,14 @@ SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "share
 OSIE = SHARED / "data" / "osie" / "fixations.mat"
 
 
-def picture(kind: str, size: tuple[int, int] = SIZE, mode: str = "RGB", point: Any = None) -> bytes:
-    pixels = np.full((*size, 3) if mode == "RGB" else size, 0 if mode == "L" else 90, np.uint8)
+def picture(
+    kind: str,
+    size: tuple[int, int] = SIZE,
+    mode: str = "RGB",
+    point: Any = None,
+    shade: int = 90,
+) -> bytes:
+    pixels = np.full((*size, 3) if mode == "RGB" else size, 0 if mode == "L" else shade, np.uint8)
     if mode == "L":
         pixels[point or (5, 7)] = 255
     stream = io.BytesIO()
@@ -133,8 +139,9 @@ ARCHIVES: dict[str, list[dict[str, bytes]]] = {
 
 def zipped(path: Path, members: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+        for shade, (name, content) in enumerate(members.items(), 30):
+            kind = {JPEG: "JPEG", PNG: "PNG"}.get(content)  # the same picture twice is a problem
+            archive.writestr(name, picture(kind, shade=shade % 200) if kind else content)
 
 
 @pytest.fixture
@@ -195,7 +202,7 @@ def test_every_published_dataset_becomes_a_valid_folder(
 @pytest.mark.parametrize("name", list(ARCHIVES))
 def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
-    dataset, _ = survey(name, tmp_path)
+    dataset, _, _ = survey(name, tmp_path)
     fixations = dataset.train[0].truth.read_fixations()
     assert fixations is not None
     assert [5, 7] in np.concatenate(fixations.observers).tolist()
@@ -209,7 +216,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     served: Path, tmp_path: Path, name: str, sigma: float, points: list[list[list[int]]]
 ) -> None:
     get(name, tmp_path)
-    dataset, _ = survey(name, tmp_path)
+    dataset, _, _ = survey(name, tmp_path)
     sample = dataset.train[0]
     found = sample.truth.read_fixations()
     assert found is not None
@@ -435,3 +442,51 @@ def test_every_published_set_has_a_recipe_and_a_file_name() -> None:
     assert list(fetch.RECIPES) == list(PUBLISHED)
     for known in PUBLISHED.values():
         assert len({source.file for source in known.sources}) == len(known.sources)
+
+
+@pytest.mark.parametrize("name", ["osie", "mit1003", "pascals"])
+def test_archives_obtained_by_hand_need_no_network(served: Path, tmp_path: Path, name: str) -> None:
+    fetched = fetch_dataset(name, tmp_path / "sets", source=served)
+    assert (fetched.images, fetched.is_new) == (3, True)
+    assert check_dataset(name, tmp_path / "sets").problems == []
+    assert all((served / source.file).is_file() for source in PUBLISHED[name].sources)
+
+
+def test_one_archive_may_have_any_name(served: Path, tmp_path: Path) -> None:
+    (served / PUBLISHED["osie"].sources[0].file).rename(tmp_path / "my copy.zip")
+    assert fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "my copy.zip").images == 3
+
+
+def test_an_unpacked_folder_is_used_and_not_changed(served: Path, tmp_path: Path) -> None:
+    unpacked = tmp_path / "unpacked"
+    for source in PUBLISHED["mit1003"].sources:
+        with zipfile.ZipFile(served / source.file) as archive:
+            archive.extractall(unpacked)
+    before = sorted(unpacked.rglob("*"))
+    assert fetch_dataset("mit1003", tmp_path / "sets", source=unpacked).images == 3
+    assert sorted(unpacked.rglob("*")) == before
+
+
+def test_a_checksum_that_differs_is_named_and_may_be_accepted(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = PUBLISHED["osie"].sources
+    known = replace(PUBLISHED["osie"], sources=(replace(source, checksum="md5:" + "0" * 32),))
+    monkeypatch.setitem(PUBLISHED, "osie", known)
+    with pytest.raises(DataError, match="expected 0000"):
+        fetch_dataset("osie", tmp_path / "sets", source=served)
+    assert not (tmp_path / "sets" / "osie").exists()
+    fetched = fetch_dataset("osie", tmp_path / "sets", source=served, any_checksum=True)
+    assert fetched.images == 3
+
+
+def test_what_is_not_the_dataset_is_refused(served: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="OSIE"):
+        fetch_dataset("osie", tmp_path / "sets", source=tmp_path / "empty")
+    (served / PUBLISHED["mit1003"].sources[1].file).unlink()
+    with pytest.raises(UsageError, match=r"ALLFIXATIONMAPS\.zip"):
+        fetch_dataset("mit1003", tmp_path / "sets", source=served)
+    assert not (tmp_path / "sets").exists() or not any((tmp_path / "sets").iterdir())

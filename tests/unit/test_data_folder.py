@@ -63,8 +63,11 @@ def test_a_split_folder_is_taken_as_it_is(make):
 
 def test_a_flat_folder_is_split_80_to_20_by_the_seed(make):
     folder = make(*flat(50))
-    dataset, again = open_dataset(str(folder), seed=1), open_dataset(str(folder), seed=1)
-    other = open_dataset(str(folder), seed=2)
+    dataset, again = (
+        open_dataset(str(folder), split_seed=1),
+        open_dataset(str(folder), split_seed=1),
+    )
+    other = open_dataset(str(folder), split_seed=2)
     assert (len(dataset.train), len(dataset.valid)) == (40, 10)
     assert sorted(names(dataset.train) + names(dataset.valid)) == [f"{n:04d}" for n in range(50)]
     assert dataset == again
@@ -114,7 +117,7 @@ def test_a_hundred_images_without_maps_are_all_named(make):
 
 
 def test_the_usable_part_can_still_be_checked(make):
-    dataset, problems = survey(str(make(*flat(3), "stimuli/extra.jpg")))
+    dataset, problems, _ = survey(str(make(*flat(3), "stimuli/extra.jpg")))
     assert names(dataset.train) == ["0000", "0001", "0002"]
     (problem,) = problems
     assert "stimuli/extra.jpg" in problem
@@ -173,7 +176,7 @@ def test_the_table_says_what_was_published():
 
 def test_a_published_set_has_its_size_and_split(make, tmp_path):
     make(*flat(149), folder="fiwi")
-    fiwi = open_dataset("fiwi", tmp_path, seed=7)
+    fiwi = open_dataset("fiwi", tmp_path, split_seed=7)
     assert fiwi.image_size == (216, 384)
     order = np.arange(149)
     np.random.RandomState(42).shuffle(order)

@@ -6,7 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +62,7 @@ class Site:
         self.replies: dict[str, list[Reply]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.done = threading.Event()
+        self.server = server
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
 
     def serve(self, *replies: Reply, path: str = "/file.bin") -> str:
@@ -67,6 +71,23 @@ class Site:
 
     def ranges(self) -> list[str | None]:
         return [headers.get("range") for _, headers in self.requests]
+
+
+@pytest.fixture
+def self_signed(site: Site, tmp_path: Path) -> str:
+    """The site's address behind a certificate that nobody trusts."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    request = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost".split()
+    command = [openssl, *request, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    site.server.socket = context.wrap_socket(site.server.socket, server_side=True)
+    site.serve(Reply())
+    return f"https://localhost:{site.server.server_address[1]}/file.bin"
 
 
 @pytest.fixture
@@ -281,6 +302,18 @@ def test_after_a_wrong_checksum_nothing_is_kept(site: Site, tmp_path: Path) -> N
     with pytest.raises(MsinetError, match=MD5.removeprefix("md5:")):
         get(url, tmp_path / "file.bin", checksum=MD5)
     assert leftovers(tmp_path) == []
+
+
+def test_a_checksum_stands_in_for_a_broken_certificate(self_signed: str, tmp_path: Path) -> None:
+    heard = Heard()
+    target = get(self_signed, tmp_path / "a.bin", checksum=MD5, progress=heard)
+    assert target.read_bytes() == CONTENT
+    assert any("certificate" in message for message in heard.messages)
+    with pytest.raises(MsinetError, match="md5"):
+        get(self_signed, tmp_path / "b.bin", checksum="md5:" + "0" * 32)
+    with pytest.raises(MsinetError, match="certificate"):
+        get(self_signed, tmp_path / "c.bin")
+    assert leftovers(tmp_path) == ["a.bin", "certificate.pem", "key.pem"]
 
 
 def test_sha256_is_supported(site: Site, tmp_path: Path) -> None:

@@ -1,21 +1,19 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msinet_core.errors import DataError
-from msinet_core.evaluation import metrics
+from msinet_core.evaluation import auc, information, metrics
+from msinet_core.evaluation.baselines import center_gaussian
+from msinet_core.evaluation.fixation_bank import count
 
-SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
-OSIE = SHARED / "data" / "osie"
 SIZE = (12, 17)
-FIXATION_METRICS = ("auc_judd", "nss")
+FIXATION_METRICS = (auc.auc_judd, auc.auc_borji, metrics.nss)
 
 
 def random_map(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -26,20 +24,26 @@ def random_points(seed: int, count: int, size: tuple[int, int] = SIZE) -> np.nda
     return np.random.default_rng(seed).integers(0, size, (count, 2))
 
 
+def negatives(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return count(random_points(seed, 30, size), size)
+
+
 seeds = st.integers(0, 2**32 - 1)
 counts = st.integers(1, 40)
 
 
 def all_scores(saliency: np.ndarray, seed: int, count: int) -> dict[str, float]:
-    points, others = random_points(seed, count), random_points(seed + 1, 30)
+    points, others = random_points(seed, count), negatives(seed + 1)
     truth = random_map(seed + 2)
     return {
-        "auc_judd": metrics.auc_judd(saliency, points),
-        "auc_shuffled": metrics.auc_shuffled(saliency, points, others),
+        "auc_judd": auc.auc_judd(saliency, points),
+        "shuffled_auc": auc.shuffled_auc(saliency, points, others),
         "nss": metrics.nss(saliency, points),
         "cc": metrics.correlation(saliency, truth),
         "sim": metrics.similarity(saliency, truth),
-        "ig": metrics.information_gain(saliency, points, metrics.center_gaussian(SIZE)),
+        "mit_information_gain": information.mit_information_gain(
+            saliency, points, center_gaussian(SIZE)
+        ),
     }
 
 
@@ -57,23 +61,19 @@ def test_scale_and_offset_of_a_map_do_not_matter(seed, count, scale, offset):
 @given(seeds, counts)
 def test_areas_depend_on_the_order_of_values_only(seed, count):
     saliency = random_map(seed)
-    points, others = random_points(seed + 1, count), random_points(seed + 2, 30)
+    points, others = random_points(seed + 1, count), negatives(seed + 2)
     warped = np.exp(5 * saliency)
-    assert metrics.auc_judd(warped, points) == metrics.auc_judd(saliency, points)
-    assert metrics.auc_shuffled(warped, points, others) == metrics.auc_shuffled(
-        saliency, points, others
-    )
+    assert auc.auc_judd(warped, points) == auc.auc_judd(saliency, points)
+    assert auc.shuffled_auc(warped, points, others) == auc.shuffled_auc(saliency, points, others)
 
 
 @given(seeds, counts)
 def test_the_negative_of_a_map_has_the_opposite_score(seed, count):
     saliency, points = np.round(random_map(seed), 1), random_points(seed + 1, count)
-    others, truth = random_points(seed + 2, 30), random_map(seed + 3)
-    assert metrics.auc_judd(-saliency, points) == pytest.approx(
-        1 - metrics.auc_judd(saliency, points)
-    )
-    assert metrics.auc_shuffled(-saliency, points, others) == pytest.approx(
-        1 - metrics.auc_shuffled(saliency, points, others)
+    others, truth = negatives(seed + 2), random_map(seed + 3)
+    assert auc.auc_judd(-saliency, points) == pytest.approx(1 - auc.auc_judd(saliency, points))
+    assert auc.shuffled_auc(-saliency, points, others) == pytest.approx(
+        1 - auc.shuffled_auc(saliency, points, others)
     )
     assert metrics.nss(-saliency, points) == pytest.approx(-metrics.nss(saliency, points))
     assert metrics.correlation(-saliency, truth) == pytest.approx(
@@ -84,15 +84,15 @@ def test_the_negative_of_a_map_has_the_opposite_score(seed, count):
 @given(seeds, counts)
 def test_mirroring_everything_changes_nothing(seed, count):
     saliency, truth = random_map(seed), random_map(seed + 1)
-    points, others = random_points(seed + 2, count), random_points(seed + 3, 30)
+    points, others = random_points(seed + 2, count), negatives(seed + 3)
     last_column = SIZE[1] - 1
 
     def mirror(values):
         return np.stack([values[:, 0], last_column - values[:, 1]], axis=1)
 
     left = saliency[:, ::-1]
-    assert metrics.auc_judd(left, mirror(points)) == metrics.auc_judd(saliency, points)
-    assert metrics.auc_shuffled(left, mirror(points), mirror(others)) == metrics.auc_shuffled(
+    assert auc.auc_judd(left, mirror(points)) == auc.auc_judd(saliency, points)
+    assert auc.shuffled_auc(left, mirror(points), others[:, ::-1]) == auc.shuffled_auc(
         saliency, points, others
     )
     assert metrics.nss(left, mirror(points)) == pytest.approx(metrics.nss(saliency, points))
@@ -104,8 +104,7 @@ def test_mirroring_everything_changes_nothing(seed, count):
 def test_repeating_or_reordering_fixations_changes_nothing(seed, count):
     saliency, points = random_map(seed), random_points(seed + 1, count)
     again = np.concatenate([points[::-1], points])
-    for name in FIXATION_METRICS:
-        metric = getattr(metrics, name)
+    for metric in FIXATION_METRICS:
         assert metric(saliency, again) == metric(saliency, points)
 
 
@@ -116,7 +115,7 @@ def test_auc_judd_counts_pairs(seed, count):
     fixated[tuple(points.T)] = True
     high, low = saliency[fixated][:, None], saliency[~fixated][None]
     expected = ((high > low) + 0.5 * (high == low)).mean()
-    assert metrics.auc_judd(saliency, points) == pytest.approx(expected)
+    assert auc.auc_judd(saliency, points) == pytest.approx(expected)
 
 
 @given(seeds, counts)
@@ -129,7 +128,7 @@ def test_auc_judd_is_near_the_benchmarks_curve(seed, count):
     true_rate = np.concatenate([[0], hits / len(hits), [1]])
     false_rate = np.concatenate([[0], (above - hits) / (saliency.size - len(hits)), [1]])
     benchmark = np.sum(np.diff(false_rate) * (true_rate[1:] + true_rate[:-1]) / 2)
-    difference = benchmark - metrics.auc_judd(saliency, points)
+    difference = benchmark - auc.auc_judd(saliency, points)
     assert -1e-12 <= difference <= 1 / (2 * len(hits)) + 1e-12
 
 
@@ -141,7 +140,7 @@ def test_a_perfect_map_scores_best(seed):
     assert metrics.kl_divergence(truth, truth) == pytest.approx(0, abs=1e-9)
     assert metrics.training_loss(truth, truth) == pytest.approx(0, abs=1e-4)
     points = np.argwhere(truth >= np.sort(truth.ravel())[-10])
-    assert metrics.auc_judd(truth, points) == 1
+    assert auc.auc_judd(truth, points) == 1
 
 
 @given(seeds)
@@ -155,26 +154,26 @@ def test_another_map_scores_worse_than_the_truth(seed):
 @given(st.floats(0, 1e6), seeds, counts)
 def test_a_constant_map_scores_like_chance(level, seed, count):
     flat, points = np.full(SIZE, level), random_points(seed, count)
-    others, truth = random_points(seed + 1, 30), random_map(seed + 2)
+    others, truth = negatives(seed + 1), random_map(seed + 2)
     uniform = np.ones(SIZE)
-    assert metrics.auc_judd(flat, points) == 0.5
-    assert metrics.auc_shuffled(flat, points, others) == 0.5
+    assert auc.auc_judd(flat, points) == 0.5
+    assert auc.shuffled_auc(flat, points, others) == 0.5
     assert metrics.nss(flat, points) == 0
     assert metrics.correlation(flat, truth) == 0
     assert metrics.similarity(flat, truth) == pytest.approx(metrics.similarity(uniform, truth))
     assert metrics.kl_divergence(flat, truth) == pytest.approx(
         metrics.kl_divergence(uniform, truth)
     )
-    assert metrics.information_gain(flat, points, uniform) == pytest.approx(0, abs=1e-9)
+    assert information.information_gain(flat, points, uniform) == pytest.approx(0, abs=1e-9)
 
 
 def test_no_fixation_is_not_a_number():
     saliency, none = random_map(0), np.empty((0, 2), dtype=int)
-    assert math.isnan(metrics.auc_judd(saliency, none))
-    assert math.isnan(metrics.auc_shuffled(saliency, none, random_points(1, 3)))
-    assert math.isnan(metrics.auc_shuffled(saliency, random_points(1, 3), none))
+    assert math.isnan(auc.auc_judd(saliency, none))
+    assert math.isnan(auc.shuffled_auc(saliency, none, negatives(1)))
+    assert math.isnan(auc.shuffled_auc(saliency, random_points(1, 3), np.zeros(SIZE)))
     assert math.isnan(metrics.nss(saliency, none))
-    assert math.isnan(metrics.information_gain(saliency, none, np.ones(SIZE)))
+    assert math.isnan(information.information_gain(saliency, none, np.ones(SIZE)))
 
 
 def test_an_empty_true_map_is_not_a_number():
@@ -186,26 +185,33 @@ def test_an_empty_true_map_is_not_a_number():
 
 def test_every_pixel_fixated_leaves_no_negative_for_auc():
     everywhere = np.argwhere(np.ones(SIZE))
-    assert math.isnan(metrics.auc_judd(random_map(0), everywhere))
+    assert math.isnan(auc.auc_judd(random_map(0), everywhere))
 
 
 def test_values_by_hand():
     saliency = np.array([[0.0, 1.0], [2.0, 3.0]])
     here = np.array([[1, 1]])
     assert metrics.nss(saliency, here) == pytest.approx(1.5 / np.std([0, 1, 2, 3]))
-    assert metrics.auc_judd(saliency, np.array([[1, 0]])) == pytest.approx(2 / 3)
-    assert metrics.auc_shuffled(saliency, here, np.array([[0, 0], [1, 1]])) == 0.75
+    assert auc.auc_judd(saliency, np.array([[1, 0]])) == pytest.approx(2 / 3)
+    assert auc.shuffled_auc(saliency, here, np.array([[1.0, 0], [0, 1]])) == 0.75
+    assert auc.shuffled_auc(saliency, here, np.array([[3.0, 0], [0, 1]])) == 0.875
     truth = np.array([[0.0, 0.0], [0.0, 1.0]])
     assert metrics.similarity(saliency, truth) == pytest.approx(0.5)
     assert metrics.kl_divergence(saliency, truth) == pytest.approx(math.log(2))
-    assert metrics.information_gain(saliency, here, np.ones((2, 2))) == pytest.approx(1)
+    assert information.mit_information_gain(saliency, here, np.ones((2, 2))) == pytest.approx(1)
+    expected = math.log2(4 * (0.99 * 0.5 + 0.01 / 4))
+    assert information.information_gain(saliency, here, np.ones((2, 2))) == pytest.approx(expected)
+    never = np.array([[0, 0]])  # where the map is 0
+    assert information.information_gain(saliency, never, np.ones((2, 2))) == pytest.approx(
+        math.log2(0.01)
+    )
 
 
 def test_center_gaussian_is_symmetric_and_stretched():
-    gaussian = metrics.center_gaussian((6, 8))
+    gaussian = center_gaussian((6, 8))
     np.testing.assert_allclose(gaussian, gaussian[::-1, ::-1])
     assert gaussian.argmax() in {2 * 8 + 3, 2 * 8 + 4, 3 * 8 + 3, 3 * 8 + 4}
-    tall, wide = metrics.center_gaussian((41, 81)), metrics.center_gaussian((81, 41))
+    tall, wide = center_gaussian((41, 81)), center_gaussian((81, 41))
     np.testing.assert_allclose(tall, wide.T)
 
 
@@ -235,32 +241,32 @@ def test_a_negative_map_is_not_a_distribution():
         metrics.kl_divergence(np.array([[-1.0, 2.0]]), np.array([[0.0, 1.0]]))
 
 
-@pytest.mark.skipif(not OSIE.is_dir(), reason="needs shared/data/osie (MSINET_SHARED)")
-def test_known_values_on_osie():
-    scipy_io = pytest.importorskip("scipy.io")
-    from scipy.ndimage import gaussian_filter
+def test_auc_borji_by_hand():
+    saliency = np.array([[0.0, 0.05, 1.0, 0.55]])
+    # Of the thresholds 0, 0.1, ..., 1 only those above 0.5 leave out another pixel than 0 does.
+    assert auc.auc_borji(saliency, np.array([[0, 2]])) == pytest.approx(0.875)
+    # The two lowest pixels pass no threshold but 0: the step hides which of them is higher.
+    assert auc.auc_borji(saliency, np.array([[0, 1]])) == auc.auc_borji(
+        saliency, np.array([[0, 0]])
+    )
+    fine = auc.auc_borji(saliency, np.array([[0, 1]]), step=0.001)
+    assert fine > auc.auc_borji(saliency, np.array([[0, 0]]), step=0.001)
 
-    size = (600, 800)
-    images = scipy_io.loadmat(OSIE / "fixations.mat")["fixations"][:40, 0]
 
-    def fixations(image, subjects):
-        records = [image["subjects"][0, 0][subject, 0] for subject in subjects]
-        points = np.concatenate(
-            [
-                np.stack([r["fix_y"][0, 0].ravel(), r["fix_x"][0, 0].ravel()], axis=1)
-                for r in records
-            ]
-        )
-        points = np.rint(points - 1).astype(int)
-        return points[((points >= 0) & (points < size)).all(axis=1)]
-
-    center, halves = [], []
-    gaussian = metrics.center_gaussian(size)
-    for image in images:
-        center.append(metrics.nss(gaussian, fixations(image, range(15))))
-        seen = np.zeros(size)
-        np.add.at(seen, tuple(fixations(image, range(0, 15, 2)).T), 1)
-        # 24 pixels are about one degree of visual angle in this set's laboratory.
-        halves.append(metrics.nss(gaussian_filter(seen, 24), fixations(image, range(1, 15, 2))))
-    assert np.mean(center) == pytest.approx(0.83, abs=0.05)
-    assert np.mean(halves) == pytest.approx(3.3, abs=0.05)
+@settings(max_examples=5, deadline=None)
+@given(seeds, counts)
+def test_auc_borji_is_the_mean_of_the_benchmarks_random_draws(seed, count):
+    saliency, points = random_map(seed), random_points(seed + 1, count)
+    index = np.unique(np.ravel_multi_index(points.T, SIZE))
+    stretched = (saliency - saliency.min()) / np.ptp(saliency)
+    rng, areas = np.random.default_rng(seed), []
+    for _ in range(400):
+        negative = stretched.ravel()[rng.integers(0, stretched.size, len(index))]
+        thresholds = np.arange(0, 1.05, 0.1)[::-1]
+        rates = [
+            np.concatenate([[0], [(part >= t).mean() for t in thresholds], [1]])
+            for part in (negative, stretched.ravel()[index])
+        ]
+        areas.append(np.sum(np.diff(rates[0]) * (rates[1][1:] + rates[1][:-1]) / 2))
+    error = np.std(areas) / np.sqrt(len(areas))
+    assert auc.auc_borji(saliency, points) == pytest.approx(np.mean(areas), abs=5 * error + 1e-9)

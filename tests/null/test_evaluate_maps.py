@@ -1,0 +1,214 @@
+"""Anyone's maps are scored with the same code, compared in pairs, and shown on a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import msinet_core as msinet
+from msinet_core.errors import DataError, UsageError
+from msinet_core.evaluation.bootstrap import intervals
+from msinet_core.evaluation.likelihood import calibrated, to_cells
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+IMAGES = 8
+SIZE = (48, 64)
+
+
+def spot(center: np.ndarray, width: float) -> np.ndarray:
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    square = (rows - center[0]) ** 2 + (columns - center[1]) ** 2
+    return np.exp(-square / (2 * width**2))
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fixations of four observers around a point of each image, no maps, and two models' maps."""
+    folder = tmp_path_factory.mktemp("seen")
+    rng = np.random.default_rng(0)
+    for number in range(IMAGES):
+        center = rng.uniform((10, 10), (38, 54))
+        name = f"{number:02d}"
+        for part in ("own/stimuli/val", "own/stimuli/train", "own/fixations/val"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"own/stimuli/val/{name}.png")
+        points = np.clip(rng.normal(center, 4, (20, 2)), 0, (47, 63)).round(1)
+        rows = [f"{k % 4},{x},{y}" for k, (y, x) in enumerate(points)]
+        table = "\n".join(["Subject,X,Y", *rows])
+        (folder / f"own/fixations/val/{name}.csv").write_text(table)
+        for model, shift in (("good", 2.0), ("poor", 9.0)):
+            (folder / model).mkdir(exist_ok=True)
+            map = spot(center + rng.normal(0, shift, 2), 8)
+            np.save(folder / model / f"{name}.npy", 1000 * map)
+    shutil.copytree(folder / "own/fixations/val", folder / "own/fixations/train")
+    for path in (folder / "own/stimuli/val").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) // 2).save(
+            folder / "own/stimuli/train" / path.name
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good(seen: Path) -> msinet.Evaluation:
+    report = seen / "report.html"
+    return msinet.evaluate(data=seen / "own", maps=seen / "good", sigma=4, report=report)
+
+
+def test_maps_are_scored_like_a_network(good: msinet.Evaluation) -> None:
+    summary = good.summary()
+    assert summary["nss"]["model"].n == IMAGES
+    assert summary["loss"]["model"].n == 0
+    assert (good.device, good.image_size, good.sigma) == ("", None, 4)
+    assert good.sources == (
+        *("model", "uniform", "center", "center_bias", "observers", "observers_loo"),
+    )
+    for metric in ("nss", "auc_judd", "auc_borji", "shuffled_auc", "information_gain"):
+        assert summary[metric]["model"].mean > summary[metric]["center_bias"].mean, metric
+        assert 0 < good.share_of_limit(metric) < 1.3
+    assert summary["log_likelihood"]["model"].mean > summary["log_likelihood"]["center_bias"].mean
+    assert summary["log_likelihood"]["uniform"].mean == pytest.approx(0, abs=1e-9)
+
+
+def test_the_scale_of_a_map_does_not_matter(seen: Path, tmp_path: Path, good) -> None:
+    for path in (seen / "good").iterdir():
+        np.save(tmp_path / path.name, np.load(path) * 1e-6)
+    again = msinet.evaluate(data=seen / "own", maps=tmp_path, sigma=4, baselines=False)
+    for one, other in zip(again.images, good.images, strict=True):
+        assert dict(one.model) == pytest.approx(dict(other.model), rel=1e-4, nan_ok=True)
+
+
+def test_maps_that_cannot_be_used_are_reported(seen: Path, tmp_path: Path) -> None:
+    def scored(**options: object) -> msinet.Evaluation:
+        return msinet.evaluate(data=seen / "own", maps=tmp_path, baselines=False, **options)
+
+    with pytest.raises(UsageError, match=r"00\.png"):
+        scored()
+    np.save(tmp_path / "00.npy", np.full(SIZE, -1.0))
+    np.save(tmp_path / "01.npy", np.zeros((3, 4, 5)))
+    np.save(tmp_path / "02.npy", np.ones((SIZE[1], SIZE[0])))
+    np.save(tmp_path / "03.npy", np.ones((SIZE[0] // 2, SIZE[1] // 2)))
+    evaluation = scored()
+    assert [image.name for image in evaluation.images] == ["03.png"]
+    reasons = dict(evaluation.failures)
+    assert "logarithms" in reasons["00.png"]
+    assert "(3, 4, 5)" in reasons["01.png"]
+    assert "aspect ratio" in reasons["02.png"]
+    assert "no map" in reasons["04.png"]
+    Image.new("L", SIZE[::-1]).save(tmp_path / "03.png")
+    with pytest.raises(UsageError, match="several maps"):
+        scored()
+
+
+def test_weights_or_maps_but_not_both(run: Run, seen: Path) -> None:
+    data = ("evaluate", "--data", seen / "own")
+    assert run(*data).exit_code == 2
+    assert run(*data, "--maps", seen / "good", "--weights", "w.h5").exit_code == 2
+    assert run(*data, "--maps", seen / "nowhere").exit_code == 2
+
+
+def test_compare_finds_a_paired_difference(run: Run, seen: Path, good) -> None:
+    arguments = ("evaluate", "--data", seen / "own", "--sigma", "4", "--no-baselines")
+    for model in ("good", "poor"):
+        result = run(*arguments, "--maps", seen / model, "--out", f"{model}.csv")
+        assert result.exit_code == 0, result.output
+    comparison = msinet.compare("poor.csv", "good.csv")
+    nss = comparison.differences["nss"]
+    assert (comparison.images, nss.n, nss.better) == (IMAGES, IMAGES, "second")
+    assert nss.low < nss.mean < nss.high
+    assert nss.mean == pytest.approx(nss.second - nss.first)
+    assert comparison.differences["kld"].mean < 0
+    assert comparison.differences["kld"].better == "second"
+    same = msinet.compare(good, "good.csv").differences["nss"]
+    assert same.mean == pytest.approx(0, abs=1e-6)
+    shown = run("compare", "poor.csv", "good.csv")
+    assert shown.exit_code == 0, shown.output
+    assert f"{nss.mean:+.3f}" in shown.stdout
+    document = json.loads(run("compare", "poor.csv", "good.csv", "--json").stdout)
+    assert document["differences"]["nss"]["mean"] == nss.mean
+
+
+def test_compare_leaves_out_what_cannot_be_compared(run: Run, seen: Path) -> None:
+    arguments = ("evaluate", "--data", seen / "own", "--maps", seen / "good", "--no-baselines")
+    run(*arguments, "--sigma", "4", "--out", "four.csv")
+    run(*arguments, "--sigma", "8", "--out", "eight.csv")
+    comparison = msinet.compare("four.csv", "eight.csv")
+    assert comparison.skipped.keys() == {"loss", "kld", "cc", "sim"}
+    assert comparison.differences["nss"].mean == 0
+    with Path("four.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["sigma"], row["height"], row["width"]) for row in rows} == {("4", "48", "64")}
+    Path("other.csv").write_text("image,nss\nx.png,1\n")
+    with pytest.raises(DataError, match=r"x\.png"):
+        msinet.compare("four.csv", "other.csv")
+    Path("text.csv").write_text("a,b\n1,2\n")
+    for wrong in ("text.csv", "missing.csv"):
+        assert run("compare", "four.csv", wrong).exit_code == 2
+
+
+def test_the_report_is_one_file_that_a_browser_shows(seen: Path, good, tmp_path: Path) -> None:
+    page = (seen / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!data:)', page), "it needs no other file"
+    assert "<script" not in page
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs chromium")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]
+    address = (seen / "report.html").as_uri()
+    dom = subprocess.run(
+        [*command, "--dump-dom", address], capture_output=True, text=True, timeout=120
+    ).stdout
+    rows = dict(re.findall(r'<tr data-metric="(\w+)"><td>.*?<td class="model">([\d.-]+)', dom))
+    for metric, sources in good.summary().items():
+        if sources["model"].n:
+            assert float(rows[metric]) == pytest.approx(sources["model"].mean, abs=5e-4)
+    assert dom.count('<article class="card">') == IMAGES
+    assert dom.count("data:image/jpeg;base64") == 3 * IMAGES
+    picture = tmp_path / "report.png"
+    subprocess.run([*command, f"--screenshot={picture}", address], capture_output=True, timeout=120)
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50, "the page is not blank"
+
+
+def test_names_of_files_are_escaped_in_the_report(good: msinet.Evaluation, tmp_path: Path) -> None:
+    good.write_report(tmp_path / "r.html", title="<script>alert(1)</script>")
+    assert "<script" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_intervals_cover_the_mean_of_normal_scores_as_often_as_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    covered = [
+        low < 0 < high
+        for low, high in (intervals(rng.normal(0, 1, (60, 1)))[0] for _ in range(200))
+    ]
+    assert 0.88 < np.mean(covered) < 0.99
+    known = intervals(np.array([[0.0, math.nan], [1.0, 5.0]]))
+    assert known[0].tolist() == [0, 1]
+    assert np.isnan(known[1]).all()
+
+
+def test_the_calibrated_likelihood_is_that_of_the_best_exponent() -> None:
+    rng = np.random.default_rng(0)
+    density = spot(np.array([20, 30]), 8) + 0.01
+    density /= density.sum()
+    cells = []
+    for _ in range(300):  # few fixations each: a pixel counts once
+        chosen = rng.choice(density.size, 4, p=density.ravel())
+        points = np.stack(np.unravel_index(chosen, SIZE), axis=1)
+        cells.append(to_cells(density**3, points))  # the right map on the wrong scale
+    found = np.mean(calibrated(cells))
+    entropy = (density * np.log2(density * density.size)).sum()
+    assert found == pytest.approx(entropy, abs=0.1)
+    assert math.isnan(calibrated([None, cells[0]])[0])

@@ -1,0 +1,163 @@
+"""No image that weights were trained on is scored as a validation image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import msinet_core as msinet
+from msinet_core.checkpoint import load_checkpoint, save_checkpoint
+from msinet_core.data import open_dataset
+from msinet_core.data.split import SPLIT_SEED, StoredSplit
+from msinet_core.errors import CheckpointError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+SMALL: dict[str, Any] = {
+    "device": "reference",
+    "init": "random",
+    "width": 0.02,
+    "image_size": (32, 40),
+    "epochs": 1,
+}
+
+
+def write_flat(folder: Path, count: int, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        for part, pixels in (("stimuli", (16, 24, 3)), ("saliency", (16, 24))):
+            path = folder / part / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, pixels, dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flat(tmp_path_factory.mktemp("flat") / "own", 12)
+
+
+@pytest.fixture(scope="module")
+def best(flat: Path) -> Path:
+    """Weights of `train --seed 7 --split-seed 3` on a folder that is not split."""
+    run = flat.parent / "run"
+    return msinet.train(flat, run=run, seed=7, split_seed=3, **SMALL).best
+
+
+def names(evaluation: msinet.Evaluation) -> set[str]:
+    return {image.name for image in evaluation.images}
+
+
+def files(folder: Path, part: str, seed: int) -> set[str]:
+    dataset = open_dataset(str(folder), split_seed=seed)
+    return {sample.stimulus.name for sample in dataset.part(part)}  # type: ignore[arg-type]
+
+
+def test_the_seed_of_training_does_not_choose_the_split(flat: Path, tmp_path: Path) -> None:
+    run = msinet.train(flat, run=tmp_path / "r", seed=7, **SMALL)
+    evaluation = msinet.evaluate(run.best, flat, device="reference")
+    assert names(evaluation) == files(flat, "valid", SPLIT_SEED)
+    assert not names(evaluation) & files(flat, "train", SPLIT_SEED)
+
+
+def test_the_split_of_the_checkpoint_is_used_whatever_is_given(best: Path, flat: Path) -> None:
+    trained, valid = files(flat, "train", 3), files(flat, "valid", 3)
+    assert trained != files(flat, "train", SPLIT_SEED)
+    for seed in (None, 3, SPLIT_SEED):
+        evaluation = msinet.evaluate(best, flat, device="reference", split_seed=seed)
+        assert names(evaluation) == valid
+    evaluation = msinet.evaluate(best, flat, device="reference", split="train")
+    assert names(evaluation) == trained
+
+
+def test_images_are_known_by_their_content_not_their_names(
+    best: Path, flat: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    trained = sorted(files(flat, "train", 3))
+    for part in ("stimuli", "saliency"):
+        for split, chosen in (("train", trained[:2]), ("val", trained[2:5])):
+            (copy / part / split).mkdir(parents=True)
+            for number, name in enumerate(chosen):
+                shutil.copy(flat / part / name, copy / part / split / f"new-{number}.png")
+    with pytest.raises(DataError, match="3 images"):
+        msinet.evaluate(best, copy, device="reference")
+    for part in ("stimuli", "saliency"):
+        size = (16, 24, 3) if part == "stimuli" else (16, 24)
+        Image.fromarray(np.full(size, 77, np.uint8)).save(copy / part / "val" / "unseen.png")
+    evaluation = msinet.evaluate(best, copy, device="reference")
+    assert names(evaluation) == {"unseen.png"}
+    assert any("3 images" in note for note in evaluation.notes)
+
+
+def test_other_images_are_scored_as_they_are_split(best: Path, tmp_path: Path) -> None:
+    other = write_flat(tmp_path / "other", 6, seed=5)
+    evaluation = msinet.evaluate(best, other, device="reference")
+    assert names(evaluation) == files(other, "valid", 3)
+    assert any("None of these images" in note for note in evaluation.notes)
+
+
+def test_fine_tuned_weights_know_the_images_of_the_first_training(
+    best: Path, flat: Path, tmp_path: Path
+) -> None:
+    other = write_flat(tmp_path / "other", 6, seed=5)
+    settings = {**SMALL, "init": best, "width": None}
+    tuned = msinet.train(other, run=tmp_path / "tuned", **settings)
+    stored = StoredSplit.from_metadata(load_checkpoint(tuned.latest).metadata)
+    assert stored is not None
+    assert (len(stored.train), len(stored.earlier)) == (5, 10)
+    assert files(flat, "valid", SPLIT_SEED) <= files(flat, "train", 3)
+    with pytest.raises(DataError, match="trained on all 2 images"):
+        msinet.evaluate(tuned.best, flat, device="reference", split_seed=SPLIT_SEED)
+    evaluation = msinet.evaluate(tuned.best, flat, device="reference", split_seed=3)
+    assert names(evaluation) == files(flat, "valid", 3)
+
+
+def test_a_resumed_run_keeps_its_record(flat: Path, tmp_path: Path) -> None:
+    run = msinet.train(flat, run=tmp_path / "r", limit_train=4, **SMALL)
+    before = load_checkpoint(run.latest).metadata["split"]
+    msinet.train(resume=True, run=run.path, epochs=2)
+    assert load_checkpoint(run.latest).metadata["split"] == before
+    stored = StoredSplit.from_metadata({"split": before})
+    assert stored is not None
+    assert len(stored.train) == 4
+    with pytest.raises(UsageError, match="split_seed"):
+        msinet.train(resume=True, run=run.path, split_seed=9)
+
+
+def test_a_test_folder_is_its_own_split(run: Run, tiny_data: Path, best: Path) -> None:
+    for part in ("stimuli", "saliency"):
+        shutil.copytree(tiny_data / part / "val", tiny_data / part / "test")
+        (tiny_data / part / "test" / "val00.png").unlink()
+    arguments = ("--data", tiny_data, "--weights", best, "--json", "--split")
+    result = run("--device", "reference", "evaluate", *arguments, "test")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["split"], document["images"]) == ("test", 2)
+    shutil.rmtree(tiny_data / "stimuli" / "test")
+    shutil.rmtree(tiny_data / "saliency" / "test")
+    refused = run("--device", "reference", "evaluate", *arguments, "test")
+    assert refused.exit_code == 1
+    assert "stimuli/test" in refused.stderr
+
+
+def test_a_damaged_record_is_refused(best: Path, flat: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(best.with_name("latest.msinet.h5"))
+    checkpoint.metadata["split"]["train"] = "not base64"  # type: ignore[index]
+    save_checkpoint(tmp_path / "damaged.msinet.h5", checkpoint)
+    with pytest.raises(CheckpointError, match="training images"):
+        msinet.evaluate(tmp_path / "damaged.msinet.h5", flat, device="reference")
+
+
+def test_inspect_shows_the_split_in_one_line(run: Run, best: Path) -> None:
+    result = run("inspect", best)
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("split"))
+    assert "10 training, 2 validation" in line
+    assert "seed 3" in line
