@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msinet_core.device import Hardware
-from msinet_core.hardware.host import command_output, file_text, pci_devices
+from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
 
 __all__ = [
+    "CACHE_VARIABLE",
     "VISIBLE_VARIABLE",
     "Driver",
     "Gpu",
     "has_nvidia_card",
     "hidden_reason",
+    "kernel_support",
     "no_gpu_reason",
     "nvidia_gpus",
+    "overlapping_libraries",
     "query_driver",
 ]
 
@@ -41,6 +45,11 @@ _DRIVER = Path("/proc/driver/nvidia")
 _WSL = Path("/dev/dxg")
 _MEBIBYTE = 2**20
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
+CACHE_VARIABLE = "CUDA_CACHE_PATH"
+"""The folder in which the driver stores kernels that it has compiled."""
+
+Support = Literal["compiled", "on first use", "none"]
+_TARGET = re.compile(r"(?P<kind>sm|compute)_(?P<major>\d+)(?P<minor>\d)(?P<suffix>[a-z]?)")
 
 
 @dataclass(frozen=True)
@@ -91,11 +100,12 @@ def query_driver() -> Driver | None:
 
 def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver lists; empty without a driver."""
-    if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
-        return ()
     driver = query_driver()
     if driver is not None and driver.gpus:
         return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in driver.gpus)
+    # After the query: some sandboxes, such as gVisor, have the library and the GPU but no /proc.
+    if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
+        return ()
     listed = command_output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     gpus = tuple(_from_csv(line) for line in listed.splitlines() if line.strip())
     return gpus or _from_driver()
@@ -121,6 +131,51 @@ def hidden_reason() -> str:
     if visible is None or visible.strip() not in ("", "-1"):
         return ""
     return f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU."
+
+
+def kernel_support(capability: tuple[int, int], targets: Sequence[str]) -> Support:
+    """Return how the kernels of a framework's build run on a GPU.
+
+    Args:
+        capability: The GPU's compute capability.
+        targets: What the build lists, for example ``["sm_80", "compute_90"]``: machine code runs on
+            later GPUs of the same major version, PTX is compiled by the driver for all later ones.
+
+    Returns:
+        ``"compiled"``, ``"on first use"`` (the driver compiles each kernel), or ``"none"``.
+
+    Source: NVIDIA CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility".
+    """
+    support: Support = "none"
+    for target in targets:
+        found = _TARGET.fullmatch(target)
+        if found is None:
+            continue
+        version = int(found["major"]), int(found["minor"])
+        exact = bool(found["suffix"])  # sm_90a runs on 9.0 alone
+        if version > capability or (exact and version != capability):
+            continue
+        if found["kind"] == "sm" and version[0] == capability[0]:
+            return "compiled"
+        if found["kind"] == "compute":
+            support = "on first use"
+    return support
+
+
+def overlapping_libraries() -> str:
+    """Return a sentence if CUDA libraries of two versions overwrite each other's files, or none.
+
+    The packages for CUDA 12 and 13 install cuDNN and NCCL under the same paths. TensorFlow's
+    wheels need those for 12; PyTorch's since 2.14 those for 13.
+    """
+    for library in ("cudnn", "nccl"):
+        names = [f"nvidia-{library}-cu{major}" for major in (12, 13)]
+        if all(distribution_version(name) for name in names):
+            return (
+                f"{names[0]} and {names[1]} overwrite each other's files; install TensorFlow and "
+                "PyTorch for GPUs in separate environments."
+            )
+    return ""
 
 
 class _NvmlError(Exception):

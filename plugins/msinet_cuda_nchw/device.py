@@ -5,9 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, Probe, UsageError, nvidia, permutation
+from msinet_core import (
+    DeviceSpec,
+    DeviceUnavailableError,
+    Probe,
+    UsageError,
+    hardware,
+    nvidia,
+    permutation,
+)
 from msinet_cuda_nchw.layers import NchwLayers
-from msinet_cuda_nchw.probe import INSTALL
+from msinet_cuda_nchw.probe import BLACKWELL, INSTALL, WITHOUT_BLACKWELL
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, OnOneDevice, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf
@@ -68,6 +76,7 @@ class CudaDevice(NchwDevice):
         super().configure()
         tf32 = self.options["tf32"] == "on"
         for gpu in _visible_gpus(self.spec):
+            _check_build(gpu)
             _check_gpu(gpu, self.precision, tf32)
             with suppress(RuntimeError):  # the GPU is already in use
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -123,6 +132,24 @@ def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
             "TF_CPP_MIN_LOG_LEVEL=0 shows which library is missing."
         )
     return f"Device '{spec.name}' is not available: {reason} {fix}"
+
+
+def _check_build(gpu: Any) -> None:
+    """Raise an error if this TensorFlow has no kernels that run on a GPU."""
+    details = tf.config.experimental.get_device_details(gpu)
+    capability = details.get("compute_capability")
+    built = tf.sysconfig.get_build_info()
+    targets = built.get("cuda_compute_capabilities", ())
+    if capability is None or not targets:
+        return
+    blackwell = capability >= BLACKWELL and hardware.fits(tf.__version__, WITHOUT_BLACKWELL)
+    if blackwell or nvidia.kernel_support(capability, targets) == "none":
+        raise DeviceUnavailableError(
+            f"Device 'cuda' is not available: TensorFlow {tf.__version__} has no kernels for "
+            f"{details.get('device_name', gpu.name)} (compute capability {capability[0]}."
+            f"{capability[1]}), only for {', '.join(targets)}. Use torch-cuda in a separate "
+            'environment: pip install "msinet[torch]"'
+        )
 
 
 def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_core import DeviceSpec, Finding, msinet_graph, nvidia
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
-from msinet_cuda_nchw.probe import INSTALL
+from msinet_cuda_nchw.probe import FIRST_USE, INSTALL, KEEP_KERNELS
 from msinet_tensorflow import audit
 from msinet_tensorflow.versions import installed_wheels
 
@@ -33,6 +33,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         yield missing
         return
     yield _build()
+    yield from examine_kernels()
     precision = arguments.get("precision", "auto")
     precisions = spec.capabilities.precisions if precision == "auto" else (precision,)
     steps = {precision: trace_steps(spec, precision) for precision in precisions}
@@ -97,6 +98,23 @@ def _build() -> Finding:
         f"{built.get('cudnn_version', 'unknown')}."
     )
     return Finding("TensorFlow", "ok", detail, data=dict(built))
+
+
+def examine_kernels() -> Iterator[Finding]:
+    """Report GPUs that this TensorFlow has no machine code for."""
+    from msinet_tensorflow.layers import tf
+
+    driver = nvidia.query_driver()
+    targets = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
+    for gpu in driver.gpus if driver and targets else ():
+        support = nvidia.kernel_support(gpu.capability, targets) if gpu.capability else "compiled"
+        named = f"{gpu.name}: this TensorFlow has machine code for {', '.join(targets)}."
+        if support == "on first use":
+            yield Finding("kernels", "note", f"{named} {FIRST_USE}", KEEP_KERNELS)
+        elif support == "none":
+            yield Finding(
+                "kernels", "problem", f"{named} None of them runs on it.", "Use torch-cuda."
+            )
 
 
 def _transposes(steps: Mapping[str, Mapping[str, Any]]) -> Finding:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 
-from msinet_core import Probe, nvidia
+from msinet_core import Probe, hardware, nvidia
 from msinet_tensorflow.probe import tensorflow_probe, unavailable
 from msinet_tensorflow.versions import installed_wheels
 
@@ -13,6 +14,26 @@ REQUIRES = ("tensorflow[and-cuda]>=2.16; sys_platform == 'linux'",)
 """The requirements that ``pip install "msinet[cuda]"`` installs."""
 
 INSTALL = 'pip install "msinet[cuda]"'
+
+TARGETS = ("sm_60", "sm_70", "sm_80", "sm_89", "compute_90")
+"""What TensorFlow's wheels contain kernels for.
+
+Source: ``tf.sysconfig.get_build_info()`` of the ``tensorflow`` 2.21 wheel for Linux.
+"""
+
+BLACKWELL, WITHOUT_BLACKWELL = (10, 0), "<2.22"
+"""A compute capability, and releases of TensorFlow whose CUDA 12.5 does not support it.
+
+Source: https://github.com/tensorflow/tensorflow/issues/99592 and 101746
+"""
+
+FIRST_USE = (
+    "TensorFlow has no machine code for this GPU: the driver compiles each kernel on its first "
+    "use, which can take minutes in every new container."
+)
+KEEP_KERNELS = (
+    f"Set {nvidia.CACHE_VARIABLE} to a folder that is kept, CUDA_CACHE_MAXSIZE=4294967296"
+)
 
 
 def probe() -> Probe:
@@ -35,4 +56,26 @@ def probe() -> Probe:
     if list(wheels) == ["tensorflow-cpu"]:
         reason = f"tensorflow-cpu {wheels['tensorflow-cpu']} has no kernels for NVIDIA GPUs."
         return unavailable(reason, f"pip uninstall --yes tensorflow-cpu && {INSTALL}", gpus)
-    return tensorflow_probe(REQUIRES, INSTALL, gpus)
+    return _check_gpus(tensorflow_probe(REQUIRES, INSTALL, gpus))
+
+
+def _check_gpus(found: Probe) -> Probe:
+    """Add what the GPUs' compute capability means, if the probe found no other problem."""
+    driver = nvidia.query_driver()
+    if not found.ready or found.reason or driver is None:
+        return found
+    if overlap := nvidia.overlapping_libraries():
+        return replace(found, reason=overlap, fix=INSTALL)
+    capabilities = [gpu.capability for gpu in driver.gpus if gpu.capability]
+    version = found.framework_version or ""
+    old = hardware.fits(version, WITHOUT_BLACKWELL)
+    if old and capabilities and min(capabilities) >= BLACKWELL:
+        return unavailable(
+            f"TensorFlow {version} has no kernels for this GPU (compute capability "
+            f"{'.'.join(map(str, capabilities[0]))}; it supports up to 9.0).",
+            'Use torch-cuda: pip install "msinet[torch]", in a separate environment',
+            found.hardware,
+        )
+    if any(nvidia.kernel_support(item, TARGETS) == "on first use" for item in capabilities):
+        return replace(found, reason=FIRST_USE, fix=KEEP_KERNELS)
+    return found

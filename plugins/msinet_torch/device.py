@@ -34,6 +34,10 @@ Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capabili
 """
 
 
+MOST_SHAPES = 256
+"""Shapes that a function is compiled for; PyTorch allows at most 256 by default in all."""
+
+
 class TorchDevice(Device):
     """PyTorch on one ``torch.device``; subclasses choose it and how tensors get there.
 
@@ -201,7 +205,7 @@ class CudaDevice(TorchDevice):
     def compiled(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if self.options["compile"] == "off":
             return function
-        compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
+        compiled: Callable[..., Tensor] = compile_whole(function)
         return compiled
 
     def transfer(self, host: Tensor) -> Tensor:
@@ -223,6 +227,7 @@ class CudaDevice(TorchDevice):
     def _check_gpu(self, gpu: Any, tf32: bool) -> None:
         """Refuse a precision that the GPU does not support in hardware."""
         capability = torch.cuda.get_device_capability(gpu)
+        self._check_build(torch.cuda.get_device_name(gpu), capability)
         for requested, kind, instead in (
             (self.precision == "bfloat16", "bfloat16", "use --precision float16 or float32"),
             (tf32, "TF32", "omit --device-option tf32=on"),
@@ -233,6 +238,30 @@ class CudaDevice(TorchDevice):
                     f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
                     f"{capability[0]}.{capability[1]}; {instead}"
                 )
+
+    def _check_build(self, name: str, capability: tuple[int, int]) -> None:
+        """Refuse a GPU that PyTorch's build has no kernels for."""
+        targets = torch.cuda.get_arch_list()
+        if targets and nvidia.kernel_support(capability, targets) == "none":
+            raise DeviceUnavailableError(
+                f"Device '{self.spec.name}' is not available: torch {torch.__version__} has no "
+                f"kernels for {name} (compute capability {capability[0]}.{capability[1]}), only "
+                f"for {', '.join(targets)}. Install a build for "
+                f"{'an older' if capability < AMPERE else 'a newer'} CUDA: "
+                "https://pytorch.org/get-started/locally/"
+            )
+
+
+def compile_whole(function: Callable[..., Tensor], backend: str = "inductor") -> Any:
+    """Compile a function to one program for each shape; whatever PyTorch cannot fuse is an error.
+
+    Args:
+        function: Takes and returns tensors.
+        backend: PyTorch's name of the code generator.
+    """
+    # PyTorch stops compiling beyond this number of shapes, 8 by default.
+    torch._dynamo.config.recompile_limit = MOST_SHAPES
+    return torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
 
 
 def _why_no_gpu(spec: DeviceSpec) -> str:

@@ -74,7 +74,8 @@ def _cuda(torch: Any) -> Iterator[Finding]:
         detail = (
             f"{facts.name}, compute capability {facts.major}.{facts.minor}, {_size(free)} of "
             f"{_size(total)} free, {facts.multi_processor_count} multiprocessors; cuDNN "
-            f"{torch.backends.cudnn.version()}."
+            f"{torch.backends.cudnn.version()}; kernels for "
+            f"{', '.join(torch.cuda.get_arch_list())}."
         )
         yield Finding(f"GPU {index}", "ok", detail)
 

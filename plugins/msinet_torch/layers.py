@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_core import KLDivergence, Layers, hardware, interpolation_matrix, ops
 from msinet_torch.loading import load_torch
-from msinet_torch.resize import enlarge
+from msinet_torch.resize import enlarge, memory_format
 
 torch = load_torch()
 functional = torch.nn.functional
@@ -85,7 +85,9 @@ class TorchLayers(Layers):
         images = inputs[0]
         source, target = (tuple(image.shape[axis] for axis in SPATIAL_AXES) for image in inputs)
         if source == (1, 1):
-            return images.expand(*images.shape[:2], *target)
+            # Contiguous: `torch.cat` takes its result's memory format from its inputs.
+            wide = images.expand(*images.shape[:2], *target)
+            return wide.contiguous(memory_format=memory_format(inputs[1]))
         rows, columns = (
             self._matrix(before, after, op.coordinates)
             for before, after in zip(source, target, strict=True)

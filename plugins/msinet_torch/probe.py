@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 
 from msinet_core import Availability, Hardware, Probe, apple, hardware, nvidia
 
@@ -53,7 +54,11 @@ def cuda_probe() -> Probe:
     if hidden:
         return _unavailable(hidden, f"Run: unset {nvidia.VISIBLE_VARIABLE}", gpus)
     wrong_build = _build_without_cuda(hardware.distribution_version("torch") or "")
-    return _unavailable(*wrong_build, gpus) if wrong_build else _check_packages(gpus)
+    if wrong_build:
+        return _unavailable(*wrong_build, gpus)
+    found = _check_packages(gpus)
+    overlap = nvidia.overlapping_libraries()
+    return replace(found, reason=overlap, fix=INSTALL) if found.ready and overlap else found
 
 
 def _build_without_cuda(version: str) -> tuple[str, str] | None:

@@ -55,14 +55,15 @@ class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
         ctx.settings = axis, scale, coordinates
         shape = list(images.shape)
         shape[axis] *= scale
-        output = images.new_empty(shape).contiguous(memory_format=_format(images))
+        output = images.new_empty(shape).contiguous(memory_format=memory_format(images))
         for number, phase in enumerate(phases(scale, coordinates)):
             target = _every(output, axis, scale, number)
             if not phase.weight:
                 target.copy_(images)
                 continue
             inner, edge = _parts(target, axis, phase)
-            torch.lerp(_front(images, axis), _back(images, axis), phase.weight, out=inner)
+            # Not `out=`: torch.compile cannot trace it with strided views.
+            inner.copy_(torch.lerp(_front(images, axis), _back(images, axis), phase.weight))
             edge.copy_(_parts(images, axis, phase)[1])
         return output
 
@@ -72,7 +73,7 @@ class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
         positions = phases(scale, coordinates)
         own = [_every(gradient, axis, scale, number) for number in range(scale)]
         first = 0 if positions[0].weight else 1
-        total = torch.empty_like(own[0], memory_format=_format(gradient))
+        total = torch.empty_like(own[0], memory_format=memory_format(gradient))
         if first:
             total.copy_(own[0])
         else:
@@ -108,7 +109,8 @@ def enlarge(images: Tensor, scale: int, coordinates: ops.Coordinates) -> Tensor:
     return _Enlarge.apply(wider, HEIGHT, scale, coordinates)
 
 
-def _format(images: Tensor) -> Any:
+def memory_format(images: Tensor) -> Any:
+    """Return the memory format of images: ``torch.channels_last`` or contiguous."""
     if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
         return torch.channels_last
     return torch.contiguous_format

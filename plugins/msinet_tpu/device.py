@@ -6,6 +6,11 @@ import os
 from typing import Any
 
 from msinet_core import DeviceSpec, DeviceUnavailableError, Program
+from msinet_tpu.pjrt import select_pjrt, uses_pjrt
+
+select_pjrt()  # before the import of TensorFlow, which reads the environment
+
+# ruff: noqa: E402
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
@@ -16,6 +21,9 @@ from msinet_tpu.model import TpuModel
 
 ADDRESS = "TPU_NAME"
 """The variable that names a TPU in the network; if it is not set, the local TPU is used."""
+
+
+LOCAL = "local"
 
 
 class XlaDevice(TensorFlowDevice):
@@ -58,9 +66,27 @@ class TpuDevice(XlaDevice):
         return TpuDistribution(_connected(self.spec))
 
 
+def _check_local_chips(spec: DeviceSpec, address: str) -> None:
+    """Raise an error if TensorFlow lists no TPU: initializing it would end the process."""
+    if address != LOCAL or not uses_pjrt():
+        return
+    with suppress_native_stderr():
+        chips = tf.config.list_physical_devices("TPU")
+    if not chips:
+        probe = spec.probe()
+        if not probe.ready:
+            raise DeviceUnavailableError(spec.unavailable_message(probe))
+        raise DeviceUnavailableError(
+            f"Device '{spec.name}' is not available: TensorFlow {tf.__version__} finds no TPU. "
+            "Another process may be using it, libtpu may be incompatible with tensorflow-tpu, or "
+            "another TensorFlow device was opened first in this process. Run: msinet-run devices"
+        )
+
+
 def _connected(spec: DeviceSpec) -> Any:
     """Find the TPU, initialize it and return its strategy."""
-    address = os.environ.get(ADDRESS) or "local"
+    address = os.environ.get(ADDRESS) or LOCAL
+    _check_local_chips(spec, address)
     try:
         with suppress_native_stderr():
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)

@@ -114,6 +114,37 @@ def test_older_gpus_refuse_what_needs_ampere(
     assert machine.open("float16").precision == "float16"
 
 
+@pytest.mark.parametrize(
+    ("capability", "targets"), [((10, 0), ["sm_80", "compute_90"]), ((5, 0), ["sm_60", "sm_70"])]
+)
+def test_gpus_without_kernels_are_refused(
+    machine: Machine,
+    capability: tuple[int, int],
+    targets: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tf, "__version__", "2.21.0")
+    built = {"cuda_compute_capabilities": targets}
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: built)
+    machine.details["compute_capability"] = capability
+    with pytest.raises(DeviceUnavailableError, match=r"H200.*torch-cuda"):
+        machine.open()
+    machine.details["compute_capability"] = (8, 0) if capability > (8, 0) else (7, 5)
+    assert machine.open().jit_compile is False
+
+
+def test_doctor_names_gpus_whose_kernels_are_compiled_on_first_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = {"cuda_compute_capabilities": ["sm_80", "compute_90"]}
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: built)
+    for capability, status in (((9, 0), "note"), ((7, 0), "problem")):
+        gpu = nvidia.Gpu("NVIDIA X", capability=capability)
+        monkeypatch.setattr(nvidia, "query_driver", lambda gpu=gpu: nvidia.Driver("570", (gpu,)))
+        (finding,) = doctor.examine_kernels()
+        assert finding.status == status and "NVIDIA X" in finding.detail
+
+
 # --- what it sets ---------------------------------------------------------------------------------
 
 

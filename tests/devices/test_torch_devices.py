@@ -62,7 +62,7 @@ class TracedDevice(device_module.CpuDevice):  # type: ignore[misc, name-defined]
     """What ``compile=on`` traces, without generating code."""
 
     def compiled(self, function: Any) -> Any:
-        return torch.compile(function, dynamic=False, backend="aot_eager")
+        return device_module.compile_whole(function, backend="aot_eager")
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,31 @@ def test_unused_weights_do_not_change() -> None:
     assert not np.array_equal(state.weights["used/kernel"], case.state.weights["used/kernel"])
 
 
+def test_more_shapes_than_pytorch_compiles_by_default_stay_compiled() -> None:
+    sizes = []
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        sizes.append(tuple(inputs[0].shape))
+        return graph.forward
+
+    double = device_module.compile_whole(lambda images: images * 2, backend=counted)
+    for width in range(2, 14):
+        double(torch.ones(1, width))
+    assert len(sizes) == 12
+
+
+def test_the_concatenated_features_keep_the_memory_format(case: Case) -> None:
+    net = GraphBuilder(8)
+    net.add("mean", GlobalMean(), net.input)
+    net.add("wide", ResizeLike(), "mean", net.input)
+    net.add("both", Concat(), net.input, "wide")
+    device = CPU.open("bfloat16")
+    images = device.put_images(np.ones((2, 6, 4, 8), np.float32)).bfloat16()
+    features = net.build().apply(device.layer_builders, images, {})
+    assert features.is_contiguous(memory_format=torch.channels_last)
+    assert not features.is_contiguous()
+
+
 # --- torch-cuda and mps on a machine without them ------------------------------------------------
 
 
@@ -275,6 +300,13 @@ def test_cuda_refuses_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="--nproc-per-node 1"):
         CUDA.open(distribute="multiworker")
+
+
+@pytest.mark.usefixtures("old_gpu")
+def test_cuda_refuses_a_gpu_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "compute_80"])
+    with pytest.raises(DeviceUnavailableError, match=r"Tesla T4.*7\.5.*sm_80"):
+        CUDA.open()
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this is a Mac")

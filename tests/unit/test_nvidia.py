@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from msinet_core.device import Hardware
 from msinet_core.hardware import nvidia
 
 UNSUPPORTED = 3
@@ -103,3 +105,58 @@ def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     assert nvidia.query_driver() is None
     assert library.calls == ["init", "shutdown"]
+
+
+def test_a_sandbox_without_proc_has_the_gpus_of_the_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = fake_library([{"name": "NVIDIA H100", "memory": 2**36}])
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(nvidia, "_DRIVER", tmp_path / "absent")
+    monkeypatch.setattr(nvidia, "_WSL", tmp_path / "absent")
+    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H100", None, 2**36),)
+
+
+TENSORFLOW = ("sm_60", "sm_70", "sm_80", "sm_89", "compute_90")
+PYTORCH = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
+
+
+@pytest.mark.parametrize(
+    ("capability", "targets", "support"),
+    [
+        ((8, 0), TENSORFLOW, "compiled"),
+        ((8, 6), TENSORFLOW, "compiled"),
+        ((7, 5), TENSORFLOW, "compiled"),
+        ((9, 0), TENSORFLOW, "on first use"),
+        ((10, 0), TENSORFLOW, "on first use"),
+        ((5, 2), TENSORFLOW, "none"),
+        ((7, 0), PYTORCH, "none"),
+        ((8, 9), PYTORCH, "compiled"),
+        ((12, 1), PYTORCH, "compiled"),
+        ((13, 0), PYTORCH, "on first use"),
+        ((9, 0), ("sm_90a",), "compiled"),
+        ((10, 0), ("sm_90a", "compute_90a"), "none"),
+        ((10, 3), ("sm_100a",), "none"),
+        ((9, 0), ("unknown",), "none"),
+    ],
+)
+def test_machine_code_and_ptx_run_on_later_gpus(
+    capability: tuple[int, int], targets: tuple[str, ...], support: str
+) -> None:
+    assert nvidia.kernel_support(capability, targets) == support
+
+
+@pytest.mark.parametrize(
+    ("installed", "named"),
+    [
+        ({"nvidia-cudnn-cu12": "9.3", "nvidia-cudnn-cu13": "9.24"}, "nvidia-cudnn-cu13"),
+        ({"nvidia-nccl-cu12": "2.27", "nvidia-nccl-cu13": "2.30"}, "nvidia-nccl-cu13"),
+        ({"nvidia-cudnn-cu12": "9.3", "nvidia-nccl-cu13": "2.30"}, ""),
+    ],
+)
+def test_libraries_of_two_versions_of_cuda_are_noticed(
+    installed: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvidia, "distribution_version", installed.get)
+    sentence = nvidia.overlapping_libraries()
+    assert named in sentence and bool(sentence) == bool(named)

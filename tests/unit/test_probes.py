@@ -387,6 +387,31 @@ def test_cuda_queries_the_driver_itself_first(
     assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
 
 
+@pytest.mark.parametrize(
+    ("capability", "version", "ready", "fix"),
+    [
+        ((8, 0), "2.21.0", True, ""),
+        ((9, 0), "2.21.0", True, "CUDA_CACHE_PATH"),
+        ((10, 0), "2.21.0", False, "torch-cuda"),
+        ((12, 0), "2.22.0", True, "CUDA_CACHE_PATH"),
+    ],
+)
+def test_cuda_knows_gpus_that_tensorflow_has_no_machine_code_for(
+    capability: tuple[int, int],
+    version: str,
+    ready: bool,
+    fix: str,
+    cuda_machine: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda_machine["tensorflow"] = version
+    gpu = nvidia.Gpu("NVIDIA", 2**37, 16896, capability)
+    monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86", (gpu,)))
+    probe = cuda_probe.probe()
+    assert probe.ready == ready
+    assert fix in probe.fix and bool(probe.reason) == bool(fix)
+
+
 def test_cuda_when_nvidia_smi_does_not_answer(
     cuda_machine: dict[str, str], answers: dict[str, str]
 ) -> None:
