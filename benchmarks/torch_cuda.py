@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,13 +41,17 @@ TRAINING_FACTOR = 3
 """A training step computes each convolution and its gradients by input and by kernel."""
 
 PEAKS = {
+    "H200 NVL": {"float32": 60e12, "tf32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
     "H200": {"float32": 67e12, "tf32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
+    "H100 PCIe": {"float32": 51e12, "tf32": 378e12, "bfloat16": 756e12, "float16": 756e12},
+    "H100 NVL": {"float32": 60e12, "tf32": 417.5e12, "bfloat16": 835.5e12, "float16": 835.5e12},
     "H100": {"float32": 67e12, "tf32": 494.7e12, "bfloat16": 989.4e12, "float16": 989.4e12},
     "A100": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12, "float16": 312e12},
     "L4": {"float32": 30.3e12, "tf32": 60e12, "bfloat16": 121e12, "float16": 121e12},
     "T4": {"float32": 8.1e12, "float16": 65e12},
 }
-"""Dense operations per second, of the SXM form if there are several.
+"""Dense operations per second; the first name that is part of the GPU's counts. A name without a
+form is that of SXM.
 
 Source: NVIDIA's data sheets of each chip; figures with sparsity are halved.
 """
@@ -65,10 +70,20 @@ def peak(device: Device, given: float | None) -> float | None:
         return given * 1e12
     if device.spec.name != "torch-cuda":
         return None
-    name = torch.cuda.get_device_name()
     kind = "tf32" if device.options["tf32"] == "on" else "float32"
     kind = kind if device.precision == "float32" else device.precision
-    return next((peaks.get(kind) for chip, peaks in PEAKS.items() if chip in name.split()), None)
+    return chip_peak(torch.cuda.get_device_name(), kind)
+
+
+def chip_peak(name: str, kind: str) -> float | None:
+    """Return a chip's dense operations per second; None if they are unknown.
+
+    Args:
+        name: For example ``"NVIDIA A100-SXM4-40GB"``.
+        kind: A precision, or ``"tf32"``.
+    """
+    found = (peaks for chip, peaks in PEAKS.items() if re.search(rf"\b{chip}\b", name))
+    return next(found, {}).get(kind)
 
 
 def steps_of(device: Device, settings: argparse.Namespace, batch_size: int) -> Iterator[Any]:
@@ -104,7 +119,7 @@ def seconds_per_step(step: Step, steps: int, warm_ups: int) -> float:
 
 def measure(settings: argparse.Namespace, precision: str) -> Iterator[dict[str, Any]]:
     """Yield a row per batch size and step; one that does not fit in memory has ``failed``."""
-    options = dict(option.split("=", 1) for option in settings.option)
+    options = options_of(settings)
     spec = load_registry().spec(settings.device)
     for batch_size in settings.batch_sizes:
         device = spec.open(precision, options)
@@ -128,10 +143,16 @@ def measure(settings: argparse.Namespace, precision: str) -> Iterator[dict[str, 
 
 
 def check(settings: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Run the conformance kit."""
-    report = run(load_registry().spec(settings.device), precision=precision)
+    """Run the conformance kit, with the options that are measured."""
+    spec = load_registry().spec(settings.device)
+    report = run(spec, precision=precision, options=options_of(settings))
     failed = {row.id: row.reason for row in report.rows if row in report.failed}
     return {"precision": precision, "rows": len(report.rows), "failed": failed}
+
+
+def options_of(settings: argparse.Namespace) -> dict[str, str]:
+    """Return the device's options by name."""
+    return dict(option.split("=", 1) for option in settings.option)
 
 
 def numbers(text: str) -> list[int]:

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -57,7 +58,7 @@ def move_into_place(finished: Path, path: Path) -> None:
         OSError: The file system refused; `path` is unchanged.
     """
     with finished.open("rb+") as stream:
-        os.fsync(stream.fileno())
+        _sync(stream.fileno())
     finished.replace(path)
     _sync_folder(path.parent)
 
@@ -150,10 +151,20 @@ def _may_be_alive(host: str, process: int) -> bool:
     return True
 
 
+def _sync(descriptor: int) -> None:
+    """Write a file's data to the disk; macOS needs a second call to empty the disk's own cache."""
+    os.fsync(descriptor)
+    if sys.platform == "darwin":
+        import fcntl
+
+        with suppress(OSError):  # not every file system supports it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+
+
 def _sync_folder(folder: Path) -> None:
     with suppress(OSError):  # not every system can open a folder for syncing
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
         finally:
             os.close(descriptor)

@@ -68,7 +68,10 @@ def start_training(
         if waits:
             variable = spec.capabilities.cluster_variable
             progress.message(f"Waiting for all processes named in {variable} to start.")
-        device = spec.open(config.precision, config.device_options, config.distribute)
+        distribute = config.distribute
+        if distribute == "auto" and config.batch_size == 1 and not waits:
+            distribute = "none"  # a second unit would have no image
+        device = spec.open(config.precision, config.device_options, distribute)
         if not device.processes.chief:
             run, progress = replace(run, writes=False), Progress()
         if waits or not resume:

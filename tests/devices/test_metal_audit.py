@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,16 @@ DILATED = ["conv5/conv5_1", "conv5/conv5_2", "conv5/conv5_3"] + [
 RESIZED = ["aspp/resize", "decoder/resize1", "decoder/resize2", "decoder/resize3"]
 
 
+PRECISIONS = ("float32", "float16", "bfloat16")
+ROOT = Path(__file__).parents[2]
 STEPS = [(precision, "asymmetric") for precision in SPEC.capabilities.precisions]
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/mac-with-metal.md", "docs/measurements.md"])
+def test_the_documentation_has_the_numbers_of_nodes(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    counts = (audit_steps(SPEC, precision, msinet_graph(NARROW)).nodes for precision in PRECISIONS)
+    assert "{} nodes in float32, {} in float16 and {} in bfloat16".format(*counts) in text
 
 
 @pytest.mark.parametrize(("precision", "coordinates"), [*STEPS, ("float16", "half_pixel")])

@@ -18,6 +18,7 @@ from PIL import Image
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
 from msinet_core.data import open_dataset
+from msinet_core.device import Capabilities
 from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.reference import SPEC
@@ -310,3 +311,35 @@ def test_empty_maps_are_reported(run: Run, tiny_data: Path, tmp_path: Path) -> N
     arguments = ("train", "--data", black, "--run", "r", *BEGIN, "--image-size", "32x40")
     result = run(*arguments)
     assert f"msinet-run data check '{black}'" in result.output
+
+
+class Distributing(ReferenceDevice):
+    """Record how it was opened, and stop there."""
+
+    def __init__(self, *given: Any, distribute: str) -> None:
+        raise UsageError(f"opened with {distribute}")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "cluster", "opened"), [(1, False, "none"), (2, False, "auto"), (1, True, "auto")]
+)
+def test_one_image_is_not_distributed(
+    batch_size: int,
+    cluster: bool,
+    opened: str,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugin = ModuleType("plugin_of_many")
+    plugin.Distributing = Distributing  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+    capabilities = Capabilities(distribution=("mirrored", "multiworker"), cluster_variable="HOSTS")
+    spec = replace(SPEC, capabilities=capabilities, factory="plugin_of_many:Distributing")
+    if cluster:
+        monkeypatch.setenv("HOSTS", "two")
+    config = TrainConfig(
+        data=str(tiny_data), device="reference", width=0.04, init="random", batch_size=batch_size
+    )
+    with pytest.raises(UsageError, match=f"opened with {opened}"):
+        start_training(config, RunFolder(tmp_path / "run"), spec)

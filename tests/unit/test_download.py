@@ -656,3 +656,17 @@ def test_many_at_once_download_once(site: Site, tmp_path: Path) -> None:
     assert found == [CONTENT] * 4
     assert len(site.requests) == 1
     assert leftovers(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "found"), [("darwin", True), ("darwin", False), ("linux", True)]
+)
+def test_the_installer_of_python_for_macs_has_a_command_for_certificates(
+    platform: str, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "exists", lambda path: found)
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "unable to get local issuer certificate"
+    reason = str(web._unreachable(error))
+    assert ("Install Certificates.command" in reason) == (platform == "darwin" and found)

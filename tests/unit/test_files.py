@@ -29,6 +29,27 @@ def test_writing_creates_the_folder_and_leaves_no_other_file(tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["a.txt", "b.bin"]
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_macos_empties_the_cache_of_the_disk_too(
+    supported: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    commands: list[int] = []
+
+    def control(descriptor: int, command: int) -> int:
+        commands.append(command)
+        if not supported:
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+        return 0
+
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    write_text(tmp_path / "a.txt", "text")
+    assert commands == [51, 51]  # the file and its folder
+    assert (tmp_path / "a.txt").read_text() == "text"
+
+
 def test_a_name_of_the_greatest_length_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
     write_text(path, "text")

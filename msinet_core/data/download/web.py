@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -279,8 +281,8 @@ def _translated() -> Iterator[None]:
 def _unreachable(error: Any) -> PermanentError | TransientError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(
-            f"the server's certificate could not be verified ({error.verify_message}); check the "
-            f"clock, the network's login page, and Python's certificates"
+            f"the server's certificate could not be verified ({error.verify_message}); "
+            f"{_certificate_hint()}"
         )
     if isinstance(error, TimeoutError):
         return TransientError("the connection timed out")
@@ -288,6 +290,14 @@ def _unreachable(error: Any) -> PermanentError | TransientError:
         return TransientError("the connection broke")
     reason = os_reason(error) if isinstance(error, OSError) else error or type(error).__name__
     return TransientError(f"the connection failed: {reason}")
+
+
+def _certificate_hint() -> str:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    command = Path(f"/Applications/Python {version}/Install Certificates.command")
+    if sys.platform == "darwin" and command.exists():  # the installer of python.org
+        return f'run: "{command}"'
+    return "check the clock, the network's login page, and Python's certificates"
 
 
 def _pause(error: urllib.error.HTTPError) -> float | None:
