@@ -41,7 +41,11 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     click.echo(f"A: {first}\nB: {second}\n{result.images} common images{only}")
     numbers = ("A", "B", "B - A", "95% interval")
     rows = [
-        (METRICS[key].title, f"{one.first:.3f}", f"{one.second:.3f}", *_cells(one))
+        (
+            METRICS[key].title,
+            *(f"{round(x, 3) + 0.0:.3f}" for x in (one.first, one.second)),
+            *_cells(one),
+        )
         for key, one in result.differences.items()
     ]
     print_table(("metric", *numbers, "better"), rows, right=numbers)

@@ -172,6 +172,7 @@ def _print_table(evaluation: Evaluation) -> None:
 def _cell(summary: Summary, *, interval: bool) -> str:
     if not summary.n:
         return ""
-    if not interval or math.isnan(summary.low):
-        return f"{summary.mean:.3f}"
-    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]"
+    mean, low, high = (
+        f"{round(x, 3) + 0.0:.3f}" for x in (summary.mean, summary.low, summary.high)
+    )
+    return f"{mean} [{low}, {high}]" if interval and not math.isnan(summary.low) else mean

@@ -89,6 +89,15 @@ def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     return widths
 
 
+def fixed(value: float) -> str:
+    """Format a number with three digits after the point; never as minus zero.
+
+    Args:
+        value: The number.
+    """
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
 def print_indented(text: str, *, to_stderr: bool = False) -> None:
     """Print lines under a title.
 

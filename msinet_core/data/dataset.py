@@ -178,6 +178,12 @@ def survey(
 
 def _with_drawn_maps(scan: Scan, sigma: float) -> Scan:
     problems = list(scan.problems)
+    samples = (*scan.train, *(scan.valid or ()), *scan.test)
+    if not any(getattr(sample.truth, "fixations", True) for sample in samples):
+        raise UsageError(
+            "The dataset has no fixations, which --sigma draws maps from. Leave out --sigma to use "
+            "its maps."
+        )
 
     def draw(sample: Sample) -> Sample:
         truth = sample.truth

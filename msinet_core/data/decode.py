@@ -164,8 +164,8 @@ def _ends_early(picture: Image, data: bytes) -> bool:
     real gray corner from a filled one, bytes are inserted before the marker: they change the
     picture only if the decoder still expects data.
     """
-    last = picture.getpixel((picture.width - 1, picture.height - 1))
-    gray = all(value in _JPEG_GRAY for value in np.atleast_1d(last))
+    last = np.asarray(picture.crop((picture.width - 1, picture.height - 1, *picture.size)))
+    gray = all(value in _JPEG_GRAY for value in last.flat)
     if not gray and "progressive" not in picture.info:
         return False
     try:

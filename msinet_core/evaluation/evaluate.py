@@ -115,11 +115,11 @@ def evaluate(
     samples = selection.samples[:limit]
     if not samples:
         raise DataError(_nothing_left(dataset, split, selection))
+    folder = None if maps is None else MapFolder(Path(maps), samples)
     bank = FixationBank(dataset.samples, progress)
     scorer = Scorer(bank, dataset.sigma, baselines, report is not None)
     facts: dict[str, Any] = {}
-    if maps is not None:
-        folder = MapFolder(Path(maps), samples)
+    if folder is not None:
         outcomes = read_maps(folder.read, samples, scorer, workers)
     else:
         predictor = load(

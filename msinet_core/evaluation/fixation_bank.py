@@ -13,6 +13,7 @@ import numpy as np
 
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
+from msinet_core.evaluation.information import density
 from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -82,21 +83,19 @@ class FixationBank:
         return self._total(size)[0] - count(self._all(sample), size)
 
     def center_bias(self, sample: Sample, size: Size) -> Floats | None:
-        """Return the kernel density of the fixations of other images.
+        """Return the kernel density of the fixations of other images, with a uniform share.
 
         Args:
             sample: The image that is left out.
             size: Its height and width in pixels.
 
         Returns:
-            ``(*size)``, not negative, with the sum 1; None if too few other images have fixations.
+            ``(*size)``, positive, with the sum 1; None if too few other images have fixations.
         """
         if not self._has_others(sample):
             return None
         own = blur(count(self._all(sample), size), self.bandwidth(size))
-        rest = np.maximum(self._total(size)[1] - own, 0)
-        density: Floats = rest / rest.sum()
-        return density
+        return density(np.maximum(self._total(size)[1] - own, 0))
 
     def bandwidth(self, size: Size) -> tuple[float, float]:
         """Return the standard deviations of the kernel in pixels, by Scott's rule.

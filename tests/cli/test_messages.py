@@ -41,7 +41,7 @@ def printed(run: Run, line: str, folder: Path) -> str:
     text = re.sub(r" +\d+ ms\b", "  N ms", text)
     text = re.sub(r"\([\d,]+ bytes\)", "(N bytes)", text)
     text = re.sub(r"\d+\.\d+ images/s\b", "N images/s", text)
-    text = re.sub(r" *-?\d\.\d{3} ± \d\.\d{3}", "  N ± N", text)
+    text = re.sub(r" *-?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\]", "  N [N, N]", text)
     # Other people's plugins may be installed, and they make columns wider.
     parts = [part.rstrip() for part in text.splitlines() if "msinet-device-jax " not in part]
     if "list" in words:
