@@ -19,6 +19,9 @@ CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
 
 WANDB_PROJECT = "msinet"
 
+REPORTED = ("loss", "images_per_s", "data_wait")
+"""The values of a step that are reported."""
+
 _PACKAGES = {TENSORBOARD: "tensorboardX", WANDB: "wandb"}
 
 _NOT_REPORTED = frozenset({"epoch", "step", "images_per_s", "seconds", "data_wait"})
@@ -155,7 +158,7 @@ class EventFiles:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step."""
-        self._scalars(row, {"train/loss": row["loss"], "train/images_per_s": row["images_per_s"]})
+        self._scalars(row, {f"train/{name}": row[name] for name in REPORTED})
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""
@@ -196,8 +199,8 @@ class WandbRun:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step."""
-        values = {"train/loss": float(row["loss"]), "train/images_per_s": row["images_per_s"]}
-        self._run.log({name: float(value) for name, value in values.items()}, step=row["step"])
+        values = {f"train/{name}": float(row[name]) for name in REPORTED}
+        self._run.log(values, step=row["step"])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""

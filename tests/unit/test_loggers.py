@@ -16,7 +16,7 @@ from msinet_core.errors import UsageError
 from msinet_core.system.progress import Progress
 from msinet_core.training.loggers import EventFiles, check_loggers, open_loggers
 
-STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500"}
+STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500", "data_wait": "0.2500"}
 EPOCH = {"epoch": 1, "step": 7, "train_loss": 0.5, "valid_loss": 0.75}
 
 
@@ -63,6 +63,7 @@ def test_event_files_hold_the_steps_and_the_epochs(tmp_path: Path) -> None:
     assert {name: value for event in written for name, value in scalars(event).items()} == {
         "train/loss": 0.625,
         "train/images_per_s": 12.5,
+        "train/data_wait": 0.25,
         "epoch/train_loss": 0.5,
         "epoch/valid_loss": 0.75,
     }
@@ -106,7 +107,7 @@ def test_wandb_receives_everything_under_one_id(
             logger.step(STEP)
             logger.epoch(EPOCH)
     assert wandb.logged[:2] == [
-        ({"train/loss": 0.625, "train/images_per_s": 12.5}, 7),
+        ({"train/loss": 0.625, "train/images_per_s": 12.5, "train/data_wait": 0.25}, 7),
         ({"epoch/train_loss": 0.5, "epoch/valid_loss": 0.75}, 7),
     ]
     first, second = wandb.started
