@@ -159,6 +159,8 @@ class MpsDevice(TorchDevice):
                 f"installed, but {reason}. On a Mac with Apple silicon and macOS 14 or later, run: "
                 "pip install --upgrade torch"
             )
+        if self.options["memory"] != "auto":
+            _limit_mps(int(self.options["memory"].rstrip("%")) / 100)
         return torch.device("mps")
 
 
@@ -262,6 +264,19 @@ def compile_whole(function: Callable[..., Tensor], backend: str = "inductor") ->
     # PyTorch stops compiling beyond this number of shapes, 8 by default.
     torch._dynamo.config.recompile_limit = MOST_SHAPES
     return torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
+
+
+def _limit_mps(share: float) -> None:
+    """Limit the memory that PyTorch may use to a share of the Mac's.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.mps.set_per_process_memory_fraction
+    """
+    memory = hardware.cpu_hardware().memory
+    if memory is None:
+        return
+    # PyTorch takes a fraction of what macOS recommends for a GPU, which is less than all.
+    fraction = share * memory / torch.mps.recommended_max_memory()
+    torch.mps.set_per_process_memory_fraction(min(fraction, 2.0))
 
 
 def _why_no_gpu(spec: DeviceSpec) -> str:
