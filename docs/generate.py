@@ -1,8 +1,8 @@
 """Write every file that is made from the code: ``python docs/generate.py``.
 
 These are the pages of commands, of the Python API, of conformance and of benchmark results, and
-the type stub of the front door. ``--check`` writes nothing and exits with 1 if a file is out of date; a test does the
-same.
+the type stub of the front door. ``--check`` writes nothing and exits with 1 if a file is out of
+date; a test does the same.
 """
 
 from __future__ import annotations

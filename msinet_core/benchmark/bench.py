@@ -34,6 +34,7 @@ def bench(
     timeout: int = 3600,
     output: str | Path | None = None,
     resume: bool = False,
+    trace: str | Path | None = None,
     progress: bool | Progress = False,
 ) -> Results:
     """Measure images per second of training and prediction.
@@ -55,6 +56,8 @@ def bench(
         output: A JSON file that is written after each combination; it must not exist, unless
             `resume` is given.
         resume: Keep the rows of `output` that were measured, and add those that are missing.
+        trace: A folder for each framework's own profile of a few steps, which is written after
+            the measurement.
         progress: True shows progress on stderr.
 
     Returns:
@@ -92,7 +95,7 @@ def bench(
 
     if path is not None:
         results.write(path)  # fails now instead of after minutes of measuring
-    run_suite(todo, settings, results, path, display)
+    run_suite(todo, settings, results, path, display, Path(trace) if trace else None)
     if not results.measured():
         lines = [f"{row['device']}: {row['reason']}" for row in results.failures()]
         raise MsinetError(f"Nothing could be measured.\n{bullet_list(list(dict.fromkeys(lines)))}")

@@ -22,6 +22,7 @@ from msinet_core.benchmark.loops import (
 )
 from msinet_core.benchmark.memory_meter import MemoryMeter
 from msinet_core.benchmark.settings import BenchSettings, Case
+from msinet_core.benchmark.trace import write_trace
 from msinet_core.hardware.energy import EnergyMeter
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
@@ -43,7 +44,12 @@ PEAK_LAYERS, PEAK_CHANNELS, PEAK_REDUCTION = 8, 512, 8
 
 
 def measure(
-    spec: DeviceSpec, case: Case, settings: BenchSettings, pictures: Path, scratch: Path
+    spec: DeviceSpec,
+    case: Case,
+    settings: BenchSettings,
+    pictures: Path,
+    scratch: Path,
+    trace: Path | None = None,
 ) -> dict[str, Any]:
     """Measure training and prediction on a device, bare and as the commands do them.
 
@@ -56,6 +62,7 @@ def measure(
         settings: What else to measure.
         pictures: The folder of a dataset with enough images.
         scratch: An empty folder for maps and checkpoints.
+        trace: The folder for the framework's own profile; None for none.
 
     Returns:
         A row as `msinet_core.bench` describes it.
@@ -83,6 +90,8 @@ def measure(
     row["reader_images_per_s"] = read_rate(load)
     row["peak_tflops"] = peak_tflops(device, load, settings)
     _add_shares(row)
+    if trace is not None:
+        row["trace"] = write_trace(device, graph, load, trace)
     return row
 
 

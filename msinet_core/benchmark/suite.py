@@ -47,6 +47,7 @@ def run_suite(
     results: Results,
     path: Path | None,
     progress: Progress,
+    traces: Path | None = None,
 ) -> None:
     """Measure combinations one after the other, and append a row for each to the results.
 
@@ -58,6 +59,7 @@ def run_suite(
         results: Receives the rows; combinations that it has already are skipped.
         path: Where the results are written after each row; None for nowhere.
         progress: Shows the rows as they come.
+        traces: The folder for profiles, one folder for each combination; None for none.
 
     Raises:
         InterruptedRunError: The user stopped it; the results so far are complete.
@@ -74,7 +76,7 @@ def run_suite(
             if case in done:
                 continue
             try:
-                row = _measure_apart(case, settings, pictures)
+                row = _measure_apart(case, settings, pictures, traces)
             except KeyboardInterrupt as error:
                 hint = f" Continue with: --resume --json {path}" if path else ""
                 raise InterruptedRunError(
@@ -101,16 +103,21 @@ def summary(row: dict[str, Any]) -> str:
         for work in ("predict", "train")
         if work in row
     ]
-    return f"{case_of(row)}: {', '.join(rates)}"
+    trace = f"; profile: {row['trace']}" if "trace" in row else ""
+    return f"{case_of(row)}: {', '.join(rates)}{trace}"
 
 
-def _measure_apart(case: Case, settings: BenchSettings, pictures: Path) -> dict[str, Any]:
+def _measure_apart(
+    case: Case, settings: BenchSettings, pictures: Path, traces: Path | None
+) -> dict[str, Any]:
+    name = f"{case.device}-{case.precision}-{case.batch_size}"
     with tempfile.TemporaryDirectory(prefix="msinet-bench-") as scratch:
         request = {
             "case": asdict(case),
             "settings": asdict(settings),
             "pictures": str(pictures),
             "scratch": scratch,
+            "trace": str(traces.absolute() / name) if traces else None,
         }
         try:
             done = subprocess.run(

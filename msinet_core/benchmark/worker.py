@@ -44,6 +44,7 @@ def _row(request: dict[str, Any]) -> dict[str, Any]:
             BenchSettings(**request["settings"]),
             Path(request["pictures"]),
             Path(request["scratch"]),
+            Path(request["trace"]) if request["trace"] else None,
         )
     except Exception as error:
         text = str(error) if isinstance(error, MsinetError) else describe_error(error)

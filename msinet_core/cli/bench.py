@@ -52,6 +52,12 @@ STDOUT = Path("-")
     help="Draw the rates: *.png, *.svg or *.pdf. Can be repeated.",
 )
 @click.option(
+    "--trace",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write each framework's own profile of a few steps to this folder.",
+)
+@click.option(
     "--from",
     "from_files",
     is_flag=True,
@@ -64,6 +70,7 @@ def bench(
     resume: bool,
     baseline: str | None,
     plot_files: tuple[Path, ...],
+    trace: Path | None,
     from_files: bool,
     files: tuple[Path, ...],
     **settings: Any,
@@ -96,7 +103,7 @@ def bench(
         devices += [baseline] if devices and baseline else []
         output = None if json_file == STDOUT else json_file
         measured = front_door.bench(
-            devices, output=output, resume=resume, progress=True, **settings
+            devices, output=output, resume=resume, trace=trace, progress=True, **settings
         )
         machines = [measured]
     _print(machines, baseline, to_stderr=json_file == STDOUT)

@@ -201,7 +201,8 @@ class TrainConfig:
         choices(LOGGERS, always=(CSV,)),
         "Also report losses to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
         "(WANDB_MODE=offline works without an account); needs the package tensorboardX or wandb. "
-        "The CSV files are always written.",
+        "system: how busy processor, GPU and memory are, in RUN/system.csv. The CSV files are "
+        "always written.",
         (CSV,),
     )
 

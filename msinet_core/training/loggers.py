@@ -1,4 +1,4 @@
-"""Report the losses of a training run to TensorBoard or Weights & Biases as well."""
+"""Report a training run to TensorBoard or Weights & Biases, or record how busy the machine is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.system.files import write_text
 from msinet_core.system.progress import Progress
 
-CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
+CSV, TENSORBOARD, WANDB, SYSTEM = LOGGERS = ("csv", "tensorboard", "wandb", "system")
 """The values of ``--log``; the CSV files are always written."""
 
 WANDB_PROJECT = "msinet"
@@ -87,9 +87,12 @@ def open_loggers(
         step: Steps taken before; 0 for a new run.
         progress: Shows failures.
     """
+    from msinet_core.training.system_log import SystemLog  # psutil, which few runs need
+
     makers: dict[str, Callable[[], Logger]] = {
         TENSORBOARD: lambda: EventFiles(folder / TENSORBOARD, step),
         WANDB: lambda: WandbRun(folder, settings),
+        SYSTEM: lambda: SystemLog(folder / "system.csv", step),
     }
     opened = [_Guarded(name, makers[name], progress) for name in makers if name in names]
     try:

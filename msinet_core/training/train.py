@@ -146,7 +146,7 @@ def train(
             else "asymmetric".
         workers: Threads that read images; default by the number of cores.
         distribute: "auto", "none", "mirrored" or "multiworker"; default "auto".
-        log: "csv", "tensorboard", "wandb" or several of them; default "csv".
+        log: "csv", "tensorboard", "wandb", "system" or several of them; default "csv".
 
     Raises:
         UsageError: A setting is invalid, or the run folder cannot be used.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +82,13 @@ class TorchDevice(Device):
 
     def versions(self) -> Mapping[str, str]:
         return {"torch": hardware.distribution_version("torch") or torch.__version__}
+
+    @contextmanager
+    def trace(self, folder: Path) -> Iterator[None]:
+        activities = torch.profiler.supported_activities()
+        with torch.profiler.profile(activities=activities) as profile:
+            yield
+        profile.export_chrome_trace(str(folder / "trace.json"))
 
     def open_torch_device(self, index: int) -> Any:
         """Set up and return the ``torch.device`` to compute on.

@@ -265,9 +265,14 @@ def test_an_unknown_plot_format_is_refused_before_anything_is_measured(run: Run,
 
 def test_a_device_is_measured_once_wherever_it_is_named(run: Run) -> None:
     arguments = ("--device", "reference", "bench", "--device", "reference")
-    result = run(*arguments, "--baseline", "reference", *OPTIONS, "--json", "-")
+    result = run(
+        *(*arguments, "--baseline", "reference", *OPTIONS, "--json", "-", "--trace", "traces")
+    )
     assert result.exit_code == 0, result.output
-    assert [one["device"] for one in json.loads(result.stdout)["results"]] == ["reference"]
+    (row,) = json.loads(result.stdout)["results"]
+    assert row["device"] == "reference"
+    assert "'reference' has no profiler" in row["trace"]
+    assert not list(Path("traces").iterdir())
 
 
 def test_devices_before_and_after_the_command_are_both_measured(run: Run) -> None:
