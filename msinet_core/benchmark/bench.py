@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msinet_core.benchmark.results import Results
+from msinet_core.benchmark.results import Results, learned
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.benchmark.suite import cases, run_suite
 from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, bullet_list
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
+from msinet_core.registry.measured import remember
 from msinet_core.registry.registry import load_registry, run_probe
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
@@ -96,6 +97,10 @@ def bench(
     if path is not None:
         results.write(path)  # fails now instead of after minutes of measuring
     run_suite(todo, settings, results, path, display, Path(trace) if trace else None)
+    try:
+        remember(learned(results, settings))
+    except MsinetError as error:  # the measurements themselves are worth more
+        display.message(f"Automatic choices will not use these results: {error}")
     if not results.measured():
         lines = [f"{row['device']}: {row['reason']}" for row in results.failures()]
         raise MsinetError(f"Nothing could be measured.\n{bullet_list(list(dict.fromkeys(lines)))}")

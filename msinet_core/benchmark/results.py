@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from msinet_core.benchmark.settings import BenchSettings, Case
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.hardware.host import command_output
 from msinet_core.hardware.machine import describe_machine, this_machine
+from msinet_core.registry.measured import Measured, Work
 from msinet_core.system.files import write_text
 from msinet_core.system.version import __version__
 
 FORMAT = 1
 """The version of the file; a reader refuses any other."""
 
-WORKS = ("predict", "train")
+WORKS: tuple[Work, ...] = ("predict", "train")
 
 
 @dataclass
@@ -163,6 +164,34 @@ def case_of(row: Mapping[str, Any]) -> Case:
         row: One of `Results.results`.
     """
     return Case(row["device"], row["precision"], row["batch_size"])
+
+
+def learned(results: Results, settings: BenchSettings) -> list[Measured]:
+    """Return what automatic choices may use: the published network at the default batch sizes.
+
+    Args:
+        results: What was measured.
+        settings: With which settings.
+    """
+    published = replace(
+        BenchSettings(), images=settings.images, rounds=settings.rounds, timeout=settings.timeout
+    )
+    if settings.shared() != published.shared():
+        return []
+    return [
+        Measured(
+            row["device"],
+            row["precision"],
+            work,
+            row[work]["whole_images_per_s"],
+            row["versions"],
+            results.date,
+            results.describe_machine(),
+        )
+        for row in results.measured()
+        for work in WORKS
+        if work in row and row["batch_size"] == 1
+    ]
 
 
 def read_all(paths: Sequence[Path]) -> list[Results]:

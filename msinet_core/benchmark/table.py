@@ -119,7 +119,7 @@ def rate_text(value: float) -> str:
 def _lines(machines: Sequence[Results]) -> Iterator[tuple[Results, _Row, str]]:
     for results in machines:
         for row in results.results:
-            works = [work for work in WORKS if work in row]
+            works: list[str] = [work for work in WORKS if work in row]
             yield from ((results, row, work) for work in works or [""])
 
 

@@ -16,6 +16,7 @@ from msinet_core.device import Hardware
 from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
 
 __all__ = [
+    "AMPERE",
     "CACHE_VARIABLE",
     "VISIBLE_VARIABLE",
     "Driver",
@@ -40,6 +41,12 @@ Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
 _SUCCESS = 0
 _NAME_SIZE = 96
 """``NVML_DEVICE_NAME_V2_BUFFER_SIZE``; a driver's version is shorter."""
+
+AMPERE = (8, 0)
+"""The first compute capability with tensor cores for bfloat16 and TF32.
+
+Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
+"""
 
 _NVIDIA = "0x10de"
 _DISPLAY_CONTROLLER = "0x03"
@@ -135,7 +142,10 @@ def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver lists; empty without a driver."""
     driver = query_driver()
     if driver is not None and driver.gpus:
-        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in driver.gpus)
+        return tuple(
+            Hardware(gpu.name, gpu.cores, gpu.memory, (gpu.capability or (0, 0)) >= AMPERE)
+            for gpu in driver.gpus
+        )
     # After the query: some sandboxes, such as gVisor, have the library and the GPU but no /proc.
     if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
         return ()

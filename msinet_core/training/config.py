@@ -142,7 +142,8 @@ class TrainConfig:
     )
     precision: str = setting(
         choice(("auto", *PRECISIONS)),
-        "Arithmetic of the network; weights stay float32. auto: the device's default.",
+        "Arithmetic of the network; weights stay float32. auto: what bench measured as fastest on "
+        "this machine, else bfloat16 where the hardware computes it, else float32.",
         "auto",
     )
     device_options: Mapping[str, str] = setting(

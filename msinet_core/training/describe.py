@@ -93,7 +93,7 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
         spec: The device it would run on.
     """
     config = prepared.config
-    precision = spec.check_precision(config.precision)
+    precision = prepared.precision
     yield f"Device: {spec.name}, {precision}"
     yield from _subject(prepared)
     steps = -(-len(prepared.dataset.train) // (config.batch_size * config.accumulate))

@@ -59,12 +59,11 @@ def start_training(
     _check_support(config, spec)
     waits = _waits_for_processes(spec, config.distribute)
     with ExitStack() as stack:
-        if (
-            resume and not waits and not dry_run
-        ):  # another process may be about to write the checkpoint
+        # With several processes, another one may be about to write the checkpoint.
+        if resume and not waits and not dry_run:
             stack.enter_context(run.locked())
         version = run.version()
-        prepared = prepare(config, run, resume=resume, progress=progress)
+        prepared = prepare(config, run, spec, resume=resume, progress=progress)
         finished = _finished(prepared)
         if finished:
             progress.message(finished)
@@ -76,7 +75,7 @@ def start_training(
         if waits:
             variable = spec.capabilities.cluster_variable
             progress.message(f"Waiting for all processes named in {variable} to start.")
-        device = spec.open(config.precision, config.device_options, config.distribute)
+        device = spec.open(prepared.precision, config.device_options, config.distribute)
         if not device.processes.chief:
             run, progress = replace(run, writes=False), Progress()
         if waits or not resume:

@@ -29,12 +29,6 @@ from msinet_torch.model import TorchModel
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-AMPERE = (8, 0)
-"""The first compute capability with tensor cores for bfloat16 and TF32.
-
-Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
-"""
-
 
 MOST_SHAPES = 256
 """Shapes that a function is compiled for; PyTorch allows at most 256 by default in all."""
@@ -243,7 +237,7 @@ class CudaDevice(TorchDevice):
             (self.precision == "bfloat16", "bfloat16", "use --precision float16 or float32"),
             (tf32, "TF32", "omit --device-option tf32=on"),
         ):
-            if requested and capability < AMPERE:
+            if requested and capability < nvidia.AMPERE:
                 raise UsageError(
                     f"Device '{self.spec.name}' does not support {kind} on this GPU: it needs "
                     f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
