@@ -90,7 +90,9 @@ def bench(
     )
     msinet_graph(settings.width).check_image_size(settings.image_size)
     display = as_progress(progress)
-    todo = cases(_choose([devices] if isinstance(devices, str) else devices), settings)
+    specs = _choose([devices] if isinstance(devices, str) else devices)
+    _check_precisions(specs, settings.precision)
+    todo = cases(specs, settings)
     path = None if output is None else Path(output)
     results = _begin(Results.here(settings), path, resume)
 
@@ -105,6 +107,13 @@ def bench(
         lines = [f"{row['device']}: {row['reason']}" for row in results.failures()]
         raise MsinetError(f"Nothing could be measured.\n{bullet_list(list(dict.fromkeys(lines)))}")
     return results
+
+
+def _check_precisions(specs: Sequence[DeviceSpec], precisions: Sequence[str]) -> None:
+    """Raise an error if no device supports any of the precisions."""
+    supported = {"auto", *(name for spec in specs for name in spec.capabilities.precisions)}
+    if supported.isdisjoint(precisions):
+        specs[0].check_precision(precisions[0])
 
 
 def _begin(results: Results, path: Path | None, resume: bool) -> Results:
