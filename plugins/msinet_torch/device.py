@@ -252,7 +252,7 @@ class CudaDevice(TorchDevice):
                 f"Device '{self.spec.name}' is not available: torch {torch.__version__} has no "
                 f"kernels for {name} (compute capability {capability[0]}.{capability[1]}), only "
                 f"for {', '.join(targets)}. Install a build for "
-                f"{'an older' if capability < AMPERE else 'a newer'} CUDA: "
+                f"{'an older' if capability < nvidia.AMPERE else 'a newer'} CUDA: "
                 "https://pytorch.org/get-started/locally/"
             )
 
