@@ -1,8 +1,8 @@
 """Write every file that is made from the code: ``python docs/generate.py``.
 
-These are the pages of commands, of the Python API and of conformance, and the type stub of the
-front door. ``--check`` writes nothing and exits with 1 if a file is out of date; a test does the
-same.
+These are the pages of commands, of the Python API, of conformance and of benchmark results, and
+the type stub of the front door. ``--check`` writes nothing and exits with 1 if a file is out of
+date; a test does the same.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 import click
 
 import msinet_core
+from msinet_core.benchmark.results_page import results_page
 from msinet_core.cli import COMMANDS, cli
 from msinet_core.conformance.reference_page import fill_in
 
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "api.txt"
+RESULTS = DOCS.parent / "benchmarks" / "results"
 CONFORMANCE = DOCS / "reference" / "conformance.md"
 NAMES = re.compile(r"^\{\{ ([^}]+) \}\}$", re.MULTILINE)
 """A list of names in the template."""
@@ -95,6 +97,11 @@ def conformance_page() -> str:
     return fill_in(CONFORMANCE.read_text("utf-8"))
 
 
+def benchmarks_page() -> str:
+    """Return the page of benchmark results, in Markdown."""
+    return results_page(RESULTS)
+
+
 def stub() -> str:
     """Return the type stub of the front door, which type checkers and editors read."""
     names = [
@@ -121,6 +128,7 @@ FILES: Mapping[Path, Callable[[], str]] = {
     DOCS / "reference" / "commands.md": commands_page,
     DOCS / "reference" / "api.md": api_page,
     CONFORMANCE: conformance_page,
+    DOCS / "reference" / "benchmarks.md": benchmarks_page,
 }
 
 

@@ -22,6 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine where nothing was measured and "auto" means float32."""
+    monkeypatch.setattr("msinet_core.hardware.host.computes_bfloat16", lambda: False)
+    monkeypatch.setattr(
+        "msinet_core.registry.measured.measurements_file", lambda: tmp_path / "bench.json"
+    )
+
+
 class Run(Protocol):
     """Runs ``msinet-run`` in this process, in a temporary working folder."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msinet_core.benchmark.measure import measure
+from msinet_core.benchmark.results import Results, learned
 from msinet_core.benchmark.settings import BenchSettings
-from msinet_core.errors import DeviceUnavailableError
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
+from msinet_core.benchmark.suite import cases, run_suite
+from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, bullet_list
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
+from msinet_core.registry.measured import remember
 from msinet_core.registry.registry import load_registry, run_probe
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
@@ -23,62 +25,125 @@ if TYPE_CHECKING:
 def bench(
     devices: str | Sequence[str] | None = None,
     *,
-    precision: str = "auto",
+    precision: str | Sequence[str] = ("auto",),
+    batch_size: int | Sequence[int] = (1,),
     device_options: Mapping[str, str] | None = None,
     image_size: Size | str = DEFAULT_IMAGE_SIZE,
-    batch_size: int = 1,
     width: float = 1.0,
     images: int = 24,
     rounds: int = 5,
+    timeout: int = 3600,
+    output: str | Path | None = None,
+    resume: bool = False,
+    trace: str | Path | None = None,
     progress: bool | Progress = False,
-) -> list[dict[str, Any]]:
+) -> Results:
     """Measure images per second of training and prediction.
 
-    Measures in turn the bare compiled step on an image in memory, and the trainer on JPEG files or
-    the prediction of a folder (decoding, resizing, writing).
+    Each combination of device, precision and batch size is measured in a process of its own. In
+    turn run the bare compiled step on images in memory, and the trainer on JPEG files or the
+    prediction of a folder (decoding, resizing, writing). What fails becomes a row with the reason.
 
     Args:
         devices: The devices' names; None for all that are available.
-        precision: "auto", "float32", "bfloat16" or "float16".
-        device_options: Options of the device, by name.
+        precision: "auto", "float32", "bfloat16" or "float16", or several of them.
+        batch_size: Images in a batch, or several such numbers.
+        device_options: Options of the devices, by name.
         image_size: Height and width of the network's input in pixels.
-        batch_size: Images in a batch.
         width: Scale of the number of channels; 1 is the published network.
-        images: Images in each round.
+        images: Images in each round, at least.
         rounds: How many times each pair is measured.
+        timeout: Seconds after which a combination is stopped and reported.
+        output: A JSON file that is written after each combination; it must not exist, unless
+            `resume` is given.
+        resume: Keep the rows of `output` that were measured, and add those that are missing.
+        trace: A folder for each framework's own profile of a few steps, which is written after
+            the measurement.
         progress: True shows progress on stderr.
 
     Returns:
-        A dictionary per device: ``device``, ``precision``, ``versions``, the settings,
-        ``gflop_per_image``, and under ``predict`` and (if the device trains) ``train``:
-        ``bare_images_per_s``, ``whole_images_per_s``, their ratio ``share`` (all medians) and
-        every round's rates in ``rounds``.
+        The results: where and when they were measured, and in ``results`` a dictionary per
+        combination: ``device``, ``precision``, ``batch_size``, ``status`` ("ok", "failed" or "out
+        of memory") and, unless it is "ok", ``reason``. A measured row has ``versions``,
+        ``gflop_per_image``, ``reader_images_per_s``, ``peak_tflops`` (of convolutions on this
+        device), ``memory`` (the largest of the ``process`` and its growth on the ``gpu``, in
+        bytes), and under ``predict`` and (if the device trains) ``train``: ``bare_images_per_s``,
+        ``whole_images_per_s``, their ratio ``share`` (all medians), ``compile_seconds``,
+        ``tflops``, ``peak_share``, ``joules_per_image`` of the bare step (None if it cannot be
+        read) and every round's rates in ``rounds``.
 
     Raises:
-        DeviceUnavailableError: A device is not available, or none is.
-        UsageError: A setting is invalid, or there is no such device.
+        DeviceUnavailableError: None of the devices is available.
+        InterruptedRunError: Interrupted; rows that were measured are in `output`.
+        UsageError: A setting is invalid, there is no such device, or `output` holds other results.
+        MsinetError: Nothing could be measured, or `output` cannot be written.
     """
     settings = BenchSettings(
-        precision=precision,
+        precision=precision,  # type: ignore[arg-type]  # one value and text are converted
+        batch_size=batch_size,  # type: ignore[arg-type]
         device_options=device_options or {},
-        image_size=image_size,  # type: ignore[arg-type]  # text is converted
-        batch_size=batch_size,
+        image_size=image_size,  # type: ignore[arg-type]
         width=width,
         images=images,
         rounds=rounds,
+        timeout=timeout,
     )
+    msinet_graph(settings.width).check_image_size(settings.image_size)
     display = as_progress(progress)
-    results = []
-    for spec in _choose([devices] if isinstance(devices, str) else devices):
-        with tempfile.TemporaryDirectory() as folder:
-            results.append(measure(spec, settings, Path(folder), display))
+    specs = _choose([devices] if isinstance(devices, str) else devices)
+    _check_precisions(specs, settings.precision)
+    todo = cases(specs, settings)
+    path = None if output is None else Path(output)
+    results = _begin(Results.here(settings), path, resume)
+
+    if path is not None:
+        results.write(path)  # fails now instead of after minutes of measuring
+    run_suite(todo, settings, results, path, display, Path(trace) if trace else None)
+    try:
+        remember(learned(results, settings))
+    except MsinetError as error:  # the measurements themselves are worth more
+        display.message(f"Automatic choices will not use these results: {error}")
+    if not results.measured():
+        lines = [f"{row['device']}: {row['reason']}" for row in results.failures()]
+        raise MsinetError(f"Nothing could be measured.\n{bullet_list(list(dict.fromkeys(lines)))}")
     return results
+
+
+def _check_precisions(specs: Sequence[DeviceSpec], precisions: Sequence[str]) -> None:
+    """Raise an error if no device supports any of the precisions."""
+    supported = {"auto", *(name for spec in specs for name in spec.capabilities.precisions)}
+    if supported.isdisjoint(precisions):
+        specs[0].check_precision(precisions[0])
+
+
+def _begin(results: Results, path: Path | None, resume: bool) -> Results:
+    """Return the results to continue: new ones, or those of the file."""
+    if resume and path is None:
+        raise UsageError("--resume needs the file to continue: --json FILE")
+    if path is None or not path.exists():
+        return results
+    if not resume:
+        raise UsageError(
+            f"{path} already exists. Add to it with --resume, or choose another file with --json."
+        )
+    before = Results.read(path)
+    difference = before.difference(results)
+    if difference:
+        raise UsageError(
+            f"Cannot continue {path}: it was measured {difference}. Choose another file with "
+            f"--json."
+        )
+    return replace(before, results=before.measured())
 
 
 def _choose(names: Sequence[str] | None) -> list[DeviceSpec]:
     registry = load_registry()
     if names:
-        return [registry.select(name) for name in dict.fromkeys(names)]
+        specs = list({spec.name: spec for spec in map(registry.spec, names)}.values())
+        probes = [run_probe(spec) for spec in specs]
+        if not any(probe.ready for probe in probes):
+            raise DeviceUnavailableError(specs[0].unavailable_message(probes[0]))
+        return specs
     available = [
         registration.spec
         for registration in registry.registrations

@@ -1,16 +1,21 @@
-"""The bar chart of the rates of devices."""
+"""The bar chart of the rates of devices, on one machine or on several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from msinet_core.benchmark.results import WORKS, Results
+from msinet_core.benchmark.table import machine_name, rate_text
 from msinet_core.errors import UsageError
 from msinet_core.system.files import atomic_path
 
 _PLOT_FORMATS = ("png", "svg", "pdf")
-_COLOR = "#3b75af"
+_TITLES = ("predict a folder", "train")
+_BARS = (
+    (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
+    (0.2, "whole_images_per_s", "whole", "#3b75af"),
+)
 
 
 def plot_format(path: Path) -> str:
@@ -31,11 +36,11 @@ def plot_format(path: Path) -> str:
     return format
 
 
-def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the rates of devices: of the bare step, and with reading and writing files.
+def draw_rates(machines: Sequence[Results], path: Path) -> None:
+    """Draw the rates of all rows: of the bare step, and with reading and writing files.
 
     Args:
-        results: One for each device, as `msinet_core.bench` returns them.
+        machines: The results of each machine.
         path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:
@@ -45,34 +50,33 @@ def draw_rates(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     format = plot_format(path)
-    figure = Figure(figsize=(7, 1.6 + 1.3 * len(results)), dpi=150, layout="constrained")
-    names = [f"{result['device']}\n{result['precision']}" for result in results]
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (work, title) in zip(
-        panels, (("predict", "predict a folder"), ("train", "train")), strict=True
-    ):
-        measured = [row for row, result in enumerate(results) if work in result]
-        for offset, key, label, color in (
-            (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
-            (0.2, "whole_images_per_s", "whole", _COLOR),
-        ):
-            rates = [results[row][work][key] for row in measured]
-            positions = [row + offset for row in measured]
+    several = len(machines) > 1
+    rows = [(results, row) for results in machines for row in results.results]
+    names = [
+        f"{machine_name(results) + chr(10) if several else ''}{row['device']} {row['precision']}, "
+        f"batch {row['batch_size']}"
+        for results, row in rows
+    ]
+    figure = Figure(figsize=(9, 1.6 + 0.7 * len(rows)), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(WORKS), sharey=True)
+    for axes, work, title in zip(panels, WORKS, _TITLES, strict=True):
+        measured = [number for number, (_, row) in enumerate(rows) if work in row]
+        for offset, key, label, color in _BARS:
+            rates = [rows[number][1][work][key] for number in measured]
+            positions = [number + offset for number in measured]
             bars = axes.barh(positions, rates, height=0.38, color=color, label=label)
-            axes.bar_label(bars, map(_rate, rates), padding=3, fontsize=9)
-        for row in set(range(len(results))) - set(measured):
-            axes.text(0, row, " predicts only", va="center", color="gray", fontsize=9)
+            axes.bar_label(bars, map(rate_text, rates), padding=3, fontsize=9)
+        for number in sorted(set(range(len(rows))) - set(measured)):
+            status = rows[number][1]["status"]
+            text = " predicts only" if status == "ok" else f" {status}"
+            axes.text(0, number, text, va="center", color="gray", fontsize=9)
         axes.margins(x=0.2)
         axes.set_xlabel("images/s")
         axes.set_title(title, loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_yticks(range(len(names)), names, fontsize=9)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=format)
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"

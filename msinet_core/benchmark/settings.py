@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
@@ -13,6 +14,7 @@ from msinet_core.system.settings import (
     integer,
     setting,
     setting_like,
+    several,
 )
 from msinet_core.training.config import TrainConfig
 
@@ -21,19 +23,55 @@ _TRAINING = declared_settings(TrainConfig)
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What is measured.
+    """What is measured: every combination of the devices, precisions and batch sizes.
 
     Raises:
         UsageError: Lists the settings whose values are not accepted.
     """
 
-    precision: str = setting_like(_TRAINING["precision"], "auto")
+    precision: tuple[str, ...] = setting(
+        several(_TRAINING["precision"].kind), "Precisions to measure.", ("auto",)
+    )
+    batch_size: tuple[int, ...] = setting(several(integer()), "Batch sizes to measure.", (1,))
     device_options: Mapping[str, str] = setting_like(_TRAINING["device_options"], {})
     image_size: Size = setting_like(_TRAINING["image_size"], DEFAULT_IMAGE_SIZE)
-    batch_size: int = setting_like(_TRAINING["batch_size"], 1)
     width: float = setting_like(_TRAINING["width"], 1.0)
-    images: int = setting(integer(), "Images in each round.", 24)
+    images: int = setting(integer(), "Images in each round, at least.", 24)
     rounds: int = setting(integer(), "Rounds; the table shows medians.", 5)
+    timeout: int = setting(
+        integer(), "Seconds after which a combination is stopped and reported.", 3600
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def shared(self) -> dict[str, Any]:
+        """Return the settings that results must share to be comparable."""
+        differing = ("precision", "batch_size", "timeout")
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name not in differing
+        }
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combination to measure.
+
+    Args:
+        device: The device's name.
+        precision: One of the device's precisions.
+        batch_size: Images in a batch.
+    """
+
+    device: str
+    precision: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.precision} batch size {self.batch_size}"
+
+    def options(self) -> str:
+        """Return the options of ``train`` and ``predict`` that choose it."""
+        return f"--device {self.device} --precision {self.precision} --batch-size {self.batch_size}"

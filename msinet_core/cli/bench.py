@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.cli.options import device_name, setting_options
+
+if TYPE_CHECKING:
+    from msinet_core.benchmark.results import Results
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+STDOUT = Path("-")
 
 
 @click.command()
@@ -27,68 +32,101 @@ from msinet_core.cli.options import device_name, setting_options
     "--json",
     "json_file",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write all measurements to a JSON file; - prints them.",
+    type=FILE,
+    help="Write all measurements to a JSON file, each as it comes; - prints them at the end.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Keep what the JSON file has, and measure what it lacks."
+)
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    help="Device to compare with: each rate as a multiple of its first row.",
 )
 @click.option(
     "--plot",
-    "plot_file",
+    "plot_files",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the rates: *.png, *.svg or *.pdf.",
+    multiple=True,
+    type=FILE,
+    help="Draw the rates: *.png, *.svg or *.pdf. Can be repeated.",
 )
+@click.option(
+    "--trace",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write each framework's own profile of a few steps to this folder.",
+)
+@click.option(
+    "--from",
+    "from_files",
+    is_flag=True,
+    help="Measure nothing; join the given JSON files, which may be of several machines.",
+)
+@click.argument("files", nargs=-1, type=FILE)
 def bench(
-    names: tuple[str, ...], json_file: Path | None, plot_file: Path | None, **settings: Any
+    names: tuple[str, ...],
+    json_file: Path | None,
+    resume: bool,
+    baseline: str | None,
+    plot_files: tuple[Path, ...],
+    trace: Path | None,
+    from_files: bool,
+    files: tuple[Path, ...],
+    **settings: Any,
 ) -> None:
     """Measure images per second of training and prediction.
 
-    For each device, the bare compiled step on an image in memory alternates with the trainer on
-    JPEG files and with the prediction of a folder (decoding, resizing, writing). The share is the
-    part of the bare rate that remains; it is computed per round because machines are noisy.
-    """
+    Each combination of device, precision and batch size is measured in a process of its own: the
+    bare compiled step on images in memory alternates with the trainer on JPEG files, and with the
+    prediction of a folder (decoding, resizing, writing). The share is the part of the bare rate
+    that remains. "of peak" compares with the convolutions that this device reaches alone. What
+    fails becomes a row with the reason.
+
+    \b
+    msinet-run bench --precision float32,bfloat16 --batch-size 1,2,4,8 --json here.json
+    msinet-run bench --resume --json here.json --precision float32,bfloat16 --batch-size 1,2,4,8
+    msinet-run bench --from here.json mac.json --plot rates.png
+    """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.benchmark import bench as front_door
+    from msinet_core.benchmark.chart import plot_format
+    from msinet_core.benchmark.results import read_all
 
-    if plot_file is not None:
-        from msinet_core.benchmark.chart import draw_rates, plot_format
+    for path in plot_files:
+        plot_format(path)  # fails now instead of after minutes of measuring
+    if bool(files) != from_files:
+        raise click.UsageError("To show measured results, use: --from FILE [FILE ...]")
+    if from_files:
+        machines = read_all(files)
+    else:
+        devices = [name for name in (device_name(), *names) if name]
+        devices += [baseline] if devices and baseline else []
+        output = None if json_file == STDOUT else json_file
+        measured = front_door.bench(
+            devices, output=output, resume=resume, trace=trace, progress=True, **settings
+        )
+        machines = [measured]
+    _print(machines, baseline, to_stderr=json_file == STDOUT)
+    if json_file == STDOUT:
+        click.echo("\n".join(results.to_json() for results in machines))
+    _draw(machines, plot_files)
 
-        plot_format(plot_file)  # fails now instead of after minutes of measuring
-    devices = [name for name in (device_name(), *names) if name]
-    results = front_door.bench(devices, progress=True, **settings)
-    _print_table(results, to_stderr=str(json_file) == "-")
-    if json_file is not None:
-        _write_json(results, json_file)
-    if plot_file is not None:
-        draw_rates(results, plot_file)
 
-
-def _print_table(results: list[dict[str, Any]], *, to_stderr: bool) -> None:
+def _print(machines: Sequence[Results], baseline: str | None, *, to_stderr: bool) -> None:
+    from msinet_core.benchmark.table import make_table
     from msinet_core.cli.tables import print_table
 
-    numbers = ("bare images/s", "whole images/s", "share", "GFLOP/s bare")
-    rows = [row for result in results for row in _rows(result)]
-    print_table(("device", "work", *numbers), rows, right=numbers, to_stderr=to_stderr)
+    table = make_table(machines, baseline)
+    print_table(table.headings, table.rows, right=table.numbers, to_stderr=to_stderr)
+    for note in table.notes:
+        click.echo(note, err=to_stderr)
+    for results in machines:
+        click.echo(f"\n{results.describe_machine()}, {results.date}", err=to_stderr)
+        click.echo(results.fastest_sentence(), err=to_stderr)
 
 
-def _rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for work, factor in (("predict", 1), ("train", 3)):
-        if work in result:
-            rates = result[work]
-            gflops = factor * result["gflop_per_image"] * rates["bare_images_per_s"]
-            yield (
-                f"{result['device']} {result['precision']}",
-                work,
-                f"{rates['bare_images_per_s']:.2f}",
-                f"{rates['whole_images_per_s']:.2f}",
-                f"{100 * rates['share']:.0f} %",
-                f"{gflops:.0f}",
-            )
+def _draw(machines: Sequence[Results], paths: Sequence[Path]) -> None:
+    from msinet_core.benchmark.chart import draw_rates
 
-
-def _write_json(results: list[dict[str, Any]], path: Path) -> None:
-    from msinet_core.system.files import write_text
-
-    text = json.dumps({"results": results}, indent=2)
-    if str(path) == "-":
-        click.echo(text)
-    else:
-        write_text(path, text + "\n")
+    for path in paths:
+        draw_rates(machines, path)

@@ -25,11 +25,22 @@ from msinet_core.training.config import TrainConfig
     help="Settings of the run, such as the config.toml of a run to repeat; options override them.",
 )
 @click.option("--resume", is_flag=True, help="Continue a run exactly where it stopped.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check settings, data and weights, show the memory by batch size, and train nothing.",
+)
 @setting_options(TrainConfig, without=["device"])
 @device_option
 @click.pass_context
 def train(
-    ctx: click.Context, /, run: Path | None, config: Path | None, resume: bool, **settings: Any
+    ctx: click.Context,
+    /,
+    run: Path | None,
+    config: Path | None,
+    resume: bool,
+    dry_run: bool,
+    **settings: Any,
 ) -> None:
     """Train MSI-Net on a dataset.
 
@@ -53,8 +64,16 @@ def train(
         if ctx.get_parameter_source(name) is not default
     }
     result = front_door.train(
-        device=device_name(), run=run, config=config, resume=resume, progress=True, **given
+        device=device_name(),
+        run=run,
+        config=config,
+        resume=resume,
+        dry_run=dry_run,
+        progress=True,
+        **given,
     )
+    if dry_run:
+        return
     click.echo(
         f"Done. Weights: {result.best}; learning curve: {result.curve}. Predict with: "
         f"msinet-run{_device_argument(result.device)} predict IMAGES --weights {result.best}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.device.processes import Processes
@@ -102,6 +104,19 @@ class Device(abc.ABC):
     def versions(self) -> Mapping[str, str]:
         """Return the versions to record in checkpoints, by distribution."""
         return {}
+
+    def trace(self, folder: Path) -> AbstractContextManager[object]:
+        """Return a context that writes the framework's own profile of what runs within it.
+
+        A device without a profiler keeps this implementation, which refuses.
+
+        Args:
+            folder: An existing folder for the profile's files.
+
+        Raises:
+            UsageError: The device has no profiler.
+        """
+        raise UsageError(f"Device '{self.spec.name}' has no profiler")
 
     def to_native(self, parameter: Parameter, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """Convert a weight or moment from the canonical layout to the device's.

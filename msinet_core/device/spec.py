@@ -48,11 +48,13 @@ class Hardware:
         name: The manufacturer's name for it.
         cores: The number of cores that the framework uses; None if unknown.
         memory: Usable memory in bytes; None if unknown.
+        bfloat16: Whether it is known to compute bfloat16 faster than float32.
     """
 
     name: str
     cores: int | None = None
     memory: int | None = None
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True)

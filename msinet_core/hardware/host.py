@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMAND_TIMEOUT = 2.0
 """The time limit of a command in seconds; the commands of probes take hundredths of one."""
 
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CGROUPS = Path("/sys/fs/cgroup")
 _PCI_DEVICES = Path("/sys/bus/pci/devices")
 
@@ -144,7 +145,17 @@ def pci_devices(vendor: str) -> list[PciDevice]:
 
 def cpu_hardware() -> Hardware:
     """Describe the processor: its name, and the cores and bytes that this process may use."""
-    return Hardware(name=_cpu_name(), cores=_available_cores(), memory=_available_memory())
+    return Hardware(
+        name=_cpu_name(),
+        cores=_available_cores(),
+        memory=_available_memory(),
+        bfloat16=computes_bfloat16(),
+    )
+
+
+def computes_bfloat16() -> bool:
+    """Return whether the processor has instructions for bfloat16: AVX512-BF16 or AMX."""
+    return not _BFLOAT16_FLAGS.isdisjoint(_cpuinfo("flags").split())
 
 
 def _shortfall(requirement: Requirement) -> list[str]:

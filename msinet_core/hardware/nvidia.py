@@ -16,10 +16,12 @@ from msinet_core.device import Hardware
 from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
 
 __all__ = [
+    "AMPERE",
     "CACHE_VARIABLE",
     "VISIBLE_VARIABLE",
     "Driver",
     "Gpu",
+    "GpuReading",
     "has_nvidia_card",
     "hidden_reason",
     "kernel_support",
@@ -27,6 +29,7 @@ __all__ = [
     "nvidia_gpus",
     "overlapping_libraries",
     "query_driver",
+    "read_gpus",
 ]
 
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
@@ -38,6 +41,12 @@ Source: NVIDIA, NVML API Reference Guide, "Device Queries" and "System Queries".
 _SUCCESS = 0
 _NAME_SIZE = 96
 """``NVML_DEVICE_NAME_V2_BUFFER_SIZE``; a driver's version is shorter."""
+
+AMPERE = (8, 0)
+"""The first compute capability with tensor cores for bfloat16 and TF32.
+
+Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
+"""
 
 _NVIDIA = "0x10de"
 _DISPLAY_CONTROLLER = "0x03"
@@ -82,6 +91,26 @@ class Driver:
     gpus: tuple[Gpu, ...]
 
 
+@dataclass(frozen=True)
+class GpuReading:
+    """What a GPU is doing, over all processes.
+
+    Args:
+        busy: The part of the last sample period (at most a second) in which a kernel ran, 0 to 1;
+            None if the GPU does not report it.
+        memory_used: The used bytes of its memory; None if it shares the CPU's.
+        joules: The energy used since the driver was loaded; None before Volta.
+    """
+
+    busy: float | None
+    memory_used: int | None
+    joules: float | None
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint) for name in ("gpu", "memory")]
+
+
 class _Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
@@ -98,11 +127,25 @@ def query_driver() -> Driver | None:
         return None
 
 
+def read_gpus() -> tuple[GpuReading, ...]:
+    """Read what each GPU is doing, in the driver's order; empty without a driver."""
+    try:
+        with _library() as nvml:
+            count = ctypes.c_uint()
+            _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
+            return tuple(_reading(nvml, index) for index in range(count.value))
+    except (OSError, AttributeError, _NvmlError):
+        return ()
+
+
 def nvidia_gpus() -> tuple[Hardware, ...]:
     """Describe the GPUs that NVIDIA's driver lists; empty without a driver."""
     driver = query_driver()
     if driver is not None and driver.gpus:
-        return tuple(Hardware(gpu.name, gpu.cores, gpu.memory) for gpu in driver.gpus)
+        return tuple(
+            Hardware(gpu.name, gpu.cores, gpu.memory, (gpu.capability or (0, 0)) >= AMPERE)
+            for gpu in driver.gpus
+        )
     # After the query: some sandboxes, such as gVisor, have the library and the GPU but no /proc.
     if sys.platform != "win32" and not _DRIVER.exists() and not _WSL.exists():
         return ()
@@ -192,9 +235,27 @@ def _library() -> Iterator[Any]:
         nvml.nvmlShutdown()
 
 
-def _gpu(nvml: Any, index: int) -> Gpu:
+def _handle(nvml: Any, index: int) -> ctypes.c_void_p:
     handle = ctypes.c_void_p()
     _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
+    return handle
+
+
+def _reading(nvml: Any, index: int) -> GpuReading:
+    handle = _handle(nvml, index)
+    rates, memory, energy = _Utilization(), _Memory(), ctypes.c_ulonglong()
+    has_rates = nvml.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(rates)) == _SUCCESS
+    has_memory = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
+    status = nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(energy))  # in mJ
+    return GpuReading(
+        rates.gpu / 100 if has_rates else None,
+        memory.used if has_memory else None,
+        energy.value / 1000 if status == _SUCCESS else None,
+    )
+
+
+def _gpu(nvml: Any, index: int) -> Gpu:
+    handle = _handle(nvml, index)
     memory, cores, major, minor = _Memory(), ctypes.c_uint(), ctypes.c_int(), ctypes.c_int()
     has_memory = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
     has_cores = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError, describe_error
 from msinet_core.hardware.host import distribution_version, missing_requirements
+from msinet_core.network.memory import estimate_memory, largest_batch, memory_sentences
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.registry.registry import run_probe
 from msinet_core.system.install_hints import installable
 from msinet_core.system.version import __version__
@@ -59,6 +61,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         elsewhere = "topology" in arguments and finding.status == "problem"
         yield replace(finding, status="note") if elsewhere else finding
     yield _choices(spec)
+    if spec.capabilities.training:
+        yield _memory(spec, arguments)
     if spec.doctor is not None:
         for finding in _plugin_findings(spec, spec.doctor, arguments):
             yield replace(finding, fix=installable(finding.fix))
@@ -102,6 +106,31 @@ def _choices(spec: DeviceSpec) -> Finding:
     lines = [f"Precisions: {', '.join(spec.capabilities.precisions)}."]
     lines += [option.describe() for option in spec.options]
     return Finding("choices", "ok", "\n".join(lines))
+
+
+def _memory(spec: DeviceSpec, arguments: Mapping[str, str]) -> Finding:
+    graph, size = msinet_graph(), DEFAULT_IMAGE_SIZE
+    precision = spec.check_precision(arguments.get("precision", "auto"))
+    memory = device_memory(spec)
+    one = estimate_memory(graph, (1, *size, 3), precision)
+    figures = {
+        "fixed_bytes": one.fixed,
+        "bytes_per_image": one.total - one.fixed,
+        "device_bytes": memory,
+        "largest_batch": memory and largest_batch(graph, size, precision, memory),
+    }
+    text = "\n".join(memory_sentences(graph, size, precision, memory))
+    return Finding("memory", "ok", text, data=figures)
+
+
+def device_memory(spec: DeviceSpec) -> int | None:
+    """Return the bytes of memory that a device computes in; None if unknown.
+
+    Args:
+        spec: The device; if it is not available here, the memory is unknown.
+    """
+    found = [item.memory for item in run_probe(spec).hardware if item.memory]
+    return min(found, default=None)
 
 
 def _plugin_findings(

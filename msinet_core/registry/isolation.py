@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from msinet_core.registry.probe_runner import (
     probe_module,
 )
 from msinet_core.registry.typed_json import from_json, to_json
-from msinet_core.system.child_process import python_command
+from msinet_core.system.child_process import describe_exit, python_command
 
 DEADLINE = 5.0
 """Seconds in which all third-party plugins, side by side, are imported and probed."""
@@ -73,7 +72,7 @@ def _load(plugin: Plugin, deadline: float) -> LoadedPlugin:
         return loaded
     except OSError as error:
         return LoadedPlugin(plugin, problem=f"cannot start a process for it: {os_reason(error)}")
-    return _read(plugin, done.stdout, done.stderr, _describe_exit(done.returncode))
+    return _read(plugin, done.stdout, done.stderr, describe_exit(done.returncode))
 
 
 def _read(plugin: Plugin, output: bytes, errors: bytes, how: str) -> LoadedPlugin:
@@ -112,13 +111,6 @@ def _parse(output: bytes) -> list[dict[str, Any]]:
         with suppress(ValueError):
             found.append(json.loads(line))
     return found
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"ended the process with exit code {code}"
-    names = {item.value: item.name for item in signal.Signals}
-    return f"ended the process with {names.get(-code, -code)}"
 
 
 def report_plugin() -> None:

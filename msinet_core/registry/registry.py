@@ -23,6 +23,7 @@ from msinet_core.registry.diagnosis import (
     entry_point_hint,
 )
 from msinet_core.registry.loader import DISABLE_VARIABLE, load_plugins
+from msinet_core.registry.measured import Work, choose_precision, fastest_device
 from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.probe_runner import call_probe
 
@@ -165,6 +166,7 @@ class Registry:
     def _automatic(self, message: Callable[[str], None], training: bool) -> DeviceSpec:
         rejected: list[str] = []
         only_by_name: list[str] = []
+        available: list[DeviceSpec] = []
         for registration in self.registrations:
             spec = registration.spec
             if spec.name in self.conflicts:
@@ -177,13 +179,11 @@ class Registry:
             if spec.priority < 0:
                 only_by_name += [spec.name] if probe.ready else []
             elif probe.ready:
-                message(
-                    f"Using device '{spec.name}' ({spec.summary}), the available device with the "
-                    f"highest priority."
-                )
-                return spec
+                available.append(spec)
             else:
                 rejected.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
+        if available:
+            return _fastest(available, "train" if training else "predict", message)
         rejected += [conflict_message(*conflict) for conflict in self.conflicts.items()]
         text = f"No device is available.\n{bullet_list(rejected or ['no device is registered'])}"
         if only_by_name:
@@ -197,6 +197,19 @@ class Registry:
             spec: A device of this registry.
         """
         return next(item.plugin for item in self.registrations if item.spec.name == spec.name)
+
+
+def _fastest(
+    available: Sequence[DeviceSpec], work: Work, message: Callable[[str], None]
+) -> DeviceSpec:
+    """Return the device that was measured to be fastest, else that of the highest priority."""
+    best = fastest_device(available, work)
+    spec = next((spec for spec in available if best and spec.name == best.device), available[0])
+    why = "the available device with the highest priority"
+    if best is not None:
+        why = f"measured on {best.day} as the fastest on this machine"
+    message(f"Using device '{spec.name}' ({spec.summary}), {why}.")
+    return spec
 
 
 def load_registry(
@@ -230,7 +243,30 @@ def open_device(
         DeviceUnavailableError: The device is unavailable, or cannot be opened.
         UsageError: The device, the precision or an option is unknown.
     """
-    return load_registry().select(name, message=message).open(precision, options)
+    spec = load_registry().select(name, message=message)
+    precision, why = automatic_precision(spec, precision, "predict")
+    if why:
+        message(why)
+    return spec.open(precision, options)
+
+
+def automatic_precision(spec: DeviceSpec, precision: str, work: Work) -> tuple[str, str]:
+    """Return the precision to compute in, and a sentence if "auto" chose it.
+
+    It is the one that ``bench`` measured to be fastest, else bfloat16 where the hardware computes
+    it, else the device's first.
+
+    Args:
+        spec: The device.
+        precision: The user's precision, or "auto".
+        work: "predict" or "train".
+
+    Raises:
+        UsageError: The device does not support the precision.
+    """
+    hardware = run_probe(spec).hardware
+    bfloat16 = bool(hardware) and all(item.bfloat16 for item in hardware)
+    return choose_precision(spec, precision, work, bfloat16=bfloat16)
 
 
 def run_probe(spec: DeviceSpec) -> Probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -17,3 +18,15 @@ def python_command(code: str, *arguments: str) -> list[str]:
     """
     path = [entry for entry in sys.path if entry]
     return [sys.executable, "-c", f"import sys; sys.path[:] = {path!r}; {code}", *arguments]
+
+
+def describe_exit(code: int) -> str:
+    """Say how a process ended, for example "ended the process with SIGSEGV".
+
+    Args:
+        code: Its return code; negative for a signal, as in `subprocess`.
+    """
+    if code >= 0:
+        return f"ended the process with exit code {code}"
+    names = {item.value: item.name for item in signal.Signals}
+    return f"ended the process with {names.get(-code, -code)}"

@@ -11,7 +11,7 @@ import numbers
 import operator
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -139,6 +139,30 @@ def factors(words: Sequence[str], metavar: str) -> Kind:
 
     expected = f"{metavar}: one of {', '.join(words)}, and a number above 0"
     return Kind(expected, metavar, standard, from_text, words=words, is_table=True)
+
+
+def several(kind: Kind) -> Kind:
+    """Accept one or several values of a kind, as a sequence or with commas between them.
+
+    Args:
+        kind: The kind of each value.
+    """
+
+    def standard(value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str):
+            value = map(kind.from_text, _split(value))
+        values = list(value) if isinstance(value, Iterable) else [value]
+        if not values:
+            raise ValueError
+        return tuple(dict.fromkeys(map(kind.standard, values)))
+
+    return Kind(
+        f"{kind.expected}; or several, separated by commas",
+        f"{kind.metavar},...",
+        standard,
+        to_text=lambda values: ",".join(map(kind.to_text, values)),
+        words=kind.words,
+    )
 
 
 def text(metavar: str) -> Kind:

@@ -142,7 +142,8 @@ class TrainConfig:
     )
     precision: str = setting(
         choice(("auto", *PRECISIONS)),
-        "Arithmetic of the network; weights stay float32. auto: the device's default.",
+        "Arithmetic of the network; weights stay float32. auto: what bench measured as fastest on "
+        "this machine, else bfloat16 where the hardware computes it, else float32.",
         "auto",
     )
     device_options: Mapping[str, str] = setting(
@@ -201,7 +202,8 @@ class TrainConfig:
         choices(LOGGERS, always=(CSV,)),
         "Also report losses to TensorBoard (event files in RUN/tensorboard) or Weights & Biases "
         "(WANDB_MODE=offline works without an account); needs the package tensorboardX or wandb. "
-        "The CSV files are always written.",
+        "system: how busy processor, GPU and memory are, in RUN/system.csv. The CSV files are "
+        "always written.",
         (CSV,),
     )
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.hardware.machine import this_machine
+from msinet_core.network.memory import memory_sentences
+from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
 from msinet_core.training.config import IMAGE_SIZE, fixed_settings
 from msinet_core.training.prepare import Prepared
 
 if TYPE_CHECKING:
-    from msinet_core.device import Device
+    from msinet_core.device import Device, DeviceSpec
     from msinet_core.training.run_folder import RunFolder
 
 
@@ -48,6 +51,7 @@ def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
         "precision": device.precision,
         "device_options": dict(device.options),
         "versions": {"msinet": __version__, **device.versions()},
+        "machine": this_machine().to_dict(),
         "loss": config.loss,
         "optimizer": {
             "name": "Adam",
@@ -65,8 +69,9 @@ def announcement(prepared: Prepared, device: Device, run: RunFolder) -> Iterator
         device: The device it runs on.
         run: Its folder.
     """
-    config, dataset, processes = prepared.config, prepared.dataset, device.processes
+    config, processes = prepared.config, device.processes
     versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
+    yield f"Machine: {this_machine().describe()}"
     yield f"Device: {device.spec.name}, {device.precision} ({versions})"
     if processes.replicas > 1:
         yield f"Training in {processes.count} processes on {processes.replicas} devices in total."
@@ -76,13 +81,36 @@ def announcement(prepared: Prepared, device: Device, run: RunFolder) -> Iterator
             f"With a batch size of {config.batch_size}, {idle} of the devices are idle; use a "
             f"multiple of {processes.replicas} for --batch-size."
         )
+    yield from _subject(prepared)
+    yield f"Run folder: {run.path}"
+
+
+def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
+    """Describe a run that is not started, and the memory that it would need.
+
+    Args:
+        prepared: The run.
+        spec: The device it would run on.
+    """
+    config = prepared.config
+    precision = prepared.precision
+    yield f"Device: {spec.name}, {precision}"
+    yield from _subject(prepared)
+    steps = -(-len(prepared.dataset.train) // (config.batch_size * config.accumulate))
+    yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
+    size = config.image_size or prepared.dataset.image_size
+    yield from memory_sentences(prepared.graph, size, precision, device_memory(spec))
+    yield "Dry run: nothing was trained or written."
+
+
+def _subject(prepared: Prepared) -> Iterator[str]:
+    config, dataset = prepared.config, prepared.dataset
     yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters{_frozen(prepared)}"
     yield from prepared.notes
     yield (
         f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "
         f"validation images at {IMAGE_SIZE.to_text(config.image_size or dataset.image_size)}"
     )
-    yield f"Run folder: {run.path}"
 
 
 def _frozen(prepared: Prepared) -> str:

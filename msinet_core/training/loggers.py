@@ -1,4 +1,4 @@
-"""Report the losses of a training run to TensorBoard or Weights & Biases as well."""
+"""Report a training run to TensorBoard or Weights & Biases, or record how busy the machine is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.system.files import write_text
 from msinet_core.system.progress import Progress
 
-CSV, TENSORBOARD, WANDB = LOGGERS = ("csv", "tensorboard", "wandb")
+CSV, TENSORBOARD, WANDB, SYSTEM = LOGGERS = ("csv", "tensorboard", "wandb", "system")
 """The values of ``--log``; the CSV files are always written."""
 
 WANDB_PROJECT = "msinet"
+
+REPORTED = ("loss", "images_per_s", "data_wait")
+"""The values of a step that are reported."""
 
 _PACKAGES = {TENSORBOARD: "tensorboardX", WANDB: "wandb"}
 
@@ -84,9 +87,12 @@ def open_loggers(
         step: Steps taken before; 0 for a new run.
         progress: Shows failures.
     """
+    from msinet_core.training.system_log import SystemLog  # psutil, which few runs need
+
     makers: dict[str, Callable[[], Logger]] = {
         TENSORBOARD: lambda: EventFiles(folder / TENSORBOARD, step),
         WANDB: lambda: WandbRun(folder, settings),
+        SYSTEM: lambda: SystemLog(folder / "system.csv", step),
     }
     opened = [_Guarded(name, makers[name], progress) for name in makers if name in names]
     try:
@@ -155,7 +161,7 @@ class EventFiles:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step."""
-        self._scalars(row, {"train/loss": row["loss"], "train/images_per_s": row["images_per_s"]})
+        self._scalars(row, {f"train/{name}": row[name] for name in REPORTED})
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""
@@ -196,8 +202,8 @@ class WandbRun:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Report an optimizer step."""
-        values = {"train/loss": float(row["loss"]), "train/images_per_s": row["images_per_s"]}
-        self._run.log({name: float(value) for name, value in values.items()}, step=row["step"])
+        values = {f"train/{name}": float(row[name]) for name in REPORTED}
+        self._run.log(values, step=row["step"])
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report a finished epoch."""

@@ -18,6 +18,7 @@ from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.adam import Adam
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.network.ops import Size
+from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
@@ -26,6 +27,7 @@ from msinet_core.training.selection import NEED_FIXATIONS
 from msinet_core.training.trainer import Position
 
 if TYPE_CHECKING:
+    from msinet_core.device import DeviceSpec
     from msinet_core.network.graph import Graph
     from msinet_core.network.state import State
     from msinet_core.training.config import TrainConfig
@@ -49,7 +51,8 @@ class Prepared:
         optimizer: Adam with the learning rates of the network's parts.
         position: Where to continue.
         step: The optimizer steps taken before.
-        notes: Sentences about the weights and the image size.
+        precision: The precision to train in.
+        notes: Sentences about the weights, the image size and the precision.
     """
 
     config: TrainConfig
@@ -61,15 +64,19 @@ class Prepared:
     optimizer: Adam
     position: Position
     step: int
+    precision: str
     notes: tuple[str, ...]
 
 
-def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Progress) -> Prepared:
+def prepare(
+    config: TrainConfig, run: RunFolder, spec: DeviceSpec, *, resume: bool, progress: Progress
+) -> Prepared:
     """Open the dataset, and the run's checkpoint or the initial weights.
 
     Args:
         config: The run's settings.
         run: Its folder.
+        spec: The device to train on.
         resume: Continue from the folder's latest checkpoint, if it has one.
         progress: Shows downloads.
 
@@ -103,6 +110,11 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         split = StoredSplit.of(dataset, config.split_seed, initial, progress)
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)
+    before = {} if checkpoint is None else checkpoint.metadata
+    if config.precision == "auto" and before.get("device") == spec.name:
+        precision, why = before["precision"], ""  # the same losses as without the interruption
+    else:
+        precision, why = automatic_precision(spec, config.precision, "train")
     return Prepared(
         replace(config, image_size=image_size),
         dataset,
@@ -113,7 +125,8 @@ def prepare(config: TrainConfig, run: RunFolder, *, resume: bool, progress: Prog
         Adam(factors=learning_rate_factors(graph, config.rates)),
         position_of(checkpoint, config),
         step_of(checkpoint),
-        tuple(filter(None, (origin, note))),
+        precision,
+        tuple(filter(None, (origin, note, why))),
     )
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from msinet_core.training.config import TrainConfig
 
 HISTORY_FIELDS = (
-    *("epoch", "step", "learning_rate", "train_loss", "valid_loss", "images_per_s", "seconds"),
+    *("epoch", "step", "learning_rate", "train_loss", "valid_loss"),
+    *("images_per_s", "seconds", "data_wait"),
 )
 """The columns of ``history.csv``, before those of the metrics."""
 
-STEP_FIELDS = ("epoch", "step", "learning_rate", "loss", "images_per_s")
+STEP_FIELDS = ("epoch", "step", "learning_rate", "loss", "images_per_s", "data_wait")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from msinet_core.errors import DataError, UsageError
 from msinet_core.network.loss import parse_loss
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
-from msinet_core.training.describe import announcement, provenance, shared_facts
+from msinet_core.training.describe import announcement, plan, provenance, shared_facts
 from msinet_core.training.loggers import check_loggers, open_loggers
 from msinet_core.training.prepare import Prepared, prepare
 from msinet_core.training.schedule import COSINE
@@ -33,6 +33,7 @@ def start_training(
     spec: DeviceSpec,
     *,
     resume: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
     interrupt: InterruptFlag | None = None,
 ) -> list[dict[str, Any]]:
@@ -46,6 +47,7 @@ def start_training(
         run: Its folder.
         spec: The device to train on.
         resume: Continue from the folder's latest checkpoint, if it has one.
+        dry_run: Check everything up to here, describe the run and its memory, and train nothing.
         progress: Shows progress and messages.
         interrupt: Stops the run when it is set; handles signals while the run lasts.
 
@@ -57,13 +59,18 @@ def start_training(
     _check_support(config, spec)
     waits = _waits_for_processes(spec, config.distribute)
     with ExitStack() as stack:
-        if resume and not waits:  # another process may be about to write the checkpoint
+        # With several processes, another one may be about to write the checkpoint.
+        if resume and not waits and not dry_run:
             stack.enter_context(run.locked())
         version = run.version()
-        prepared = prepare(config, run, resume=resume, progress=progress)
+        prepared = prepare(config, run, spec, resume=resume, progress=progress)
         finished = _finished(prepared)
         if finished:
             progress.message(finished)
+            return prepared.position.history
+        if dry_run:
+            for text in plan(prepared, spec):
+                progress.message(text)
             return prepared.position.history
         if waits:
             variable = spec.capabilities.cluster_variable
@@ -71,7 +78,7 @@ def start_training(
         distribute = config.distribute
         if distribute == "auto" and config.batch_size == 1 and not waits:
             distribute = "none"  # a second unit would have no image
-        device = spec.open(config.precision, config.device_options, distribute)
+        device = spec.open(prepared.precision, config.device_options, distribute)
         if not device.processes.chief:
             run, progress = replace(run, writes=False), Progress()
         if waits or not resume:
@@ -131,12 +138,15 @@ def _fit(
         prepared.graph, prepared.state, loss=parse_loss(config.loss), optimizer=prepared.optimizer
     )
     with interrupt as flag, ExitStack() as stack:
+        facts = provenance(prepared, device)
         run.begin(config, prepared.step, prepared.position.history)
         for text in announcement(prepared, device, run):
             progress.message(text)
             run.log(text)
         if run.writes:
-            loggers = open_loggers(config.log, run.path, config.to_dict(), prepared.step, progress)
+            loggers = open_loggers(
+                config.log, run.path, {**config.to_dict(), **facts}, prepared.step, progress
+            )
             run = replace(run, loggers=stack.enter_context(loggers))
         trainer = Trainer(
             model,
@@ -147,7 +157,7 @@ def _fit(
             run=run,
             position=prepared.position,
             step=prepared.step,
-            metadata=provenance(prepared, device),
+            metadata=facts,
             interrupt=flag,
             progress=progress,
             processes=device.processes,

@@ -55,6 +55,7 @@ def train(
     run: str | Path | None = None,
     config: str | Path | None = None,
     resume: bool = False,
+    dry_run: bool = False,
     progress: bool | Progress = False,
     data_root: str | Path | None = None,
     init: str | Path | None = None,
@@ -103,6 +104,8 @@ def train(
         config: A file of settings, such as the ``config.toml`` of a run to repeat; the other
             arguments override it.
         resume: Continue an earlier run exactly where it stopped.
+        dry_run: Check the settings, the data and the weights, show the plan and the memory that
+            it needs by batch size, and train nothing; no device is opened.
         progress: True shows progress on stderr.
         data_root: The folder of named datasets; default "data".
         init: "auto", "vgg16", "random", "published:salicon" (or another dataset), or the path of
@@ -143,7 +146,7 @@ def train(
             else "asymmetric".
         workers: Threads that read images; default by the number of cores.
         distribute: "auto", "none", "mirrored" or "multiworker"; default "auto".
-        log: "csv", "tensorboard", "wandb" or several of them; default "csv".
+        log: "csv", "tensorboard", "wandb", "system" or several of them; default "csv".
 
     Raises:
         UsageError: A setting is invalid, or the run folder cannot be used.
@@ -182,5 +185,7 @@ def train(
         settings = replace(settings, device=spec.name)
         folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))
         folder.check_new()
-    history = start_training(settings, folder, spec, resume=resume, progress=display)
+    history = start_training(
+        settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
+    )
     return Run(folder.path, spec.name, history)

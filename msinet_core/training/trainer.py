@@ -43,6 +43,9 @@ CHECK_SHARE = 0.01
 A device can turn weights into NaN behind finite losses: ReLU turns NaN into 0.
 """
 
+WAIT_SHARE, WAIT_SECONDS = 0.2, 1.0
+"""The part of an epoch, and the seconds, that training waits for images before a line says so."""
+
 
 @dataclass
 class Position:
@@ -54,6 +57,7 @@ class Position:
         loss_sum: Sum of the losses of the images in these batches.
         images: Number of these images.
         seconds: Time spent on these batches.
+        data_wait: The part of it that was spent waiting for images.
         history: One row per finished epoch.
     """
 
@@ -62,13 +66,14 @@ class Position:
     loss_sum: float = 0.0
     images: int = 0
     seconds: float = 0.0
+    data_wait: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def begin_epoch(self) -> None:
         """Move on to the next epoch."""
         self.epoch += 1
         self.batch = self.images = 0
-        self.loss_sum = self.seconds = 0.0
+        self.loss_sum = self.seconds = self.data_wait = 0.0
 
 
 class _Pending(NamedTuple):
@@ -78,6 +83,7 @@ class _Pending(NamedTuple):
     batches: int
     images: int
     rate: float
+    data_wait: float
 
 
 @dataclass
@@ -154,12 +160,13 @@ class Trainer:
             self.progress.task(title, self.train.image_count, done=position.images) as task,
         ):
             unread: deque[_Pending] = deque()
-            for group in _groups(batches, config.accumulate):
+            reads = _TimedReads(batches)
+            for group in _groups(reads, config.accumulate):
                 first = self.train.images_in(0, next_batch)
                 rate = self._schedule.rate(position.epoch, first, position.history)
                 loss = self.model.train_step(group, rate)
                 images = self.train.images_in(next_batch, len(group))
-                unread.append(_Pending(loss, len(group), images, rate))
+                unread.append(_Pending(loss, len(group), images, rate, reads.take_seconds()))
                 next_batch += len(group)
                 save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
                 start = time.monotonic()
@@ -193,6 +200,7 @@ class Trainer:
         position.images += pending.images
         position.loss_sum += loss * pending.images
         position.seconds += seconds
+        position.data_wait += pending.data_wait
         self.run.append_step(
             {
                 "epoch": position.epoch + 1,
@@ -200,6 +208,7 @@ class Trainer:
                 "learning_rate": repr(pending.rate),
                 "loss": repr(loss),
                 "images_per_s": f"{self._speed():.3f}",
+                "data_wait": f"{pending.data_wait:.4f}",
             }
         )
         mean = position.loss_sum / position.images
@@ -242,8 +251,10 @@ class Trainer:
             "valid_loss": valid_loss,
             "images_per_s": round(position.images / max(position.seconds, 1e-9), 3),
             "seconds": round(position.seconds, 1),
+            "data_wait": round(position.data_wait, 3),
             **{name: scores[name] for name in self.config.metrics},
         }
+        slow_data = _waits_for_data(row) and not any(map(_waits_for_data, position.history))
         position.history.append(row)
         better = self._selection.improves(position.history)
         position.begin_epoch()
@@ -263,6 +274,12 @@ class Trainer:
             f"{row['images_per_s']:.2f} images/s."
         )
         self._message(text)
+        if slow_data:
+            self._message(
+                f"Training waited for images {row['data_wait'] / row['seconds']:.0%} of the time. "
+                f"Use more reader threads (--workers), or store the images at about the size that "
+                f"the network uses."
+            )
         if not row["train_loss"] or not valid_loss:
             self._message(
                 "A loss of exactly 0 means that the maps are empty. Check the dataset with: "
@@ -331,6 +348,38 @@ class Trainer:
         )
         self.run.log(text)
         return text
+
+
+def _waits_for_data(epoch: Mapping[str, Any]) -> bool:
+    waited = epoch.get("data_wait", 0.0)  # runs of earlier versions have no such column
+    return bool(waited > max(WAIT_SECONDS, WAIT_SHARE * epoch["seconds"]))
+
+
+class _TimedReads:
+    """Iterate over batches, and measure the time spent waiting for them.
+
+    Args:
+        batches: The batches.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._seconds = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.monotonic()
+        try:
+            return next(self._batches)
+        finally:
+            self._seconds += time.monotonic() - start
+
+    def take_seconds(self) -> float:
+        """Return the seconds since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[Sequence[Batch]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from msinet_core import (
@@ -13,9 +15,16 @@ from msinet_core import (
     DeviceUnavailableError,
     LayerBuilder,
     Program,
+    UsageError,
     hardware,
 )
 from msinet_mlx.probe import CPU_BACKEND, backend
+
+CAPTURE_VARIABLE = "MTL_CAPTURE_ENABLED"
+"""Read by Metal when the process starts.
+
+Source: https://ml-explore.github.io/mlx/build/html/dev/metal_debugger.html
+"""
 
 TF32_VARIABLE = "MLX_ENABLE_TF32"
 """Read by MLX at its first matrix product; 1 if unset."""
@@ -72,6 +81,21 @@ class MlxDevice(Device):
         from msinet_mlx.model import MlxModel
 
         return MlxModel(self, program)
+
+    @contextmanager
+    def trace(self, folder: Path) -> Iterator[None]:
+        from msinet_mlx.layers import mx
+
+        if self.mlx_device.type != mx.gpu or os.environ.get(CAPTURE_VARIABLE) != "1":
+            raise UsageError(
+                f"Device '{self.spec.name}' writes a profile on a Mac's GPU only, with the "
+                f"environment variable {CAPTURE_VARIABLE}=1"
+            )
+        mx.metal.start_capture(str(folder / "trace.gputrace"))
+        try:
+            yield
+        finally:
+            mx.metal.stop_capture()
 
     def versions(self) -> Mapping[str, str]:
         names = filter(None, ("mlx", backend()))

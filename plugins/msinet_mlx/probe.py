@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 
 from msinet_core import Availability, Hardware, Probe, apple, hardware
 
@@ -43,7 +44,9 @@ def probe() -> Probe:
         if backend() in CUDA_BACKENDS:
             return _check_packages((), "MLX's CUDA backend, which msinet was never tested on.")
         remark = "CPU backend: slow. On Apple silicon, MLX uses the GPU."
-        return _check_packages((hardware.cpu_hardware(),), remark)
+        # Its kernels do not use the processor's instructions for bfloat16.
+        processor = replace(hardware.cpu_hardware(), bfloat16=False)
+        return _check_packages((processor,), remark)
     missing = apple.no_gpu_reason(
         "MLX is for macOS and Linux", f"mlx {OLDEST}", OLDEST_MACOS, INSTALL
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from msinet_core import Device, DeviceSpec, LayerBuilder, Processes, Program
@@ -52,6 +54,10 @@ class TensorFlowDevice(Device):
     @property
     def processes(self) -> Processes:
         return self.distribution.processes
+
+    def trace(self, folder: Path) -> AbstractContextManager[object]:
+        profile: AbstractContextManager[object] = tf.profiler.experimental.Profile(str(folder))
+        return profile
 
     def configure(self) -> None:
         """Configure TensorFlow in this process; called before TensorFlow computes anything.

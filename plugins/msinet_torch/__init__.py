@@ -36,6 +36,14 @@ MPS = _torch_spec(
         precisions=("float32", "bfloat16", "float16"),
         deterministic=False,  # Apple does not promise it
     ),
+    options=(
+        DeviceOption(
+            "memory",
+            "Share of the Mac's memory that PyTorch may use; auto: PyTorch's own limit.",
+            "auto",
+            ("auto", "25%", "50%", "75%", "90%"),
+        ),
+    ),
 )
 
 CUDA = _torch_spec(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,12 +28,6 @@ from msinet_torch.model import TorchModel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-AMPERE = (8, 0)
-"""The first compute capability with tensor cores for bfloat16 and TF32.
-
-Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
-"""
 
 
 MOST_SHAPES = 256
@@ -80,6 +76,13 @@ class TorchDevice(Device):
 
     def versions(self) -> Mapping[str, str]:
         return {"torch": hardware.distribution_version("torch") or torch.__version__}
+
+    @contextmanager
+    def trace(self, folder: Path) -> Iterator[None]:
+        activities = torch.profiler.supported_activities()
+        with torch.profiler.profile(activities=activities) as profile:
+            yield
+        profile.export_chrome_trace(str(folder / "trace.json"))
 
     def open_torch_device(self, index: int) -> Any:
         """Set up and return the ``torch.device`` to compute on.
@@ -159,6 +162,8 @@ class MpsDevice(TorchDevice):
                 f"installed, but {reason}. On a Mac with Apple silicon and macOS 14 or later, run: "
                 "pip install --upgrade torch"
             )
+        if self.options["memory"] != "auto":
+            _limit_mps(int(self.options["memory"].rstrip("%")) / 100)
         return torch.device("mps")
 
 
@@ -232,7 +237,7 @@ class CudaDevice(TorchDevice):
             (self.precision == "bfloat16", "bfloat16", "use --precision float16 or float32"),
             (tf32, "TF32", "omit --device-option tf32=on"),
         ):
-            if requested and capability < AMPERE:
+            if requested and capability < nvidia.AMPERE:
                 raise UsageError(
                     f"Device '{self.spec.name}' does not support {kind} on this GPU: it needs "
                     f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
@@ -247,7 +252,7 @@ class CudaDevice(TorchDevice):
                 f"Device '{self.spec.name}' is not available: torch {torch.__version__} has no "
                 f"kernels for {name} (compute capability {capability[0]}.{capability[1]}), only "
                 f"for {', '.join(targets)}. Install a build for "
-                f"{'an older' if capability < AMPERE else 'a newer'} CUDA: "
+                f"{'an older' if capability < nvidia.AMPERE else 'a newer'} CUDA: "
                 "https://pytorch.org/get-started/locally/"
             )
 
@@ -262,6 +267,19 @@ def compile_whole(function: Callable[..., Tensor], backend: str = "inductor") ->
     # PyTorch stops compiling beyond this number of shapes, 8 by default.
     torch._dynamo.config.recompile_limit = MOST_SHAPES
     return torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
+
+
+def _limit_mps(share: float) -> None:
+    """Limit the memory that PyTorch may use to a share of the Mac's.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.mps.set_per_process_memory_fraction
+    """
+    memory = hardware.cpu_hardware().memory
+    if memory is None:
+        return
+    # PyTorch takes a fraction of what macOS recommends for a GPU, which is less than all.
+    fraction = share * memory / torch.mps.recommended_max_memory()
+    torch.mps.set_per_process_memory_fraction(min(fraction, 2.0))
 
 
 def _why_no_gpu(spec: DeviceSpec) -> str:

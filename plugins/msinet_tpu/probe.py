@@ -65,10 +65,10 @@ def tpu_chips() -> Iterator[Hardware]:
         CHIPS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in CHIPS
     )
     for name, count in sorted(kinds.items()):
-        yield Hardware(name if count == 1 else f"{count} x {name}")
+        yield Hardware(name if count == 1 else f"{count} x {name}", bfloat16=True)
 
 
 def _named_in_environment() -> Iterator[Hardware]:
     name = next((os.environ[key] for key in ENVIRONMENT if os.environ.get(key)), "")
     if name:
-        yield Hardware(f"TPU {name}")
+        yield Hardware(f"TPU {name}", bfloat16=True)

@@ -1,15 +1,21 @@
-"""``msinet-run bench``: the devices it measures, and what it writes."""
+"""``msinet-run bench``: what it measures, what it writes, and what it does when something fails."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from msinet_core import bench
-from msinet_core.errors import UsageError
+from msinet_core.benchmark import results, suite
+from msinet_core.benchmark.table import make_table
+from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
+from msinet_core.system.child_process import python_command
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -17,23 +23,233 @@ if TYPE_CHECKING:
 TINY: dict[str, Any] = {"width": 0.02, "image_size": (24, 32), "images": 1, "rounds": 1}
 OPTIONS = ("--width", "0.02", "--image-size", "24x32", "--images", "1", "--rounds", "1")
 
+BROKEN = """
+import os, signal
+from msinet_core import Availability, DeviceSpec, Probe, hookimpl
 
-def test_results_are_data() -> None:
-    (result,) = bench("reference", **TINY)
-    assert result["device"] == "reference"
-    assert (result["image_size"], result["batch_size"]) == ((24, 32), 1)
-    assert result["gflop_per_image"] > 0
-    for work in ("predict", "train"):
-        rates = result[work]
-        assert rates["share"] == pytest.approx(
-            rates["whole_images_per_s"] / rates["bare_images_per_s"]
-        )
-        assert len(rates["rounds"]["bare"]) == 1
+def died(*arguments):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def evicted(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def exhausted(*arguments):
+    raise RuntimeError("XLA: RESOURCE_EXHAUSTED: 16 GiB")
+
+def hanging(*arguments):
+    import time
+    time.sleep(60)
+
+@hookimpl
+def msinet_register_devices(register):
+    for name in ("died", "evicted", "exhausted", "hanging"):
+        register(DeviceSpec(name, "Broken", "None", f"broken_devices:{name}",
+                            lambda: Probe(Availability.INSTALLED), 1, priority=-1))
+"""
 
 
-@pytest.mark.parametrize("invalid", [{"rounds": 0}, {"images": 1.5}, {"width": -1}])
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices that fail in different ways when they are opened."""
+    (tmp_path / "broken_devices.py").write_text(BROKEN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MSINET_PLUGINS", "broken_devices")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results file with two measured combinations and one that failed."""
+    path = tmp_path_factory.mktemp("bench") / "results.json"
+    bench("reference", precision=["float32", "bfloat16"], batch_size=1, output=path, **TINY)
+    bench("reference", batch_size=[1, 2], output=path, resume=True, **TINY)
+    return path
+
+
+def edited(path: Path, target: Path, **changes: Any) -> Path:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    target.write_text(json.dumps({**document, **changes}), encoding="utf-8")
+    return target
+
+
+def test_results_are_data(measured: Path) -> None:
+    document = results.Results.read(measured)
+    assert document.machine["cores"] >= 1
+    assert document.settings["image_size"] == [24, 32]
+    assert [row["batch_size"] for row in document.results] == [1, 2]
+    for row in document.results:
+        assert row["memory"]["process"] > 2**20
+        assert row["reader_images_per_s"] > 0
+        for work, cost in (("predict", 1), ("train", 3)):
+            rates = row[work]
+            rounds = rates["rounds"]
+            assert rates["bare_images_per_s"] == rounds["bare"][0]
+            assert rates["share"] == pytest.approx(rounds["whole"][0] / rounds["bare"][0])
+            tflops = cost * row["gflop_per_image"] * rounds["bare"][0] / 1000
+            assert rates["tflops"] == pytest.approx(tflops)
+            assert rates["peak_share"] == pytest.approx(tflops / row["peak_tflops"])
+
+
+def test_a_resumed_measurement_keeps_what_was_measured_and_repeats_what_failed(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(case: Any, *arguments: Any) -> dict[str, Any]:
+        again.append(case.batch_size)
+        return suite.failed_row(case, "not now")
+
+    again: list[int] = []
+    path = edited(measured, tmp_path / "copy.json")
+    monkeypatch.setattr(suite, "_measure_apart", count)
+    for _ in range(2):
+        before = results.Results.read(measured).results
+        after = bench("reference", batch_size=[2, 3, 1], output=path, resume=True, **TINY)
+        assert after.results[:2] == before
+    assert again == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"msinet_bench": 2}, MsinetError),
+        ({"msinet": "0.0.1"}, UsageError),
+        ({"settings": {}}, UsageError),
+        ({"results": [{"device": "cpu"}]}, MsinetError),
+        ({"machine": []}, MsinetError),
+    ],
+)
+def test_results_that_cannot_be_continued_are_refused_and_kept(
+    measured: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception]
+) -> None:
+    path = edited(measured, tmp_path / "other.json", **changes)
+    before = path.read_bytes()
+    with pytest.raises(error, match=r"other\.json"):
+        bench("reference", output=path, resume=True, **TINY)
+    assert path.read_bytes() == before
+
+
+def test_an_existing_file_is_not_overwritten(run: Run, measured: Path) -> None:
+    before = measured.read_bytes()
+    result = run("bench", "--device", "reference", *OPTIONS, "--json", measured)
+    assert result.exit_code == 2
+    assert measured.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "status", "reason"),
+    [
+        ("died", "failed", "SIGSEGV"),
+        ("evicted", "out of memory", "SIGKILL"),
+        ("exhausted", "out of memory", "16 GiB"),
+        ("hanging", "failed", "1 s"),
+    ],
+)
+def test_a_device_that_fails_is_a_row_with_the_reason(
+    broken: None, monkeypatch: pytest.MonkeyPatch, device: str, status: str, reason: str
+) -> None:
+    monkeypatch.setattr(results.Results, "measured", lambda self: self.results)
+    timeout = 1 if device == "hanging" else 60
+    (row,) = bench(device, timeout=timeout, **TINY).results
+    assert row["status"] == status
+    assert reason in row["reason"]
+
+
+@pytest.mark.parametrize(("device", "code"), [("exhausted", 1), ("died", 1)])
+def test_measuring_nothing_is_an_error(run: Run, broken: None, device: str, code: int) -> None:
+    result = run("bench", "--device", device, *OPTIONS)
+    assert result.exit_code == code
+    assert f"Error: Nothing could be measured.\n  - {device}" in result.stderr
+
+
+def test_a_disk_that_fills_stops_and_keeps_what_was_written(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = edited(measured, tmp_path / "copy.json")
+    before = results.Results.read(path)
+    written = results.write_text
+
+    def full(target: Path, text: str) -> None:
+        if len(json.loads(text)["results"]) > 2:
+            raise MsinetError("No space left on device")
+        written(target, text)
+
+    monkeypatch.setattr(results, "write_text", full)
+    monkeypatch.setattr(
+        suite, "_measure_apart", lambda case, *others: suite.failed_row(case, "failed")
+    )
+    with pytest.raises(MsinetError, match="No space left"):
+        bench("reference", batch_size=3, output=path, resume=True, **TINY)
+    assert results.Results.read(path).results == before.results
+
+
+def test_an_interrupted_measurement_says_how_to_continue(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    path = edited(measured, tmp_path / "copy.json")
+    monkeypatch.setattr(suite, "_measure_apart", interrupt)
+    with pytest.raises(InterruptedRunError, match=r"--resume --json .*copy\.json"):
+        bench("reference", batch_size=3, output=path, resume=True, **TINY)
+    assert len(results.Results.read(path).results) == 2
+
+
+def test_ctrl_c_ends_the_device_as_well(broken: None, tmp_path: Path) -> None:
+    command = python_command(
+        "from msinet_core.cli import main; main()",
+        *("bench", "--device", "hanging", *OPTIONS, "--json", str(tmp_path / "a.json")),
+    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "a.json").exists():
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["results"] == []
+
+
+def test_machines_are_joined_in_one_table_and_one_chart(
+    run: Run, measured: Path, tmp_path: Path
+) -> None:
+    machine = {**results.Results.read(measured).machine, "chip": "Apple M4", "gpus": []}
+    mac = edited(measured, tmp_path / "mac.json", machine=machine)
+    result = run("bench", "--from", measured, mac, "--plot", "a.svg", "--plot", "a.png")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("Apple M4") == 5  # a row per batch size and work, and the machine
+    assert Path("a.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert Path("a.png").exists()
+
+
+def test_the_baseline_is_the_first_row_of_its_device(measured: Path) -> None:
+    document = results.Results.read(measured)
+    table = make_table([document], baseline="reference")
+    ratios = [float(row[-1]) for row in table.rows]
+    rates = [row["predict"]["whole_images_per_s"] for row in document.results]
+    assert ratios[0] == ratios[1] == 1
+    assert ratios[2] == pytest.approx(rates[1] / rates[0], abs=0.01)
+    missing = make_table([document], baseline="cpu")
+    assert missing.headings == make_table([document]).headings
+    assert "'cpu'" in missing.notes[-1]
+
+
+def test_the_fastest_combination_is_given_as_options(measured: Path) -> None:
+    document = results.Results.read(measured)
+    document.results[1]["predict"]["whole_images_per_s"] = 1e9
+    document.results[0]["train"]["whole_images_per_s"] = 1e9
+    prediction, training = document.fastest_sentence().split(";")
+    assert "--device reference --precision float32 --batch-size 2" in prediction
+    assert "--device reference --precision float32 --batch-size 1" in training
+
+
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        *({"rounds": 0}, {"images": 1.5}, {"width": -1}, {"batch_size": [1, 0]}),
+        *({"batch_size": []}, {"precision": "float32,double"}, {"image_size": "25x32"}),
+    ],
+)
 def test_invalid_settings_are_wrong_usage(invalid: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=next(iter(invalid))):
+    with pytest.raises(UsageError, match=next(iter(invalid)).replace("_", ".")):
         bench("reference", **invalid)
 
 
@@ -47,22 +263,16 @@ def test_an_unknown_plot_format_is_refused_before_anything_is_measured(run: Run,
     assert not Path(name).exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--device", "reference", "bench"),
-        ("bench", "--device", "reference", "--plot", "a.svg"),
-        ("--device", "reference", "bench", "--device", "reference"),
-    ],
-)
-def test_a_device_is_measured_once_wherever_it_is_named(
-    run: Run, arguments: tuple[str, ...]
-) -> None:
-    result = run(*arguments, *OPTIONS, "--json", "-")
+def test_a_device_is_measured_once_wherever_it_is_named(run: Run) -> None:
+    arguments = ("--device", "reference", "bench", "--device", "reference")
+    result = run(
+        *(*arguments, "--baseline", "reference", *OPTIONS, "--json", "-", "--trace", "traces")
+    )
     assert result.exit_code == 0, result.output
-    assert [one["device"] for one in json.loads(result.stdout)["results"]] == ["reference"]
-    if "a.svg" in arguments:
-        assert Path("a.svg").read_text(encoding="utf-8").startswith("<?xml")
+    (row,) = json.loads(result.stdout)["results"]
+    assert row["device"] == "reference"
+    assert "'reference' has no profiler" in row["trace"]
+    assert not list(Path("traces").iterdir())
 
 
 def test_devices_before_and_after_the_command_are_both_measured(run: Run) -> None:

@@ -26,6 +26,7 @@ from msinet_core import (
     Program,
     State,
     UsageError,
+    hardware,
     msinet_graph,
     nvidia,
 )
@@ -332,3 +333,20 @@ def test_the_fallback_is_disabled_before_pytorch_is_imported() -> None:
 
 def test_mps_is_available_on_macos_only() -> None:
     assert MPS.probe().ready is (sys.platform == "darwin")
+
+
+@pytest.mark.parametrize(("option", "limits"), [("auto", []), ("50%", [0.75]), ("90%", [1.35])])
+def test_mps_limits_its_memory_to_a_share_of_the_macs(
+    monkeypatch: pytest.MonkeyPatch, option: str, limits: list[float]
+) -> None:
+    """PyTorch's limit is a fraction of the recommended memory, here two thirds of the Mac's."""
+    memory = hardware.cpu_hardware().memory
+    assert memory is not None
+    found: list[float] = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: memory * 2 // 3)
+    monkeypatch.setattr(torch.mps, "set_per_process_memory_fraction", found.append)
+    device = object.__new__(device_module.MpsDevice)
+    device.spec, device.options = msinet_torch.MPS, {"memory": option}
+    device.open_torch_device(0)
+    assert found == pytest.approx(limits)

@@ -77,6 +77,18 @@ def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReferenceModel, "train_step", interrupt)
 
 
+def test_a_dry_run_describes_the_run_and_writes_nothing(run: Run, tiny_data: Path) -> None:
+    result = run(
+        "train", *SMALL, "--data", tiny_data, "--run", "r", "--batch-size", "2", "--dry-run"
+    )
+    assert result.exit_code == 0, result.output
+    assert "largest batch" in result.stderr
+    assert "Steps: 3" in result.stderr
+    assert not Path("r").exists()
+    result = run("train", *SMALL, "--data", "nowhere", "--dry-run")
+    assert result.exit_code == 2
+
+
 def test_a_run_writes_its_whole_folder(run: Run, tiny_data: Path) -> None:
     result = run("train", "--data", tiny_data, "--run", "r", "--epochs", "3", *SMALL)
     assert result.exit_code == 0, result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import struct
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.protobuf import fields
 from msinet_core.errors import UsageError
+from msinet_core.hardware.nvidia import GpuReading
 from msinet_core.system.progress import Progress
+from msinet_core.training import system_log
 from msinet_core.training.loggers import EventFiles, check_loggers, open_loggers
 
-STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500"}
+STEP = {"epoch": 1, "step": 7, "loss": "0.625", "images_per_s": "12.500", "data_wait": "0.2500"}
 EPOCH = {"epoch": 1, "step": 7, "train_loss": 0.5, "valid_loss": 0.75}
 
 
@@ -63,6 +66,7 @@ def test_event_files_hold_the_steps_and_the_epochs(tmp_path: Path) -> None:
     assert {name: value for event in written for name, value in scalars(event).items()} == {
         "train/loss": 0.625,
         "train/images_per_s": 12.5,
+        "train/data_wait": 0.25,
         "epoch/train_loss": 0.5,
         "epoch/valid_loss": 0.75,
     }
@@ -106,7 +110,7 @@ def test_wandb_receives_everything_under_one_id(
             logger.step(STEP)
             logger.epoch(EPOCH)
     assert wandb.logged[:2] == [
-        ({"train/loss": 0.625, "train/images_per_s": 12.5}, 7),
+        ({"train/loss": 0.625, "train/images_per_s": 12.5, "train/data_wait": 0.25}, 7),
         ({"epoch/train_loss": 0.5, "epoch/valid_loss": 0.75}, 7),
     ]
     first, second = wandb.started
@@ -171,3 +175,29 @@ def test_a_logger_that_does_not_open_is_left_out(
         logger.step(STEP)
     (message,) = shown.texts
     assert "File exists" in message
+
+
+GPU = GpuReading(busy=0.5, memory_used=3 * 2**20, joules=None)
+
+
+@pytest.mark.parametrize(("gpus", "shown"), [((), ["", ""]), ((GPU, GPU), ["50.0", "6.0"])])
+def test_the_system_log_has_a_row_per_epoch_and_drops_repeated_ones(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: tuple[GpuReading, ...],
+    shown: list[str],
+) -> None:
+    monkeypatch.setattr(system_log, "read_gpus", lambda: gpus)
+    monkeypatch.setattr(system_log, "INTERVAL", 0.01)
+    for step in (0, 7):
+        with open_loggers(("csv", "system"), tmp_path, {}, step, Progress()) as (logger,):
+            logger.step(STEP)
+            for last in (7, 14)[bool(step) :]:
+                logger.epoch({**EPOCH, "step": last})
+    with (tmp_path / "system.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows] == ["7", "14"]
+    for row in rows:
+        assert float(row["process_mib"]) > 1
+        assert 0 <= float(row["cpu_percent"]) <= 100
+        assert [row["gpu_percent"], row["gpu_mib"]] == shown

@@ -37,7 +37,15 @@ def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
         if "memory" not in gpu(handle):
             return UNSUPPORTED
         target._obj.total = gpu(handle)["memory"]
+        target._obj.used = gpu(handle)["memory"] // 4
         return 0
+
+    def rates(handle: Any, target: Any) -> int:
+        target._obj.gpu = gpu(handle).get("busy", 0)
+        return 0 if "busy" in gpu(handle) else UNSUPPORTED
+
+    def energy(handle: Any, target: Any) -> int:
+        return put(target, gpu(handle)["mJ"]) if "mJ" in gpu(handle) else UNSUPPORTED
 
     def cores(handle: Any, target: Any) -> int:
         return put(target, gpu(handle)["cores"]) if "cores" in gpu(handle) else UNSUPPORTED
@@ -66,6 +74,8 @@ def fake_library(gpus: list[dict[str, Any]]) -> SimpleNamespace:
         nvmlDeviceGetMemoryInfo=memory,
         nvmlDeviceGetNumGpuCores=cores,
         nvmlDeviceGetCudaComputeCapability=capability,
+        nvmlDeviceGetUtilizationRates=rates,
+        nvmlDeviceGetTotalEnergyConsumption=energy,
     )
 
 
@@ -160,3 +170,12 @@ def test_libraries_of_two_versions_of_cuda_are_noticed(
     monkeypatch.setattr(nvidia, "distribution_version", installed.get)
     sentence = nvidia.overlapping_libraries()
     assert named in sentence and bool(sentence) == bool(named)
+
+
+def test_what_each_gpu_is_doing(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = fake_library([{"busy": 75, "memory": 2**30, "mJ": 12_345}, {}])
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    assert nvidia.read_gpus() == (
+        nvidia.GpuReading(0.75, 2**28, 12.345),
+        nvidia.GpuReading(None, None, None),
+    )

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.benchmark import chart
+from msinet_core.benchmark.results import Results
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.prediction import pictures
 from msinet_core.training import curve
@@ -165,45 +166,42 @@ def test_the_curves_epochs_are_whole_numbers(monkeypatch, tmp_path, epochs):
     assert all(tick == round(tick) for tick in ticks)
 
 
-@pytest.mark.parametrize("trains", [(True,), (True, False), (False,)])
-def test_rates_are_drawn_for_devices_that_train_and_that_do_not(tmp_path, trains):
-    rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4, "share": 0.96}
-    results = [
-        {"device": f"d{number}", "precision": "float32", "predict": rates}
-        | ({"train": rates} if train else {})
-        for number, train in enumerate(trains)
-    ]
+def machine(*rows):
+    """Results of one machine, with a row for each mapping of works to rates."""
+    rate = {"bare_images_per_s": 1181.4, "whole_images_per_s": 2.468}
+    case = {"device": "a", "precision": "float32", "batch_size": 1, "status": "ok"}
+    described = {"chip": "M4", "gpus": [], "cores": 8, "memory": None, "system": "macOS 15"}
+    return Results(described, {}, results=[case | dict.fromkeys(row, rate) for row in rows])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_chart_grows_with_its_rows(tmp_path, count):
     path = tmp_path / "rates.png"
-    chart.draw_rates(results, path)
+    chart.draw_rates([machine(*[["predict"]] * count)], path)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
-        assert picture.size == (1050, 150 * (16 + 13 * len(trains)) // 10)
+        assert picture.size == (1350, 150 * (16 + 7 * count) // 10)
 
 
-def test_rates_are_plain_numbers_and_an_empty_row_is_explained(monkeypatch, tmp_path):
+def test_rates_are_plain_numbers_and_empty_rows_are_explained(monkeypatch, tmp_path):
     from matplotlib.figure import Figure
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
     monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
-    rates = {"bare_images_per_s": 1181.4, "whole_images_per_s": 2.468}
-    results = [
-        {"device": "a", "precision": "float32", "predict": rates, "train": rates},
-        {"device": "b", "precision": "float32", "predict": rates},
-    ]
-    chart.draw_rates(results, tmp_path / "rates.png")
+    results = machine(["predict", "train"], ["predict"], [])
+    results.results[2]["status"] = "out of memory"
+    chart.draw_rates([results], tmp_path / "rates.png")
     predict, train = ([text.get_text() for text in axes.texts] for axes in figures[0].axes)
-    assert predict == ["1,181", "1,181", "2.47", "2.47"]
-    assert train == ["1,181", "2.47", " predicts only"]
+    assert predict == ["1,181", "1,181", "2.47", "2.47", " out of memory"]
+    assert train == ["1,181", "2.47", " predicts only", " out of memory"]
 
 
 @pytest.mark.parametrize(
     ("name", "begin"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
 )
 def test_rates_are_drawn_in_the_format_that_the_name_says(tmp_path, name, begin):
-    rates = {"bare_images_per_s": 2.5, "whole_images_per_s": 2.4}
-    result = {"device": "a", "precision": "float32", "predict": rates}
-    chart.draw_rates([result], tmp_path / name)
+    chart.draw_rates([machine(["predict"])] * 2, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 

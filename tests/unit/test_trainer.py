@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import load_checkpoint
+from msinet_core.data import BatchPipeline
 from msinet_core.device import Deferred
 from msinet_core.errors import DivergenceError, InterruptedRunError
 from msinet_core.network.state import Batch, State
@@ -231,6 +232,40 @@ def test_validation_holds_few_results_at_a_time(
     history = load_checkpoint(tmp_path / "r" / "checkpoints" / "latest.msinet.h5").training
     assert [row["valid_loss"] for row in history["position"]["history"]] == [0.25, 0.25]
     assert max(held) == 2 and alive == 0
+
+
+@pytest.mark.parametrize(("reading", "stepping", "says"), [(2.0, 1.0, True), (0.1, 1.0, False)])
+def test_the_time_spent_waiting_for_images_is_recorded_and_a_large_share_is_reported_once(
+    tmp_path: Path,
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reading: float,
+    stepping: float,
+    says: bool,
+) -> None:
+    now = [0.0]
+    train_step, batches = ReferenceModel.train_step, BatchPipeline.batches
+
+    def step(self: ReferenceModel, *arguments: Any) -> object:
+        now[0] += stepping
+        return train_step(self, *arguments)
+
+    def read(self: BatchPipeline, *arguments: int) -> Iterator[Batch]:
+        for batch in batches(self, *arguments):
+            now[0] += reading
+            yield batch
+
+    monkeypatch.setattr(ReferenceModel, "train_step", step)
+    monkeypatch.setattr(BatchPipeline, "batches", read)
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    run_training(tiny_data, tmp_path / "r")
+    assert {float(row["data_wait"]) for row in rows(tmp_path / "r")} == {reading}
+    with (tmp_path / "r" / "history.csv").open(encoding="utf-8") as stream:
+        for epoch in csv.DictReader(stream):
+            assert float(epoch["data_wait"]) == pytest.approx(STEPS * reading)
+            assert float(epoch["seconds"]) == pytest.approx(STEPS * (reading + stepping), abs=0.1)
+    log = (tmp_path / "r" / "log.txt").read_text(encoding="utf-8")
+    assert log.count("--workers") == says
 
 
 def test_every_loss_is_read_before_a_checkpoint_is_written(

@@ -1,0 +1,138 @@
+"""Estimate the memory of a training step before a device is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from msinet_core.network.graph import Graph
+from msinet_core.network.ops import Size
+
+GIBIBYTE = 2**30
+FLOAT32_BYTES = 4
+ITEM_BYTES = {"float32": FLOAT32_BYTES, "bfloat16": 2, "float16": 2}
+
+USABLE = 0.9
+"""The part of the memory that training may use; the system and the framework need the rest."""
+
+WORKSPACE = 3
+"""Buffers of the size of the largest activation, in float32: the gradients of a layer's input and
+output, and a copy in the layout of the convolution library. Fitted to measurements on `cpu` and
+`torch-cpu`; see docs/measurements.md."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """The memory of a training step, in bytes.
+
+    Args:
+        weights: The float32 weights, and their copies in the precision of the convolutions.
+        gradients: Of the weights.
+        moments: Adam's two moments.
+        activations: The output of each node, which the gradient needs.
+        workspace: Temporary buffers.
+    """
+
+    weights: int
+    gradients: int
+    moments: int
+    activations: Mapping[str, int]
+    workspace: int
+
+    @property
+    def fixed(self) -> int:
+        """The part that does not depend on the batch."""
+        return self.weights + self.gradients + self.moments
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.fixed + sum(self.activations.values()) + self.workspace
+
+    def largest_activations(self, count: int = 3) -> dict[str, int]:
+        """Return the nodes with the largest outputs.
+
+        Args:
+            count: Their number.
+        """
+        ordered = sorted(self.activations.items(), key=lambda item: -item[1])
+        return dict(ordered[:count])
+
+
+def estimate_memory(
+    graph: Graph, shape: tuple[int, int, int, int], precision: str
+) -> MemoryEstimate:
+    """Estimate the memory of a training step on a batch.
+
+    The framework itself, which takes 0.3 to 1 GiB in each process, is not included.
+
+    Args:
+        graph: The network.
+        shape: The images' ``(N, H, W, C)``.
+        precision: The precision of convolutions.
+    """
+    itemsize = ITEM_BYTES[precision]
+    parameters = FLOAT32_BYTES * graph.parameter_count
+    copies = 0 if precision == "float32" else itemsize * graph.parameter_count
+    values = {name: prod(size) for name, size in graph.shapes(shape).items()}
+    return MemoryEstimate(
+        weights=parameters + copies,
+        gradients=parameters,
+        moments=2 * parameters,
+        activations={name: itemsize * count for name, count in values.items()},
+        workspace=WORKSPACE * FLOAT32_BYTES * max(values.values()),
+    )
+
+
+def largest_batch(graph: Graph, size: Size, precision: str, memory: int) -> int:
+    """Return the largest batch whose training step fits; 0 if a single image does not.
+
+    Args:
+        graph: The network.
+        size: Height and width of the images in pixels.
+        precision: The precision of convolutions.
+        memory: The bytes that the device has.
+    """
+    channels = graph.channels[graph.input.name]
+    one = estimate_memory(graph, (1, *size, channels), precision)
+    return max(0, (int(USABLE * memory) - one.fixed) // (one.total - one.fixed))
+
+
+def memory_sentences(graph: Graph, size: Size, precision: str, memory: int | None) -> Iterator[str]:
+    """Describe the memory of a training step by batch size, a sentence or two at a time.
+
+    Args:
+        graph: The network.
+        size: Height and width of the images in pixels.
+        precision: The precision of convolutions.
+        memory: The bytes that the device has; None if unknown.
+    """
+    channels = graph.channels[graph.input.name]
+    fitting = None if memory is None else largest_batch(graph, size, precision, memory)
+    batches = [batch for batch in (1, 2, 4, 8, 16, 32, 64) if fitting is None or batch <= fitting]
+    one = estimate_memory(graph, (1, *size, channels), precision)
+    needs = {batch: one.fixed + batch * (one.total - one.fixed) for batch in batches or [1]}
+    table = ", ".join(f"{batch}: {_gib(count)}" for batch, count in needs.items())
+    yield (
+        f"Training at {size[0]}x{size[1]} in {precision} needs about this much memory, by batch "
+        f"size: {table}, besides the framework's own."
+    )
+    largest = ", ".join(
+        f"{name} {count / 2**20:.0f} MiB" for name, count in one.largest_activations().items()
+    )
+    yield (
+        f"Weights, gradients and moments take {_gib(one.fixed)}; each image takes "
+        f"{_gib(one.total - one.fixed)}, most for the outputs of {largest}."
+    )
+    if memory is not None and fitting is not None:
+        yield (
+            f"The largest batch that fits in {USABLE:.0%} of {_gib(memory)} is about {fitting}."
+            if fitting
+            else f"Not even one image fits in {USABLE:.0%} of {_gib(memory)}. Use a smaller "
+            f"--image-size or --width."
+        )
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIBIBYTE:.2f} GiB"

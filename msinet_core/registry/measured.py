@@ -1,0 +1,145 @@
+"""What ``bench`` measured on this machine, from which automatic choices are made.
+
+The fastest rows are kept in msinet's cache folder, and count as long as the machine, msinet and
+the framework's version are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from msinet_core.device import DeviceSpec
+from msinet_core.hardware.host import distribution_version
+from msinet_core.hardware.machine import this_machine
+from msinet_core.system.files import write_text
+from msinet_core.system.version import __version__
+
+Work = Literal["predict", "train"]
+
+LEARNED = ("float32", "bfloat16")
+"""The precisions that are chosen automatically; float16 needs loss scaling, and is less exact."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How fast a device does a work in a precision, at the work's default batch size.
+
+    Args:
+        device: The device's name.
+        precision: The precision.
+        work: What it did.
+        images_per_s: Its rate, with reading and writing files.
+        versions: The versions of its framework, by distribution.
+        date: When it was measured, in ISO format.
+        machine: The machine in one line.
+        msinet: The version of msinet.
+    """
+
+    device: str
+    precision: str
+    work: Work
+    images_per_s: float
+    versions: Mapping[str, str]
+    date: str
+    machine: str
+    msinet: str = __version__
+
+    @property
+    def day(self) -> str:
+        """The date without the time."""
+        return self.date[:10]
+
+    def holds(self) -> bool:
+        """Return whether it was measured on this machine, with the versions of now."""
+        return (
+            self.machine == this_machine().describe()
+            and self.msinet == __version__
+            and all(distribution_version(name) == found for name, found in self.versions.items())
+        )
+
+
+def measurements_file() -> Path:
+    """Return the file of measurements in the user's cache folder."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_path("msinet", appauthor=False)) / "bench.json"
+
+
+def recall() -> list[Measured]:
+    """Return the measurements that hold; none if the file is missing or damaged."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        rows = json.loads(measurements_file().read_text(encoding="utf-8"))
+        return [found for found in (Measured(**row) for row in rows) if found.holds()]
+    return []
+
+
+def remember(rows: Iterable[Measured]) -> None:
+    """Add measurements to the file; they replace those of the same device, precision and work.
+
+    Args:
+        rows: New measurements.
+
+    Raises:
+        MsinetError: The file cannot be written.
+    """
+    kept = {_key(row): row for row in (*recall(), *rows)}
+    write_text(measurements_file(), json.dumps([asdict(row) for row in kept.values()], indent=1))
+
+
+def fastest_device(specs: Sequence[DeviceSpec], work: Work) -> Measured | None:
+    """Return the fastest measurement of some devices; None if the first of them has none.
+
+    Without a measurement of the device that comes first by priority, such as a GPU that was added
+    later, the others do not say which is fastest.
+
+    Args:
+        specs: Available devices, highest priority first.
+        work: What to compute.
+    """
+    names = [spec.name for spec in specs]
+    rows = [row for row in recall() if row.work == work and row.device in names]
+    if not any(row.device == names[0] for row in rows):
+        return None
+    return _fastest(rows)
+
+
+def choose_precision(
+    spec: DeviceSpec, requested: str, work: Work, *, bfloat16: bool
+) -> tuple[str, str]:
+    """Return the precision to compute in, and why if "auto" did not take the device's first.
+
+    Args:
+        spec: The device.
+        requested: The user's precision, or "auto".
+        work: What to compute.
+        bfloat16: Whether the device's hardware computes bfloat16.
+
+    Raises:
+        UsageError: The device does not support it.
+    """
+    first = spec.check_precision(requested)
+    if requested != "auto":
+        return first, ""
+    rows = [row for row in recall() if row.work == work and row.device == spec.name]
+    best = _fastest(rows) if len(rows) > 1 else None
+    if best is not None and best.precision in spec.capabilities.precisions:
+        why = f"measured on {best.day} as the fastest on this machine"
+        return best.precision, f"Precision: {best.precision}, {why}."
+    if bfloat16 and spec.capabilities.bfloat16:
+        why = "which this hardware computes faster; --precision float32 is more exact"
+        return "bfloat16", f"Precision: bfloat16, {why}."
+    return first, ""
+
+
+def _fastest(rows: Sequence[Measured]) -> Measured | None:
+    usable = [row for row in rows if row.precision in LEARNED]
+    return max(usable, key=lambda row: row.images_per_s, default=None)
+
+
+def _key(row: Measured) -> tuple[Any, ...]:
+    return row.device, row.precision, row.work

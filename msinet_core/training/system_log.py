@@ -1,0 +1,91 @@
+"""Record how busy the machine is while a run trains: a row per epoch in ``system.csv``."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import psutil
+
+from msinet_core.hardware.nvidia import read_gpus
+
+INTERVAL = 1.0
+"""Seconds between samples, the longest period over which NVIDIA's GPUs report how busy they are."""
+
+MEBIBYTE = 2**20
+
+FIELDS = ("epoch", "step", "cpu_percent", "process_mib", "gpu_percent", "gpu_mib")
+
+
+class _Sample(NamedTuple):
+    cpu_percent: float
+    process_mib: float
+    gpu_percent: float | None
+    gpu_mib: float | None
+
+
+class SystemLog:
+    """Sample the processor, the GPUs and the memory, and write their means after each epoch.
+
+    Args:
+        path: The CSV file; rows after `step`, which are repeated, are dropped.
+        step: Steps taken before; 0 for a new run.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        rows = []
+        if step and path.exists():
+            with path.open(newline="", encoding="utf-8") as stream:
+                rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
+        self._path = path
+        self._process = psutil.Process()
+        self._samples: list[_Sample] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+        psutil.cpu_percent()  # the first value has no period
+        self._thread.start()
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Ignore an optimizer step."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Write the means since the last epoch.
+
+        Args:
+            row: Of ``history.csv``.
+        """
+        samples, self._samples = [*self._samples, self._sample()], []
+        values = [
+            "" if None in column else f"{fmean(column):.1f}"
+            for column in zip(*samples, strict=True)
+        ]
+        with self._path.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow([row["epoch"], row["step"], *values])
+
+    def close(self) -> None:
+        """Stop sampling."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            self._samples.append(self._sample())
+
+    def _sample(self) -> _Sample:
+        gpus = read_gpus()
+        busy = [gpu.busy for gpu in gpus if gpu.busy is not None]
+        used = [gpu.memory_used for gpu in gpus if gpu.memory_used is not None]
+        return _Sample(
+            psutil.cpu_percent(),
+            self._process.memory_info().rss / MEBIBYTE,
+            100 * fmean(busy) if busy else None,
+            sum(used) / MEBIBYTE if used else None,
+        )

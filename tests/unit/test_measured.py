@@ -1,0 +1,134 @@
+"""Automatic choices of the device and the precision, from measurements and from the hardware."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msinet_core.benchmark.results import Results, learned
+from msinet_core.benchmark.settings import BenchSettings
+from msinet_core.device import Availability, Capabilities, DeviceSpec, Hardware, Probe
+from msinet_core.hardware import host
+from msinet_core.hardware.machine import this_machine
+from msinet_core.registry import measured
+from msinet_core.registry.measured import Measured, recall, remember
+from msinet_core.registry.plugin import LoadedPlugin, Plugin
+from msinet_core.registry.registry import Registry, automatic_precision
+
+
+def device(name: str, priority: int, bfloat16: bool = False) -> DeviceSpec:
+    hardware = (Hardware("chip", bfloat16=bfloat16),)
+    return DeviceSpec(
+        name,
+        "for tests",
+        "None",
+        "nowhere:Device",
+        lambda: Probe(Availability.INSTALLED, hardware=hardware),
+        1,
+        priority=priority,
+        capabilities=Capabilities(precisions=("float32", "bfloat16", "float16")),
+    )
+
+
+def row(name: str, rate: float, precision: str = "float32", **changes: Any) -> Measured:
+    machine = this_machine().describe()
+    found = Measured(name, precision, "train", rate, {}, "2026-11-25T10:00:00+00:00", machine)
+    return replace(found, **changes)
+
+
+REGISTRY = Registry([LoadedPlugin(Plugin("a", "a"), specs=[device("gpu", 9), device("cpu", 5)])])
+
+
+def chosen(training: bool = True) -> tuple[str, str]:
+    said: list[str] = []
+    spec = REGISTRY.select(training=training, message=said.append, environment={})
+    return spec.name, said[0]
+
+
+def test_the_device_that_was_measured_to_be_fastest_is_chosen() -> None:
+    assert chosen()[0] == "gpu"
+    remember([row("cpu", 3.0), row("gpu", 2.0), row("gpu", 9.0, "float16")])
+    name, said = chosen()
+    assert name == "cpu"
+    assert "measured on 2026-11-25" in said
+    assert chosen(training=False)[0] == "gpu"  # only training was measured
+    remember([row("gpu", 4.0)])
+    assert chosen()[0] == "gpu"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"machine": "another one"},
+        {"msinet": "0.0.1"},
+        {"versions": {"numpy": "1.0"}},
+        {"versions": {"not-installed": "1.0"}},
+    ],
+)
+def test_measurements_of_another_machine_or_version_do_not_count(changes: dict[str, Any]) -> None:
+    remember([row("cpu", 3.0, **changes), row("gpu", 2.0)])
+    assert chosen()[0] == "gpu"
+    assert [found.device for found in recall()] == ["gpu"]
+
+
+def test_a_device_that_was_not_measured_keeps_its_priority() -> None:
+    remember([row("cpu", 3.0)])
+    assert chosen()[0] == "gpu"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '[{"device": 1}]', "[[]]"])
+def test_a_damaged_file_is_ignored_and_replaced(text: str) -> None:
+    measured.measurements_file().write_text(text, encoding="utf-8")
+    assert recall() == []
+    remember([row("cpu", 3.0)])
+    assert len(recall()) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "bfloat16", "precision"),
+    [
+        ([], False, "float32"),
+        ([], True, "bfloat16"),
+        ([("float32", 2.0), ("bfloat16", 1.0)], True, "float32"),
+        ([("float32", 1.0), ("bfloat16", 2.0)], False, "bfloat16"),
+        ([("float32", 1.0), ("float16", 2.0)], False, "float32"),
+        ([("float32", 1.0)], True, "bfloat16"),
+    ],
+)
+def test_the_precision_is_the_fastest_that_is_known(
+    rows: list[tuple[str, float]], bfloat16: bool, precision: str
+) -> None:
+    spec = device("gpu", 9, bfloat16)
+    remember([row("gpu", rate, name) for name, rate in rows])
+    found, why = automatic_precision(spec, "auto", "train")
+    assert found == precision
+    assert (precision in why) is (bool(why))
+    assert automatic_precision(spec, "float16", "train") == ("float16", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fma avx512_bf16", True), ("amx_bf16", True), ("avx512f", False)]
+)
+def test_bfloat16_is_found_in_the_processors_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
+) -> None:
+    monkeypatch.undo()  # the fixture that switches it off
+    monkeypatch.setattr(host, "file_text", lambda path: f"model name : x\nflags : {flags}\n")
+    assert host.computes_bfloat16() is expected
+
+
+def test_only_the_published_network_at_batch_size_1_is_learned() -> None:
+    rates = {"whole_images_per_s": 2.0}
+    case = {"device": "cpu", "precision": "float32", "status": "ok", "versions": {"numpy": "2"}}
+    rows = [{**case, "batch_size": size, "train": rates, "predict": rates} for size in (1, 4)]
+    settings = BenchSettings(batch_size=(1, 4), rounds=2)
+    results = replace(Results.here(settings), results=rows)
+    assert [(found.work, found.images_per_s) for found in learned(results, settings)] == [
+        ("predict", 2.0),
+        ("train", 2.0),
+    ]
+    narrow = BenchSettings(width=0.5)
+    assert learned(replace(Results.here(narrow), results=rows), narrow) == []

@@ -1,0 +1,54 @@
+"""The estimate of the memory of a training step."""
+
+from __future__ import annotations
+
+import pytest
+
+from msinet_core.network.graph import GraphBuilder
+from msinet_core.network.memory import (
+    USABLE,
+    estimate_memory,
+    largest_batch,
+    memory_sentences,
+)
+from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Conv2D
+
+SIZE = (48, 64)
+GRAPH = msinet_graph(0.1)
+
+
+def test_the_parts_of_one_convolution() -> None:
+    builder = GraphBuilder()
+    builder.add("conv", Conv2D(8), builder.input)
+    estimate = estimate_memory(builder.build(), (2, 10, 10, 3), "bfloat16")
+    parameters = 3 * 3 * 3 * 8 + 8
+    assert estimate.weights == (4 + 2) * parameters
+    assert estimate.gradients == 4 * parameters
+    assert estimate.moments == 8 * parameters
+    assert estimate.activations == {"input": 2 * 200 * 3, "conv": 2 * 200 * 8}
+    assert estimate.workspace == 3 * 4 * 200 * 8
+    assert estimate.total == sum((18 * parameters, 2 * 200 * 3, 2 * 200 * 8, 3 * 4 * 200 * 8))
+    assert list(estimate.largest_activations(1)) == ["conv"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_largest_batch_is_the_last_that_fits(precision: str) -> None:
+    memory = 2**28
+    batch = largest_batch(GRAPH, SIZE, precision, memory)
+
+    def total(batch: int) -> int:
+        return estimate_memory(GRAPH, (batch, *SIZE, 3), precision).total
+
+    assert total(batch) <= USABLE * memory < total(batch + 1)
+    assert largest_batch(GRAPH, SIZE, precision, 1000) == 0
+
+
+@pytest.mark.parametrize(("memory", "count"), [(None, 2), (2**28, 3), (1000, 3)])
+def test_the_description_fits_the_memory(memory: int | None, count: int) -> None:
+    lines = list(memory_sentences(GRAPH, SIZE, "float32", memory))
+    assert len(lines) == count
+    if memory == 2**28:
+        assert str(largest_batch(GRAPH, SIZE, "float32", memory)) in lines[-1]
+    if memory == 1000:
+        assert "--image-size" in lines[-1]
