@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from msinet_core import Batch, Model, OptimizerState, Program, State
 
 from msinet_device_jax.layers import Array
