@@ -66,19 +66,14 @@ class JaxModel(Model):
         assert self._optimizer is not None
         total = sum(len(batch.images) for batch in batches)
         rate = self._placement.copy(self._optimizer.rate(learning_rate, self._step + 1))
-        parts = [
-            (
-                self._placement.split_images(batch),
-                self._placement.split_shares(len(batch.images), total),
-            )
-            for batch in batches
-        ]
-        if len(parts) == 1:
-            loss, self._memory = self._compiled_train(self._memory, *parts[0], rate)
+        if len(batches) == 1:
+            part = self._put(batches[0], total)
+            loss, self._memory = self._compiled_train(self._memory, *part, rate)
         else:
             trained = {name: self._memory[0][name] for name in self._trained}
             sums = jax.tree.map(jnp.zeros_like, (rate, trained))
-            for part in parts:
+            for batch in batches:
+                part = self._put(batch, total)
                 sums = self._compiled_accumulate(sums, self._memory[0], *part)
             loss, gradients = sums
             self._memory = self._compiled_adam(self._memory, gradients, rate)
@@ -88,6 +83,11 @@ class JaxModel(Model):
     def state(self) -> State:
         weights, *moments = (self.canonical(jax.device_get(arrays)) for arrays in self._memory)
         return State(weights, OptimizerState(self._step, *moments) if moments else None)
+
+    def _put(self, batch: Batch, total: int) -> tuple[Batch, Array]:
+        """Copy a batch to the devices, with each image's share in the mean loss."""
+        shares = self._placement.split_shares(len(batch.images), total)
+        return self._placement.split_images(batch), shares
 
     # The methods below are traced; their arguments are symbolic.
 
