@@ -76,12 +76,18 @@ def test_images_may_be_overwritten_once_a_step_returns(model, batch):
     np.testing.assert_array_equal(np.asarray(lazy), expected)
 
 
-def test_the_training_step_compiles_for_a_tpu():
+@pytest.mark.parametrize(
+    ("topology", "chip", "chips"), [("v5e:1x1", "TPU v5 lite", 1), ("v6e:4x4", "TPU v6 lite", 16)]
+)
+def test_the_training_step_compiles_for_tpus(topology, chip, chips):
     missing = hardware.missing_requirements(CHECK_REQUIRES)
     if missing:
         pytest.skip(" ".join(missing))
-    arguments = {"topology": "v5e:1x1", "batch-size": "1", "image-size": "32x32", "width": "0.05"}
+    arguments = {"topology": topology, "batch-size": "3", "image-size": "32x32", "width": "0.05"}
     finding = list(examine(SPEC, arguments))[-1]
     assert finding.status == "ok", finding.detail
-    assert finding.data["chip"] == "TPU v5 lite"
+    assert (finding.data["chip"], finding.data["chips"]) == (chip, chips)
+    assert finding.data["images"] == max(3, chips)
+    assert finding.data["sums_over_chips"] == (chips > 1)
     assert finding.data["in_place"] > 0
+    assert finding.data["estimated_images_per_s"] > 0

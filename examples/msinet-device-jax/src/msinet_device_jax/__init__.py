@@ -17,7 +17,7 @@ SPEC = DeviceSpec(
     kernel_layout="HWIO",
     requires=REQUIRES,
     priority=5,  # below msinet's own devices: installing it changes no automatic selection
-    capabilities=Capabilities(training=True, precisions=("float32", "bfloat16")),
+    capabilities=Capabilities(precisions=("float32", "bfloat16"), distribution=("mirrored",)),
     options=(
         DeviceOption(
             name="platform",

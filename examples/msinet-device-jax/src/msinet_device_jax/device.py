@@ -6,30 +6,61 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from msinet_core import Device, DeviceSpec, DeviceUnavailableError, LayerBuilder, Program
+from msinet_core import (
+    Device,
+    DeviceSpec,
+    DeviceUnavailableError,
+    LayerBuilder,
+    Processes,
+    Program,
+    UsageError,
+)
 
 from msinet_device_jax.layers import JaxLayers
 from msinet_device_jax.model import JaxModel
+from msinet_device_jax.placement import Placement
 from msinet_device_jax.probe import EXTRAS, automatic_platform
 
 
 class JaxDevice(Device):
-    """JAX on one CPU, GPU or TPU core, and on no other platform than the requested one.
+    """JAX on CPUs, GPUs or TPU cores, and on no other platform than the requested one.
+
+    Args:
+        spec: The description of the device.
+        precision: The precision of convolutions; weights, the loss and Adam are float32.
+        options: A value for each of the spec's options; None for the defaults.
+        distribute: ``"none"`` uses one of JAX's devices, ``"mirrored"`` all of this process,
+            ``"auto"`` as many as there are.
 
     Raises:
         DeviceUnavailableError: JAX or the platform is not available.
+        UsageError: There is only one device for "mirrored".
     """
 
     def __init__(
-        self, spec: DeviceSpec, precision: str = "float32", options: Mapping[str, str] | None = None
+        self,
+        spec: DeviceSpec,
+        precision: str = "float32",
+        options: Mapping[str, str] | None = None,
+        distribute: str = "none",
     ) -> None:
         super().__init__(spec, precision, options)
         probe = spec.probe()
         if not probe.ready:
             raise DeviceUnavailableError(spec.unavailable_message(probe))
         platform = self.options["platform"]
-        self.jax_device = first_device(automatic_platform() if platform == "auto" else platform)
+        devices = find_devices(automatic_platform() if platform == "auto" else platform)
+        if distribute == "mirrored" and len(devices) == 1:
+            raise UsageError(
+                f"--distribute mirrored needs at least two devices for '{spec.name}'; JAX finds "
+                f"only {devices[0]}. Use --distribute none"
+            )
+        self.placement = Placement(devices[:1] if distribute == "none" else devices)
         self._layer_builders = JaxLayers(precision).builders()
+
+    @property
+    def processes(self) -> Processes:
+        return Processes(replicas=self.placement.count)
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
@@ -42,13 +73,13 @@ class JaxDevice(Device):
         return {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
 
 
-def first_device(platform: str) -> Any:
-    """Return JAX's first device of a platform, or raise DeviceUnavailableError."""
+def find_devices(platform: str) -> list[Any]:
+    """Return JAX's devices of a platform, or raise DeviceUnavailableError."""
     if jax.config.jax_platforms is None:  # by default, JAX spends minutes looking for TPUs
         names = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
         jax.config.update("jax_platforms", names[platform])
     try:
-        return jax.local_devices(backend=platform)[0]
+        return list(jax.local_devices(backend=platform))
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         fix = f' Run: pip install "{EXTRAS[platform]}"' if platform in EXTRAS else ""

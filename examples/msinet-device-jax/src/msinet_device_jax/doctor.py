@@ -86,9 +86,14 @@ def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> 
     facts = json.loads(done.stdout)
     if "error" in facts:
         return Finding(title, "problem", f"libtpu cannot compile the step: {facts['error']}")
+    chips = f"{facts['chips']} x {facts['chip']}"
     detail = (
-        f"The training step for batches of {settings['batch']} compiles for {facts['chip']} "
-        f"({settings['precision']}): {facts['flops'] / 1e9:,.1f} GFLOP, "
-        f"{facts['bytes'] / 2**30:.2f} GiB of memory. It was not run."
+        f"The training step for batches of {facts['images']} compiles for {chips} "
+        f"({settings['precision']}). For each chip: {facts['flops'] / 1e9:,.1f} GFLOP, "
+        f"{facts['bytes'] / 2**30:.2f} GiB of memory, "
+        f"{facts['in_place'] / 2**30:.2f} GiB of it updated in place."
     )
-    return Finding(title, "ok", detail, data=facts)
+    if seconds := facts["optimal_seconds"]:
+        facts["estimated_images_per_s"] = facts["images"] / seconds
+        detail += f" The compiler estimates at best {facts['images'] / seconds:,.0f} images/s."
+    return Finding(title, "ok", f"{detail} It was not run.", data=facts)
