@@ -27,7 +27,7 @@ from msinet_torch.device import MpsDevice
 from msinet_torch.kernels import kernel_names, mps_kernels
 from msinet_torch.layers import torch
 
-TorchDispatchMode = torch.utils._python_dispatch.TorchDispatchMode
+TorchDispatchMode: Any = torch.utils._python_dispatch.TorchDispatchMode
 
 aten = torch.ops.aten
 
@@ -66,7 +66,7 @@ class AuditedDevice(MpsDevice):
         return torch.device("cpu")
 
 
-class Audit(TorchDispatchMode):  # type: ignore[misc, name-defined]
+class Audit(TorchDispatchMode):  # type: ignore[misc, valid-type]
     """Look up the MPS kernel of each op that is dispatched while the audit is entered.
 
     Args:
