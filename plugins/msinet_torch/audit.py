@@ -66,7 +66,7 @@ class AuditedDevice(MpsDevice):
         return torch.device("cpu")
 
 
-class Audit(TorchDispatchMode):  # type: ignore[misc, valid-type]
+class Audit(TorchDispatchMode):  # type: ignore[misc]
     """Look up the MPS kernel of each op that is dispatched while the audit is entered.
 
     Args:
