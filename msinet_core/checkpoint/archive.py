@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Size
+    from msinet_core.network.ops import Coordinates, Size
     from msinet_core.network.state import Tensors
 
 MAX_LISTED = 60
@@ -143,6 +143,7 @@ class Archive:
         read_training: Reads what the trainer saved; returns None if the file holds nothing of it.
         unused: Names that are recognized but not needed, such as another optimizer's state.
         files: The files on disk, if that is not `path` alone.
+        resize: The coordinates of the resizes in another program's description of the network.
     """
 
     path: Path
@@ -153,6 +154,7 @@ class Archive:
     read_training: Callable[[], Mapping[str, Any] | None] = lambda: None
     unused: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    resize: frozenset[Coordinates] = frozenset()
 
     @property
     def size(self) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import ChoiceType
+from msinet_core.cli.options import ChoiceType, resize_option
+
+if TYPE_CHECKING:
+    from msinet_core.network.ops import Coordinates
 
 
 @click.command()
@@ -32,6 +36,7 @@ from msinet_core.cli.options import ChoiceType
     help="Checkpoint of the network that SRC is for, if SRC does not hold it. "
     "[default: the published network]",
 )
+@resize_option
 @click.option(
     "--from-layout",
     type=ChoiceType(["torch", "mlx"]),
@@ -45,6 +50,7 @@ def convert(
     is_verified: bool,
     force: bool,
     network: Path | None,
+    resize: Coordinates | None,
     from_layout: str | None,
 ) -> None:
     """Convert the checkpoint SRC, in any format, to DST in another format.
@@ -64,6 +70,7 @@ def convert(
         target,
         to,
         network=network,
+        resize=resize,
         from_layout=from_layout,
         force=force,
         progress=True,

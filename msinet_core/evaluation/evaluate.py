@@ -12,7 +12,7 @@ from msinet_core.data.dataset import open_dataset
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.report import Evaluation
 from msinet_core.evaluation.scoring import score_samples
-from msinet_core.network.ops import Size
+from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
@@ -28,6 +28,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 42,
     image_size: Size | None = None,
+    resize: Coordinates | None = None,
     batch_size: int | None = None,
     precision: str = "auto",
     device_options: Mapping[str, str] | None = None,
@@ -51,6 +52,8 @@ def evaluate(
         seed: The seed of the training run, which splits a folder without ``train/`` and ``val/``.
         image_size: Height and width in pixels that images are fitted to; None: as in training, else
             the dataset's.
+        resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates; None: those in the file,
+            else asymmetric, with a note.
         batch_size: The maximum number of images in a batch; None: 8.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device_options: Values for the device's own options, by name.
@@ -58,7 +61,8 @@ def evaluate(
         progress: Whether to show progress on stderr.
 
     Raises:
-        CheckpointError: The weights cannot be read or do not fit the network.
+        CheckpointError: The weights cannot be read, do not fit the network, or were trained with
+            other resize coordinates.
         DataError: The dataset is incomplete, or has no images in the split.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
@@ -81,6 +85,7 @@ def evaluate(
         device,
         precision=precision,
         image_size=image_size,
+        resize=resize,
         batch_size=batch_size,
         device_options=device_options,
         workers=workers,

@@ -31,7 +31,10 @@ from msinet_core.system.files import write_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.network.ops import Coordinates
+
 _ORIGIN = "msinet"
+_MODEL = "model_config"
 _LIBVER = ("earliest", "v108")
 """Keras writes HDF5's oldest structures, and so every reader of its files knows them."""
 
@@ -160,6 +163,18 @@ def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:
     return hdf5.file_image(fill, _LIBVER)
 
 
+def stored_resize(config: str) -> frozenset[Coordinates]:
+    """Return the coordinates of the bilinear resizes in Keras' own description of a model.
+
+    Args:
+        config: The model's configuration as JSON; layers that are not Keras' own are ignored.
+
+    Source: keras/src/layers/reshaping/up_sampling2d.py: every backend resizes with half pixels.
+    """
+    is_bilinear = re.search(r'"interpolation"\s*:\s*"bilinear"', config)
+    return frozenset({"half_pixel"}) if is_bilinear else frozenset()
+
+
 def keras_order(graph: Graph) -> list[str]:
     """Return the convolutions in the order of ``layers`` in a functional Keras model.
 
@@ -199,7 +214,8 @@ def _parse(
         if group in list(file)
         for name in hdf5.datasets(hdf5.hard_link(file, group, path), path)
     )
-    return Archive(path, weights, graph=graph, metadata=metadata, unused=unused)
+    resize = stored_resize(hdf5.read_text(file, _MODEL) or "")
+    return Archive(path, weights, graph=graph, metadata=metadata, unused=unused, resize=resize)
 
 
 def _keras_3_weights(file: h5py.File, path: Path, known: dict[str, str]) -> Weights:
