@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Size
+    from msinet_core.network.ops import Coordinates, Size
     from msinet_core.network.state import Tensors
 
 MAX_LISTED = 60
@@ -163,6 +163,7 @@ class Archive:
         read_training: Reads what the trainer saved; returns None if the file holds nothing of it.
         unused: Names that are recognized but not needed, such as another optimizer's state.
         files: The files on disk, if that is not `path` alone.
+        resize: The coordinates of the resizes in another program's description of the network.
 
     Raises:
         CheckpointError: The optimizer's step or a tensor's number of axes is impossible.
@@ -176,6 +177,7 @@ class Archive:
     read_training: Callable[[], Mapping[str, Any] | None] = lambda: None
     unused: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    resize: frozenset[Coordinates] = frozenset()
 
     def __post_init__(self) -> None:
         # Whatever shows a name shows it escaped; the network has no such names.

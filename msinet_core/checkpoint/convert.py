@@ -18,6 +18,12 @@ from msinet_core.checkpoint.catalog import (
     open_checkpoint,
 )
 from msinet_core.checkpoint.compare import require_equal
+from msinet_core.checkpoint.coordinates import (
+    check_resize,
+    choose_network,
+    require_coordinates,
+    resize_coordinates,
+)
 from msinet_core.checkpoint.formats import onnx, safetensors, tf1
 from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import resolve_weights
@@ -31,6 +37,7 @@ from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
+    from msinet_core.network.ops import Coordinates
 
 _ONNX_DEFAULTS = OnnxSettings()
 
@@ -61,6 +68,7 @@ def convert(
     to: str | None = None,
     *,
     network: str | Path | None = None,
+    resize: Coordinates | None = None,
     from_layout: str | None = None,
     settings: OnnxSettings = _ONNX_DEFAULTS,
     force: bool = False,
@@ -77,24 +85,32 @@ def convert(
             expect; None: by the target's name.
         network: A checkpoint of the network that the source is for, if the source does not hold
             it; None: the published network.
+        resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates, stored in the target;
+            None: those in the source, else asymmetric.
         from_layout: ``"torch"`` (OIHW) or ``"mlx"`` (OHWI): the order of the kernels' axes in a
             safetensors file that does not declare it.
         settings: How to write an ONNX model.
         force: Replace an existing target.
-        progress: Show the download of published weights.
+        progress: Show notes and the download of published weights.
 
     Raises:
-        CheckpointError: The source cannot be read or does not fit; every mismatch is listed.
+        CheckpointError: The source cannot be read or does not fit, every mismatch is listed; or it
+            stores other resize coordinates.
         UsageError: The target's name fits no format, the target exists, or the settings are for
             another format.
         MsinetError: The disk is full or read-only.
     """
     target = Path(target)
     written = _apply_settings(choose_target(target, to), settings)
-    source = resolve_weights(source, as_progress(progress))
+    progress = as_progress(progress)
+    resize = check_resize(source, resize)
+    source = resolve_weights(source, progress)
     _check_paths(source, target, written, force)
     with _open(source, from_layout) as (found, archive):
-        graph = archive.network if network is None else _graph_of(Path(network))
+        if network is None:
+            graph = choose_network(archive, resize, progress=progress)
+        else:
+            graph = _graph_of(Path(network), resize)
         require_equal(archive, graph)
         require_whole_network(found, source)
         if from_layout is not None and archive.mismatches(graph):
@@ -193,13 +209,14 @@ def _problem_list(problems: list[str]) -> str:
     return f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
 
 
-def _graph_of(path: Path) -> Graph:
+def _graph_of(path: Path, resize: Coordinates | None) -> Graph:
     graph = read_graph(path)
     if graph is None:
         raise CheckpointError(
             f"{path} holds no network. --network takes a checkpoint that msinet wrote, such as "
             f"*.msinet.h5."
         )
+    require_coordinates(path, resize_coordinates(graph), resize)
     return graph
 
 
@@ -252,7 +269,9 @@ def _left_behind(
     if "network" not in written.holds:
         if archive.metadata:
             yield f"the metadata ({', '.join(sorted(archive.metadata))})"
-        if graph != msinet_graph():
+        if graph == msinet_graph(resize="half_pixel"):
+            yield "the resize coordinates; to read the file again, add --resize half_pixel"
+        elif graph != msinet_graph():
             yield (
                 "the network, which is not the published one; to read the file again, name a "
                 "checkpoint of this network with --network"

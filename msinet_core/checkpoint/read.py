@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.catalog import Format, open_checkpoint
+from msinet_core.checkpoint.catalog import Format, find_format, open_checkpoint
 from msinet_core.checkpoint.compare import require_equal
+from msinet_core.checkpoint.coordinates import choose_network
 from msinet_core.errors import CheckpointError
+from msinet_core.network.msinet import msinet_graph
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
+    from msinet_core.network.ops import Coordinates
+    from msinet_core.system.progress import Progress
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -37,13 +41,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(graph, state, archive.read_training(), archive.metadata)
 
 
-def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
+def read_weights(
+    path: Path,
+    graph: Graph | None = None,
+    *,
+    resize: Coordinates | None = None,
+    progress: Progress | None = None,
+) -> Checkpoint:
     """Read the weights alone from a file in any format; Adam's moments are not touched.
 
     Args:
         path: A file, or the prefix of a TensorFlow checkpoint.
         graph: The network that they must fit; None: the file's own, or the published one if the
             file holds none.
+        resize: The resize coordinates of the network if `graph` is None; None: those in the file,
+            else asymmetric.
+        progress: Gets a note if the coordinates had to be assumed.
 
     Raises:
         CheckpointError: The file cannot be read, or does not fit; every mismatch is listed.
@@ -53,7 +66,7 @@ def read_weights(path: Path, graph: Graph | None = None) -> Checkpoint:
     with open_checkpoint(path) as (found, opened):
         archive = opened.weights_only()
         if graph is None:
-            graph = archive.network
+            graph = choose_network(archive, resize, progress=progress)
         require_equal(archive, graph)
         if archive.mismatches(graph):
             require_whole_network(found, path)
@@ -73,25 +86,50 @@ def read_graph(path: Path) -> Graph | None:
         CheckpointError: The file cannot be read.
         UsageError: The file does not exist.
     """
-    return read_header(path)[0]
+    with find_format(path).open(path) as archive:
+        return archive.graph
 
 
-def read_header(path: Path) -> tuple[Graph | None, Mapping[str, Any]]:
-    """Read what a file says about its weights, and no tensor.
+def read_network(
+    path: Path,
+    resize: Coordinates | None = None,
+    width: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[Graph, Mapping[str, Any]]:
+    """Read the network that weights are for and what a file says about them, and no tensor.
 
     Args:
         path: A file, or the prefix of a TensorFlow checkpoint.
+        resize: As for `choose_network`.
+        width: As for `choose_network`.
+        progress: Gets a note if the coordinates had to be assumed.
 
     Returns:
-        The network, None if the file holds none; and where the weights come from, as
-        `Checkpoint.metadata`.
+        The network; and where the weights come from, as `Checkpoint.metadata`.
+
+    Raises:
+        CheckpointError: The file cannot be read, or stores other resize coordinates.
+        UsageError: The file does not exist.
+    """
+    if find_format(Path(path)).encoder_only:
+        return msinet_graph(width or 1.0, resize or "asymmetric"), {}
+    with open_checkpoint(Path(path)) as (_, archive):
+        graph = choose_network(archive, resize, width=width, progress=progress)
+        return graph, archive.metadata
+
+
+def read_metadata(path: str | Path) -> Mapping[str, Any]:
+    """Read where weights come from, as `Checkpoint.metadata`, and no tensor.
+
+    Args:
+        path: A file, or the prefix of a TensorFlow checkpoint.
 
     Raises:
         CheckpointError: The file cannot be read.
         UsageError: The file does not exist.
     """
     with open_checkpoint(Path(path)) as (_, archive):
-        return archive.graph, archive.metadata
+        return archive.metadata
 
 
 def require_whole_network(found: Format, path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import ChoiceType, setting_options
+from msinet_core.cli.options import ChoiceType, resize_option, setting_options
 from msinet_core.network.export import OnnxSettings
+
+if TYPE_CHECKING:
+    from msinet_core.network.ops import Coordinates
 
 
 @click.command()
@@ -34,6 +37,7 @@ from msinet_core.network.export import OnnxSettings
     help="Checkpoint of the network that SRC is for, if SRC does not hold it. "
     "[default: the published network]",
 )
+@resize_option
 @click.option(
     "--from-layout",
     type=ChoiceType(["torch", "mlx"]),
@@ -48,6 +52,7 @@ def convert(
     is_verified: bool,
     force: bool,
     network: Path | None,
+    resize: Coordinates | None,
     from_layout: str | None,
     **settings: Any,
 ) -> None:
@@ -70,6 +75,7 @@ def convert(
         target,
         to,
         network=network,
+        resize=resize,
         from_layout=from_layout,
         settings=OnnxSettings(**settings),
         force=force,

@@ -19,6 +19,7 @@ from msinet_core.cli.options import (
     device_options_option,
     json_option,
     precision_option,
+    resize_option,
     sigma_option,
     weights_option,
     workers_option,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Images in a batch.",
 )
+@resize_option
 @precision_option
 @device_options_option
 @workers_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -197,10 +198,12 @@ def _merge_tables(
 
 
 _SHARED = declared_settings(TrainConfig)
+_RESIZE_UNSET = "those in the file, else asymmetric"
 
 data_root_option = setting_option("data_root", _SHARED["data_root"])
 device_options_option = setting_option("device_options", _SHARED["device_options"])
 precision_option = setting_option("precision", _SHARED["precision"])
+resize_option = setting_option("resize", replace(_SHARED["resize"], unset=_RESIZE_UNSET))
 sigma_option = setting_option("sigma", _SHARED["sigma"])
 workers_option = setting_option("workers", _SHARED["workers"])
 

@@ -97,7 +97,7 @@ def check_device(
 
     Exits with 0 if every row that applies passes, 1 if one fails or passes although it is expected
     to fail, 3 if the device is not available, and 130 after Ctrl-C; the rows so far are reported in
-    any case. MSINET_DEBUG=1 shows tracebacks. docs/reference/conformance.md explains the rows.
+    any case. MSINET_DEBUG=1 shows tracebacks. --report FILE.html explains each row.
     """
     from msinet_core.conformance import ALL_SCENARIOS, failed_rows, read_expected, run, select
     from msinet_core.conformance.report_page import check_report_path, write_report

@@ -16,6 +16,7 @@ from msinet_core.cli.options import (
     device_option,
     device_options_option,
     precision_option,
+    resize_option,
     weights_option,
     workers_option,
 )
@@ -104,6 +105,7 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     metavar="N",
     help="Images in a batch. [default: 8, or 1 with original]",
 )
+@resize_option
 @precision_option
 @device_options_option
 @workers_option

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msinet_core.checkpoint.published import resolve_weights
-from msinet_core.checkpoint.read import read_header
+from msinet_core.checkpoint.read import read_metadata
 from msinet_core.data.dataset import Dataset, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
@@ -26,7 +26,7 @@ from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBa
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
-from msinet_core.network.ops import Size
+from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
@@ -47,6 +47,7 @@ def evaluate(
     data_root: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     image_size: Size | None = None,
+    resize: Coordinates | None = None,
     batch_size: int | None = None,
     precision: str = "auto",
     device_options: Mapping[str, str] | None = None,
@@ -83,6 +84,8 @@ def evaluate(
         limit: Use only the first images.
         image_size: Height and width in pixels that images are fitted to; None: as in training, else
             the dataset's.
+        resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates; None: those in the file,
+            else asymmetric, with a note.
         batch_size: The maximum number of images in a batch; None: 8.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device_options: Values for the device's own options, by name.
@@ -90,7 +93,8 @@ def evaluate(
         progress: Whether to show progress on stderr.
 
     Raises:
-        CheckpointError: The weights cannot be read or do not fit the network.
+        CheckpointError: The weights cannot be read, do not fit the network, or were trained with
+            other resize coordinates.
         DataError: The dataset is incomplete, or has no images in the split.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
@@ -102,10 +106,10 @@ def evaluate(
     """
     _check_arguments(weights, data, maps, split, sigma)
     progress = as_progress(progress)
-    header: Mapping[str, Any] = {}
+    metadata: Mapping[str, Any] = {}
     if weights is not None:
-        header = read_header(resolve_weights(os.fspath(weights), progress))[1]
-    stored = StoredSplit.from_metadata(header)
+        metadata = read_metadata(resolve_weights(os.fspath(weights), progress))
+    stored = StoredSplit.from_metadata(metadata)
     seed = split_seed if split_seed is not None else stored.seed if stored else SPLIT_SEED
     root = None if data_root is None else Path(data_root)
     dataset = open_dataset(os.fspath(data), root, split_seed=seed, sigma=sigma, need_maps=False)
@@ -127,6 +131,7 @@ def evaluate(
             device,
             precision=precision,
             image_size=image_size,
+            resize=resize,
             batch_size=batch_size,
             device_options=device_options,
             workers=workers,

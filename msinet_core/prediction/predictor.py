@@ -14,7 +14,7 @@ from msinet_core.data.pipeline import MAX_DEFAULT_WORKERS
 from msinet_core.data.resize import fit
 from msinet_core.errors import UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
-from msinet_core.network.ops import Size
+from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.stream import (
     Done,
     Failed,
@@ -49,6 +49,7 @@ def load(
     *,
     precision: str = "auto",
     image_size: Size | Literal["original"] | None = None,
+    resize: Coordinates | None = None,
     batch_size: int | None = None,
     device_options: Mapping[str, str] | None = None,
     workers: int | None = None,
@@ -64,13 +65,17 @@ def load(
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         image_size: Height and width in pixels that images are fitted to; ``"original"``: each image
             at its own size; None: as in training, else 240x320.
+        resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates; None: those in the file. A
+            file that does not store them gets a note (without `progress` a warning) that
+            asymmetric is assumed.
         batch_size: The maximum number of images in a batch; None: 8, or 1 with ``"original"``.
         device_options: Values for the device's own options, by name.
         workers: Threads that read images; None: by the number of cores.
         progress: Whether to show downloads and the chosen device on stderr.
 
     Raises:
-        CheckpointError: The weights cannot be read or do not fit the network.
+        CheckpointError: The weights cannot be read, do not fit the network, or were trained with
+            other resize coordinates.
         DeviceUnavailableError: The device is not available on this machine.
         UsageError: An argument cannot be used as given.
 
@@ -79,12 +84,15 @@ def load(
         >>> saliency = model.predict("photo.jpg")
     """
     from msinet_core.checkpoint import read_weights
+    from msinet_core.checkpoint.coordinates import check_resize
     from msinet_core.checkpoint.published import resolve_weights
     from msinet_core.registry.registry import open_device
 
     progress = as_progress(progress)
     # Files first: importing the device's framework takes seconds.
-    checkpoint = read_weights(resolve_weights(os.fspath(weights), progress))
+    resize = check_resize(os.fspath(weights), resize)
+    path = resolve_weights(os.fspath(weights), progress)
+    checkpoint = read_weights(path, resize=resize, progress=progress)
     trained = checkpoint.image_size
     size = None if image_size == "original" else _check_size(image_size or trained)
     if size is not None:

@@ -83,8 +83,10 @@ def advice(error: BaseException, device: str) -> str:
     """
     if isinstance(error, MemoryError) or _MEMORY.search(describe_error(error)):
         return (
-            "If it ran out of memory, use a smaller --batch-size or --image-size. A training run "
-            "keeps its steps if --accumulate grows as --batch-size shrinks; --resume accepts that."
+            "If it ran out of memory, try in this order: (1) a smaller --batch-size, for training "
+            "with an --accumulate that keeps their product, so that the steps stay the same and "
+            "--resume continues the run; (2) a 16-bit --precision, if the device supports one; "
+            "(3) a smaller --image-size."
         )
     return f"To find out what is wrong, run: msinet-run plugins check {device}"
 

@@ -63,10 +63,10 @@ def write_plugin(
         MsinetError: The folder cannot be written; nothing is left behind.
     """
     requirement, framework_name = _parse_requirement(framework)
-    _check_spec(name, data_format, kernel_layout)
+    check_spec(name, data_format, kernel_layout)
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
-    identifier = name.replace("-", "_")
+    identifier = identifier_of(name)
     package = f"msinet_device_{identifier}"
     words = {
         "name": name,
@@ -102,7 +102,30 @@ def write_plugin(
     return folder
 
 
-def _check_spec(name: str, data_format: str, kernel_layout: str) -> None:
+def identifier_of(name: str) -> str:
+    """Return a device's name as a part of Python names.
+
+    Args:
+        name: The device's name.
+    """
+    return name.replace("-", "_")
+
+
+def check_spec(
+    name: str,
+    data_format: str = CANONICAL_DATA_FORMAT,
+    kernel_layout: str = CANONICAL_KERNEL_LAYOUT,
+) -> None:
+    """Refuse the description of a new device that could not be registered.
+
+    Args:
+        name: The device's name.
+        data_format: The order of image axes on the device.
+        kernel_layout: The order of kernel axes on the device.
+
+    Raises:
+        UsageError: A value is invalid, or a device has the name already.
+    """
     spec = DeviceSpec(
         name=name,
         summary="",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,3 +42,11 @@ class Progress:
         Args:
             text: A sentence.
         """
+
+    def warn(self, text: str) -> None:
+        """Show one line about what may be wrong, as a Python warning if no line is shown.
+
+        Args:
+            text: A sentence.
+        """
+        warnings.warn(text, stacklevel=2)

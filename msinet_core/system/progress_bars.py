@@ -78,6 +78,9 @@ class _PlainTask(_CountingTask):
 
 
 class _PlainProgress(Progress):
+    def warn(self, text: str) -> None:
+        self.message(text)
+
     @contextmanager
     def task(
         self, description: str, total: int, unit: str = "images", done: int = 0
@@ -126,6 +129,9 @@ class _RichProgress(Progress):
                 description, total=total or None, completed=done, fields="", rate=""
             )
             yield _RichTask(bars, row, unit)
+
+    def warn(self, text: str) -> None:
+        self.message(text)
 
     def message(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)

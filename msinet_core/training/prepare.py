@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import image_size_of
+from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
-from msinet_core.checkpoint.read import read_header
+from msinet_core.checkpoint.read import read_network
 from msinet_core.data import Dataset, open_dataset
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
@@ -182,12 +183,15 @@ def _initial_network(
     config: TrainConfig, progress: Progress
 ) -> tuple[Graph, State, str, Mapping[str, Any]]:
     """Return the network, its weights, their origin as a sentence, and their metadata."""
+    resize = check_resize(config.init, config.resize)
     if config.init.startswith(PREFIX):
         config = replace(config, init=str(resolve_weights(config.init, progress)))
     check_init(config.init)
-    graph, metadata = read_header(config.init_file) if config.init_file else (None, {})
-    if graph is None or config.width is not None or config.resize is not None:
-        graph = msinet_graph(config.width or 1.0, config.resize or "asymmetric")
+    metadata: Mapping[str, Any] = {}
+    if config.init_file:
+        graph, metadata = read_network(config.init_file, resize, config.width, progress)
+    else:
+        graph = msinet_graph(config.width or 1.0, resize or "asymmetric")
     if config.image_size is not None:
         graph.check_image_size(config.image_size)
     _check_memory(graph)

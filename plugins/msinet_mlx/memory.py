@@ -27,7 +27,8 @@ _EXHAUSTION = ("[malloc]", "metal::malloc", "Insufficient Memory", "OutOfMemory"
 """What MLX's messages contain if memory is the reason."""
 
 _ADVICE = (
-    "Use a smaller --batch-size (with --accumulate) or --image-size, --precision bfloat16, or "
+    "Try in this order: a smaller --batch-size (for training with an --accumulate that keeps their "
+    "product; --resume continues the run), --precision bfloat16, a smaller --image-size, or "
     "--device-option memory=90% if other programs need little memory."
 )
 

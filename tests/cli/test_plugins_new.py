@@ -16,7 +16,7 @@ import pytest
 import msinet_core
 from msinet_core import MsinetError, UsageError
 from msinet_core.conformance import ALL_SCENARIOS
-from msinet_core.scaffold import write_plugin
+from msinet_core.scaffold import write_example, write_plugin
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-plugin.md"
 LONGEST = "a" * 30
@@ -277,3 +277,21 @@ def test_the_tutorial_computes_on_its_constants_device(tmp_path: Path) -> None:
     done = python(package.parents[1], "-c", META)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "meta {'meta'}\n"
+
+
+def test_an_example_under_another_name_computes_and_names_itself(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    folder = write_example(tmp_path / "new", "my-chip")
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            assert not re.search(r"msinet.device.jax|--device jax|check jax", path.read_text())
+    done = python(
+        folder, "-m", "msinet_core", "plugins", "check", "my-chip", "--rows", "*/subtract-mean"
+    )
+    assert "'my-chip' (float32) agrees" in done.stdout, done.stderr
+
+
+def test_an_unknown_example_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'jaxx'"):
+        write_example(tmp_path / "new", "npu", "jaxx")
+    assert not (tmp_path / "new").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.scaffold import write_plugin
+from msinet_core.scaffold import write_example, write_plugin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "msinet-device-jax"
 
@@ -26,9 +26,10 @@ def install(folder: Path, target: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["npu", "jax"])
+@pytest.mark.parametrize("name", ["npu", "jax", "my-jax"])
 def test_it_is_listed_once_it_is_installed(tmp_path: Path, name: str) -> None:
-    folder = EXAMPLE if name == "jax" else write_plugin(tmp_path / "new", name)
+    write = write_example if name == "my-jax" else write_plugin
+    folder = EXAMPLE if name == "jax" else write(tmp_path / "new", name)
     install(folder, tmp_path / "target")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "target")}
     code = "from msinet_core.cli import main; main()"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from msinet_core.scaffold import write_example
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -69,6 +72,26 @@ def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_the_example_is_written_from_the_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-m", "msinet_core", "plugins", "new", "my-chip", "--example", "jax"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written, expected = tmp_path / "msinet-device-my-chip", tmp_path / "from-repository"
+    write_example(expected, "my-chip")
+    names = {path.relative_to(expected) for path in expected.rglob("*")}
+    assert names == {path.relative_to(written) for path in written.rglob("*")}
+    for name in names:
+        path = expected / name
+        assert path.is_dir() or path.read_bytes() == (written / name).read_bytes()
 
 
 def test_a_plain_installation_requires_no_framework(metadata: Message) -> None:

@@ -261,7 +261,7 @@ def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -
         ({"assets/../../x": b"x", "model.weights.h5": b"x"}, "'assets/../../x'"),
         ({"code.py": b"x", "model.weights.h5": b"x"}, "'code.py'"),
         ({"config.json": b"{}"}, "model.weights.h5"),
-        ({"model.weights.h5": b"not HDF5"}, "HDF5"),
+        ({"config.json": b"{}", "model.weights.h5": b"not HDF5"}, "HDF5"),
     ],
 )
 def test_hostile_keras_archives(tmp_path: Path, members: dict[str, bytes], name: str) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from msinet_core.checkpoint.wire.graph_def import (
     map_entry,
     read_constant,
     read_constants,
+    read_resize_flags,
     type_,
 )
 from msinet_core.checkpoint.wire.mapped import map_file
@@ -46,6 +48,8 @@ from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from msinet_core.network.ops import Coordinates
 
 SUFFIX = ".pb"
 SAVED_MODEL = "saved_model.pb"
@@ -88,7 +92,7 @@ def open_graph(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, or has no weights.
     """
-    archive = _parse(path, read_constants(map_file(path)))
+    archive = _parse(path, [map_file(path)])
     if not archive.weights:
         raise CheckpointError(
             f"{path} has no constants named like MSI-Net's layers, such as conv1/conv1_1/kernel. "
@@ -109,21 +113,20 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
     """
     folder = path.parent if path.name == SAVED_MODEL else path
     file = folder / SAVED_MODEL
-    constants = (
-        constant
+    graphs = [
+        graph
         for number, meta in fields(map_file(file))
         if number == 2
         for inner, graph in fields(meta)
         if inner == 2
-        for constant in read_constants(graph)
-    )
-    archive = _parse(folder, constants, (file,))
+    ]
+    archive = _parse(folder, graphs, (file,))
     variables = folder / "variables" / "variables"
     if archive.weights:
         yield archive
     elif tf1.index_of(variables).is_file():
         with tf1.open_archive(variables) as opened:
-            yield opened
+            yield replace(opened, resize=archive.resize)
     else:
         raise CheckpointError(
             f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
@@ -171,10 +174,8 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
     _write(file, [integer(1, 1), *message(2, meta)])
 
 
-def _parse(
-    path: Path, nodes: Iterable[tuple[str, memoryview]], files: tuple[Path, ...] = ()
-) -> Archive:
-    constants = list(nodes)
+def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = ()) -> Archive:
+    constants = [constant for graph in graphs for constant in read_constants(graph)]
     graph, metadata = _read_origin(dict(constants).get(_ORIGIN), path)
     known = set() if graph is None else {parameter.name for parameter in graph.parameters}
     found: list[tuple[str, str]] = []
@@ -196,7 +197,18 @@ def _parse(
         )
         for name, stored in names.unique(found, path).items()
     }
-    return Archive(path, weights, graph=graph, metadata=metadata, files=files)
+    resize = _resize_coordinates(path, graphs)
+    return Archive(path, weights, graph=graph, metadata=metadata, files=files, resize=resize)
+
+
+def _resize_coordinates(path: Path, graphs: Sequence[memoryview]) -> frozenset[Coordinates]:
+    flags = {pair for graph in graphs for pair in read_resize_flags(graph)}
+    if any(align_corners for align_corners, _ in flags):
+        raise CheckpointError(
+            f"{path} resizes with align_corners, which msinet does not compute: its maps would be "
+            f"wrong. Train the network again with half-pixel or asymmetric resizes."
+        )
+    return frozenset("half_pixel" if half_pixel else "asymmetric" for _, half_pixel in flags)
 
 
 def _read_origin(node: memoryview | None, path: Path) -> Origin:

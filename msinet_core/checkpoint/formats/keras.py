@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
+    from msinet_core.network.ops import Coordinates
+
 _ORIGIN = "msinet"
+_MODEL = "model_config"
 _KERAS_3_GROUPS = {"layers", "_layer_checkpoint_dependencies", "_functional"}
 _KERAS_3_VARIABLE = re.compile(r"(.*?)/?vars/(\d+)$")
 _ROLES = ("kernel", "bias")
@@ -162,6 +165,18 @@ def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:
     return file_image(fill)
 
 
+def stored_resize(config: str) -> frozenset[Coordinates]:
+    """Return the coordinates of the bilinear resizes in Keras' own description of a model.
+
+    Args:
+        config: The model's configuration as JSON; layers that are not Keras' own are ignored.
+
+    Source: keras/src/layers/reshaping/up_sampling2d.py: every backend resizes with half pixels.
+    """
+    is_bilinear = re.search(r'"interpolation"\s*:\s*"bilinear"', config)
+    return frozenset({"half_pixel"}) if is_bilinear else frozenset()
+
+
 def keras_order(graph: Graph) -> list[str]:
     """Return the convolutions in the order of ``layers`` in a functional Keras model.
 
@@ -198,7 +213,10 @@ def _parse(
         for name, stored in by_name.items()
     }
     unused = [name for name, _, _ in file.datasets() if name.startswith(_OPTIMIZERS)]
-    return Archive(path, weights, graph=graph, metadata=metadata, unused=tuple(unused))
+    resize = stored_resize(file.any_text(_MODEL) or "")
+    return Archive(
+        path, weights, graph=graph, metadata=metadata, unused=tuple(unused), resize=resize
+    )
 
 
 def _keras_3_weights(file: Group, path: Path, known: dict[str, str]) -> Weights:

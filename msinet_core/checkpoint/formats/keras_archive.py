@@ -9,12 +9,18 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
-from msinet_core.checkpoint.formats.keras import keras_3_image, keras_order, open_keras_3
+from msinet_core.checkpoint.formats.keras import (
+    keras_3_image,
+    keras_order,
+    open_keras_3,
+    stored_resize,
+)
 from msinet_core.checkpoint.wire.zip import Members, open_stored
 from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
@@ -22,7 +28,8 @@ from msinet_core.system.files import atomic_path
 
 SUFFIX = ".keras"
 _WEIGHTS = "model.weights.h5"
-_MEMBERS = {"config.json", "metadata.json", _WEIGHTS}
+_CONFIG = "config.json"
+_MEMBERS = {_CONFIG, "metadata.json", _WEIGHTS}
 KerasModel = tuple[Mapping[str, Any], Mapping[str, str], list[str]]
 """A model's config.json, its metadata.json, and its layers' names in the model's order."""
 
@@ -50,8 +57,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
         _check(members, path)
         # zipfile compares with the checksum of the whole member at its end.
         content = archive.read(_WEIGHTS)
+        config = archive.read(_CONFIG).decode()
     with open_keras_3(path, content) as opened:
-        yield opened
+        yield replace(opened, resize=stored_resize(config))
 
 
 def write_keras_archive(
@@ -92,7 +100,7 @@ def _check(members: Members, path: Path) -> None:
                 f"{path} is refused: Keras models have no member '{printable(name)}'. "
                 f"Use a file from a source you trust."
             )
-    if _WEIGHTS not in members:
+    if missing := [name for name in (_WEIGHTS, _CONFIG) if name not in members]:
         raise CheckpointError(
-            f"{path} is not a Keras model: it has no {_WEIGHTS}. Copy or download it again."
+            f"{path} is not a Keras model: it has no {missing[0]}. Copy or download it again."
         )

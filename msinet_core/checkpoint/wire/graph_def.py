@@ -73,6 +73,28 @@ def read_constants(graph: memoryview) -> Iterator[tuple[str, memoryview]]:
             yield bytes(head.get(1, b"")).decode(), node
 
 
+def read_resize_flags(graph: memoryview) -> set[tuple[bool, bool]]:
+    """Return ``align_corners`` and ``half_pixel_centers`` of every bilinear resize in a graph.
+
+    Args:
+        graph: The message.
+
+    Raises:
+        ValueError: It is not a graph, or damaged.
+        LookupError: It is damaged.
+    """
+    flags = set()
+    for node in _nodes(graph):
+        if bytes(dict(fields(node)).get(2, b"")) == b"ResizeBilinear":
+            attributes = _attributes(node)
+            corners, half_pixel = (
+                bool(attributes.get(name, {}).get(5, 0))
+                for name in ("align_corners", "half_pixel_centers")
+            )
+            flags.add((corners, half_pixel))
+    return flags
+
+
 def read_constant(node: memoryview) -> Constant:
     """Read the value of a Const node.
 
@@ -83,11 +105,7 @@ def read_constant(node: memoryview) -> Constant:
         ValueError: It is damaged.
         LookupError: It is damaged.
     """
-    attributes = {}
-    for number, value in fields(node):
-        if number == 5:
-            entry = dict(fields(value))
-            attributes[bytes(entry[1]).decode()] = dict(fields(entry[2]))
+    attributes = _attributes(node)
     tensor = attributes["value"][8]
     values: Mapping[int, Any] = dict(fields(tensor))
     checksum = attributes.get(CHECKSUM, {}).get(2)
@@ -102,6 +120,11 @@ def read_constant(node: memoryview) -> Constant:
         floats=_floats(tensor),
         checksum=None if checksum is None else bytes(checksum).decode(),
     )
+
+
+def _attributes(node: memoryview) -> Mapping[str, Mapping[int, Any]]:
+    entries = [dict(fields(value)) for number, value in fields(node) if number == 5]
+    return {bytes(entry[1]).decode(): dict(fields(entry[2])) for entry in entries}
 
 
 def _nodes(graph: memoryview) -> Iterator[memoryview]:

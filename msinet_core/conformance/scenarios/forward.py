@@ -12,7 +12,6 @@ from msinet_core.conformance.cases import Case, Float32, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
 from msinet_core.conformance.scenario import ORACLE, Check, Rows, Subject
 from msinet_core.conformance.scenarios.layers import (
-    CHANNELS,
     LARGE_SETTINGS,
     SETTINGS,
     Setting,
@@ -34,7 +33,7 @@ ROWS = Rows()
 
 def _op_alone(setting: Setting) -> Check:
     def check(subject: Subject) -> Outcome:
-        net = GraphBuilder(CHANNELS)
+        net = GraphBuilder(setting.channels)
         setting.attach(net, net.input)
         case = Case(net.build(), setting.shape, setting.low, setting.high)
         tolerance = getattr(subject.tolerances, setting.measure)
@@ -87,7 +86,7 @@ def shape_hint(subject: Subject, actual: tuple[int, ...], expected: tuple[int, .
 
 def small_network() -> Graph:
     """Return a network of every kind of op that changes the size."""
-    net = GraphBuilder(CHANNELS)
+    net = GraphBuilder()
     net.add("first", Conv2D(4), net.input)
     net.add("pool", MaxPool2D(), "first")
     net.add("dilated", Conv2D(4, dilation=2), "pool")
@@ -143,7 +142,7 @@ def _wide_convolution(subject: Subject) -> Outcome:
 
 @ROWS.row("forward/normalization-constant", "The normalization of a constant image is zero.", "op")
 def _constant_image(subject: Subject) -> Outcome:
-    net = GraphBuilder(CHANNELS)
+    net = GraphBuilder()
     net.add("op", MinMaxNormalize(), net.input)
     case = Case(net.build(), (2, 5, 7), low=3.0, high=3.0)
     return same_prediction(subject, case, case.images, subject.tolerances.op)
@@ -210,7 +209,7 @@ def _many_sizes(subject: Subject) -> Outcome:
 @ROWS.row("forward/images-unchanged", "Prediction does not change the caller's images.", "bits")
 def _unchanged(subject: Subject) -> Outcome:
     """Read the result before comparing, since a lazy one may be computed late."""
-    net = GraphBuilder(CHANNELS)
+    net = GraphBuilder()
     net.add("first", SubtractMean(IMAGE_MEAN), net.input)
     net.add("output", MinMaxNormalize(), "first")
     case = Case(net.build(), (2, 8, 12), low=0.0, high=255.0)

@@ -21,10 +21,7 @@ from msinet_core.network.ops import (
 )
 
 Attach = Callable[[GraphBuilder, str], str]
-"""Adds ops that read the named node of three channels; returns the name of their output."""
-
-CHANNELS = 3
-"""Channels of the images."""
+"""Adds ops that read the named node; returns the name of their output."""
 
 ODD = (2, 17, 29)
 """Images larger than every kernel, whose height and width no dilation divides."""
@@ -43,6 +40,7 @@ class Setting:
         high: The largest value of an image.
         measure: The field of `Tolerances` for its output.
         dilated: Whether it contains a dilated convolution.
+        channels: Of its input.
     """
 
     id: str
@@ -53,6 +51,7 @@ class Setting:
     high: float = 1.0
     measure: str = "convolution"
     dilated: bool = False
+    channels: int = 3
 
 
 def _one(op: Op) -> Attach:
@@ -171,6 +170,19 @@ _CONVOLUTIONS = (
         "a convolution whose dilation is larger than the image",
         _one(Conv2D(5, dilation=12)),
         dilated=True,
+    ),
+    *(
+        # oneDNN computes 16 channels together, and its bfloat16 weight gradient of such layers
+        # wrote out of bounds.
+        Setting(
+            f"convolution-dilation-2-from-{channels}",
+            f"a dilated convolution of {channels} channels at 30x40 pixels",
+            _one(Conv2D(8, dilation=2)),
+            (1, 30, 40),
+            dilated=True,
+            channels=channels,
+        )
+        for channels in (17, 102)
     ),
     Setting(
         "convolution-512",
