@@ -20,7 +20,6 @@ _MODULES = {
     "evaluation.evaluate": ("evaluate",),
     "network.export": ("OnnxSettings",),
     "evaluation.result": ("Evaluation", "ImageScores", "Summary"),
-    "evaluation.table": ("METRICS", "Metric", "Target"),
     "prediction.predictor": ("Predictor", "load"),
     "registry.inventory": ("DeviceEntry", "devices"),
     "system.version": ("__version__",),

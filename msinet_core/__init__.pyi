@@ -47,9 +47,6 @@ from msinet_core.evaluation.evaluate import evaluate as evaluate
 from msinet_core.evaluation.result import Evaluation as Evaluation
 from msinet_core.evaluation.result import ImageScores as ImageScores
 from msinet_core.evaluation.result import Summary as Summary
-from msinet_core.evaluation.table import METRICS as METRICS
-from msinet_core.evaluation.table import Metric as Metric
-from msinet_core.evaluation.table import Target as Target
 from msinet_core.hardware import apple as apple
 from msinet_core.hardware import nvidia as nvidia
 from msinet_core.network import ops as ops

@@ -13,10 +13,11 @@ from msinet_core.data.maps import DrawnTruth, recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import FileTruth, Sample
-from msinet_core.data.split import SPLIT_SEED, SplitName
+from msinet_core.data.split import SplitName
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
+from msinet_core.system.settings import SPLIT_SEED
 
 DEFAULT_ROOT = Path("data")
 """The default folder of named datasets."""

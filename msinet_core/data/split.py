@@ -13,12 +13,10 @@ from msinet_core.data.cache import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
+from msinet_core.system.settings import SPLIT_SEED
 
 if TYPE_CHECKING:
     from msinet_core.data.dataset import Dataset
-
-SPLIT_SEED = 42
-"""The default seed of the split of a folder without ``train/`` and ``val/``."""
 
 SplitName = Literal["train", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)

@@ -14,7 +14,6 @@ from msinet_core.data.dataset import Dataset, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
     SPLIT_NAMES,
-    SPLIT_SEED,
     Selection,
     SplitName,
     StoredSplit,
@@ -24,13 +23,14 @@ from msinet_core.data.split import (
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
+from msinet_core.evaluation.report_page import write_report
 from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-from msinet_core.system.settings import POSITIVE_NUMBER
+from msinet_core.system.settings import POSITIVE_NUMBER, SPLIT_SEED
 
 
 def evaluate(
@@ -152,7 +152,7 @@ def evaluate(
         **facts,
     )
     if report is not None:
-        evaluation.write_report(Path(report))
+        write_report(evaluation, Path(report))
     return evaluation
 
 

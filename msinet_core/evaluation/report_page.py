@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary
 from msinet_core.evaluation.table import METRICS
 from msinet_core.prediction.pictures import overlay
+from msinet_core.system.files import write_text
 from msinet_core.system.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +37,20 @@ WIDTH = 360
 _RANKINGS = ("nss", "cc", "kld")
 _TILES = ("nss", "cc", "kld", "information_gain")
 _JPEG_QUALITY = 82
+
+
+def write_report(evaluation: Evaluation, path: Path, title: str = "") -> None:
+    """Write a self-contained HTML page: table, distributions, best and worst images.
+
+    Args:
+        evaluation: The scores; with thumbnails, its pictures show the model's maps.
+        path: The file to create or replace.
+        title: The heading; empty for the dataset and the weights.
+
+    Raises:
+        MsinetError: The file cannot be written.
+    """
+    write_text(path, render(evaluation, title))
 
 
 def render(evaluation: Evaluation, title: str = "") -> str:

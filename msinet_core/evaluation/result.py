@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from msinet_core.evaluation.information import UNIFORM_SHARE
 from msinet_core.evaluation.maps import EPSILON
 from msinet_core.evaluation.table import METRICS
 from msinet_core.network.ops import Size
-from msinet_core.system.files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -196,20 +194,6 @@ class Evaluation:
             "share_of_limit": _without_nan({key: self.share_of_limit(key) for key in METRICS}),
             "failures": [{"image": name, "reason": reason} for name, reason in self.failures],
         }
-
-    def write_report(self, path: Path, title: str = "") -> None:
-        """Write a self-contained HTML page: table, distributions, best and worst images.
-
-        Args:
-            path: The file to create or replace.
-            title: The heading; empty for the dataset and the weights.
-
-        Raises:
-            MsinetError: The file cannot be written.
-        """
-        from msinet_core.evaluation.report_page import render
-
-        write_text(path, render(self, title))
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

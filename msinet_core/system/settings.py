@@ -17,6 +17,10 @@ from typing import Any
 
 from msinet_core.errors import UsageError, did_you_mean
 
+SPLIT_SEED = 42
+"""The default seed of the split of a folder without ``train/`` and ``val/``. Here, since
+help texts show it without importing NumPy."""
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from msinet_core.data.split import SPLIT_SEED
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
 from msinet_core.errors import MsinetError, UsageError, bullet_list, did_you_mean, os_reason
@@ -20,6 +19,7 @@ from msinet_core.system.files import write_text
 from msinet_core.system.settings import (
     FLAG,
     POSITIVE_NUMBER,
+    SPLIT_SEED,
     TABLE,
     Kind,
     check_settings,
