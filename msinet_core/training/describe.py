@@ -28,6 +28,7 @@ def shared_facts(prepared: Prepared) -> dict[str, object]:
     settings = fixed_settings(config.to_dict())
     return {
         "settings": (config.batch_size, config.accumulate, config.epochs, settings),
+        "the precision": prepared.precision,
         "the network": prepared.graph.fingerprint,
         "images": prepared.images,
         "the checkpoint to resume from": (position.epoch, position.batch, position.loss_sum),

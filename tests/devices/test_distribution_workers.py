@@ -32,7 +32,7 @@ WAIT = 120.0
 
 SETTINGS = (
     "--device cpu train --init random --width 0.04 --image-size 32x40 --learning-rate 1e-4 "
-    f"--batch-size 3 --epochs {EPOCHS}"
+    f"--precision float32 --batch-size 3 --epochs {EPOCHS}"
 ).split()
 
 RESUME = ["train", "--resume", "--run", "run"]

@@ -30,7 +30,7 @@ WAIT = 120.0
 
 NETWORK = [
     *("--init", "random", "--width", "0.04"),
-    *("--image-size", "32x40", "--learning-rate", "1e-4"),
+    *("--image-size", "32x40", "--learning-rate", "1e-4", "--precision", "float32"),
 ]
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 

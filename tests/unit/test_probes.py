@@ -384,7 +384,7 @@ def test_cuda_queries_the_driver_itself_first(
 ) -> None:
     gpu = nvidia.Gpu("NVIDIA H200", 2**37, 16896, (9, 0))
     monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86", (gpu,)))
-    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37),)
+    assert nvidia.nvidia_gpus() == (Hardware("NVIDIA H200", 16896, 2**37, bfloat16=True),)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_tpu_on_a_tpu_vm(tpu_vm: dict[str, str]) -> None:
     assert tpu_probe.probe() == Probe(
         Availability.INSTALLED,
         framework_version="2.20.0",
-        hardware=(Hardware("4 x TPU v5e"),),
+        hardware=(Hardware("4 x TPU v5e", bfloat16=True),),
     )
 
 
@@ -487,7 +487,7 @@ def test_tpu_named_in_the_environment(
 ) -> None:
     monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [])
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-    assert tpu_probe.probe().hardware == (Hardware("TPU v5litepod-8"),)
+    assert tpu_probe.probe().hardware == (Hardware("TPU v5litepod-8", bfloat16=True),)
 
 
 def test_a_google_network_card_is_not_a_tpu(
