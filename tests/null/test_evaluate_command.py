@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from msinet_core.evaluation.report import METRICS, Summary
 from PIL import Image
 
 import msinet_core as msinet
@@ -18,17 +17,12 @@ from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import PUBLISHED, open_dataset, read_image
 from msinet_core.data.sample import Sample
 from msinet_core.errors import InterruptedRunError, UsageError
-<<<<<<< HEAD
 from msinet_core.evaluation import auc, metrics
 from msinet_core.evaluation.baselines import center_gaussian
 from msinet_core.evaluation.fixation_bank import FixationBank, count
 from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, score_samples
 from msinet_core.evaluation.table import METRICS
-=======
-from msinet_core.evaluation import metrics
-from msinet_core.evaluation.scoring import score_samples
->>>>>>> d83fdfd (Run the workflows' commands on the reference device; name CI's parts one by one)
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
