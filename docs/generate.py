@@ -1,17 +1,19 @@
 """Write every file that is made from the code: ``python docs/generate.py``.
 
-These are the pages of commands, of the Python API, of conformance and of benchmark results, and
-the type stub of the front door. ``--check`` writes nothing and exits with 1 if a file is out of
-date; a test does the same.
+These are the pages of commands, of the Python API, of conformance, of benchmark results and of
+hardware reports, and the type stub of the front door. ``--check`` writes nothing and exits with 1
+if a file is out of date; a test does the same.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +25,8 @@ from msinet_core.conformance.reference_page import fill_in
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "api.txt"
 RESULTS = DOCS.parent / "benchmarks" / "results"
+REPORTS = DOCS / "hardware-reports"
+"""A folder per machine, named after it, with the JSON files that ``.ci/hardware`` wrote."""
 CONFORMANCE = DOCS / "reference" / "conformance.md"
 NAMES = re.compile(r"^\{\{ ([^}]+) \}\}$", re.MULTILINE)
 """A list of names in the template."""
@@ -32,6 +36,14 @@ COMMANDS_HEAD = """# Commands
 
 The output of `msinet-run COMMAND --help` for every command. Written by `python docs/generate.py`;
 edit the commands instead.
+"""
+
+HARDWARE_HEAD = """# Hardware reports
+
+What msinet did on hardware that its developers lack: the files that [the workflow
+`hardware`](../how-to/report-hardware.md) and users sent, as a table. "verified" means that every
+operation, gradient and training step agreed with the reference. Speeds are those of a network a
+quarter as wide, at 96x128. Written by `python docs/generate.py` from `docs/hardware-reports/`.
 """
 
 
@@ -102,6 +114,46 @@ def benchmarks_page() -> str:
     return results_page(RESULTS)
 
 
+def hardware_page(reports: Path = REPORTS) -> str:
+    """Return the page of hardware reports, in Markdown.
+
+    Args:
+        reports: A folder with a folder of JSON files per machine.
+    """
+    rows = [row for folder in sorted(reports.glob("*/")) for row in _report_rows(folder)]
+    if not rows:
+        rows = ["No machine has been reported yet."]
+    else:
+        head = ("machine", "device", "program", "hardware", "compared with the reference", "doctor")
+        head = (*head, "predicts, images/s", "trains, images/s")
+        rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
+    return "\n".join([HARDWARE_HEAD, *rows, ""])
+
+
+def _report_rows(folder: Path) -> Iterator[str]:
+    """Yield a row for each device that a machine's doctor examined."""
+    for path in sorted(folder.glob("doctor-*.json")):
+        examined = _json(path)
+        device, findings = examined["device"], examined["findings"]
+        details = {finding["title"]: finding["detail"] for finding in findings}
+        problems = [finding["title"] for finding in findings if finding["status"] == "problem"]
+        listed = _json(folder / f"devices-{device}.json").get("devices", [])
+        status = {item["name"]: item["status"] for item in listed}.get(device, "unknown")
+        results = _json(folder / f"bench-{device}.json").get("results", [{}])[0]
+        rates = [results.get(work, {}).get("bare_images_per_s") for work in ("predict", "train")]
+        cells = [folder.name, f"`{device}`", details["program"], details["availability"], status]
+        cells += [", ".join(problems) or "no problem"]
+        cells += ["" if rate is None else f"{rate:.2f}" for rate in rates]
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Read what a command printed; it prints nothing if it failed."""
+    text = path.read_text("utf-8") if path.is_file() else ""
+    document: dict[str, Any] = json.loads(text or "{}")
+    return document
+
+
 def stub() -> str:
     """Return the type stub of the front door, which type checkers and editors read."""
     names = [
@@ -129,6 +181,7 @@ FILES: Mapping[Path, Callable[[], str]] = {
     DOCS / "reference" / "api.md": api_page,
     CONFORMANCE: conformance_page,
     DOCS / "reference" / "benchmarks.md": benchmarks_page,
+    DOCS / "reference" / "hardware.md": hardware_page,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -52,3 +53,25 @@ def test_the_api_page_has_every_public_name_once() -> None:
     assert len(set(named)) == len(named)
     for name, value in public.items():
         assert name in named or getattr(value, "__name__", "") in modules or name == "__version__"
+
+
+def test_a_hardware_report_becomes_a_row(tmp_path: Path) -> None:
+    assert "|" not in GENERATOR.hardware_page(tmp_path)
+    folder = tmp_path / "Mac mini M4"
+    folder.mkdir()
+    findings = [
+        {"title": "program", "status": "ok", "detail": "msinet 1, Python 3.12, Darwin arm64."},
+        {"title": "availability", "status": "ok", "detail": "Apple M4."},
+        {"title": "fusion test", "status": "problem", "detail": "Too large."},
+    ]
+    files = {
+        "doctor-metal.json": {"device": "metal", "findings": findings},
+        "devices-metal.json": {"devices": [{"name": "metal", "status": "verified"}]},
+    }
+    for name, document in files.items():
+        (folder / name).write_text(json.dumps(document))
+    (folder / "bench-metal.json").write_text("")  # it failed
+    row = GENERATOR.hardware_page(tmp_path).splitlines()[-1]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[:2] == ["Mac mini M4", "`metal`"]
+    assert cells[3:] == ["Apple M4.", "verified", "fusion test", "", ""]

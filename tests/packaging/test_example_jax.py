@@ -40,9 +40,9 @@ def test_its_light_modules_import_without_jax() -> None:
 
 
 def test_the_device_is_short() -> None:
-    files = ("__init__.py", "device.py", "layers.py", "model.py")
+    files = ("__init__.py", "device.py", "layers.py", "model.py", "placement.py")
     lines = sum(len((PACKAGE / name).read_text().splitlines()) for name in files)
-    assert lines < 350
+    assert lines < 450
 
 
 @pytest.mark.parametrize(
