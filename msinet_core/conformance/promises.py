@@ -80,7 +80,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Device.compile",
         "Models do not depend on one another, whatever graph, weights and optimizer they have.",
-        ("calls/*",),
+        ("calls/*", "use/similar-weights", "use/names", "use/moments-without-training"),
     ),
     Promise(
         "Model.predict",
@@ -97,6 +97,8 @@ PROMISES: tuple[Promise, ...] = (
         (
             *("forward/*-large", "forward/wide-images", "forward/high-images"),
             *("forward/many-sizes", "network/240x320", "calls/predictions"),
+            *("forward/square-images", "forward/equal-axes", "forward/long-images"),
+            *("forward/tall-images", "forward/megapixels"),
         ),
     ),
     Promise(
@@ -109,13 +111,13 @@ PROMISES: tuple[Promise, ...] = (
         "It takes read-only images and views, and does not change them.",
         (
             *("forward/strided-images", "forward/transposed-images", "forward/read-only-images"),
-            *("forward/images-unchanged", "calls/predictions"),
+            *("forward/images-unchanged", "calls/predictions", "use/changed-images"),
         ),
     ),
     Promise(
         "Model.predict",
         "Long sums keep their digits, and extreme values their meaning.",
-        ("numerics/*", "network/extreme-images", "loss/240x320"),
+        ("numerics/*", "network/extreme-images", "loss/240x320", "use/kinds-of-images"),
     ),
     Promise(
         "Model.predict",
@@ -145,12 +147,15 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Model.train_step",
         "Every image weighs the same, however images are split into batches.",
-        ("gradient/batch-9", "gradient/accumulated*", "calls/training", "calls/long"),
+        (
+            *("gradient/batch-*", "gradient/accumulated*", "gradient/empty-true"),
+            *("use/changed-batches", "calls/training", "calls/long"),
+        ),
     ),
     Promise(
         "Model.train_step",
         "Adam uses the given constants and the learning rate of each step.",
-        ("adam/*", "train/four-updates"),
+        ("adam/*", "train/four-updates", "use/many-steps"),
     ),
     Promise(
         "Model.train_step",
@@ -177,6 +182,25 @@ PROMISES: tuple[Promise, ...] = (
         "A model compiled from it continues the run, also through a file.",
         ("train/resumed*", "adam/continued", "adam/late-steps", "calls/training", "calls/long"),
     ),
-    Promise("Model", "What was read and dropped leaves no memory behind.", ("memory/*",)),
+    Promise("Model", "What was dropped leaves no memory behind.", ("memory/*",)),
+    Promise(
+        "Model",
+        "Any thread may call it; pauses and the number of calls change nothing.",
+        (
+            "use/threads",
+            "use/unread*",
+            "use/many-predictions",
+        ),
+    ),
+    Promise(
+        "Model",
+        "It leaves the settings of the process alone and prints nothing.",
+        ("use/side-effects",),
+    ),
+    Promise(
+        "Model",
+        "Weights that are not finite are visible in losses and states.",
+        ("use/not-finite",),
+    ),
 )
 """Every promise; every row checks at least one."""

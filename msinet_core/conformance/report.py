@@ -20,7 +20,7 @@ FAILURES: tuple[Status, ...] = ("failed", "passed unexpectedly")
 
 FROM_SMALL_TO_LARGE = (
     *("description", "device", "state", "forward", "loss", "gradient", "adam", "numerics"),
-    *("network", "train", "calls", "memory"),
+    *("network", "train", "calls", "use", "memory"),
 )
 """Groups by how much of a device their rows use."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msinet_core.conformance.faults import (
     arrays,
+    circumstances,
     descriptions,
     layouts,
     lifetimes,
@@ -17,12 +18,14 @@ from msinet_core.conformance.faults import (
     shapes,
     states,
     steps,
+    unusual_layers,
 )
 from msinet_core.conformance.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
     *descriptions.FAULTS,
     *ops.FAULTS,
+    *unusual_layers.FAULTS,
     *numbers.FAULTS,
     *shapes.FAULTS,
     *layouts.FAULTS,
@@ -31,6 +34,7 @@ FAULTS: tuple[Fault, ...] = (
     *results.FAULTS,
     *states.FAULTS,
     *lifetimes.FAULTS,
+    *circumstances.FAULTS,
 )
 """All of them."""
 

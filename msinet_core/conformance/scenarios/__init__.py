@@ -3,7 +3,8 @@
 `description` and `opening` need no open device. The others compare an open device with the
 reference: `forward` and `gradients` go through every op in the settings of `layers`, `numerics`
 checks long sums and large values, `training` the loss, Adam and steps, `state` what goes onto the
-device and comes back, `calls` any order of calls, and `memory` what stays.
+device and comes back, `calls` any order of calls, `circumstances` when and with which arrays, and
+`memory` what stays.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fnmatch import fnmatchcase
 from msinet_core.conformance.scenario import Scenario
 from msinet_core.conformance.scenarios import (
     calls,
+    circumstances,
     description,
     forward,
     gradients,
@@ -35,6 +37,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *training.ROWS,
     *state.ROWS,
     *calls.ROWS,
+    *circumstances.ROWS,
     *memory.ROWS,
 )
 """The rows that check an open device, in the order of reports."""

@@ -16,6 +16,7 @@ from msinet_core.conformance.scenarios.layers import (
     SETTINGS,
     Setting,
 )
+from msinet_core.conformance.scenarios.unusual_layers import PREDICTED_SETTINGS, UNUSUAL_SETTINGS
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT
 from msinet_core.network.msinet import IMAGE_MEAN, msinet_graph
@@ -120,7 +121,7 @@ def _read_only(images: Float32) -> Float32:
     return images
 
 
-for _setting in (*SETTINGS, *LARGE_SETTINGS):
+for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *PREDICTED_SETTINGS, *LARGE_SETTINGS):
     ROWS.row(
         f"forward/{_setting.id}",
         f"Prediction through {_setting.phrase} matches the reference.",
@@ -148,7 +149,7 @@ def _constant_image(subject: Subject) -> Outcome:
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
-for _count in (1, 2, 3, 5, 9, 17):
+for _count in (1, 2, 3, 5, 6, 7, 9, 16, 17, 33):
     ROWS.row(
         f"forward/batch-{_count}",
         f"In a batch of {_count}, each image has its own map.",
@@ -167,6 +168,26 @@ for _name, _description, _check in (
         _images_of((1, 22, 6)),
     ),
     (
+        "equal-axes",
+        "A batch of eight images of 8x8 pixels is not transposed.",
+        _images_of((8, 8, 8)),
+    ),
+    (
+        "square-images",
+        "Square images are not transposed.",
+        _images_of((3, 8, 8)),
+    ),
+    (
+        "long-images",
+        "Images of 8x2056 pixels match the reference.",
+        _images_of((1, 8, 2056)),
+    ),
+    (
+        "tall-images",
+        "Images of 2056x8 pixels match the reference.",
+        _images_of((1, 2056, 8)),
+    ),
+    (
         "strided-images",
         "Images in a view with steps and reversed rows are read correctly.",
         _images_of((3, 12, 20), lambda images: images[::2, ::-1, ::2]),
@@ -183,6 +204,15 @@ for _name, _description, _check in (
     ),
 ):
     ROWS.row(f"forward/{_name}", _description, "convolution")(_check)
+
+
+@ROWS.row("forward/megapixels", "An image of 1,030x1,024 pixels matches the reference.", "op")
+def _megapixels(subject: Subject) -> Outcome:
+    """More than 2**20 pixels, as photos have that are predicted at their own size."""
+    net = GraphBuilder()
+    net.add("only", SubtractMean(IMAGE_MEAN), net.input)
+    case = Case(net.build(), (1, 1030, 1024), 0.0, 255.0)
+    return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
 @ROWS.row(

@@ -12,11 +12,12 @@ from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
 from msinet_core.conformance.scenario import Check, Rows, Subject
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
+from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import LOSSES, Correlation, KLDivergence, Loss, WeightedSum
-from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
+from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize, SubtractMean
 from msinet_core.network.state import Batch
 
 MANY_PIXELS = 1000
@@ -95,7 +96,7 @@ def through(setting: Setting) -> Case:
     mixed = Conv2D(1, 1, activation="linear", use_bias=False)
     net.add("after", mixed, setting.attach(net, "before"))
     reach = (setting.high - setting.low) / 2
-    net.add("lifted", SubtractMean((-LIFT * reach,)), "after")
+    net.add("lifted", SubtractMean((-LIFT * setting.lift * reach,)), "after")
     return Case(net.build(), setting.shape, -reach, reach)
 
 
@@ -121,7 +122,7 @@ def _gradients_through(setting: Setting, measure: str) -> Check:
     return check
 
 
-for _setting in (*SETTINGS, *LARGE_SETTINGS):
+for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
     # Gradients of large random images are small rests of sums of opposite signs.
     _measure = "network_gradient" if math.prod(_setting.shape) > MANY_PIXELS else "gradient"
     ROWS.row(
@@ -204,6 +205,46 @@ for _name, _phrase, _loss in (
         "gradient",
         "training",
     )(_gradients_of(_loss))
+
+
+@ROWS.row(
+    "gradient/batch-33",
+    "In a batch of 33, every image contributes equally to the gradient.",
+    "gradient",
+    "training",
+)
+def _large_batch(subject: Subject) -> Outcome:
+    case = _small(33)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+@ROWS.row(
+    "gradient/empty-true",
+    "An empty true map leaves the gradient of the other images alone.",
+    "gradient",
+    "training",
+)
+def _empty_true(subject: Subject) -> Outcome:
+    case = _small(3)
+    case.batch.maps[1] = 0
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+
+
+@ROWS.row(
+    "gradient/pool-ties",
+    "Of equal values, a pool passes the gradient on once.",
+    "gradient",
+    "training",
+)
+def _ties(subject: Subject) -> Outcome:
+    """All pixels are equal, so that it does not matter which one gets the gradient."""
+    net = GraphBuilder()
+    net.add("before", Conv2D(3, 1, activation="linear"), net.input)
+    net.add("pool", MaxPool2D(), "before")
+    net.add("after", Conv2D(1, activation="linear"), "pool")
+    net.add("lifted", SubtractMean((-LIFT,)), "after")
+    case = Case(net.build(), (2, 8, 12), 0.7, 0.7)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
 @ROWS.row(

@@ -41,6 +41,7 @@ class Setting:
         measure: The field of `Tolerances` for its output.
         dilated: Whether it contains a dilated convolution.
         channels: Of its input.
+        lift: How far rows about gradients lift its output above zero, relative to the others.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Setting:
     measure: str = "convolution"
     dilated: bool = False
     channels: int = 3
+    lift: float = 1.0
 
 
 def _one(op: Op) -> Attach:
@@ -181,6 +183,7 @@ _CONVOLUTIONS = (
             (1, 30, 40),
             dilated=True,
             channels=channels,
+            lift=3.0,
         )
         for channels in (17, 102)
     ),

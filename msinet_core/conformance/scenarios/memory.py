@@ -94,6 +94,36 @@ def _steps(subject: Subject) -> Outcome:
     return _growth(lambda: float(model.train_step([batch], 1e-5)), 5, 60, kept=batch.images.nbytes)
 
 
+@ROWS.row("memory/evaluations", "Evaluations leave no memory behind.", "memory", "training")
+def _evaluations(subject: Subject) -> Outcome:
+    case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})
+    model = subject.device.compile(case.graph, case.state, loss=KLDivergence())
+    batch = case.batch
+    return _growth(lambda: np.asarray(model.eval_step(batch)), 5, 60, kept=batch.images.nbytes)
+
+
+@ROWS.row("memory/unread", "Predictions that are dropped unread leave no memory behind.", "memory")
+def _unread(subject: Subject) -> Outcome:
+    case = Case(_copying(3), (1, 256, 256))
+    model = subject.device.compile(case.graph, case.state)
+
+    def drop_and_predict() -> None:
+        for _ in range(3):
+            model.predict(case.images)
+        np.asarray(model.predict(case.images))  # the device may not run far ahead of its caller
+
+    return _growth(drop_and_predict, 5, 20, kept=4 * case.images.nbytes)
+
+
+@ROWS.row("memory/states", "States that were dropped leave no memory behind.", "memory")
+def _states(subject: Subject) -> Outcome:
+    net = GraphBuilder(64)
+    net.add("only", Conv2D(256), net.input)
+    case = Case(net.build(), (1, 3, 4))
+    model = subject.device.compile(case.graph, case.state)
+    return _growth(model.state, 5, 60, kept=4 * case.graph.parameter_count)
+
+
 @ROWS.row("memory/models", "Models that were dropped leave no memory behind.", "memory")
 def _models(subject: Subject) -> Outcome:
     net = GraphBuilder(3)

@@ -106,6 +106,7 @@ for _name, _description, _check in (
     ("empty-predicted", "The loss of an empty predicted map is finite.", _loss(_empty_predicted)),
     ("constant", "The loss of constant maps matches the reference.", _loss(_constant)),
     ("batch-9", "In a batch of 9, each image has its own loss.", _loss(_random, (9, 6, 10))),
+    ("batch-33", "In a batch of 33, each image has its own loss.", _loss(_random, (33, 4, 6))),
     (
         "epsilon",
         "The loss with an epsilon of 0.01 matches the reference.",
@@ -327,7 +328,7 @@ def _factors(subject: Subject) -> Outcome:
 
 @ROWS.row(
     "adam/learning-rate-digits",
-    "Learning rates from 0.1 to 1e-9 keep their digits.",
+    "Learning rates from 2 to 1e-9 keep their digits.",
     "rate",
     "training",
 )
@@ -338,7 +339,7 @@ def _learning_rate_digits(subject: Subject) -> Outcome:
     net.add("lifted", SubtractMean((-LIFT,)), "only")
     case = Case(net.build(), low=0.5, fixed={"only/kernel": 0.0})
     outcomes = []
-    for rate in (0.1, 1.0003e-3, 1.23e-5, 1.17e-7, 1.31e-9):
+    for rate in (2.003, 0.1, 1.0003e-3, 1.23e-5, 1.17e-7, 1.31e-9):
         (_, actual), (_, expected) = (
             train(device, case, [rate], Adam(epsilon=1e-12))
             for device in (subject.device, subject.oracle)
