@@ -16,13 +16,8 @@ from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-<<<<<<< HEAD
 from msinet_core.network.loss import LOSSES, Correlation, KLDivergence, Loss, WeightedSum
-from msinet_core.network.ops import Conv2D, MinMaxNormalize, SubtractMean
-=======
-from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize, SubtractMean
->>>>>>> 4b41ba3 (Conformance: rows for circumstances and unusual settings, found with 84 adversarial devices that escaped; 76 wrong devices more in the table; a benchmark of memory growth)
 from msinet_core.network.state import Batch
 
 MANY_PIXELS = 1000
