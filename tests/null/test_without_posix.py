@@ -27,10 +27,11 @@ ENVIRONMENT = {
 
 def run(code: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process without the modules."""
-    # Python's own modules get them first: subprocess needs fcntl on Linux, multiprocessing more.
+    # Modules that have a variant for Windows get them first.
     hide = (
-        "import asyncio, concurrent.futures, getpass, multiprocessing.util, shutil, subprocess, "
-        f"sys, tarfile, tempfile, uuid\nfor name in {POSIX_MODULES}: sys.modules[name] = None\n"
+        "import asyncio, concurrent.futures, filelock, getpass, multiprocessing.util, psutil, "
+        "shutil, subprocess, sys, tarfile, tempfile, uuid\n"
+        f"for name in {POSIX_MODULES}: sys.modules[name] = None\n"
     )
     return subprocess.run(
         [sys.executable, "-c", hide + code, *arguments],
