@@ -69,7 +69,7 @@ def nchw() -> Device:
 ROWS = [
     row
     for row in SCENARIOS
-    # How a model is used is tested on `cpu`, whose model this one shares; each shape is traced anew.
+    # How a model is used is tested on `cpu`, whose model this shares; each shape is traced anew.
     if not (row.missing(SPEC) or row.slow or row.group in ("calls", "use", "memory"))
 ]
 
