@@ -88,7 +88,7 @@ def compile_step(topology: str, path: Path) -> dict[str, Any]:
 
 
 def _positive(seconds: float | None) -> float | None:
-    """Return libtpu's estimate; None for a program that it has none for."""
+    """Return libtpu's estimate; None if it is negative, as for the full-size network."""
     return seconds if seconds and seconds > 0 else None
 
 

@@ -93,7 +93,8 @@ def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> 
         f"{facts['bytes'] / 2**30:.2f} GiB of memory, "
         f"{facts['in_place'] / 2**30:.2f} GiB of it updated in place."
     )
-    if seconds := facts["optimal_seconds"]:
+    seconds = facts["optimal_seconds"] or 0
+    if seconds > 0:  # libtpu reports a negative number if it has no estimate for some op
         facts["estimated_images_per_s"] = facts["images"] / seconds
         detail += f" The compiler estimates at best {facts['images'] / seconds:,.0f} images/s."
     return Finding(title, "ok", f"{detail} It was not run.", data=facts)
