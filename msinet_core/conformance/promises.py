@@ -141,7 +141,7 @@ PROMISES: tuple[Promise, ...] = (
         (
             *("gradient/convolution-*", "gradient/pool-*", "gradient/resize-*", "gradient/concat*"),
             *("gradient/global-mean*", "gradient/normalization*", "gradient/subtract-mean*"),
-            "gradient/network",
+            *("gradient/network", "gradient/loss-*"),
         ),
     ),
     Promise(
