@@ -43,7 +43,8 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    rows = [[printable(cell) for cell in row] for row in rows]  # they may come from a file
+    # They may come from a file.
+    rows = [[printable(cell, limit=len(cell)) for cell in row] for row in rows]
     rule = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
     table = Table(
         box=rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
