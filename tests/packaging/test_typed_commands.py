@@ -75,7 +75,7 @@ def faults(typed: list[str], devices: Mapping[str, set[str]]) -> list[str]:
                 given = values.get(parameter.name or "")
                 given = given if isinstance(given, list) else [given]
                 texts = [text for text in given if isinstance(text, str)]
-                named += texts if "--device" in parameter.opts else []
+                named += texts if parameter.name == "device" else []
                 chosen += texts if "--device-option" in parameter.opts else []
                 found += _misfits(parameter, texts, context)
                 if parameter.required and given == [None] and not asks_help:
