@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +31,18 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         "msinet_core.registry.measured.measurements_file", lambda: tmp_path / "bench.json"
     )
+
+
+@pytest.fixture(autouse=True)
+def restore_process() -> Iterator[None]:
+    """Undo what wrong devices do to the process, which the next test would inherit."""
+    handler, folder = signal.getsignal(signal.SIGINT), Path.cwd()
+    random, errors = np.random.get_state(), np.geterr()
+    yield
+    signal.signal(signal.SIGINT, handler)
+    os.chdir(folder)
+    np.random.set_state(random)
+    np.seterr(**errors)
 
 
 class Run(Protocol):
