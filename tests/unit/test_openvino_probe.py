@@ -121,6 +121,6 @@ def test_doctor_finds_nothing_without_openvino() -> None:
 def test_the_train_command_refuses_it_before_looking_for_data(run: Any) -> None:
     if not SPEC.probe().ready:
         pytest.skip("openvino is not installed")
-    result = run("--device", "openvino", "train")
+    result = run("--device", "openvino", "train", "--data", "nowhere")
     assert result.exit_code == 2
     assert "openvino" in result.output and "--device" in result.output
