@@ -7,13 +7,17 @@ Every row catches at least one, so no row passes regardless of the device.
 from __future__ import annotations
 
 from msinet_core.conformance.faults import (
+    adam,
     arrays,
     circumstances,
+    convolutions,
     descriptions,
+    inputs,
     layouts,
     lifetimes,
+    losses,
     numbers,
-    ops,
+    other_ops,
     results,
     shapes,
     states,
@@ -24,16 +28,20 @@ from msinet_core.conformance.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
     *descriptions.FAULTS,
-    *ops.FAULTS,
+    *convolutions.FAULTS,
+    *other_ops.FAULTS,
+    *losses.FAULTS,
     *unusual_layers.FAULTS,
     *numbers.FAULTS,
     *shapes.FAULTS,
     *layouts.FAULTS,
     *steps.FAULTS,
+    *adam.FAULTS,
     *arrays.FAULTS,
     *results.FAULTS,
     *states.FAULTS,
     *lifetimes.FAULTS,
+    *inputs.FAULTS,
     *circumstances.FAULTS,
 )
 """All of them."""

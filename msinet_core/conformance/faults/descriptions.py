@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from msinet_core.conformance.faults.change import scaled_gradient
 from msinet_core.conformance.faults.fault import Faults, FaultyDevice
-from msinet_core.conformance.faults.ops import scaled_gradient
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.network import ops
 from msinet_core.reference import SPEC

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from msinet_core.conformance.faults.fault import Faults, FaultyDevice, Images
-from msinet_core.device import Program
-from msinet_core.network.state import Batch
+from msinet_core.device import Deferred, Program
+from msinet_core.network.state import Batch, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array, Variable
 
@@ -118,3 +118,36 @@ class KeepsTapes(ReferenceModel):
         losses = super()._losses(batch, variables)
         self._all.append(np.array(batch.images))
         return losses
+
+
+@FAULTS.model("Evaluated batches are kept", "memory/evaluations")
+class KeepsEvaluations(ReferenceModel):
+    """Appends every batch to a list."""
+
+    def losses(self, batch: Batch) -> Array:
+        vars(self).setdefault("_all", []).append(batch.images.copy())
+        return super().losses(batch)
+
+
+@FAULTS.model("States are kept", "memory/states")
+class KeepsStates(ReferenceModel):
+    """Appends every state to a list."""
+
+    def state(self) -> State:
+        state = super().state()
+        copies = [weight.copy() for weight in state.weights.values()]
+        vars(self).setdefault("_all", []).append(copies)
+        return state
+
+
+_results: dict[object, Array] = {}
+
+
+@FAULTS.model("Results are kept until they are read", "memory/unread")
+class KeepsUnread(ReferenceModel):
+    """Holds results in a table, from which reading removes them."""
+
+    def forward(self, images: Images) -> Any:
+        key, maps = object(), super().forward(images)
+        _results[key] = maps
+        return Deferred(lambda: _results.pop(key))

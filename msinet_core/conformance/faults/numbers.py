@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from msinet_core.conformance.faults.change import truncated
 from msinet_core.conformance.faults.fault import Build, Faults, Images, Inputs, Roles
-from msinet_core.conformance.faults.ops import truncated
 from msinet_core.network import ops
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.state import Batch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -159,3 +160,65 @@ class StateResets(ReferenceModel):
         zeros = OptimizerState.zeros(state.weights)
         self._moments.m, self._moments.v = dict(zeros.m), dict(zeros.v)
         return state
+
+
+# States that a model is compiled from.
+
+_weights: dict[Any, dict[str, Array]] = {}
+
+
+@FAULTS.model("Weights remembered by the first kernel", "use/similar-weights")
+class CachedWeights(ReferenceModel):
+    """Uploads weights once for each first kernel."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        first = next(iter(self._weights.values()), np.zeros(1))
+        self._weights = _weights.setdefault(
+            (program.graph.fingerprint, first.tobytes()), self._weights
+        ).copy()
+
+
+def _confusing(changed: Callable[[str], str]) -> type[ReferenceModel]:
+    class ConfusesNames(ReferenceModel):
+        def __init__(self, device: ReferenceDevice, program: Program) -> None:
+            super().__init__(device, program)
+            last = {changed(name): weight for name, weight in self._weights.items()}
+            self._weights = {name: last[changed(name)] for name in self._weights}
+
+    return ConfusesNames
+
+
+for _name, _changed in (
+    ("with '_' for '/'", lambda name: name.replace("/", "_")),
+    ("in lower case", str.lower),
+):
+    FAULTS.model(f"Names {_name}", "use/names")(_confusing(_changed))
+
+
+@FAULTS.model("First moments for weights if it does not train", "use/moments-without-training")
+class MomentsForWeights(ReferenceModel):
+    """Takes the moments of a state for its weights."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        if program.optimizer is None and program.state.optimizer is not None:
+            self._weights = self._arrays(program.state.optimizer.m)
+
+
+@FAULTS.model("A loss that is not finite is zero", "use/not-finite")
+class FiniteLosses(ReferenceModel):
+    """Hides that a run diverged."""
+
+    def losses(self, batch: Batch) -> Array:
+        return np.nan_to_num(super().losses(batch))
+
+
+@FAULTS.model("Weights that are not finite come back as zero", "use/not-finite")
+class FiniteWeights(ReferenceModel):
+    """Hides that a run diverged."""
+
+    def state(self) -> State:
+        state = super().state()
+        weights = {name: np.nan_to_num(weight) for name, weight in state.weights.items()}
+        return State(weights, state.optimizer)

@@ -1,0 +1,304 @@
+"""Faults in learning rates, in Adam, and in the moments that training starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from msinet_core.conformance.faults.fault import Faults
+from msinet_core.device import Program
+from msinet_core.network.adam import Adam
+from msinet_core.network.state import Batch, OptimizerState, State
+from msinet_core.reference.device import ReferenceDevice, ReferenceModel
+from msinet_core.reference.tape import Array
+
+FAULTS = Faults()
+
+
+# Learning rates.
+
+
+@FAULTS.model("Learning rate of the first step forever", "adam/learning-rate", "calls/training")
+class FirstRateForever(ReferenceModel):
+    """Compiles the learning rate into the program."""
+
+    _rate: float | None = None
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        self._rate = self._rate or learning_rate
+        return super().update(batches, self._rate)
+
+
+@FAULTS.model("Learning rate decays", "train/twenty-losses")
+class RateDecays(ReferenceModel):
+    """Lowers the learning rate after the fourth step."""
+
+    _steps = 0
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        self._steps += 1
+        return super().update(batches, learning_rate * 0.9 ** max(0, self._steps - 4))
+
+
+@FAULTS.model("Learning rate in float16", "adam/learning-rate-digits")
+class RateInFloat16(ReferenceModel):
+    """Rounds the learning rate to half precision."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        return super().update(batches, float(np.float16(learning_rate)))
+
+
+@FAULTS.model("Learning rate with three digits", "adam/learning-rate-digits")
+class RateInBfloat16(ReferenceModel):
+    """Rounds the learning rate to bfloat16."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        bits = np.array(learning_rate, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+        return super().update(batches, float(bits.view(np.float32)))
+
+
+@FAULTS.model("A learning rate of zero is replaced by the default", "adam/learning-rate")
+class ZeroRateReplaced(ReferenceModel):
+    """Takes zero for missing."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        return super().update(batches, learning_rate or 1e-3)
+
+
+@FAULTS.model("A learning rate of zero skips the step", "adam/learning-rate", "calls/training")
+class ZeroRateSkips(ReferenceModel):
+    """Leaves the moments as they are if nothing moves."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        if learning_rate == 0:
+            return float(np.mean(np.concatenate([self.losses(batch) for batch in batches])))
+        return super().update(batches, learning_rate)
+
+
+# Adam.
+
+
+class _OtherAdam(ReferenceModel):
+    """Makes each step with other constants."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        given = self._optimizer
+        assert given is not None
+        self._optimizer = self.change(given)
+        try:
+            return super().update(batches, learning_rate)
+        finally:
+            self._optimizer = given
+
+    def change(self, given: Adam) -> Adam:
+        """Return the wrong constants."""
+        raise NotImplementedError
+
+
+@FAULTS.model("Adam's constants ignored", "adam/constants")
+class DefaultAdam(_OtherAdam):
+    """Uses the defaults."""
+
+    def change(self, given: Adam) -> Adam:
+        return Adam()
+
+
+@FAULTS.model("Factors on the learning rate ignored", "adam/factors")
+class DefaultFactors(_OtherAdam):
+    """Trains every weight with the same learning rate."""
+
+    def change(self, given: Adam) -> Adam:
+        return dataclasses.replace(given, factors=())
+
+
+@FAULTS.model("Adam's second beta ignored", "adam/constants")
+class DefaultBeta(_OtherAdam):
+    """Uses the default of one constant."""
+
+    def change(self, given: Adam) -> Adam:
+        return dataclasses.replace(given, beta_2=0.999)
+
+
+@FAULTS.model("Adam's epsilon ignored", "adam/constants")
+class DefaultEpsilon(_OtherAdam):
+    """Uses the default of one constant."""
+
+    def change(self, given: Adam) -> Adam:
+        return dataclasses.replace(given, epsilon=1e-8)
+
+
+@FAULTS.model("Adam's epsilon inside the bias correction", "adam/constants")
+class EpsilonInsideTheCorrection(_OtherAdam):
+    """Computes Adam as the documentation of PyTorch and Keras defines it."""
+
+    def change(self, given: Adam) -> Adam:
+        correction = np.sqrt(1 - given.beta_2 ** (self._moments.step + 1))
+        return dataclasses.replace(given, epsilon=float(given.epsilon * correction))
+
+
+@FAULTS.model("No bias correction", "adam/first-step", "adam/continued", "train/four-updates")
+class NoBiasCorrection(ReferenceModel):
+    """Moves by the plain learning rate."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        step = self._moments.step + 1
+        return super().update(batches, learning_rate / self._optimizer.rate(1.0, step))
+
+
+@FAULTS.model("Bias correction ends after 250 steps", "adam/late-steps")
+class CorrectionEnds(ReferenceModel):
+    """Takes the correction for one too early."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        step = self._moments.step + 1
+        if step > 250:
+            learning_rate /= self._optimizer.rate(1.0, step)
+        return super().update(batches, learning_rate)
+
+
+@FAULTS.model("Steps beyond 65,535 start again", "adam/late-steps")
+class StepOverflows(ReferenceModel):
+    """Counts steps in 16 bits for the bias correction."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        given = self._moments.step
+        self._moments.step = given % 2**16
+        loss = super().update(batches, learning_rate)
+        self._moments.step = given + 1
+        return loss
+
+
+@FAULTS.model("Weight decay of AdamW", "adam/first-step", "adam/learning-rate")
+class WeightDecay(ReferenceModel):
+    """Shrinks weights by PyTorch's default of AdamW."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        for name, weight in self._weights.items():
+            self._weights[name] = weight * np.float32(1 - 0.01 * learning_rate)
+        return super().update(batches, learning_rate)
+
+
+@FAULTS.model("AMSGrad", "adam/continued")
+class AmsGrad(ReferenceModel):
+    """Never lets a second moment shrink."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        before = dict(self._moments.v)
+        loss = super().update(batches, learning_rate)
+        self._moments.v = {name: np.maximum(v, before[name]) for name, v in self._moments.v.items()}
+        return loss
+
+
+@FAULTS.model("Sign of the first moment lost", "adam/first-step", "train/four-updates")
+class SignLost(ReferenceModel):
+    """Loses the sign of the first moment."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        loss = super().update(batches, learning_rate)
+        self._moments.m = {name: np.abs(m) for name, m in self._moments.m.items()}
+        return loss
+
+
+@FAULTS.model("Gradients added up over the steps", "adam/constants", "train/four-updates")
+class GradientNotReset(ReferenceModel):
+    """Never sets gradients to zero: each step repeats the batches of the one before."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        self._sums: dict[str, Array] = {}
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        before = {name: m.copy() for name, m in self._moments.m.items()}
+        loss = super().update(batches, learning_rate)
+        beta = self._optimizer.beta_1
+        for name, m in self._moments.m.items():
+            gradient = (m - beta * before[name]) / (1 - beta)
+            self._moments.m[name] = m + (1 - beta) * self._sums.get(name, 0)
+            self._sums[name] = self._sums.get(name, 0) + gradient
+        return loss
+
+
+@FAULTS.model("Gradients cut at 0.01", "gradient/network", "gradient/convolution-*")
+class ClippedGradients(ReferenceModel):
+    """Clips every gradient by value."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        beta = self._optimizer.beta_1
+        before = dict(self._moments.m)
+        loss = super().update(batches, learning_rate)
+        for name, m in self._moments.m.items():
+            gradient = (m - beta * before[name]) / (1 - beta)
+            self._moments.m[name] = beta * before[name] + (1 - beta) * gradient.clip(-1e-4, 1e-4)
+        return loss
+
+
+@FAULTS.model("The first layer is frozen", "gradient/network", "train/four-updates")
+class FirstLayerFrozen(ReferenceModel):
+    """Does not train the first kernel."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        name = next(iter(self._weights))
+        before = self._weights[name], self._moments.m[name], self._moments.v[name]
+        loss = super().update(batches, learning_rate)
+        self._weights[name], self._moments.m[name], self._moments.v[name] = before
+        return loss
+
+
+@FAULTS.model("A parameter skipped every third step", "train/four-updates", "calls/training")
+class SkippedEveryThird(ReferenceModel):
+    """Forgets the last parameter in every third step."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        name = next(iter(self._weights))
+        before = self._weights[name]
+        loss = super().update(batches, learning_rate)
+        if self._moments.step % 3 == 0:
+            self._weights[name] = before
+        return loss
+
+
+# Where training starts.
+
+
+class _OtherMoments(ReferenceModel):
+    """Starts with other moments than the given ones."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        state = State(program.state.weights, self.start(program.state))
+        super().__init__(device, dataclasses.replace(program, state=state))
+
+    def start(self, state: State) -> OptimizerState | None:
+        """Return the moments to start with."""
+        raise NotImplementedError
+
+
+@FAULTS.model("Moments forgotten", "adam/continued", "state/moments-come-back", "train/resumed*")
+class MomentsForgotten(_OtherMoments):
+    """Starts with zero moments."""
+
+    def start(self, state: State) -> OptimizerState | None:
+        return None
+
+
+@FAULTS.model("Step count forgotten", "adam/continued", "adam/late-steps", "calls/training")
+class StepForgotten(_OtherMoments):
+    """Restarts the bias correction."""
+
+    def start(self, state: State) -> OptimizerState | None:
+        return state.optimizer and dataclasses.replace(state.optimizer, step=0)
+
+
+@FAULTS.model("Moments start at one", "state/moments-start-at-zero", "adam/first-step")
+class MomentsStartAtOne(_OtherMoments):
+    """Starts with a second moment of one."""
+
+    def start(self, state: State) -> OptimizerState | None:
+        zeros = OptimizerState.zeros(state.weights)
+        ones = {name: np.ones_like(value) for name, value in zeros.v.items()}
+        return state.optimizer or dataclasses.replace(zeros, v=ones)
