@@ -12,8 +12,12 @@ import numpy as np
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.guard import guarded
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
-from msinet_core.device import Device, DeviceSpec, Probe
+from msinet_core.device import Device, DeviceSpec, Model, Probe
 from msinet_core.errors import MsinetError
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph
+from msinet_core.network.loss import Loss
+from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.reference.device import ReferenceDevice
 from msinet_core.registry.registry import run_probe
@@ -71,6 +75,23 @@ class Subject:
         if self.opened is None:
             raise self.failure or MsinetError(f"Device '{self.spec.name}' is not open.")
         return guarded(self.opened)
+
+    def compile(
+        self, graph: Graph, state: State, loss: Loss | None = None, optimizer: Adam | None = None
+    ) -> tuple[Model, Model]:
+        """Compile a model on the device, and the same one on the oracle.
+
+        Args:
+            graph: The network.
+            state: Its weights, and moments to continue from.
+            loss: As for `Device.compile`.
+            optimizer: As for `Device.compile`.
+        """
+        device, oracle = (
+            opened.compile(graph, state, loss=loss, optimizer=optimizer)
+            for opened in (self.device, self.oracle)
+        )
+        return device, oracle
 
     @property
     def tolerances(self) -> Tolerances:

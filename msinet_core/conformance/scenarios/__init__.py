@@ -1,10 +1,10 @@
 """The rows of the kit, one module for each group or two.
 
 `description` and `opening` need no open device. The others compare an open device with the
-reference: `forward` and `gradients` go through every op in the settings of `layers`, `numerics`
-checks long sums and large values, `training` the loss, Adam and steps, `state` what goes onto the
-device and comes back, `calls` any order of calls, `circumstances` when and with which arrays, and
-`memory` what stays.
+reference: `forward` and `gradients` go through every op in the settings of `layers` and
+`unusual_layers`, `numerics` checks long sums and large values, `losses`, `adam` and `training` what
+a step computes, `state` what goes onto the device and comes back, `calls` any order of calls,
+`inputs` and `circumstances` with what and when a device is called, and `memory` what stays.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from fnmatch import fnmatchcase
 
 from msinet_core.conformance.scenario import Scenario
 from msinet_core.conformance.scenarios import (
+    adam,
     calls,
     circumstances,
     description,
     forward,
     gradients,
+    inputs,
+    losses,
     memory,
     numerics,
     opening,
@@ -34,9 +37,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     *forward.ROWS,
     *gradients.ROWS,
     *numerics.ROWS,
+    *losses.ROWS,
+    *adam.ROWS,
     *training.ROWS,
     *state.ROWS,
     *calls.ROWS,
+    *inputs.ROWS,
     *circumstances.ROWS,
     *memory.ROWS,
 )

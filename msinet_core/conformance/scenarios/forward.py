@@ -52,10 +52,8 @@ def same_prediction(subject: Subject, case: Case, images: Float32, tolerance: fl
         images: The images.
         tolerance: The largest difference that passes.
     """
-    actual, expected = (
-        np.asarray(device.compile(case.graph, case.state).predict(images))
-        for device in (subject.device, subject.oracle)
-    )
+    models = subject.compile(case.graph, case.state)
+    actual, expected = (np.asarray(model.predict(images)) for model in models)
     outcome = compare(actual, expected, tolerance)
     hint = shape_hint(subject, actual.shape, expected.shape)
     return replace(outcome, reason=f"{outcome.reason} {hint}") if hint else outcome
@@ -225,10 +223,7 @@ def _many_sizes(subject: Subject) -> Outcome:
     """Predict three times before reading a result: results may be lazy, but not overwritten."""
     cases = [Case(small_network(), shape) for shape in ((1, 8, 10), (2, 6, 16), (1, 8, 10))]
     images = [cases[0].images, cases[1].images, cases[2].images[:, ::-1]]
-    device, oracle = (
-        opened.compile(cases[0].graph, cases[0].state)
-        for opened in (subject.device, subject.oracle)
-    )
+    device, oracle = subject.compile(cases[0].graph, cases[0].state)
     actual = [device.predict(batch) for batch in images]
     expected = [np.asarray(oracle.predict(batch)) for batch in images]
     names = ("The first size", "Another size", "The first size again")

@@ -168,17 +168,6 @@ def _loss_of_constant_map(subject: Subject) -> Outcome:
     return Outcome(float(len(wrong)), 0.0, reason)
 
 
-@ROWS.row(
-    "gradient/batch-9",
-    "In a batch of 9, every image contributes equally to the gradient.",
-    "gradient",
-    "training",
-)
-def _batch(subject: Subject) -> Outcome:
-    case = _small(9)
-    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
-
-
 def _small(count: int) -> Case:
     net = GraphBuilder()
     net.add("first", Conv2D(4), net.input)
@@ -187,9 +176,9 @@ def _small(count: int) -> Case:
     return Case(net.build(), (count, 6, 10))
 
 
-def _gradients_of(loss: Loss) -> Check:
+def _gradients_of(loss: Loss | None = None, count: int = 3) -> Check:
     def check(subject: Subject) -> Outcome:
-        case = _small(3)
+        case = _small(count)
         return same_gradients(subject, case, [case.batch], subject.tolerances.gradient, loss)
 
     return check
@@ -207,15 +196,13 @@ for _name, _phrase, _loss in (
     )(_gradients_of(_loss))
 
 
-@ROWS.row(
-    "gradient/batch-33",
-    "In a batch of 33, every image contributes equally to the gradient.",
-    "gradient",
-    "training",
-)
-def _large_batch(subject: Subject) -> Outcome:
-    case = _small(33)
-    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
+for _count in (9, 33):
+    ROWS.row(
+        f"gradient/batch-{_count}",
+        f"In a batch of {_count}, every image contributes equally to the gradient.",
+        "gradient",
+        "training",
+    )(_gradients_of(count=_count))
 
 
 @ROWS.row(

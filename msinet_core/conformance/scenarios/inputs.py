@@ -1,0 +1,187 @@
+"""Rows about which images, batches and states a device is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from msinet_core.conformance.cases import Case, Float32
+from msinet_core.conformance.comparison import Array, Outcome, compare_all, worst
+from msinet_core.conformance.scenario import Rows, Subject
+from msinet_core.conformance.scenarios.adam import same_movement
+from msinet_core.conformance.scenarios.forward import small_network
+from msinet_core.conformance.scenarios.gradients import LIFT
+from msinet_core.device import Model
+from msinet_core.network.adam import Adam
+from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D, SubtractMean
+from msinet_core.network.state import Batch, OptimizerState, State
+
+ROWS = Rows()
+
+
+def linear_network() -> Graph:
+    """Return a network that trains smoothly, so that rounding does not add up over many steps."""
+    net = GraphBuilder()
+    net.add("first", Conv2D(2, activation="linear"), net.input)
+    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
+    net.add("lifted", SubtractMean((-LIFT,)), "last")
+    return net.build()
+
+
+def same_maps(subject: Subject, device: Model, oracle: Model, **images: Float32) -> Outcome:
+    """Compare the predictions of several batches, one after another.
+
+    Args:
+        subject: The device.
+        device: Its model.
+        oracle: The oracle's.
+        images: By name, with ``_`` for spaces.
+    """
+    pairs: dict[str, tuple[Any, Array]] = {
+        name.replace("_", " ").capitalize(): (
+            np.array(device.predict(batch)),
+            np.asarray(oracle.predict(batch)),
+        )
+        for name, batch in images.items()
+    }
+    return compare_all(pairs, subject.tolerances.convolution)
+
+
+@ROWS.row(
+    "use/kinds-of-images",
+    "Gray images, whole numbers, equal images and values up to a thousand match the reference.",
+    "convolution",
+)
+def _kinds(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (3, 8, 12))
+    images = case.images
+    device, oracle = subject.compile(case.graph, case.state)
+    return same_maps(
+        subject,
+        device,
+        oracle,
+        gray_images=np.repeat(images[..., :1], 3, axis=3),
+        whole_numbers=np.rint(images * 3),
+        equal_images=np.repeat(images[:1], 3, axis=0),
+        images_in_0_to_1=np.abs(images),
+        images_with_ones=np.where(images > 0, np.float32(1), images),
+        large_images=images * 1000,
+        images_in_Fortran_order=np.asfortranarray(images),
+    )
+
+
+@ROWS.row(
+    "use/changed-images",
+    "A map follows its images: refilled arrays, one other image, one other pixel.",
+    "convolution",
+)
+def _changed(subject: Subject) -> Outcome:
+    """Use the same array again, which must not be recognized by its address or its beginning."""
+    case = Case(small_network(), (2, 8, 12))
+    device, oracle = subject.compile(case.graph, case.state)
+    images, outcomes = case.images.copy(), []
+    changes = {
+        "The first images": images,
+        "The last pixel changed": images[-1, -1, -1],
+        "The last image changed": images[-1],
+        "The array refilled": images,
+    }
+    for name, changed in changes.items():
+        changed *= -1
+        pair = (np.array(device.predict(images)), np.asarray(oracle.predict(images)))
+        outcomes.append(compare_all({name: pair}, subject.tolerances.convolution))
+    return worst(*outcomes)
+
+
+@ROWS.row(
+    "use/changed-batches",
+    "A step follows its batches: an array filled again, one batch twice, many, views, empty maps.",
+    "update",
+    "training",
+)
+def _changed_batches(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (3, 8, 8))
+    device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+    batch = Batch(case.batch.images.copy(), case.batch.maps.copy())
+    views = Batch(case.images[::2, ::-1].transpose(0, 2, 1, 3), case.batch.maps[1:, :, ::-1])
+    many = tuple(Batch(batch.images * np.float32(1 + i / 4), batch.maps) for i in range(12))
+    empty = Batch(case.images, np.concatenate([case.batch.maps[:2], 0 * case.batch.maps[:1]]))
+    for batches in ([batch], [batch, batch], many, [views], [empty]):
+        losses = [float(model.train_step(batches, 0.01)) for model in (oracle, device)]
+        if len(batches) == 1:
+            batch.images[...] *= -1
+        if abs(losses[1] - losses[0]) > subject.tolerances.steps * abs(losses[0]):
+            return Outcome(np.inf, 0.0, f"The loss of {len(batches)} batches is {losses[1]}.")
+    evaluated = compare_all(
+        {"The losses of views": (device.eval_step(views), np.asarray(oracle.eval_step(views)))},
+        subject.tolerances.steps,
+    )
+    moved = same_movement(case.state, device.state(), oracle.state(), subject.tolerances.update)
+    return worst(evaluated, moved)
+
+
+@ROWS.row(
+    "use/similar-weights",
+    "Models whose weights differ in the last value alone are different models.",
+    "convolution",
+)
+def _similar(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (2, 8, 12))
+    outcomes = []
+    for value in (0.5, 1.5):
+        weights = {name: weight.copy() for name, weight in case.state.weights.items()}
+        list(weights.values())[-1].flat[-1] = value
+        device, oracle = subject.compile(case.graph, State(weights))
+        outcomes.append(same_maps(subject, device, oracle, images=case.images))
+    return worst(*outcomes)
+
+
+@ROWS.row(
+    "use/moments-without-training",
+    "A model for prediction takes a state with moments, and uses its weights.",
+    "convolution",
+)
+def _moments_without_training(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (2, 8, 12))
+    ones = {name: np.ones_like(weight) for name, weight in case.state.weights.items()}
+    state = State(case.state.weights, OptimizerState(7, ones, ones))
+    device, oracle = subject.compile(case.graph, state)
+    return same_maps(subject, device, oracle, images=case.images)
+
+
+@ROWS.row(
+    "use/names",
+    "Names that differ in '/', '_' or case alone are different parameters.",
+    "convolution",
+)
+def _names(subject: Subject) -> Outcome:
+    net = GraphBuilder()
+    for name in ("a/b_c", "a_b/c", "A_b/c", "a_b_c"):
+        net.add(name, Conv2D(3, 1, activation="linear"), net.build().output.name)
+    case = Case(net.build(), (2, 8, 12))
+    device, oracle = subject.compile(case.graph, case.state)
+    return same_maps(subject, device, oracle, images=case.images)
+
+
+@ROWS.row(
+    "use/not-finite",
+    "Weights that are not finite come back, and their losses are not finite either.",
+    "bits",
+    "training",
+)
+def _not_finite(subject: Subject) -> Outcome:
+    """What hides them hides that a run diverged."""
+    case = Case(linear_network(), (2, 8, 12), fixed={"first/bias": np.nan})
+    device, _ = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+    weights = device.state().weights["first/bias"]
+    losses = {
+        "the losses of an evaluation": np.asarray(device.eval_step(case.batch)),
+        "the loss of a step": np.asarray(float(device.train_step([case.batch], 0.01))),
+        "the weights": weights,
+    }
+    hidden = [name for name, values in losses.items() if np.isfinite(values).any()]
+    reason = f"Finite although a bias is NaN: {', '.join(hidden)}." if hidden else ""
+    return Outcome(float(len(hidden)), 0.0, reason)
