@@ -74,30 +74,17 @@ ROWS = [
 ]
 
 
-IN_BFLOAT16 = ("dilation", "resize", "network", "bias", "four-losses", "accumulated")
-"""Parts of the names of the rows tested in bfloat16; `cpu` is tested with all of them."""
-
-
-@pytest.fixture(scope="module")
-def rows() -> Mapping[str, Any]:
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def rows(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     if not one_dnn():
         pytest.skip("TensorFlow computes NCHW here only with XLA, which takes minutes to compile")
-    return {row.id: row for row in prove(opened(), scenarios=ROWS).rows}
+    return {row.id: row for row in prove(opened(request.param), scenarios=ROWS).rows}
 
 
 @pytest.mark.parametrize("name", [row.id for row in ROWS])
 def test_row(rows: Mapping[str, Any], name: str) -> None:
     row = rows[name]
     assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
-
-
-def test_rows_in_bfloat16() -> None:
-    if not one_dnn():
-        pytest.skip("TensorFlow computes NCHW here only with XLA, which takes minutes to compile")
-    scenarios = [row for row in ROWS if any(word in row.id for word in IN_BFLOAT16)]
-    report = prove(opened("bfloat16"), scenarios=scenarios)
-    assert len(report.rows) >= 10
-    assert report.passed, [(row.id, row.reason, row.difference) for row in report.failed]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
