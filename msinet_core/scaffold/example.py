@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from msinet_core.errors import MsinetError, UsageError, os_reason
-from msinet_core.scaffold.writer import check_spec, identifier_of
-from msinet_core.system.files import atomic_folder
+from msinet_core.errors import UsageError
+from msinet_core.scaffold.writer import check_spec, identifier_of, write_package
 
 EXAMPLES = ("jax",)
 """The devices of the examples."""
@@ -43,28 +43,29 @@ def write_example(folder: Path, name: str, example: str = "jax") -> Path:
     if example not in EXAMPLES:
         raise UsageError(f"Unknown example: {example!r}; use {', '.join(EXAMPLES)}")
     check_spec(name)
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
     source = _source(example)
     renames = (
         (f"msinet_device_{example}", f"msinet_device_{identifier_of(name)}"),
         (f"msinet-device-{example}", f"msinet-device-{name}"),
         (_DEVICE.format(example), name),
     )
-    try:
-        with atomic_folder(folder) as new:
-            for path in sorted(path for part in _FILES for path in _files(source / part)):
-                text, target = path.read_text("utf-8"), path.relative_to(source).as_posix()
-                for pattern, word in renames:
-                    text = re.sub(pattern, word, text, flags=re.MULTILINE)
-                    target = re.sub(pattern, word, target)
-                (new / target).parent.mkdir(parents=True, exist_ok=True)
-                (new / target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MsinetError(
-            f"Cannot write {folder}: {os_reason(error)}; use --into with another folder"
-        ) from error
-    return folder
+    paths = sorted(path for part in _FILES for path in _files(source / part))
+    return write_package(
+        folder,
+        (
+            (
+                _rename(path.relative_to(source).as_posix(), renames),
+                _rename(path.read_text("utf-8"), renames),
+            )
+            for path in paths
+        ),
+    )
+
+
+def _rename(text: str, renames: Iterable[tuple[str, str]]) -> str:
+    for pattern, word in renames:
+        text = re.sub(pattern, word, text, flags=re.MULTILINE)
+    return text
 
 
 def _source(example: str) -> Path:

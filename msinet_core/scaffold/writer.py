@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -64,8 +64,6 @@ def write_plugin(
     """
     requirement, framework_name = _parse_requirement(framework)
     check_spec(name, data_format, kernel_layout)
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
     identifier = identifier_of(name)
     package = f"msinet_device_{identifier}"
     words = {
@@ -84,17 +82,43 @@ def write_plugin(
         "api_version": str(API_VERSION),
         "msinet": distribution_version("msinet") or "0.1",
     }
+    templates = files(__package__) / "templates"
+    return write_package(
+        folder,
+        (
+            (
+                target.format(package=package),
+                Template(templates.joinpath(*template.split("/")).read_text("utf-8")).substitute(
+                    words
+                ),
+            )
+            for template, target in FILES.items()
+        ),
+    )
+
+
+def write_package(folder: Path, contents: Iterable[tuple[str, str]]) -> Path:
+    """Write the files of a package, all or none.
+
+    Args:
+        folder: The folder to create; it must not exist.
+        contents: Paths in the folder, with ``/``, and texts.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The folder exists already.
+        MsinetError: The folder cannot be written; nothing is left behind.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
     try:
         with atomic_folder(folder) as new:
-            for template, target in FILES.items():
-                text = (
-                    files(__package__)
-                    .joinpath("templates", *template.split("/"))
-                    .read_text("utf-8")
-                )
-                path = new / target.format(package=package)
+            for target, text in contents:
+                path = new / target
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(Template(text).substitute(words), encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise MsinetError(
             f"Cannot write {folder}: {os_reason(error)}; use --into with another folder"
