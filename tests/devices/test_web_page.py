@@ -221,6 +221,16 @@ def test_a_model_of_another_kind(page: Any, files: Path) -> None:
     assert "RGB" in error_after(page, "other.onnx")
 
 
+def test_a_model_that_fails_keeps_the_last_result(page: Any, files: Path) -> None:
+    use_image(page, files / "wide.png")
+    page.evaluate("() => { self.whole = runModel; }")
+    page.evaluate("() => { self.runModel = () => { throw new Error('no memory'); }; }")
+    drop(page, files / "gray.jpg")
+    assert "no memory" in error_after(page, "gray.jpg")
+    page.evaluate("() => { self.runModel = whole; }")
+    assert page.evaluate("[msinet.image.name, msinet.map.length]") == ["wide.png", 31 * 200]
+
+
 def test_an_image_before_a_model(browser: Any, site: Path, files: Path) -> None:
     page = open_page(browser, f"{(site / 'index.html').as_uri()}?backend=wasm")
     drop(page, files / "wide.png")
