@@ -66,10 +66,14 @@ async function useModel(bytes, name) {
   if (!page.backend) throw new PageError("ONNX Runtime did not load; reload the page.");
   setStatus(`Loading ${name}…`, "busy");
   await nextFrame();
-  page.model = await openModel(bytes, name, page.backend);
-  if (page.image) await predict();
+  const model = await openModel(bytes, name, page.backend);
+  await page.model?.session.release();
+  page.model = model;
+  if (page.image) await predict(page.image);
   else showReady();
 }
+
+const useModelFile = async (file) => useModel(new Uint8Array(await file.arrayBuffer()), file.name);
 
 /** Decode an image file into RGBA at its own size, upright and over white. */
 async function decode(file) {
@@ -102,12 +106,11 @@ async function useImage(file) {
         "msinet-run convert best.msinet.h5 model.onnx",
     );
   }
-  page.image = image;
-  await predict();
+  await predict(image);
 }
 
-async function predict() {
-  const { image, model } = page;
+async function predict(image) {
+  const { model } = page;
   setStatus(`Looking at ${image.name}…`, "busy");
   await nextFrame();
   const size = model.size ?? DEFAULT_SIZE;
@@ -119,6 +122,7 @@ async function predict() {
     throw new PageError(`ONNX Runtime failed on ${image.name}: ${error.message ?? error}`);
   }
   const seconds = (performance.now() - begin) / 1000;
+  page.image = image; // only now: if the model fails, the last result stays
   page.map = restoreMap(output, size, image.size);
   page.points = findPoints(page.map, image.size);
   element("drop").hidden = true;
@@ -236,26 +240,21 @@ async function download() {
 /** Use a file as a model or as an image, by its name. */
 function use(file) {
   if (!file) return;
-  if (/\.(onnx|ort)$/i.test(file.name)) {
-    enqueue(async () => useModel(new Uint8Array(await file.arrayBuffer()), file.name));
-  } else {
-    enqueue(() => useImage(file));
-  }
+  const isModel = /\.(onnx|ort)$/i.test(file.name);
+  enqueue(() => (isModel ? useModelFile(file) : useImage(file)));
 }
 
-function connect(button, input, then) {
+function connect(button, input, task) {
   element(button).addEventListener("click", () => element(input).click());
   element(input).addEventListener("change", (event) => {
     const [file] = event.target.files;
     event.target.value = ""; // so that the same file can be chosen again
-    if (file) then(file);
+    if (file) enqueue(() => task(file));
   });
 }
 
-connect("choose-image", "image-file", (file) => enqueue(() => useImage(file)));
-connect("choose-model", "model-file", (file) =>
-  enqueue(async () => useModel(new Uint8Array(await file.arrayBuffer()), file.name)),
-);
+connect("choose-image", "image-file", useImage);
+connect("choose-model", "model-file", useModelFile);
 element("another").addEventListener("click", () => element("image-file").click());
 element("download").addEventListener("click", () => enqueue(download));
 element("scan").addEventListener("change", showScan);

@@ -24,6 +24,7 @@ from msinet_core.checkpoint.formats import (
 )
 from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.wire.hdf5 import is_hdf5
+from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import (
     CheckpointError,
     UsageError,
@@ -36,6 +37,10 @@ from msinet_core.registry.registry import load_registry
 
 def _never(path: Path) -> bool:
     return False
+
+
+def _named(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: is_named(path, *suffixes)
 
 
 def _write_only(path: Path) -> AbstractContextManager[Archive]:
@@ -122,7 +127,7 @@ FORMATS: tuple[Format, ...] = (
         holds=_NETWORK,
     ),
     Format(  # msinet_tensorflow writes it
-        "keras", "Keras 3 model (*.keras)", keras_archive.matches, keras_archive.open_archive
+        "keras", "Keras 3 model (*.keras)", _named(keras_archive.SUFFIX), keras_archive.open_archive
     ),
     Format(
         "torch-vgg16",
@@ -141,7 +146,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "torch",
         "PyTorch state_dict (*.pt, *.pth)",
-        torch.matches,
+        _named(*torch.SUFFIXES),
         torch.open_archive,
         write=torch.write,
         suffixes=torch.SUFFIXES,
@@ -180,7 +185,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         onnx.NAME,
         "ONNX model (*.onnx)",
-        onnx.matches,
+        _named(onnx.SUFFIX),
         onnx.open_archive,
         write=onnx.write,
         suffixes=(onnx.SUFFIX,),
@@ -217,6 +222,15 @@ def contributed_formats() -> tuple[tuple[Format, ...], list[str]]:
     return tuple(formats.values()), problems
 
 
+def problem_list(problems: list[str]) -> str:
+    """Return the end of a message that names the formats that cannot be used.
+
+    Args:
+        problems: The lines from `contributed_formats`.
+    """
+    return f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
+
+
 def find_format(path: Path) -> Format:
     """Find out which format a file is in, from its content and its name.
 
@@ -250,8 +264,9 @@ def find_format(path: Path) -> Format:
         else "not in a supported format"
     )
     readable = [one.title for one in (*FORMATS, *contributed) if one.open is not _write_only]
-    failed = f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
-    raise CheckpointError(f"{path} is {kind}. Supported formats:\n{bullet_list(readable)}{failed}")
+    raise CheckpointError(
+        f"{path} is {kind}. Supported formats:\n{bullet_list(readable)}{problem_list(problems)}"
+    )
 
 
 @contextmanager

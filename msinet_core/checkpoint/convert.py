@@ -16,6 +16,7 @@ from msinet_core.checkpoint.catalog import (
     contributed_formats,
     find_format,
     open_checkpoint,
+    problem_list,
 )
 from msinet_core.checkpoint.compare import require_equal
 from msinet_core.checkpoint.coordinates import (
@@ -28,7 +29,7 @@ from msinet_core.checkpoint.formats import onnx, safetensors, tf1
 from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_graph, require_whole_network
-from msinet_core.errors import CheckpointError, UsageError, bullet_list, did_you_mean, printable
+from msinet_core.errors import CheckpointError, UsageError, did_you_mean, printable
 from msinet_core.network.export import OnnxSettings
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
@@ -38,8 +39,6 @@ from msinet_core.system.progress_bars import as_progress
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
     from msinet_core.network.ops import Coordinates
-
-_ONNX_DEFAULTS = OnnxSettings()
 
 _ANY_NAME = ("tf1", "savedmodel")
 """Formats whose prefix or folder may have any name, if they are requested."""
@@ -70,7 +69,7 @@ def convert(
     network: str | Path | None = None,
     resize: Coordinates | None = None,
     from_layout: str | None = None,
-    settings: OnnxSettings = _ONNX_DEFAULTS,
+    settings: OnnxSettings = onnx.DEFAULTS,
     force: bool = False,
     progress: bool | Progress = False,
 ) -> Conversion:
@@ -107,12 +106,12 @@ def convert(
     source = resolve_weights(source, progress)
     _check_paths(source, target, written, force)
     with _open(source, from_layout) as (found, archive):
+        require_whole_network(found, source)
         if network is None:
             graph = choose_network(archive, resize, progress=progress)
         else:
             graph = _graph_of(Path(network), resize)
         require_equal(archive, graph)
-        require_whole_network(found, source)
         if from_layout is not None and archive.mismatches(graph):
             _suggest_layout(source, from_layout, graph)
         readable = archive if "optimizer" in written.holds else archive.weights_only()
@@ -158,7 +157,7 @@ def choose_target(target: Path, to: str | None) -> Format:
     raise UsageError(
         f"Unsupported file name for {'a checkpoint' if to is None else f'format {to}'}: "
         f"'{target.name}'; use one of {', '.join(f'*{suffix}' for suffix in suffixes)}."
-        f"{did_you_mean(target.suffix, suffixes)}{_problem_list(problems)}"
+        f"{did_you_mean(target.suffix, suffixes)}{problem_list(problems)}"
     )
 
 
@@ -169,12 +168,12 @@ def _apply_settings(written: Format, settings: OnnxSettings) -> Format:
     changed = [
         f"--{name.replace('_', '-')}"
         for name, value in asdict(settings).items()
-        if value != getattr(_ONNX_DEFAULTS, name)
+        if value != getattr(onnx.DEFAULTS, name)
     ]
     if changed:
         raise UsageError(
-            f"Only ONNX models (*{onnx.SUFFIX}) take {' and '.join(changed)}; leave that out for a "
-            f"{written.title}."
+            f"Only ONNX models (*{onnx.SUFFIX}) take {' and '.join(changed)}; omit "
+            f"{'it' if len(changed) == 1 else 'them'} to write the format '{written.name}'."
         )
     return written
 
@@ -201,12 +200,8 @@ def _format_name(to: str | None, writers: list[Format], problems: list[str]) -> 
     except UsageError as error:
         raise UsageError(
             f"Unknown format '{to}'.{did_you_mean(to, names)} Formats: {', '.join(names)}. "
-            f"{error}{_problem_list(problems)}"
+            f"{error}{problem_list(problems)}"
         ) from None
-
-
-def _problem_list(problems: list[str]) -> str:
-    return f"\nFormats that could not be loaded:\n{bullet_list(problems)}" if problems else ""
 
 
 def _graph_of(path: Path, resize: Coordinates | None) -> Graph:

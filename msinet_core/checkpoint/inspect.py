@@ -13,6 +13,7 @@ from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import safetensors
 from msinet_core.checkpoint.guard import reading
+from msinet_core.data.split import StoredSplit
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
 
@@ -115,6 +116,7 @@ def inspect(path: str | Path) -> Description:
     with reading(path), opened as archive:
         graph = archive.graph
         damage = [] if graph is None else archive.mismatches(graph)
+        _check_split(archive.metadata, damage)
         tensors = [
             _summarize_tensor(group, name, tensor, archive.max_bytes, damage)
             for group, stored in archive.groups(archive.network).items()
@@ -151,6 +153,13 @@ def _fits_as_stored(path: Path) -> bool:
         return bool(safetensors.fitting_layouts(path, msinet_graph()))
     except CheckpointError:  # several tensors for one weight: shown all the same
         return False
+
+
+def _check_split(metadata: Mapping[str, Any], damage: list[str]) -> None:
+    try:
+        StoredSplit.from_metadata(metadata)
+    except CheckpointError as error:
+        damage.append(str(error))
 
 
 def _training_keys(archive: Archive, damage: list[str]) -> list[str] | None:

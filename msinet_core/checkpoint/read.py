@@ -33,8 +33,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     with open_checkpoint(path) as (found, archive):
         if found.name != "msinet":
             raise CheckpointError(
-                f"{path} is a {found.title}: it holds weights to start from, but no training run "
-                f"to resume. Pass it to --init or --weights."
+                f"{path} holds weights to start from, but no training run to resume "
+                f"(format: {found.title}). Pass it to --init or --weights."
             )
         graph = archive.network
         state = archive.read_state(graph)
@@ -86,7 +86,7 @@ def read_graph(path: Path) -> Graph | None:
         CheckpointError: The file cannot be read.
         UsageError: The file does not exist.
     """
-    with find_format(path).open(path) as archive:
+    with open_checkpoint(path) as (_, archive):
         return archive.graph
 
 
@@ -144,6 +144,6 @@ def require_whole_network(found: Format, path: Path) -> None:
     """
     if found.encoder_only:
         raise CheckpointError(
-            f"{path} is a {found.title}: it holds the encoder, not the whole network. "
+            f"{path} holds an encoder, not the whole network (format: {found.title}). "
             f"Train from it with --init {path}"
         )

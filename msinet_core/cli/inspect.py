@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import json_option
-from msinet_core.errors import printable
+from msinet_core.errors import CheckpointError, printable
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.inspect import Description, TensorSummary
@@ -70,8 +70,8 @@ def _rows(description: Description) -> Mapping[str, str]:
         "network": _network(description),
         **{key.replace("_", " "): _plain(value) for key, value in {**first, **metadata}.items()},
     }
-    if isinstance(metadata.get("split"), dict):
-        rows["split"] = _split(metadata)
+    if split := _split(metadata):
+        rows["split"] = split
     if description.format == "safetensors":
         rows["kernels"] = (
             "as stored; the file does not declare the order of their axes: convert it with "
@@ -89,8 +89,12 @@ def _rows(description: Description) -> Mapping[str, str]:
 def _split(metadata: Mapping[str, Any]) -> str:
     from msinet_core.data.split import StoredSplit
 
-    stored = StoredSplit.from_metadata(metadata)
-    assert stored is not None
+    try:
+        stored = StoredSplit.from_metadata(metadata)
+    except CheckpointError:  # among the damage
+        return ""
+    if stored is None:
+        return ""
     parts = f"{len(stored.train)} training, {len(stored.valid)} validation"
     return f"{parts} and {len(stored.test)} test images, by content; seed {stored.seed}"
 

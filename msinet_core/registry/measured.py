@@ -16,6 +16,7 @@ from typing import Any, Literal
 from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import distribution_version
 from msinet_core.hardware.machine import this_machine
+from msinet_core.registry.typed_json import field_problems, from_json
 from msinet_core.system.files import write_text
 from msinet_core.system.version import __version__
 
@@ -74,7 +75,8 @@ def recall() -> list[Measured]:
     """Return the measurements that hold; none if the file is missing or damaged."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         rows = json.loads(measurements_file().read_text(encoding="utf-8"))
-        return [found for found in (Measured(**row) for row in rows) if found.holds()]
+        found = [from_json(Measured, row) for row in rows]
+        return [row for row in found if not field_problems(row) and row.holds()]
     return []
 
 

@@ -74,6 +74,8 @@ def _conforms(value: object, hint: Any) -> bool:
         return callable(value)
     if hint is int and isinstance(value, bool):
         return False
+    if origin is not None:
+        return isinstance(value, origin)
     return isinstance(value, hint) and not (is_dataclass(hint) and field_problems(value))
 
 

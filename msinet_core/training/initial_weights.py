@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msinet_core.checkpoint import read_weights
-from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.catalog import find_format, open_checkpoint
 from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
@@ -142,7 +142,7 @@ def _from_cache(
 
 def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
     encoder = _check_encoder(graph, path)
-    with find_format(path).open(path) as archive:
+    with open_checkpoint(path) as (_, archive):
         trained: Tensors = archive.read_state(encoder).weights
     weights = {**random_state(graph, seed).weights, **trained}
     return State(weights), (

@@ -10,12 +10,11 @@ from msinet_core import (
     DeviceUnavailableError,
     Probe,
     UsageError,
-    hardware,
     nvidia,
     permutation,
 )
 from msinet_cuda_nchw.layers import NchwLayers
-from msinet_cuda_nchw.probe import BLACKWELL, INSTALL, WITHOUT_BLACKWELL
+from msinet_cuda_nchw.probe import INSTALL, USE_TORCH, is_too_new
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, OnOneDevice, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf
@@ -23,12 +22,6 @@ from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tensorflow.versions import installed_wheels
 
 GPU = "/GPU:0"
-
-AMPERE = (8, 0)
-"""The first compute capability with tensor cores for bfloat16 and TF32.
-
-Source: NVIDIA CUDA C++ Programming Guide, table of features by compute capability.
-"""
 
 
 class NchwDevice(TensorFlowDevice):
@@ -142,22 +135,21 @@ def _check_build(gpu: Any) -> None:
     targets = built.get("cuda_compute_capabilities", ())
     if capability is None or not targets:
         return
-    blackwell = capability >= BLACKWELL and hardware.fits(tf.__version__, WITHOUT_BLACKWELL)
-    if blackwell or nvidia.kernel_support(capability, targets) == "none":
+    supported = nvidia.kernel_support(capability, targets) != "none"
+    if not supported or is_too_new(capability, tf.__version__):
         raise DeviceUnavailableError(
             f"Device 'cuda' is not available: TensorFlow {tf.__version__} has no kernels for "
             f"{details.get('device_name', gpu.name)} (compute capability {capability[0]}."
-            f"{capability[1]}), only for {', '.join(targets)}. Use torch-cuda in a separate "
-            'environment: pip install "msinet[torch]"'
+            f"{capability[1]}), only for {', '.join(targets)}. {USE_TORCH}"
         )
 
 
 def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
     """Raise an error if a GPU does not support the precision or TF32."""
     details = tf.config.experimental.get_device_details(gpu)
-    capability = details.get("compute_capability", AMPERE)
+    capability = details.get("compute_capability", nvidia.AMPERE)
     feature = "bfloat16" if precision == "bfloat16" else "TF32" if tf32 else None
-    if feature is None or capability >= AMPERE:
+    if feature is None or capability >= nvidia.AMPERE:
         return
     fix = "Remove --device-option tf32=on."
     if feature == "bfloat16":

@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_core import DeviceSpec, Finding, msinet_graph, nvidia
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
-from msinet_cuda_nchw.probe import FIRST_USE, INSTALL, KEEP_KERNELS
+from msinet_cuda_nchw.probe import FIRST_USE, INSTALL, KEEP_KERNELS, USE_TORCH, is_too_new
 from msinet_tensorflow import audit
 from msinet_tensorflow.versions import installed_wheels
 
@@ -107,14 +107,14 @@ def examine_kernels() -> Iterator[Finding]:
     driver = nvidia.query_driver()
     targets = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
     for gpu in driver.gpus if driver and targets else ():
-        support = nvidia.kernel_support(gpu.capability, targets) if gpu.capability else "compiled"
-        named = f"{gpu.name}: this TensorFlow has machine code for {', '.join(targets)}."
-        if support == "on first use":
+        if gpu.capability is None:
+            continue
+        support = nvidia.kernel_support(gpu.capability, targets)
+        named = f"{gpu.name}: this TensorFlow has kernels for {', '.join(targets)}."
+        if support == "none" or is_too_new(gpu.capability, tf.__version__):
+            yield Finding("kernels", "problem", f"{named} None of them runs on it.", USE_TORCH)
+        elif support == "on first use":
             yield Finding("kernels", "note", f"{named} {FIRST_USE}", KEEP_KERNELS)
-        elif support == "none":
-            yield Finding(
-                "kernels", "problem", f"{named} None of them runs on it.", "Use torch-cuda."
-            )
 
 
 def _transposes(steps: Mapping[str, Mapping[str, Any]]) -> Finding:

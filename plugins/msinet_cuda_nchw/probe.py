@@ -34,6 +34,7 @@ FIRST_USE = (
 KEEP_KERNELS = (
     f"Set {nvidia.CACHE_VARIABLE} to a folder that is kept, CUDA_CACHE_MAXSIZE=4294967296"
 )
+USE_TORCH = 'Use torch-cuda in a separate environment: pip install "msinet[torch]"'
 
 
 def probe() -> Probe:
@@ -59,6 +60,16 @@ def probe() -> Probe:
     return _check_gpus(tensorflow_probe(REQUIRES, INSTALL, gpus))
 
 
+def is_too_new(capability: tuple[int, int], version: str) -> bool:
+    """Return whether a GPU is newer than the CUDA that a release of TensorFlow is built with.
+
+    Args:
+        capability: The GPU's compute capability.
+        version: TensorFlow's version.
+    """
+    return capability >= BLACKWELL and hardware.fits(version, WITHOUT_BLACKWELL)
+
+
 def _check_gpus(found: Probe) -> Probe:
     """Add what the GPUs' compute capability means, if the probe found no other problem."""
     driver = nvidia.query_driver()
@@ -68,12 +79,11 @@ def _check_gpus(found: Probe) -> Probe:
         return replace(found, reason=overlap, fix=INSTALL)
     capabilities = [gpu.capability for gpu in driver.gpus if gpu.capability]
     version = found.framework_version or ""
-    old = hardware.fits(version, WITHOUT_BLACKWELL)
-    if old and capabilities and min(capabilities) >= BLACKWELL:
+    if capabilities and all(is_too_new(item, version) for item in capabilities):
         return unavailable(
             f"TensorFlow {version} has no kernels for this GPU (compute capability "
             f"{'.'.join(map(str, capabilities[0]))}; it supports up to 9.0).",
-            'Use torch-cuda: pip install "msinet[torch]", in a separate environment',
+            USE_TORCH,
             found.hardware,
         )
     if any(nvidia.kernel_support(item, TARGETS) == "on first use" for item in capabilities):

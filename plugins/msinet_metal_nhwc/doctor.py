@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core import AuditReport, DeviceSpec, Finding, Graph, apple, msinet_graph
+from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
 from msinet_metal_nhwc.fusion import examine_fusion, fusible
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import (
@@ -39,23 +39,6 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     yield _fusion(chains)
     if spec.probe().ready:
         yield examine_fusion("/GPU:0")
-
-
-def audit_steps(
-    spec: DeviceSpec,
-    precision: str,
-    graph: Graph | None = None,
-    images: tuple[int, int, int, int] = IMAGES,
-) -> AuditReport:
-    """Trace every step of the device, on any machine with TensorFlow, and audit its nodes.
-
-    Args:
-        spec: The device `metal`.
-        precision: The dtype of convolutions.
-        graph: The network; None for the published one.
-        images: The shape of the images, ``(N, H, W, C)``.
-    """
-    return audit(trace(spec, precision, graph, images), metal_kernels())
 
 
 def trace(

@@ -67,7 +67,7 @@ def _memory(device: MlxDevice) -> Finding:
         f"and {(two - one) / GIB:.2f} GiB per additional image, plus MLX's temporary buffers."
     )
     data = {"limit": limit, "least": one, "least_per_further_image": two - one}
-    return Finding("memory", "ok", detail, data=data)
+    return Finding("memory limit", "ok", detail, data=data)
 
 
 def compare_winograd(device: MlxDevice) -> Finding:
@@ -89,10 +89,11 @@ def compare_winograd(device: MlxDevice) -> Finding:
         f"A convolution of 128 to 128 channels at 64x64 in {device.precision}: relative error "
         f"{off:.1e} with {WINOGRAD_VARIABLE}=0 and {on:.1e} with 1. Please report both."
     )
-    is_exact = used <= LARGEST_ERRORS[device.precision]
-    return Finding(
-        "Winograd test", "ok" if is_exact else "problem", detail, data={"off": off, "on": on}
-    )
+    title, data, largest = "Winograd test", {"off": off, "on": on}, LARGEST_ERRORS[device.precision]
+    if used <= largest:
+        return Finding(title, "ok", detail, data=data)
+    fix = f"Set {WINOGRAD_VARIABLE}=0" if off <= largest else "Use another device."
+    return Finding(title, "problem", detail, fix, data)
 
 
 def _convolution_error(device: MlxDevice, winograd: str) -> float:

@@ -100,7 +100,7 @@ def check_memory(
     needed = minimum_memory(graph, shape, itemsize, training)
     if limit is None or needed <= limit:
         return
-    kind = "a training step" if training else "a prediction"
+    kind = "A training step" if training else "A prediction"
     count, height, width, _ = shape
     raise MsinetError(
         f"{kind} with {count} images of {height}x{width} needs more than {needed / GIB:.1f} GiB, "

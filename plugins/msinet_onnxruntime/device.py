@@ -17,7 +17,7 @@ from msinet_core import (
 )
 from msinet_onnxruntime.model import OnnxRuntimeModel
 from msinet_onnxruntime.probe import distribution
-from msinet_onnxruntime.providers import PROVIDERS
+from msinet_onnxruntime.providers import PROVIDERS, check_provider
 
 ERRORS_ONLY = 3
 """ONNX Runtime's level of messages; warnings are about its own optimizations."""
@@ -44,13 +44,8 @@ class OnnxRuntimeDevice(Device):
         super().__init__(spec, precision, options)
         self.provider = PROVIDERS[self.options["provider"]]
         self._layer_builders = OnnxLayers().builders()
-        available = ort.get_available_providers()
-        if self.provider.runtime_name not in available:
-            raise DeviceUnavailableError(
-                f"Device 'onnxruntime' is not available with provider={self.options['provider']}: "
-                f"this ONNX Runtime has only {', '.join(available)}. Run: pip uninstall "
-                f"{distribution()}, then pip install {self.provider.package}"
-            )
+        if missing := check_provider(self.options["provider"], ort.get_available_providers()):
+            raise DeviceUnavailableError(spec.unavailable_message(missing))
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:

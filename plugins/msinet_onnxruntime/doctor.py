@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from msinet_core import DeviceSpec, Finding
 from msinet_onnxruntime.probe import distribution
-from msinet_onnxruntime.providers import PROVIDERS
+from msinet_onnxruntime.providers import PROVIDERS, check_provider
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
@@ -21,18 +21,11 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     import onnxruntime as ort
 
     available = ort.get_available_providers()
-    names = {
-        name: provider.runtime_name
+    found = ", ".join(
+        f"{name} ({provider.runtime_name})"
         for name, provider in PROVIDERS.items()
         if provider.runtime_name in available
-    }
-    found = ", ".join(f"{name} ({runtime_name})" for name, runtime_name in names.items())
+    )
     yield Finding("providers", "ok", f"{distribution()} has {found}.", data=available)
-    chosen = arguments.get("provider", "cpu")
-    if chosen not in names:
-        yield Finding(
-            "provider",
-            "problem",
-            f"{distribution()} does not have {PROVIDERS[chosen].runtime_name}.",
-            f"pip uninstall {distribution()} && pip install {PROVIDERS[chosen].package}",
-        )
+    if missing := check_provider(arguments.get("provider", "cpu"), available):
+        yield Finding("provider", "problem", missing.reason, missing.fix)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msinet_core import Availability, Probe
+from msinet_onnxruntime.probe import distribution
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class Provider:
         options: Its options; they turn off lower precisions that it would use for float32.
         static: Whether it takes only networks of one batch size; images are computed singly then.
         sequential: Whether it supports neither memory patterns nor parallel execution.
+        system: The only operating system that it exists on, as `platform.system` names it; empty
+            if there are several.
     """
 
     runtime_name: str
@@ -23,6 +29,7 @@ class Provider:
     options: Mapping[str, str] = field(default_factory=dict)
     static: bool = False
     sequential: bool = False
+    system: str = ""
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -33,12 +40,15 @@ PROVIDERS: Mapping[str, Provider] = {
         # Neural networks, the other model format, compute in float16.
         {"ModelFormat": "MLProgram", "RequireStaticInputShapes": "1"},
         static=True,
+        system="Darwin",
     ),
     "cuda": Provider("CUDAExecutionProvider", "onnxruntime-gpu", {"use_tf32": "0"}),
     "tensorrt": Provider(
         "TensorrtExecutionProvider", "onnxruntime-gpu", {"trt_fp16_enable": "0"}, static=True
     ),
-    "directml": Provider("DmlExecutionProvider", "onnxruntime-directml", sequential=True),
+    "directml": Provider(
+        "DmlExecutionProvider", "onnxruntime-directml", sequential=True, system="Windows"
+    ),
     "openvino": Provider(
         "OpenVINOExecutionProvider",
         "onnxruntime-openvino",
@@ -55,3 +65,25 @@ PROVIDERS: Mapping[str, Provider] = {
 
 Source: https://onnxruntime.ai/docs/execution-providers
 """
+
+
+def check_provider(name: str, available: Sequence[str]) -> Probe | None:
+    """Return why the installed build cannot compute with a provider; None if it can.
+
+    Args:
+        name: The provider's name in the option.
+        available: ``onnxruntime.get_available_providers()``.
+    """
+    provider, installed = PROVIDERS[name], distribution()
+    if provider.runtime_name in available:
+        return None
+    fix = f"pip uninstall --yes {installed} && pip install {provider.package}"
+    if provider.system not in ("", platform.system()):
+        system = "macOS" if provider.system == "Darwin" else provider.system
+        fix = f"Use another provider: {provider.package} has this one on {system} only."
+    return Probe(
+        Availability.NOT_HERE,
+        reason=f"provider={name} needs {provider.runtime_name}, and this {installed} has only "
+        f"{', '.join(available)}.",
+        fix=fix,
+    )

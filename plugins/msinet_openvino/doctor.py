@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping
 
 from msinet_core import DeviceSpec, Finding
 
+OPTIONS = ("target", "hint")
+
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """List OpenVINO's targets on this machine with their precisions.
+    """List OpenVINO's targets on this machine with their precisions, and open the device.
 
     Args:
         spec: The device `openvino`.
-        arguments: ``"precision"``, to check that the CPU supports it.
+        arguments: ``"precision"`` and the device's options.
+
+    Raises:
+        DeviceUnavailableError: OpenVINO does not find the chosen target.
+        UsageError: The target does not support the precision.
     """
     if not spec.probe().ready:
         return  # reported by the core
@@ -25,11 +31,5 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         name = core.get_property(target, "FULL_DEVICE_NAME")
         precisions = ", ".join(supported_precisions(core, target))
         yield Finding(f"target {target}", "ok", f"{name} computes in {precisions}.")
-    precision = arguments.get("precision", "auto")
-    if precision != "auto" and precision not in supported_precisions(core, "CPU"):
-        yield Finding(
-            "precision",
-            "problem",
-            f"This CPU does not support {precision}.",
-            "Use another --precision.",
-        )
+    options = {name: value for name, value in arguments.items() if name in OPTIONS}
+    spec.open(arguments.get("precision", "auto"), options)

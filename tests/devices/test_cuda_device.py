@@ -138,7 +138,8 @@ def test_doctor_names_gpus_whose_kernels_are_compiled_on_first_use(
 ) -> None:
     built = {"cuda_compute_capabilities": ["sm_80", "compute_90"]}
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: built)
-    for capability, status in (((9, 0), "note"), ((7, 0), "problem")):
+    monkeypatch.setattr(tf, "__version__", "2.21.0")
+    for capability, status in (((9, 0), "note"), ((7, 0), "problem"), ((10, 0), "problem")):
         gpu = nvidia.Gpu("NVIDIA X", capability=capability)
         monkeypatch.setattr(nvidia, "query_driver", lambda gpu=gpu: nvidia.Driver("570", (gpu,)))
         (finding,) = doctor.examine_kernels()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.kernel_audit import AuditReport
 from msinet_metal_nhwc import SPEC
-from msinet_metal_nhwc.doctor import audit_steps, examine
+from msinet_metal_nhwc.doctor import examine, trace
 from msinet_metal_nhwc.kernels import metal_kernels
 from msinet_tensorflow.audit import audit, walk
 
@@ -30,16 +31,20 @@ ROOT = Path(__file__).parents[2]
 STEPS = [(precision, "asymmetric") for precision in SPEC.capabilities.precisions]
 
 
+def audit_steps(precision: str, *network: Any) -> AuditReport:
+    return audit(trace(SPEC, precision, *network), metal_kernels())
+
+
 @pytest.mark.parametrize("page", ["docs/how-to/mac-with-metal.md", "docs/measurements.md"])
 def test_the_documentation_has_the_numbers_of_nodes(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    counts = (audit_steps(SPEC, precision, msinet_graph(NARROW)).nodes for precision in PRECISIONS)
+    counts = (audit_steps(precision, msinet_graph(NARROW)).nodes for precision in PRECISIONS)
     assert "{} nodes in float32, {} in float16 and {} in bfloat16".format(*counts) in text
 
 
 @pytest.mark.parametrize(("precision", "coordinates"), [*STEPS, ("float16", "half_pixel")])
 def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Coordinates) -> None:
-    report = audit_steps(SPEC, precision, msinet_graph(NARROW, coordinates))
+    report = audit_steps(precision, msinet_graph(NARROW, coordinates))
     assert report.problems == ()
     assert report.passed and report.functions >= 5
     assert report.counts["ResourceApplyAdam"] == 2 * 46  # training, and the end of an accumulation
@@ -48,7 +53,7 @@ def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Co
 
 
 def test_published_network_in_batches() -> None:
-    report = audit_steps(SPEC, "float16", images=(2, 216, 384, 3))
+    report = audit_steps("float16", None, (2, 216, 384, 3))
     assert report.passed
 
 
@@ -64,7 +69,7 @@ def test_a_resize_to_no_multiple_has_kernels_too() -> None:
             type(net[0])("map", ops.Conv2D(1, activation="linear"), ("op",)),
         )
     )
-    report = audit_steps(SPEC, "bfloat16", odd, (1, 22, 31, 3))
+    report = audit_steps("bfloat16", odd, (1, 22, 31, 3))
     assert report.problems == ()
     assert report.counts["BatchMatMulV2"] > 0
 

@@ -215,8 +215,8 @@ def test_other_errors_of_mlx_are_not_changed() -> None:
 def test_doctor_describes_backend_and_memory() -> None:
     findings = {finding.title: finding for finding in examine(SPEC, {"precision": "bfloat16"})}
     assert "slow" in findings["backend"].detail
-    assert "bfloat16" in findings["memory"].detail
-    assert 0 < findings["memory"].data["least"] < findings["memory"].data["limit"]
+    assert "bfloat16" in findings["memory limit"].detail
+    assert 0 < findings["memory limit"].data["least"] < findings["memory limit"].data["limit"]
     assert not [finding for finding in findings.values() if finding.status == "problem"]
 
 

@@ -413,3 +413,11 @@ def test_doctor_lists_the_targets_and_refuses_a_precision(run: Any) -> None:
         result = run("--device", "openvino", "doctor", "--precision", "float16")
         assert result.exit_code == 1
         assert "float16" in result.output
+
+
+def test_doctor_opens_the_chosen_target(run: Any) -> None:
+    if any(name.startswith("NPU") for name in ov.Core().available_devices):
+        pytest.skip("this machine has an NPU")
+    result = run("--device", "openvino", "doctor", "-O", "target=npu")
+    assert result.exit_code == 1
+    assert "target=npu" in result.output

@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from msinet_core import inspect
+from msinet_core import convert, inspect
 from msinet_core.checkpoint import (
     Checkpoint,
     load_checkpoint,
+    read_graph,
     read_weights,
     save_checkpoint,
 )
@@ -87,6 +88,7 @@ def test_a_truncated_file_is_refused_at_any_length(path: Path) -> None:
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
         refusal(load_checkpoint, path)
+        refusal(read_graph, path)
 
 
 def flip(path: Path, *tensors: str) -> None:
@@ -160,6 +162,32 @@ def test_missing_extra_and_misshapen_tensors_are_listed_at_once(path: Path) -> N
 def test_a_missing_file_or_a_directory_is_wrong_usage(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
         load_checkpoint(tmp_path / name)
+
+
+ENDINGS = ("msinet.h5", "h5", "keras", "onnx", "pb", "pt", "safetensors", "bin")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_empty_file_is_called_empty(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.{ending}"
+    path.touch()
+    assert "empty" in refusal(inspect, path)
+
+
+@pytest.mark.parametrize("split", ["all", {"train": ""}, {"seed": 1, "train": "?"}])
+def test_a_damaged_split_does_not_hide_the_rest(tmp_path: Path, split: object) -> None:
+    path, graph = tmp_path / "x.msinet.h5", tiny_graph()
+    save_checkpoint(path, Checkpoint(graph, random_state(graph, 0), metadata={"split": split}))
+    found = inspect(path)
+    assert len(found.damage) == 1 and "training images" in found.damage[0]
+    assert {tensor.checksum for tensor in found.tensors} == {"ok"}
+
+
+def test_convert_names_the_file_that_is_damaged(path: Path) -> None:
+    network = path.with_name("network.msinet.h5")
+    network.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"network\.msinet\.h5 is damaged"):
+        convert(path, path.with_name("out.pt"), network=network)
 
 
 @pytest.mark.parametrize("name", ["x.msinet.h5", "weights.bin"])

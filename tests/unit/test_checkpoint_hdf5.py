@@ -68,7 +68,7 @@ def test_every_group_dataset_and_attribute_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_types_are_told_apart(tmp_path: Path, name: str) -> None:
+def test_types_are_distinguished(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.h5"
     value = np.zeros(3, VALUES[name])
     with h5py.File(path, "w") as file:

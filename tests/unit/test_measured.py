@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def test_a_damaged_file_is_ignored_and_replaced(text: str) -> None:
     assert recall() == []
     remember([row("cpu", 3.0)])
     assert len(recall()) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"images_per_s": None}, {"images_per_s": "3"}, {"date": 2026}, {"versions": ["2"]}]
+)
+def test_a_damaged_measurement_is_ignored_and_the_others_count(changes: dict[str, Any]) -> None:
+    remember([row("cpu", 3.0), row("gpu", 2.0)])
+    rows = json.loads(measured.measurements_file().read_text(encoding="utf-8"))
+    text = json.dumps([{**rows[0], **changes}, rows[1]])
+    measured.measurements_file().write_text(text, encoding="utf-8")
+    assert chosen()[0] == "gpu"
+    assert [found.device for found in recall()] == ["gpu"]
 
 
 @pytest.mark.parametrize(

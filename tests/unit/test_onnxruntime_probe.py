@@ -14,6 +14,7 @@ from msinet_core import Availability, Probe, UsageError, hardware
 from msinet_core.hardware import host
 from msinet_onnxruntime import SPEC
 from msinet_onnxruntime.doctor import examine
+from msinet_onnxruntime.providers import check_provider
 
 onnxruntime_probe = importlib.import_module("msinet_onnxruntime.probe")
 
@@ -75,3 +76,22 @@ def test_options_are_checked_before_onnxruntime_is_imported() -> None:
 def test_doctor_finds_nothing_without_onnxruntime() -> None:
     absent = Probe(Availability.NOT_HERE, reason="It is absent.", fix="pip install it")
     assert list(examine(replace(SPEC, probe=lambda: absent), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "system", "fix"),
+    [
+        ("coreml", "Linux", "on macOS only"),
+        ("directml", "Linux", "on Windows only"),
+        ("directml", "Windows", "--yes onnxruntime && pip install onnxruntime-directml"),
+        ("cuda", "Linux", "--yes onnxruntime && pip install onnxruntime-gpu"),
+    ],
+)
+def test_the_fix_for_a_missing_provider_can_work_on_this_system(
+    monkeypatch: pytest.MonkeyPatch, provider: str, system: str, fix: str
+) -> None:
+    install(monkeypatch, onnx="1.23.2", onnxruntime="1.32.0")
+    monkeypatch.setattr("platform.system", lambda: system)
+    missing = check_provider(provider, ["CPUExecutionProvider"])
+    assert missing is not None and missing.fix.endswith((fix, f"{fix}."))
+    assert check_provider("cpu", ["CPUExecutionProvider"]) is None

@@ -41,7 +41,7 @@ from msinet_core.checkpoint.wire.graph_def import (
     read_resize_flags,
     type_,
 )
-from msinet_core.checkpoint.wire.mapped import map_file
+from msinet_core.checkpoint.wire.mapped import is_named, map_file
 from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
@@ -70,7 +70,7 @@ def matches_graph(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return path.name.endswith(SUFFIX) and path.name != SAVED_MODEL and path.is_file()
+    return path.name != SAVED_MODEL and is_named(path, SUFFIX)
 
 
 def matches_saved_model(path: Path) -> bool:

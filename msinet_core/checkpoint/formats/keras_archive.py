@@ -34,15 +34,6 @@ KerasModel = tuple[Mapping[str, Any], Mapping[str, str], list[str]]
 """A model's config.json, its metadata.json, and its layers' names in the model's order."""
 
 
-def matches(path: Path) -> bool:
-    """Return whether a file is named like a full Keras model.
-
-    Args:
-        path: Any path.
-    """
-    return path.name.endswith(SUFFIX) and path.is_file()
-
-
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open the weights of a full Keras model; nothing in it is run.

@@ -50,15 +50,6 @@ _DTYPES = {1: "float32", 10: "float16"}
 DEFAULTS = OnnxSettings()
 
 
-def matches(path: Path) -> bool:
-    """Return whether a file is named like an ONNX model.
-
-    Args:
-        path: Any path.
-    """
-    return path.name.endswith(SUFFIX) and path.is_file()
-
-
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open an ONNX model that msinet wrote.

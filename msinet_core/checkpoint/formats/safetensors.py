@@ -21,6 +21,7 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
+from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
@@ -82,7 +83,7 @@ def matches(path: Path, name: str | None = None) -> bool:
         path: Any path.
         name: ``"torch"`` or ``"mlx"``: it must declare that layout; None: any file.
     """
-    if not path.name.endswith(SUFFIX) or not path.is_file():
+    if not is_named(path, SUFFIX):
         return False
     return name is None or read_header(path).texts.get("kernel_layout") == LAYOUTS[name]
 

@@ -65,15 +65,6 @@ _DTYPES = {
 }
 
 
-def matches(path: Path) -> bool:
-    """Return whether a file is named like PyTorch's.
-
-    Args:
-        path: Any path.
-    """
-    return path.name.endswith(SUFFIXES) and path.is_file()
-
-
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open a state_dict, or a dictionary with one under ``state_dict``.

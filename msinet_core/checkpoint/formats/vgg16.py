@@ -13,6 +13,7 @@ import numpy as np
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import safetensors, tf1, torch
+from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def matches_torch_file(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return torch.matches(path) and path.name.startswith("vgg16")
+    return is_named(path, *torch.SUFFIXES) and path.name.startswith("vgg16")
 
 
 def matches_safetensors(path: Path) -> bool:

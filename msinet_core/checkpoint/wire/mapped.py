@@ -1,4 +1,4 @@
-"""Files as bytes that are read from the disk when they are used."""
+"""Files by their names, and as bytes that are read from the disk when they are used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import mmap
 from pathlib import Path
 
 from msinet_core.errors import CheckpointError
+
+
+def is_named(path: Path, *suffixes: str) -> bool:
+    """Return whether a path is a file, not empty, whose name ends with one of some suffixes.
+
+    Args:
+        path: Any path.
+        suffixes: For example ``".onnx"``.
+    """
+    return path.name.endswith(suffixes) and path.is_file() and path.stat().st_size > 0
 
 
 def map_file(path: Path) -> memoryview:
