@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,6 +12,7 @@ from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
 from msinet_core.system.settings import SPLIT_SEED
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from msinet_core.data.dataset import Dataset
@@ -159,16 +158,10 @@ def digest_samples(
     Raises:
         DataError: An image cannot be read.
     """
-    digests: dict[Sample, bytes] = {}
-    with (
-        (progress or Progress()).task("read images", len(samples)) as task,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        found = pool.map(lambda sample: content_digest(sample.stimulus)[:_BYTES], samples)
-        for sample, digest in zip(samples, found, strict=True):
-            digests[sample] = digest
-            task.advance()
-    return digests
+    found = in_threads(
+        lambda sample: content_digest(sample.stimulus)[:_BYTES], samples, "read images", progress
+    )
+    return dict(zip(samples, found, strict=True))
 
 
 def _encode(digests: Iterable[bytes]) -> str:
