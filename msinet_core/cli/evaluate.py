@@ -174,7 +174,7 @@ def _print_table(evaluation: Evaluation) -> None:
 def _cell(summary: Summary, *, interval: bool) -> str:
     if not summary.n:
         return ""
-    mean, low, high = (
-        f"{round(x, 3) + 0.0:.3f}" for x in (summary.mean, summary.low, summary.high)
-    )
+    from msinet_core.cli.tables import fixed
+
+    mean, low, high = map(fixed, (summary.mean, summary.low, summary.high))
     return f"{mean} [{low}, {high}]" if interval and not math.isnan(summary.low) else mean
