@@ -199,12 +199,13 @@ def _notes(
             f"The split is that of the training run: the checkpoint knows {selection.known} of the "
             f"{len(dataset.samples)} images by their content."
         )
-    elif stored is not None:
+    elif stored is not None and stored.complete:
         yield "None of these images was used to train the weights."
-    elif with_weights:
+    if with_weights and (stored is None or not stored.complete):
+        unknown = "The checkpoint does" if stored is None else "The run's initial weights do"
         yield (
-            "The checkpoint does not record its training images, so it is not known whether it was "
-            "trained on the images that are scored here."
+            f"{unknown} not record the training images, so it is not known whether some of the "
+            f"images that are scored here are among them."
         )
     yield from _missing(evaluation, dataset.samples)
 
