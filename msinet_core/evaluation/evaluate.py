@@ -28,6 +28,7 @@ from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
+from msinet_core.system.files import check_writable
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import POSITIVE_NUMBER, SPLIT_SEED
@@ -98,6 +99,7 @@ def evaluate(
         DataError: The dataset is incomplete, or has no images in the split.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
+        MsinetError: The report cannot be written; checked first.
         UsageError: An argument cannot be used as given.
 
     Example:
@@ -105,6 +107,8 @@ def evaluate(
         >>> evaluation.summary()["nss"]["model"].mean
     """
     _check_arguments(weights, data, maps, split, sigma)
+    if report is not None:
+        check_writable(Path(report))
     progress = as_progress(progress)
     metadata: Mapping[str, Any] = {}
     if weights is not None:

@@ -183,6 +183,15 @@ def test_the_report_is_one_file_that_a_browser_shows(seen: Path, good, tmp_path:
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50, "the page is not blank"
 
 
+def test_files_that_cannot_be_written_are_refused_first(seen: Path, run: Run) -> None:
+    Path("file").touch()
+    options = ("--data", seen / "own", "--maps", seen / "good")
+    for option in ("--out", "--report"):
+        result = run("evaluate", *options, option, "file/result")
+        assert result.exit_code == 1
+        assert "read fixations" not in result.stderr
+
+
 def test_names_of_files_are_escaped_in_the_report(good: msinet.Evaluation, tmp_path: Path) -> None:
     write_report(good, tmp_path / "r.html", title="<script>alert(1)</script>")
     assert "<script" not in (tmp_path / "r.html").read_text(encoding="utf-8")
