@@ -97,7 +97,7 @@ class StoredSplit:
             return None
         try:
             parts = {name: _decode(entry.get(name, "")) for name in (*SPLIT_NAMES, "earlier")}
-            return cls(int(entry["seed"]), **parts, complete=bool(entry["complete"]))
+            return cls(int(entry["seed"]), **parts, complete=bool(entry.get("complete")))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint's record of its training images is damaged ({error!r}). Use "

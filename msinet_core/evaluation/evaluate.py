@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,10 @@ def evaluate(
         split=split,
         weights=os.fspath(weights or maps or ""),
         sigma=dataset.sigma,
-        notes=tuple(_notes(evaluation, dataset, split, stored, selection, maps is None)),
+        notes=(
+            *_notes(evaluation, dataset, split, stored, selection, maps is None),
+            *_unread(bank.unread - set(samples), os.fspath(data)),
+        ),
         **facts,
     )
     if report is not None:
@@ -206,20 +209,28 @@ def _notes(
     elif stored is not None and stored.complete:
         yield "None of these images was used to train the weights."
     if with_weights and (stored is None or not stored.complete):
-        unknown = "The checkpoint does" if stored is None else "The run's initial weights do"
-        yield (
-            f"{unknown} not record the training images, so it is not known whether some of the "
-            f"images that are scored here are among them."
-        )
+        unknown = "checkpoint does not record its"
+        if stored is not None:
+            unknown = "run's initial weights do not record their"
+        yield f"The {unknown} training images; some of the images scored here may be among them."
     yield from _missing(evaluation, dataset.samples)
+
+
+def _unread(others: Set[Sample], data: str) -> Iterator[str]:
+    if others:
+        yield (
+            f"The fixations of {len(others)} other image{'s' * (len(others) > 1)} could not be "
+            f"read; shuffled AUC and the center bias leave them out. List them with: msinet-run "
+            f"data check {data}"
+        )
 
 
 def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
     images = len(evaluation.images)
     if evaluation.with_fixations < images:
         yield (
-            f"{evaluation.with_fixations} of {images} images have fixations; NSS, AUC, IG and "
-            f"log-likelihood are computed from these only."
+            f"{evaluation.with_fixations} of {images} images have fixations, which NSS, AUC, IG "
+            f"and log-likelihood need."
         )
     if not any(sample.truth.has_map for sample in samples):
         yield (

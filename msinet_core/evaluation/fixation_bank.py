@@ -35,14 +35,20 @@ class FixationBank:
     Args:
         samples: All images of the dataset, whichever of them are scored.
         progress: Shows progress.
+
+    Attributes:
+        unread: The images whose fixations cannot be read.
     """
 
     def __init__(self, samples: Sequence[Sample], progress: Progress | None = None) -> None:
         self._observers: dict[Sample, Observers | None] = {}
         relative: list[Floats] = []
+        self.unread: set[Sample] = set()
         results = in_threads(_read, samples, "read fixations", progress)
         for sample, found in zip(samples, results, strict=True):
-            if found is not None:
+            if found is None:
+                self.unread.add(sample)
+            else:
                 self._observers[sample], size = found
                 if self._observers[sample] is not None:
                     relative.append((self._all(sample) + 0.5) / np.array(size))

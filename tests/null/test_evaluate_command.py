@@ -137,6 +137,16 @@ def test_the_function_refuses_wrong_arguments(weights, tiny_data, options):
         msinet.evaluate(weights, tiny_data, device="reference", **options)
 
 
+def test_unreadable_fixations_of_other_images_are_reported(weights, looked_at):
+    before = msinet.evaluate(weights, looked_at, device="reference")
+    (looked_at / "fixations" / "train" / "train01.csv").write_text("damaged")
+    after = msinet.evaluate(weights, looked_at, device="reference")
+    assert (len(after.images), after.failures) == (3, ())
+    (note,) = set(after.notes) - set(before.notes)
+    assert "1 other image" in note
+    assert f"data check {looked_at}" in note
+
+
 def test_the_loss_is_the_validation_loss_of_the_device(weights, looked_at):
     predictor = open_predictor(weights)
     samples = open_dataset(str(looked_at)).valid
