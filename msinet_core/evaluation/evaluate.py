@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
 from msinet_core.data.dataset import Dataset, open_dataset
@@ -237,8 +239,8 @@ def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]
             "The dataset has no maps, which KLD, CC and SIM compare with; --sigma PX draws them "
             "from the fixations."
         )
-    scored = {key: sources["model"].n for key, sources in evaluation.summary().items()}
-    if scored["shuffled_auc"] == 0 < scored["auc_judd"]:
+    auc, shuffled = (evaluation.values(key) for key in ("auc_judd", "shuffled_auc"))
+    if np.isnan(shuffled).all() and not np.isnan(auc).all():
         yield (
             f"Shuffled AUC and IG over the center bias are omitted: they need at least "
             f"{FEWEST_OTHER_IMAGES} other images with fixations."
