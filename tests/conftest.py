@@ -94,3 +94,17 @@ def tiny_data(tmp_path: Path) -> Path:
     write_split(folder, "train", 5, seed=1)
     write_split(folder, "val", 3, seed=2)
     return folder
+
+
+@pytest.fixture
+def looked_at(tiny_data: Path) -> Path:
+    """The tiny dataset with three fixations in the bright square of each image."""
+    from PIL import Image
+
+    for path in (tiny_data / "saliency").glob("*/*.png"):
+        rows, columns = np.nonzero(np.asarray(Image.open(path)))
+        points = [f"{columns[index]},{rows[index]}" for index in (0, 20, 40)]
+        target = tiny_data / "fixations" / path.parent.name / f"{path.stem}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(["x,y", *points]))
+    return tiny_data

@@ -28,7 +28,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
     Example: msinet-run compare before.csv after.csv
     """
-    from msinet_core.cli.tables import print_table
+    from msinet_core.cli.tables import fixed, print_table
     from msinet_core.evaluation.compare import compare as front_door
     from msinet_core.evaluation.table import METRICS
 
@@ -41,11 +41,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     click.echo(f"A: {first}\nB: {second}\n{result.images} common images{only}")
     numbers = ("A", "B", "B - A", "95% interval")
     rows = [
-        (
-            METRICS[key].title,
-            *(f"{round(x, 3) + 0.0:.3f}" for x in (one.first, one.second)),
-            *_cells(one),
-        )
+        (METRICS[key].title, fixed(one.first), fixed(one.second), *_cells(one))
         for key, one in result.differences.items()
     ]
     print_table(("metric", *numbers, "better"), rows, right=numbers)

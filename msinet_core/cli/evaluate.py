@@ -28,6 +28,11 @@ from msinet_core.cli.options import (
 if TYPE_CHECKING:
     from msinet_core.evaluation.result import Evaluation, Summary
 
+_LIMIT = (
+    "; of limit: how far the model gets from the uniform map to the agreement of one half of the "
+    "observers with the other"
+)
+
 
 @click.command()
 @click.option(
@@ -119,8 +124,10 @@ def evaluate(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.errors import MsinetError
     from msinet_core.evaluation import evaluate as front_door
-    from msinet_core.system.files import write_text
+    from msinet_core.system.files import check_writable, write_text
 
+    if out is not None:
+        check_writable(out)
     evaluation = front_door.evaluate(
         weights, data, report=report, device=device_name(), progress=True, **options
     )
@@ -145,7 +152,7 @@ def evaluate(
 
 def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.evaluation.baselines import SOURCES
+    from msinet_core.evaluation.baselines import HALF, SOURCES
     from msinet_core.evaluation.table import METRICS
 
     click.echo(
@@ -154,6 +161,7 @@ def _print_table(evaluation: Evaluation) -> None:
     )
     summary = evaluation.summary()
     headings = tuple(SOURCES[source] for source in evaluation.sources)
+    limited = HALF in evaluation.sources
     rows = []
     for key, metric in METRICS.items():
         cells = list(summary[key].values())
@@ -161,20 +169,18 @@ def _print_table(evaluation: Evaluation) -> None:
             share = evaluation.share_of_limit(key)
             direction = "higher" if metric.higher_is_better else "lower"
             numbers = [_cell(cell, interval=not number) for number, cell in enumerate(cells)]
-            numbers.insert(1, "" if math.isnan(share) else f"{share:.0%}")
+            if limited:
+                numbers.insert(1, "" if math.isnan(share) else f"{share:.0%}")
             rows.append((metric.title, direction, *numbers))
-    right = (*headings[:1], "of limit", *headings[1:])
+    right = (*headings[:1], *["of limit"] * limited, *headings[1:])
     print_table(("metric", "better", *right), rows, right=right)
-    click.echo(
-        "mean [95% bootstrap interval over the images]; of limit: how far the model gets from the "
-        "uniform map to the agreement of one half of the observers with the other"
-    )
+    click.echo(f"mean [95% bootstrap interval over the images]{_LIMIT if limited else ''}")
 
 
 def _cell(summary: Summary, *, interval: bool) -> str:
     if not summary.n:
         return ""
-    mean, low, high = (
-        f"{round(x, 3) + 0.0:.3f}" for x in (summary.mean, summary.low, summary.high)
-    )
+    from msinet_core.cli.tables import fixed
+
+    mean, low, high = map(fixed, (summary.mean, summary.low, summary.high))
     return f"{mean} [{low}, {high}]" if interval and not math.isnan(summary.low) else mean

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +19,7 @@ from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.data.split import SPLIT_NAMES
 from msinet_core.errors import DataError
 from msinet_core.system.progress import Progress
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,25 +115,17 @@ def check_dataset(
     unread: list[tuple[Sample, str]] = []
     pictures: defaultdict[bytes, list[Sample]] = defaultdict(list)
     fits = _Fits()
-    with (
-        (progress or Progress()).task(f"check {dataset.name}", len(samples)) as task,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        try:
-            for sample, checked in zip(samples, pool.map(_check_sample, samples), strict=True):
-                report.images += 1
-                report.problems += checked.problems
-                unread += [(sample, text) for text in checked.unread]
-                pictures[checked.pixels].append(sample)
-                if checked.fixations is not None:
-                    count = sum(len(pixels) for pixels in checked.fixations.observers)
-                    report.fixations = (report.fixations or 0) + count
-                    report.outside += checked.fixations.outside
-                fits.add(checked)
-                task.advance()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    results = in_threads(_check_sample, samples, f"check {dataset.name}", progress)
+    for sample, checked in zip(samples, results, strict=True):
+        report.images += 1
+        report.problems += checked.problems
+        unread += [(sample, text) for text in checked.unread]
+        pictures[checked.pixels].append(sample)
+        if checked.fixations is not None:
+            count = sum(len(pixels) for pixels in checked.fixations.observers)
+            report.fixations = (report.fixations or 0) + count
+            report.outside += checked.fixations.outside
+        fits.add(checked)
     pictures.pop(b"", None)
     report.fit = fits.own
     report.problems += _grouped(unread)

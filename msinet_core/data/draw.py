@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msinet_core.data.dataset import find_folder, survey
@@ -16,6 +14,7 @@ from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, os_reason
 from msinet_core.system.files import atomic_folder, write_text
 from msinet_core.system.progress import Progress
+from msinet_core.system.threads import in_threads
 
 
 def draw_maps(
@@ -55,21 +54,14 @@ def draw_maps(
         )
     stimuli = folder / STIMULI
     try:
-        with (
-            atomic_folder(target) as new,
-            (progress or Progress()).task("draw maps", len(dataset.samples)) as task,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-        ):
-            try:
-                work = [
-                    (new / sample.stimulus.relative_to(stimuli).with_suffix(".png"), sample, sigma)
-                    for sample in dataset.samples
-                ]
-                for _ in pool.map(lambda item: _draw(*item), work):
-                    task.advance()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with atomic_folder(target) as new:
+
+            def draw(sample: Sample) -> None:
+                name = sample.stimulus.relative_to(stimuli).with_suffix(".png")
+                _draw(new / name, sample, sigma)
+
+            for _ in in_threads(draw, dataset.samples, "draw maps", progress):
+                pass
             record = {"sigma": sigma, "version": MAP_VERSION}
             write_text(new / MAPS_FILE, json.dumps(record) + "\n")
     except OSError as error:

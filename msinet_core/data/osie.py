@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.data.cache import content_digest
-from msinet_core.data.decode import SUFFIXES, image_size
+from msinet_core.data.decode import SUFFIXES
 from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, conflicts, index
-from msinet_core.data.images import read_map
 from msinet_core.data.maps import DrawnTruth
-from msinet_core.data.sample import Sample, no_map
+from msinet_core.data.sample import MapFile, Sample
 from msinet_core.errors import DataError, os_reason
-from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,38 +76,22 @@ def scan_osie(folder: Path, sigma: float = OSIE_SIGMA) -> Scan:
         if name in fixations:
             stimulus = folder / files[0]
             map = folder / maps[name][0] if name in maps else None
-            truth = TableTruth(stimulus, fixations[name], map)
+            truth = TableTruth(stimulus, map, fixations[name])
             samples.append(Sample(name, stimulus, truth if map else DrawnTruth(truth, sigma)))
     return Scan(samples, None, problems)
 
 
 @dataclass(frozen=True, eq=False)
-class TableTruth:
+class TableTruth(MapFile):
     """The fixations of an image in the file of all fixations, and perhaps a map.
 
     Args:
         stimulus: The image.
-        observers: For each observer ``(n, 2)`` float64, row and column in pixels from 0.
         map: The map.
+        observers: For each observer ``(n, 2)`` float64, row and column in pixels from 0.
     """
 
-    stimulus: Path
     observers: Observers = field(repr=False)
-    map: Path | None = None
-
-    @property
-    def has_map(self) -> bool:
-        """Whether there is a map."""
-        return self.map is not None
-
-    @property
-    def stimulus_size(self) -> Size:
-        """The image's height and width in pixels."""
-        return image_size(self.stimulus)
-
-    def without_map(self) -> TableTruth:
-        """Return the fixations alone."""
-        return replace(self, map=None)
 
     def content(self) -> str:
         """Return a text that stands for the content of the map, or of the fixations."""
@@ -121,12 +103,6 @@ class TableTruth:
     def read_fixations(self) -> Fixations:
         """Return the fixations that are on the image."""
         return Fixations.from_points(self.observers, self.stimulus_size)
-
-    def read_map(self) -> NDArray[np.float32]:
-        """Read the map, ``(H, W, 1)`` in 0..1."""
-        if self.map is None:
-            raise no_map(self.stimulus)
-        return read_map(self.map)
 
 
 def read_osie(path: Path) -> Mapping[str, Observers]:

@@ -51,7 +51,7 @@ class PublishedDataset:
         categories: The number of consecutive groups of equal size, each split in the same way.
         fixed_split: Whether it was published with ``stimuli/train`` and ``stimuli/val``.
         sigma: Standard deviation in pixels of the Gaussian at each fixation of the maps that are
-            created here; None for published maps.
+            created while it is unpacked; None for others.
     """
 
     name: str
@@ -125,7 +125,7 @@ _SOURCES = {
     ),
 }
 
-_SIGMAS = {"osie": 16.0, "dutomron": 16.0, "fiwi": 30.0}
+_SIGMAS = {"dutomron": 16.0, "fiwi": 30.0}
 
 PUBLISHED = {
     name: PublishedDataset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import image_size
@@ -17,6 +17,9 @@ from msinet_core.network.ops import Size
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+Source = TypeVar("Source", bound="MapFile")
 
 
 class Truth(Protocol):
@@ -44,18 +47,16 @@ class Truth(Protocol):
 
 
 @dataclass(frozen=True)
-class FileTruth:
-    """A file with the map of an image, one with its fixations, or both.
+class MapFile:
+    """The file with the map of an image, if there is one; subclasses add fixations.
 
     Args:
         stimulus: The image.
         map: The map.
-        fixations: The fixations.
     """
 
     stimulus: Path
     map: Path | None
-    fixations: Path | None = None
 
     @property
     def has_map(self) -> bool:
@@ -67,38 +68,42 @@ class FileTruth:
         """The image's height and width in pixels."""
         return image_size(self.stimulus)
 
-    def without_map(self) -> FileTruth:
+    def without_map(self: Source) -> Source:
         """Return the fixations alone."""
         return replace(self, map=None)
+
+    def read_map(self) -> NDArray[np.float32]:
+        """Read the map, ``(H, W, 1)`` in 0..1."""
+        if self.map is None:
+            raise DataError(
+                f"{self.stimulus} has no map. Draw the maps of a dataset from its fixations with: "
+                f"msinet-run data maps DIR --sigma PX"
+            )
+        return read_map(self.map)
+
+
+@dataclass(frozen=True)
+class FileTruth(MapFile):
+    """A file with the map of an image, one with its fixations, or both.
+
+    Args:
+        stimulus: The image.
+        map: The map.
+        fixations: The fixations.
+    """
+
+    fixations: Path | None = None
 
     def content(self) -> str:
         """Return a text that stands for the content of the map, or of the fixations."""
         source = self.map or self.fixations
         return content_digest(source).hex() if source else ""
 
-    def read_map(self) -> NDArray[np.float32]:
-        """Read the map, ``(H, W, 1)`` in 0..1."""
-        if self.map is None:
-            raise no_map(self.stimulus)
-        return read_map(self.map)
-
     def read_fixations(self) -> Fixations | None:
         """Read the fixations; None without a file."""
         if self.fixations is None:
             return None
         return read_fixation_file(self.fixations, self.stimulus_size)
-
-
-def no_map(stimulus: Path) -> DataError:
-    """Return the error for an image whose map is needed and missing.
-
-    Args:
-        stimulus: The image.
-    """
-    return DataError(
-        f"{stimulus} has no map. Draw the maps of a dataset from its fixations with: msinet-run "
-        f"data maps DIR --sigma PX"
-    )
 
 
 @dataclass(frozen=True)

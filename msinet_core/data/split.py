@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from msinet_core.data.cache import content_digest
@@ -14,6 +12,7 @@ from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
 from msinet_core.system.settings import SPLIT_SEED
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from msinet_core.data.dataset import Dataset
@@ -36,13 +35,15 @@ class StoredSplit:
         valid: Digests of the images that chose the best epoch.
         test: Digests of the images that were kept for a final test.
         earlier: Digests of the images that the initial weights were trained on before.
+        complete: Whether all images that the weights have ever been trained on are recorded.
     """
 
     seed: int = SPLIT_SEED
     train: frozenset[bytes] = frozenset()
     valid: frozenset[bytes] = frozenset()
     test: frozenset[bytes] = frozenset()
-    earlier: frozenset[bytes] = field(default=frozenset())
+    earlier: frozenset[bytes] = frozenset()
+    complete: bool = True
 
     @property
     def trained(self) -> frozenset[bytes]:
@@ -62,7 +63,7 @@ class StoredSplit:
         Args:
             dataset: The images that are really used.
             seed: The seed of the split.
-            initial: The split that the initial weights were trained with.
+            initial: The split that the initial weights were trained with; None: random or VGG16.
             progress: Shows progress.
 
         Raises:
@@ -73,12 +74,13 @@ class StoredSplit:
             name: frozenset(digests[sample] for sample in dataset.part(name))
             for name in SPLIT_NAMES
         }
-        return cls(seed, **parts, earlier=initial.trained if initial else frozenset())
+        initial = initial or cls()
+        return cls(seed, **parts, earlier=initial.trained, complete=initial.complete)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the split as JSON: for each part its digests, sorted, 8 characters each."""
         parts = {name: _encode(getattr(self, name)) for name in (*SPLIT_NAMES, "earlier")}
-        return {"seed": self.seed, **parts}
+        return {"seed": self.seed, "complete": self.complete, **parts}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> StoredSplit | None:
@@ -95,7 +97,7 @@ class StoredSplit:
             return None
         try:
             parts = {name: _decode(entry.get(name, "")) for name in (*SPLIT_NAMES, "earlier")}
-            return cls(int(entry["seed"]), **parts)
+            return cls(int(entry["seed"]), **parts, complete=bool(entry.get("complete")))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The checkpoint's record of its training images is damaged ({error!r}). Use "
@@ -159,16 +161,10 @@ def digest_samples(
     Raises:
         DataError: An image cannot be read.
     """
-    digests: dict[Sample, bytes] = {}
-    with (
-        (progress or Progress()).task("read images", len(samples)) as task,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        found = pool.map(lambda sample: content_digest(sample.stimulus)[:_BYTES], samples)
-        for sample, digest in zip(samples, found, strict=True):
-            digests[sample] = digest
-            task.advance()
-    return digests
+    found = in_threads(
+        lambda sample: content_digest(sample.stimulus)[:_BYTES], samples, "read images", progress
+    )
+    return dict(zip(samples, found, strict=True))
 
 
 def _encode(digests: Iterable[bytes]) -> str:

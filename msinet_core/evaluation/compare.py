@@ -108,7 +108,7 @@ def compare(
     skipped = _skipped(rows[0][0], rows[1][0])
     differences: dict[str, Difference] = {}
     for key in METRICS:
-        pair = np.array([[_number(row.get(key)) for row in part] for part in rows]).T
+        pair = np.array([[_score(row, key) for row in part] for part in rows]).T
         pair = pair[~np.isnan(pair).any(axis=1)]
         if len(pair) and key not in skipped:
             differences[key] = _difference(key, pair)
@@ -162,10 +162,12 @@ def _read(source: str | os.PathLike[str] | Evaluation) -> dict[str, dict[str, st
     return {row["image"]: row for row in rows}
 
 
-def _number(text: str | None) -> float:
+def _score(row: Mapping[str, str], key: str) -> float:
+    text = row.get(key) or "nan"
     try:
-        return float(text or "nan")
+        return float(text)
     except ValueError:
         raise UsageError(
-            f"Not a score: {text!r}. Write the file again with: evaluate --out"
+            f"Not a score: {text!r}, {METRICS[key].title} of {row['image']}. Write the file again "
+            f"with: msinet-run evaluate --out FILE.csv"
         ) from None

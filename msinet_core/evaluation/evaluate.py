@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
@@ -28,6 +30,7 @@ from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
+from msinet_core.system.files import check_writable
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import POSITIVE_NUMBER, SPLIT_SEED
@@ -98,6 +101,7 @@ def evaluate(
         DataError: The dataset is incomplete, or has no images in the split.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
+        MsinetError: The report cannot be written; checked first.
         UsageError: An argument cannot be used as given.
 
     Example:
@@ -105,6 +109,8 @@ def evaluate(
         >>> evaluation.summary()["nss"]["model"].mean
     """
     _check_arguments(weights, data, maps, split, sigma)
+    if report is not None:
+        check_writable(Path(report))
     progress = as_progress(progress)
     metadata: Mapping[str, Any] = {}
     if weights is not None:
@@ -148,7 +154,10 @@ def evaluate(
         split=split,
         weights=os.fspath(weights or maps or ""),
         sigma=dataset.sigma,
-        notes=tuple(_notes(evaluation, dataset, split, stored, selection, maps is None)),
+        notes=(
+            *_notes(evaluation, dataset, split, stored, selection, maps is None),
+            *_unread(bank.unread - set(samples), os.fspath(data)),
+        ),
         **facts,
     )
     if report is not None:
@@ -199,30 +208,39 @@ def _notes(
             f"The split is that of the training run: the checkpoint knows {selection.known} of the "
             f"{len(dataset.samples)} images by their content."
         )
-    elif stored is not None:
+    elif stored is not None and stored.complete:
         yield "None of these images was used to train the weights."
-    elif with_weights:
-        yield (
-            "The checkpoint does not record its training images, so it is not known whether it was "
-            "trained on the images that are scored here."
-        )
+    if with_weights and (stored is None or not stored.complete):
+        unknown = "checkpoint does not record its"
+        if stored is not None:
+            unknown = "run's initial weights do not record their"
+        yield f"The {unknown} training images; some of the images scored here may be among them."
     yield from _missing(evaluation, dataset.samples)
+
+
+def _unread(others: Set[Sample], data: str) -> Iterator[str]:
+    if others:
+        yield (
+            f"The fixations of {len(others)} other image{'s' * (len(others) > 1)} could not be "
+            f"read; shuffled AUC and the center bias leave them out. List them with: msinet-run "
+            f"data check {data}"
+        )
 
 
 def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
     images = len(evaluation.images)
     if evaluation.with_fixations < images:
         yield (
-            f"{evaluation.with_fixations} of {images} images have fixations; NSS, AUC, IG and "
-            f"log-likelihood are computed from these only."
+            f"{evaluation.with_fixations} of {images} images have fixations, which NSS, AUC, IG "
+            f"and log-likelihood need."
         )
     if not any(sample.truth.has_map for sample in samples):
         yield (
             "The dataset has no maps, which KLD, CC and SIM compare with; --sigma PX draws them "
             "from the fixations."
         )
-    scored = {key: sources["model"].n for key, sources in evaluation.summary().items()}
-    if scored["shuffled_auc"] == 0 < scored["auc_judd"]:
+    auc, shuffled = (evaluation.values(key) for key in ("auc_judd", "shuffled_auc"))
+    if np.isnan(shuffled).all() and not np.isnan(auc).all():
         yield (
             f"Shuffled AUC and IG over the center bias are omitted: they need at least "
             f"{FEWEST_OTHER_IMAGES} other images with fixations."

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +13,7 @@ from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
 from msinet_core.evaluation.information import density
 from msinet_core.system.progress import Progress
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,24 +35,25 @@ class FixationBank:
     Args:
         samples: All images of the dataset, whichever of them are scored.
         progress: Shows progress.
+
+    Attributes:
+        unread: The images whose fixations cannot be read.
     """
 
     def __init__(self, samples: Sequence[Sample], progress: Progress | None = None) -> None:
         self._observers: dict[Sample, Observers | None] = {}
-        relative: dict[Sample, Floats] = {}
-        with (
-            (progress or Progress()).task("read fixations", len(samples)) as task,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-        ):
-            for sample, found in zip(samples, pool.map(_read, samples), strict=True):
-                if found is not None:
-                    self._observers[sample], size = found
-                    if self._observers[sample] is not None:
-                        points = self._all(sample)
-                        relative[sample] = (points + 0.5) / np.array(size)
-                task.advance()
-        self._points = np.concatenate([np.empty((0, 2)), *relative.values()])
-        self._images = sum(len(points) > 0 for points in relative.values())
+        relative: list[Floats] = []
+        self.unread: set[Sample] = set()
+        results = in_threads(_read, samples, "read fixations", progress)
+        for sample, found in zip(samples, results, strict=True):
+            if found is None:
+                self.unread.add(sample)
+            else:
+                self._observers[sample], size = found
+                if self._observers[sample] is not None:
+                    relative.append((self._all(sample) + 0.5) / np.array(size))
+        self._points = np.concatenate([np.empty((0, 2)), *relative])
+        self._images = sum(len(points) > 0 for points in relative)
         self._totals: OrderedDict[Size, tuple[Floats, Floats]] = OrderedDict()
         self._lock = threading.Lock()
 

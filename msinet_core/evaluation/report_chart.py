@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 260, 120
 _LEFT, _RIGHT, _TOP, _BASE = 6, 254, 8, 98
-_COLORS = {MODEL: "var(--accent)", CENTER_BIAS: "var(--bias)", HALF: "var(--limit)"}
 _TICKS = 5
+_MOST_BINS = 80
+
+COLORS = {MODEL: "var(--accent)", CENTER_BIAS: "var(--bias)", HALF: "var(--limit)"}
+"""The means that charts mark, and their colors."""
 
 
 def histogram(values: NDArray[np.float64], means: Mapping[str, float]) -> str:
@@ -28,8 +31,9 @@ def histogram(values: NDArray[np.float64], means: Mapping[str, float]) -> str:
     low, high = (float(limit([*values, *means.values()])) for limit in (np.min, np.max))
     margin = 0.04 * (high - low) or 0.5
     low, high = low - margin, high + margin
-    bins = int(np.clip(np.sqrt(len(values)) * 2, 8, 40))
-    counts, edges = np.histogram(values, bins, (low, high))
+    bins = np.clip(np.sqrt(len(values)) * 2, 8, 40)  # over the scores; the axis may be longer
+    step = max(np.ptp(values) / bins, (high - low) / _MOST_BINS)
+    counts, edges = np.histogram(values, int(np.ceil((high - low) / step)), (low, high))
 
     def across(value: float) -> float:
         return _LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low)
@@ -44,7 +48,7 @@ def histogram(values: NDArray[np.float64], means: Mapping[str, float]) -> str:
         )
     parts += [
         f'<line x1="{across(mean):.1f}" x2="{across(mean):.1f}" y1="{_TOP}" y2="{_BASE}" '
-        f'stroke="{_COLORS[source]}" stroke-width="2"/>'
+        f'stroke="{COLORS[source]}" stroke-width="2"/>'
         for source, mean in means.items()
     ]
     parts.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_BASE}" y2="{_BASE}" stroke="#c4cad2"/>')

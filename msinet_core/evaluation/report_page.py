@@ -17,8 +17,8 @@ import numpy as np
 from msinet_core.data.images import MAP_PADDING, read_image
 from msinet_core.data.resize import fit
 from msinet_core.errors import DataError
-from msinet_core.evaluation.baselines import CENTER_BIAS, HALF, MODEL, SOURCES
-from msinet_core.evaluation.report_chart import histogram
+from msinet_core.evaluation.baselines import HALF, MODEL, SOURCES
+from msinet_core.evaluation.report_chart import COLORS, histogram
 from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary
 from msinet_core.evaluation.table import METRICS
 from msinet_core.prediction.pictures import overlay
@@ -37,6 +37,9 @@ WIDTH = 360
 _RANKINGS = ("nss", "cc", "kld")
 _TILES = ("nss", "cc", "kld", "information_gain")
 _JPEG_QUALITY = 82
+_LIMIT = """\
+Of limit: how far the model gets from the uniform map to the agreement of one half of the observers
+with the other half."""
 
 
 def write_report(evaluation: Evaluation, path: Path, title: str = "") -> None:
@@ -72,6 +75,8 @@ def render(evaluation: Evaluation, title: str = "") -> str:
         notes=_notes(evaluation),
         tiles="".join(_tiles(evaluation, summary)),
         table="".join(_table(evaluation, summary)),
+        limit=_LIMIT if HALF in evaluation.sources else "",
+        legend="".join(_legend(evaluation)),
         charts="".join(_charts(evaluation, summary)),
         ranking=METRICS[ranking].title,
         best="".join(map(_card, ranked[:shown])),
@@ -130,7 +135,9 @@ def _tiles(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
 def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> Iterator[str]:
     sources = evaluation.sources
     titles = ["metric", *(SOURCES[source] for source in sources)]
-    titles.insert(2, "of limit")
+    limited = HALF in sources
+    if limited:
+        titles.insert(2, "of limit")
     yield "<thead><tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr></thead>"
     for key, metric in METRICS.items():
         if not any(one.n for one in summary[key].values()):
@@ -138,8 +145,9 @@ def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
         arrow = "&uarr;" if metric.higher_is_better else "&darr;"
         share = evaluation.share_of_limit(key)
         cells = [f'<td class="{source}">{_value(summary[key][source])}</td>' for source in sources]
-        cells.insert(1, "<td></td>" if math.isnan(share) else f"<td>{share:.0%}</td>")
-        title = f"<td>{escape(metric.title)} {arrow}</td>"
+        if limited:
+            cells.insert(1, "<td></td>" if math.isnan(share) else f"<td>{share:.0%}</td>")
+        title = f"<td>{escape(metric.title)}&nbsp;{arrow}</td>"
         yield f'<tr data-metric="{key}">{title}{"".join(cells)}</tr>'
 
 
@@ -151,6 +159,12 @@ def _value(one: Summary) -> str:
     return f"{one.mean:.3f}{interval}"
 
 
+def _legend(evaluation: Evaluation) -> Iterator[str]:
+    for source, color in COLORS.items():
+        if source in evaluation.sources:
+            yield f'<i style="color:{color}"></i>{SOURCES[source]}'
+
+
 def _charts(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> Iterator[str]:
     for key, metric in METRICS.items():
         values = evaluation.values(key)
@@ -158,7 +172,7 @@ def _charts(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> I
         if len(values) > 1:
             means = {
                 source: summary[key][source].mean
-                for source in (MODEL, CENTER_BIAS, HALF)
+                for source in COLORS
                 if source in summary[key] and summary[key][source].n
             }
             chart = histogram(values, means)

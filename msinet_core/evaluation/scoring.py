@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -154,7 +153,7 @@ def score_samples(
             task.advance()
             flag.raise_if_set("Interrupted; nothing was written.")
     with_fixations = sum(bool(one) for one in cells)
-    return Evaluation(_with_likelihoods(images, cells), tuple(failures), with_fixations)
+    return Evaluation(tuple(_with_likelihoods(images, cells)), tuple(failures), with_fixations)
 
 
 Scored = tuple[ImageScores, Mapping[str, Cells]]
@@ -226,19 +225,15 @@ def _mean(scored: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _with_likelihoods(
     images: Sequence[ImageScores], cells: Sequence[Mapping[str, Cells]]
-) -> tuple[ImageScores, ...]:
+) -> Iterator[ImageScores]:
     sources = {source for one in cells for source in one}
     bits = {source: calibrated([one.get(source) for one in cells]) for source in sources}
-    return tuple(
-        replace(
-            image,
-            scores={
-                source: {**scores, "log_likelihood": bits.get(source, {number: math.nan})[number]}
-                for source, scores in image.scores.items()
-            },
-        )
-        for number, image in enumerate(images)
-    )
+    for number, image in enumerate(images):
+        added = {
+            source: {**image.scores[source], "log_likelihood": bits[source][number]}
+            for source in cells[number]
+        }
+        yield replace(image, scores={**image.scores, **added})
 
 
 def _thumbnail(saliency: Map) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -38,13 +39,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         move_into_place(temporary, path)
     except OSError as error:
-        raise MsinetError(
-            f"Could not write {path}: {os_reason(error)}. What was there before is unchanged. "
-            f"Free some space or choose another folder, and run the command again."
-        ) from error
+        raise _refused(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before long work whose result would be lost.
+
+    Args:
+        path: The file to create or replace; its folder is created if it is missing.
+
+    Raises:
+        MsinetError: The file system refused, or `path` is a folder.
+    """
+    temporary = _temporary(path.parent)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> MsinetError:
+    return MsinetError(
+        f"Could not write {path}: {os_reason(error)}. What was there before is unchanged. Free "
+        f"some space or choose another folder, and run the command again."
+    )
 
 
 def move_into_place(finished: Path, path: Path) -> None:

@@ -108,6 +108,8 @@ def prepare(
         graph, state, origin, metadata = _initial_network(config, progress)
         trained_size = image_size_of(metadata)
         initial = StoredSplit.from_metadata(metadata)
+        if initial is None and config.init_file is not None:
+            initial = StoredSplit(complete=False)
         split = StoredSplit.of(dataset, config.split_seed, initial, progress)
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
@@ -46,18 +45,6 @@ def weights(tmp_path: Path) -> Path:
     path = tmp_path / "narrow.msinet.h5"
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 1), metadata={"image_size": SIZE}))
     return path
-
-
-@pytest.fixture
-def looked_at(tiny_data: Path) -> Path:
-    """The tiny set with three fixations in the bright square of each image."""
-    for path in (tiny_data / "saliency").glob("*/*.png"):
-        rows, columns = np.nonzero(np.asarray(Image.open(path)))
-        points = [f"{columns[index]},{rows[index]}" for index in (0, 20, 40)]
-        target = tiny_data / "fixations" / path.parent.name / f"{path.stem}.csv"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(["x,y", *points]))
-    return tiny_data
 
 
 def open_predictor(weights: Path) -> Predictor:
@@ -148,6 +135,16 @@ def test_the_function_is_silent_unless_progress_is_requested(weights, tiny_data,
 def test_the_function_refuses_wrong_arguments(weights, tiny_data, options):
     with pytest.raises(UsageError):
         msinet.evaluate(weights, tiny_data, device="reference", **options)
+
+
+def test_unreadable_fixations_of_other_images_are_reported(weights, looked_at):
+    before = msinet.evaluate(weights, looked_at, device="reference")
+    (looked_at / "fixations" / "train" / "train01.csv").write_text("damaged")
+    after = msinet.evaluate(weights, looked_at, device="reference")
+    assert (len(after.images), after.failures) == (3, ())
+    (note,) = set(after.notes) - set(before.notes)
+    assert "1 other image" in note
+    assert f"data check {looked_at}" in note
 
 
 def test_the_loss_is_the_validation_loss_of_the_device(weights, looked_at):

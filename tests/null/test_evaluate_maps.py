@@ -19,6 +19,7 @@ import msinet_core as msinet
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.evaluation.likelihood import calibrated, to_cells
+from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.report_page import write_report
 
 if TYPE_CHECKING:
@@ -181,6 +182,23 @@ def test_the_report_is_one_file_that_a_browser_shows(seen: Path, good, tmp_path:
     subprocess.run([*command, f"--screenshot={picture}", address], capture_output=True, timeout=120)
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50, "the page is not blank"
+
+
+def test_files_that_cannot_be_written_are_refused_first(seen: Path, run: Run) -> None:
+    Path("file").touch()
+    options = ("--data", seen / "own", "--maps", seen / "good")
+    for option in ("--out", "--report"):
+        result = run("evaluate", *options, option, "file/result")
+        assert result.exit_code == 1
+        assert "read fixations" not in result.stderr
+
+
+def test_a_distant_mean_does_not_flatten_the_histogram() -> None:
+    scores = np.linspace(1, 2, 15)
+    bars = re.findall(r'<rect .*? height="([\d.]+)"', histogram(scores, {"model": 9.0}))
+    assert sum(float(height) > 0 for height in bars) >= 7
+    bars = re.findall(r'<rect .*? height="([\d.]+)"', histogram(np.ones(15), {"model": 9.0}))
+    assert sum(float(height) > 0 for height in bars) == 1
 
 
 def test_names_of_files_are_escaped_in_the_report(good: msinet.Evaluation, tmp_path: Path) -> None:

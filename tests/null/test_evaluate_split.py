@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,21 @@ def test_fine_tuned_weights_know_the_images_of_the_first_training(
         msinet.evaluate(tuned.best, flat, device="reference", split_seed=SPLIT_SEED)
     evaluation = msinet.evaluate(tuned.best, flat, device="reference", split_seed=3)
     assert names(evaluation) == files(flat, "valid", 3)
+
+
+def test_initial_weights_without_a_record_are_reported(
+    best: Path, flat: Path, tmp_path: Path
+) -> None:
+    unknown = tmp_path / "unknown.msinet.h5"
+    save_checkpoint(unknown, replace(load_checkpoint(best), metadata={}))
+    tuned = unknown
+    for number in range(2):  # the second run starts from weights with an incomplete record
+        other = write_flat(tmp_path / f"other-{number}", 6, seed=5 + number)
+        settings = {**SMALL, "init": tuned, "width": None}
+        tuned = msinet.train(other, run=tmp_path / f"tuned-{number}", **settings).best
+        notes = msinet.evaluate(tuned, flat, device="reference", baselines=False).notes
+        assert any("initial weights" in note for note in notes)
+        assert not any("None of these images" in note for note in notes)
 
 
 def test_a_resumed_run_keeps_its_record(flat: Path, tmp_path: Path) -> None:

@@ -46,18 +46,6 @@ ALL: Mapping[str, Any] = {
 }
 
 
-@pytest.fixture
-def looked_at(tiny_data: Path) -> Path:
-    """The tiny dataset with three fixations in the bright square of each image."""
-    for path in (tiny_data / "saliency").glob("*/*.png"):
-        rows, columns = np.nonzero(np.asarray(Image.open(path)))
-        points = [f"{columns[index]},{rows[index]}" for index in (0, 20, 40)]
-        target = tiny_data / "fixations" / path.parent.name / f"{path.stem}.csv"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("\n".join(["x,y", *points]))
-    return tiny_data
-
-
 def train(data: Path, folder: Path, **changes: Any) -> msinet.Run:
     return msinet.train(data, run=folder, device="reference", **{**BASE, **changes})
 

@@ -138,6 +138,14 @@ def test_existing_maps_are_used(small, tmp_path):
     assert len(found["1"].read_fixations()) == 2
 
 
+def test_the_sigma_of_maps_in_the_folder_is_not_known(small, tmp_path):
+    assert survey("osie", tmp_path).dataset.sigma == OSIE_SIGMA
+    (small / "saliency").mkdir()
+    Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
+    assert survey("osie", tmp_path).dataset.sigma is None
+    assert survey("osie", tmp_path, sigma=8).dataset.sigma == 8
+
+
 def test_images_without_fixations_and_fixations_without_images_are_listed(small, tmp_path):
     (small / "stimuli" / "2.jpg").unlink()
     Image.new("RGB", SIZE).save(small / "stimuli" / "3.jpg")

@@ -13,6 +13,7 @@ from msinet_core.errors import MsinetError
 from msinet_core.system.files import (
     atomic_folder,
     atomic_path,
+    check_writable,
     move_into_place,
     write_bytes,
     write_text,
@@ -132,3 +133,14 @@ def test_a_finished_file_replaces_another(tmp_path: Path) -> None:
     (tmp_path / "name").write_text("old")
     move_into_place(tmp_path / "finished", tmp_path / "name")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("name", "new")]
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    for wrong in (tmp_path / "file" / "a.txt", tmp_path):
+        with pytest.raises(MsinetError):
+            check_writable(wrong)
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new" / "a.txt")
+    assert (tmp_path / "file").read_text() == "old"
+    assert not any((tmp_path / "new").iterdir())

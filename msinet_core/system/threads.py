@@ -1,0 +1,38 @@
+"""Read or write many files at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from msinet_core.system.progress import Progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str,
+    progress: Progress | None = None,
+) -> Generator[Result, None, None]:
+    """Yield a function's result for each item, in order; threads work ahead.
+
+    When the loop ends early, items that no thread has begun are dropped.
+
+    Args:
+        function: Called for several items at the same time.
+        items: Its arguments.
+        description: Of the work, for the progress.
+        progress: Shows progress.
+    """
+    with (
+        (progress or Progress()).task(description, len(items)) as task,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for result in pool.map(function, items):
+            yield result
+            task.advance()
