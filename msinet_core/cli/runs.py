@@ -36,7 +36,7 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     found = read_runs(folders or [Path("runs")])
     if as_json:
-        click.echo(json.dumps([run.to_dict() for run in found], indent=2))
+        click.echo(json.dumps([run.to_dict() for run in found], indent=2, allow_nan=False))
         return
     rows = [
         [
@@ -73,7 +73,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
     comparison = compare_runs(folders)
     if as_json:
-        click.echo(json.dumps(comparison.to_dict(), indent=2))
+        click.echo(json.dumps(comparison.to_dict(), indent=2, allow_nan=False))
     else:
         _print_comparison(comparison)
     if out is not None:

@@ -134,7 +134,7 @@ def factors(words: Sequence[str], metavar: str) -> Kind:
     """
 
     def standard(value: Any) -> dict[str, float]:
-        table = {words[words.index(name)]: _positive(number) for name, number in value.items()}
+        table = {words[words.index(name)]: _positive(number) for name, number in dict(value).items()}
         return {name: table[name] for name in words if name in table}
 
     def from_text(entry: str) -> dict[str, float]:
@@ -312,7 +312,7 @@ def check_settings(owner: Any) -> None:
         try:
             checked = item.metadata["setting"].kind.check(value)
         except ValueError as error:
-            problems.append(f"invalid {item.name}: {error}")
+            problems.append(f"Invalid {item.name}: {error}")
         else:
             object.__setattr__(owner, item.name, checked)
     if problems:

@@ -213,7 +213,7 @@ class TrainConfig:
             object.__setattr__(self, "metrics", (*self.metrics, self.best_by))
         both = sorted(self.part_rates.keys() & set(self.freeze))
         if both:
-            raise UsageError(f"invalid part_rates: {both[0]} is frozen, so it has no learning rate")
+            raise UsageError(f"Invalid part_rates: {both[0]} is frozen, so it has no learning rate")
 
     @property
     def rates(self) -> dict[str, float]:

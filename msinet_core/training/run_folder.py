@@ -152,11 +152,7 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         config.write(self.config)
-        rows: list[dict[str, str]] = []
-        if step and self.steps.exists():
-            with self.steps.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if _is_step(row, step)]
-        write_text(self.steps, _table(STEP_FIELDS, rows))
+        write_text(self.steps, _table(STEP_FIELDS, rows_until(self.steps, step)))
         write_text(self.history, _table(_history_fields(history), history))
 
     def check_exists(self) -> None:
@@ -260,9 +256,22 @@ def _last_written(config: Path) -> float:
     )
 
 
+def rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """Return the rows of a table that a resumed run keeps; the later ones are repeated.
+
+    Args:
+        path: A CSV file with the column ``step``; it may be missing.
+        step: The step that the run continues after; 0 for a new run.
+    """
+    if not step or not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream) if _is_step(row, step)]
+
+
 def _is_step(row: Mapping[str, str | None], last: int) -> bool:
     step = row.get("step") or ""
-    complete = row.get("images_per_s") is not None  # a kill may have cut the last row short
+    complete = None not in row.values()  # a kill may have cut the last row short
     return complete and step.isdigit() and int(step) <= last
 
 

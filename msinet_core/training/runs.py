@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from msinet_core.training.config import TrainConfig
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
 
-NOT_COMPARED = frozenset({"device_options", "workers", "log", "data_root"})
+NOT_COMPARED = frozenset({"workers", "cache", "log", "data_root"})
 """Settings that do not change what a run computes."""
 
 
@@ -53,7 +53,7 @@ class RunSummary:
             "run": str(self.path),
             "status": self.status,
             "epochs": len(self.history),
-            "best": self.best,
+            "best": self.best and _without_nan(self.best),
             "settings": self.config.to_dict(),
         }
 
@@ -143,6 +143,10 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     return RunComparison(tuple(read_runs(folders)))
 
 
+def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
+
+
 def _best(run: RunSummary, column: str) -> float | None:
     values = [row[column] for row in run.history if not math.isnan(row.get(column, math.nan))]
     if not values:
@@ -163,6 +167,9 @@ def _read(path: Path) -> RunSummary:
                 {name: float(text or "nan") for name, text in row.items()}
                 for row in csv.DictReader(stream)
             ]
+        for name in ("epoch", Selection(config.best_by).column):
+            if rows and name not in rows[0]:
+                raise ValueError(f"it has no column {name}")
     except FileNotFoundError:
         rows = []
     except (OSError, ValueError, TypeError) as error:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from msinet_core.hardware.nvidia import read_gpus
+from msinet_core.training.run_folder import rows_until
 
 INTERVAL = 1.0
 """Seconds between samples, the longest period over which NVIDIA's GPUs report how busy they are."""
@@ -37,10 +38,7 @@ class SystemLog:
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
-        rows = []
-        if step and path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
+        rows = rows_until(path, step)
         self._path = path
         self._process = psutil.Process()
         self._samples: list[_Sample] = []
@@ -62,7 +60,7 @@ class SystemLog:
         Args:
             row: Of ``history.csv``.
         """
-        samples, self._samples = [*self._samples, self._sample()], []
+        samples, self._samples = self._samples or [self._sample()], []
         values = [
             "" if None in column else f"{fmean(column):.1f}"
             for column in zip(*samples, strict=True)
