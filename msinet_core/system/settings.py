@@ -70,7 +70,7 @@ class Kind:
     def _check(self, value: Any, convert: Callable[[Any], Any]) -> Any:
         try:
             return self.standard(convert(value))
-        except (TypeError, ValueError):
+        except (ArithmeticError, AttributeError, TypeError, ValueError):
             names = _split(value) if isinstance(value, Sequence) else []
             unknown = [str(name) for name in names if name not in self.words]
             hint = did_you_mean(unknown[0], self.words) if unknown else ""
@@ -134,7 +134,9 @@ def factors(words: Sequence[str], metavar: str) -> Kind:
     """
 
     def standard(value: Any) -> dict[str, float]:
-        table = {words[words.index(name)]: _positive(number) for name, number in dict(value).items()}
+        table = {
+            words[words.index(name)]: _positive(number) for name, number in dict(value).items()
+        }
         return {name: table[name] for name in words if name in table}
 
     def from_text(entry: str) -> dict[str, float]:

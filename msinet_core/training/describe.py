@@ -10,7 +10,8 @@ from msinet_core.hardware.machine import this_machine
 from msinet_core.network.memory import memory_sentences
 from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
-from msinet_core.training.config import IMAGE_SIZE, fixed_settings
+from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.prepare import Prepared
 
 if TYPE_CHECKING:

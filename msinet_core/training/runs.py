@@ -12,6 +12,7 @@ from typing import Any
 
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
 
@@ -160,7 +161,7 @@ def _inside(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> RunSummary:
     folder = RunFolder(path)
-    config = TrainConfig.read(folder.config)
+    config = read_config(folder.config)
     try:
         with folder.history.open(newline="", encoding="utf-8") as stream:
             rows = [

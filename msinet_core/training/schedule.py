@@ -9,14 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from msinet_core.training.config import COSINE, PLATEAU, TrainConfig
 from msinet_core.training.selection import Selection
-
-if TYPE_CHECKING:
-    from msinet_core.training.config import TrainConfig
-
-SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.initial_weights import random_state
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import HIGHER_IS_BETTER
@@ -171,7 +173,7 @@ def test_a_configuration_repeats_a_run(run: Run, tiny_data: Path, tmp_path: Path
     again = RunFolder(tmp_path / "again")
     assert column(again.steps, "loss") == column(RunFolder(first.path).steps, "loss")
     other = train(tiny_data, tmp_path / "other", config=config, seed=4, epochs=1)
-    changed = TrainConfig.read(RunFolder(other.path).config)
+    changed = read_config(RunFolder(other.path).config)
     assert (changed.seed, changed.epochs, changed.loss) == (4, 1, "kld+0.5*cc")
 
 
@@ -180,6 +182,10 @@ def test_a_configuration_repeats_a_run(run: Run, tiny_data: Path, tmp_path: Path
     [
         ('[train]\ndata = "demo"\nlearning_rat = 1.0', "learning_rate"),
         ("[train]\nepochs = 1", "data"),
+        ("train = 3", "train"),
+        ('[train]\ndata = "demo"\npart_rates = 3', "part_rates"),
+        ('[train]\ndata = "demo"\nloss = 3', "loss"),
+        (f'[train]\ndata = "demo"\nlearning_rate = {10**400}', "learning_rate"),
         ('data = "demo"', "train"),
         ('[train]\ndata = "demo"\nloss = "kld-cc"', "kld-cc"),
     ],
@@ -220,6 +226,19 @@ def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path)
     assert compared.exit_code == 0, compared.output
     assert Image.open(picture).height > 700  # two panels
     assert run("runs", "list", tiny_data).exit_code == 2
+
+
+def test_histories_that_cannot_be_compared_are_named(run: Run, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "r")
+    folder.begin(TrainConfig("demo", "reference", metrics=("nss",)), 0, [])
+    folder.history.write_text("epoch,valid_loss,nss\n1,2.0,nan\n", encoding="utf-8")
+    listed = run("runs", "list", folder.path, "--json")
+    (found,) = json.loads(listed.stdout, parse_constant=pytest.fail)
+    assert found["best"] == {"epoch": 1, "valid_loss": 2.0, "nss": None}
+    folder.history.write_text("epoch,train_loss\n1,2.0\n", encoding="utf-8")
+    failed = run("runs", "list", folder.path)
+    assert failed.exit_code == 1
+    assert "history.csv" in failed.stderr and "valid_loss" in failed.stderr
 
 
 def test_parts_cover_every_parameter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,26 @@ def test_measurements_of_another_machine_or_version_do_not_count(changes: dict[s
     remember([row("cpu", 3.0, **changes), row("gpu", 2.0)])
     assert chosen()[0] == "gpu"
     assert [found.device for found in recall()] == ["gpu"]
+
+
+def test_a_device_that_was_measured_alone_is_not_called_the_fastest() -> None:
+    remember([row("gpu", 2.0), row("gpu", 3.0, "bfloat16")])
+    name, said = chosen()
+    assert name == "gpu"
+    assert "measured" not in said
+
+
+def test_machines_that_share_a_home_folder_keep_their_measurements() -> None:
+    remember([row("cpu", 3.0, machine="another one")])
+    remember([row("cpu", 3.0), row("gpu", 2.0)])
+    assert len(json.loads(measured.measurements_file().read_text(encoding="utf-8"))) == 3
+    assert chosen()[0] == "cpu"
+
+
+@pytest.mark.parametrize("changes", [{"date": None}, {"images_per_s": "fast"}])
+def test_values_of_another_type_are_ignored(changes: dict[str, Any]) -> None:
+    remember([row("cpu", 3.0, **changes), row("gpu", 2.0)])
+    assert chosen()[0] == "gpu"
 
 
 def test_a_device_that_was_not_measured_keeps_its_priority() -> None:

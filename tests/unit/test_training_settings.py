@@ -20,7 +20,8 @@ from msinet_core.network.loss import (
     standard_loss,
 )
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
-from msinet_core.training.config import TrainConfig, fixed_settings
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.schedule import Schedule
 from msinet_core.training.selection import HIGHER_IS_BETTER, NEED_FIXATIONS, Selection
 
