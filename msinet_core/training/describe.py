@@ -13,6 +13,7 @@ from msinet_core.system.version import __version__
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.prepare import Prepared
+from msinet_core.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -98,7 +99,7 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
     precision = prepared.precision
     yield f"Device: {spec.name}, {precision}"
     yield from _subject(prepared)
-    steps = -(-len(prepared.dataset.train) // (config.batch_size * config.accumulate))
+    steps = Schedule(config, len(prepared.dataset.train)).steps_per_epoch
     yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
     size = config.image_size or prepared.dataset.image_size
     yield from memory_sentences(prepared.graph, size, precision, device_memory(spec))

@@ -23,9 +23,9 @@ from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
+from msinet_core.training.position import Position
 from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
 from msinet_core.training.selection import NEED_FIXATIONS
-from msinet_core.training.trainer import Position
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec

@@ -432,7 +432,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Run, tiny_data: Path) -> 
 
 
 def test_a_run_that_never_saved_can_be_started_again(run: Run, tiny_data: Path) -> None:
-    config(tiny_data).write(RunFolder(Path("r")).config)
+    write_config(config(tiny_data), RunFolder(Path("r")).config)
     assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL).exit_code == 0
 
 
