@@ -13,21 +13,19 @@ from msinet_core.errors import UsageError
 from msinet_core.network.loss import LOSSES, standard_loss
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
-from msinet_core.system.settings import (
+from msinet_core.system.kinds import (
     FLAG,
     POSITIVE_NUMBER,
-    SPLIT_SEED,
     TABLE,
     Kind,
-    check_settings,
     choice,
     choices,
     factors,
     image_size,
     integer,
-    setting,
     text,
 )
+from msinet_core.system.settings import SPLIT_SEED, check_settings, setting
 from msinet_core.training.loggers import CSV, LOGGERS
 from msinet_core.training.selection import HIGHER_IS_BETTER, LOSS
 
