@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.hardware.machine import this_machine
-from msinet_core.network.memory import memory_sentences
+from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
 from msinet_core.training.config import IMAGE_SIZE
@@ -102,7 +102,8 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
     steps = Schedule(config, len(prepared.dataset.train)).steps_per_epoch
     yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
     size = config.image_size or prepared.dataset.image_size
-    yield from memory_sentences(prepared.graph, size, precision, device_memory(spec))
+    one = estimate_memory(prepared.graph, (1, *size, 3), precision)
+    yield from memory_sentences(one, size, precision, device_memory(spec))
     yield "Dry run: nothing was trained or written."
 
 

@@ -17,6 +17,7 @@ from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.adam import Adam
+from msinet_core.network.memory import FLOAT32_BYTES, GIBIBYTE
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.registry import automatic_precision
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from msinet_core.network.state import State
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
-
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,6 @@ def _check_memory(graph: Graph) -> None:
     if memory is not None and needed > memory:
         raise UsageError(
             f"The network is too large: training its {graph.parameter_count:,} parameters needs "
-            f"{needed / 2**30:.1f} GiB for weights, gradients and moments, and this machine has "
-            f"{memory / 2**30:.1f} GiB. Use a smaller --width."
+            f"{needed / GIBIBYTE:.1f} GiB for weights, gradients and moments, and this machine has "
+            f"{memory / GIBIBYTE:.1f} GiB. Use a smaller --width."
         )
