@@ -107,5 +107,7 @@ def learning_rate_factors(
     factors = [(start, factor) for part, factor in rates.items() for start in PARTS[part]]
     frozen = tuple(start for start, factor in factors if not factor)
     if all(name.startswith(frozen) for name in names):
-        raise UsageError("Nothing is left to train: every part of the network is frozen")
+        raise UsageError(
+            "Nothing is left to train: every part of the network is frozen. Freeze fewer parts."
+        )
     return tuple(factors)

@@ -46,7 +46,7 @@ def _loss(value: Any) -> str:
 
 
 LOSS_SUM = Kind(
-    f"one of {', '.join(LOSSES)}, or a sum such as kld+0.5*cc (each is lower for better maps)",
+    f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0, such as kld+0.5*cc",
     "LOSS",
     _loss,
 )
@@ -196,7 +196,10 @@ class TrainConfig:
             object.__setattr__(self, "metrics", (*self.metrics, self.best_by))
         both = sorted(self.part_rates.keys() & set(self.freeze))
         if both:
-            raise UsageError(f"Invalid part_rates: {both[0]} is frozen, so it has no learning rate")
+            raise UsageError(
+                f"Invalid part_rates: {both[0]} is frozen, so it has no learning rate. Leave it "
+                f"out of part_rates or of freeze."
+            )
 
     @property
     def rates(self) -> dict[str, float]:

@@ -108,12 +108,13 @@ class RunComparison:
         return {column: [_best(run, column) for run in self.runs] for column in columns}
 
     def draw(self, path: str | Path) -> None:
-        """Write a PNG with the curves of the runs over each other, a panel for each score.
+        """Draw the curves of the runs over each other, a panel for each score.
 
         Args:
-            path: The file to create or replace.
+            path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
         Raises:
+            UsageError: The suffix is another one.
             MsinetError: The file system refused.
         """
         from msinet_core.training.curve import draw_curves

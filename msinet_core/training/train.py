@@ -168,7 +168,10 @@ def train(
     folder = None
     if resume:
         if config is not None:
-            raise UsageError("A resumed run has its own settings; use --config or --resume")
+            raise UsageError(
+                "A resumed run keeps its own settings. Use --resume without --config, or --config "
+                "without --resume for a new run."
+            )
         folder = RunFolder(Path(run) if run else newest_run_path())
         settings = resumed_with(read_config(folder.config), given)
     elif config is not None:

@@ -226,6 +226,8 @@ def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path)
     )
     assert compared.exit_code == 0, compared.output
     assert Image.open(picture).height > 700  # two panels
+    refused = run("runs", "compare", tmp_path / "runs" / "a", "--out", tmp_path / "curves.jpg")
+    assert refused.exit_code == 2 and not refused.stdout
     assert run("runs", "list", tiny_data).exit_code == 2
 
 
