@@ -100,7 +100,9 @@ def remember(rows: Iterable[Measured]) -> None:
     write_text(measurements_file(), json.dumps([asdict(row) for row in kept.values()], indent=1))
 
 
-def fastest_device(specs: Sequence[DeviceSpec], work: Work) -> Measured | None:
+def fastest_device(
+    specs: Sequence[DeviceSpec], work: Work, precision: str = "auto"
+) -> Measured | None:
     """Return the fastest measurement of some devices; None if nothing is known to be fastest.
 
     Without a measurement of the device that comes first by priority, such as a GPU that was added
@@ -109,9 +111,10 @@ def fastest_device(specs: Sequence[DeviceSpec], work: Work) -> Measured | None:
     Args:
         specs: Available devices, highest priority first.
         work: What to compute.
+        precision: The user's precision, or "auto".
     """
     names = [spec.name for spec in specs]
-    rows = _comparable(names, work)
+    rows = [row for row in _comparable(names, work) if precision in ("auto", row.precision)]
     measured = {row.device for row in rows}
     return _fastest(rows) if len(measured) > 1 and names[0] in measured else None
 

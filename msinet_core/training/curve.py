@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from msinet_core.evaluation.table import METRICS
 from msinet_core.system.figures import save_figure
 from msinet_core.training.selection import Selection
 
@@ -82,7 +83,7 @@ def draw_curves(
             epochs, values = ([row[key] for row in rows] for key in ("epoch", column))
             marker = "o" if len(rows) <= 30 else ""
             axes.plot(epochs, values, marker=marker, markersize=4, label=name)
-        axes.set_ylabel("validation loss" if column == "valid_loss" else column.upper())
+        axes.set_ylabel("validation loss" if column == "valid_loss" else METRICS[column].title)
         _style(axes)
     panels[0].legend(frameon=False)
     save_figure(figure, path)

@@ -185,7 +185,9 @@ def train(
         )
     if device is None and not os.environ.get(DEVICE_VARIABLE):
         device = settings.device
-    spec = load_registry().select(device, training=True, message=display.message)
+    spec = load_registry().select(
+        device, training=True, precision=settings.precision, message=display.message
+    )
     if folder is None:
         settings = replace(settings, device=spec.name)
         folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))
