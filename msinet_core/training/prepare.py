@@ -12,7 +12,7 @@ from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_network
-from msinet_core.data import Dataset, open_dataset
+from msinet_core.data import Dataset, Sample, open_dataset
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
@@ -171,11 +171,15 @@ def choose_image_size(
 
 
 def _check_fixations(dataset: Dataset, metrics: Collection[str]) -> None:
-    if metrics and all(sample.read_fixations() is None for sample in dataset.valid):
+    if metrics and not any(map(_has_fixations, dataset.valid)):
         raise UsageError(
             f"The validation images of '{dataset.name}' have no fixations, which "
             f"{' and '.join(sorted(metrics))} needs. Use --metrics cc, sim or kld."
         )
+
+
+def _has_fixations(sample: Sample) -> bool:
+    return any(len(points) for points in sample.read_fixations() or ())
 
 
 def _initial_network(

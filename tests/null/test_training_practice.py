@@ -129,6 +129,16 @@ def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_p
     assert not (tmp_path / "r" / "config.toml").exists()
 
 
+def test_nss_with_empty_fixations_is_refused_before_training(
+    looked_at: Path, tmp_path: Path
+) -> None:
+    for path in (looked_at / "fixations" / "val").glob("*.csv"):
+        path.write_text("x,y\n")
+    with pytest.raises(UsageError, match="fixations"):
+        train(looked_at, tmp_path / "r", best_by="nss")
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace the validation losses by given ones, one for each epoch."""
