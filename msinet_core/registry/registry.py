@@ -163,7 +163,7 @@ class Registry:
         fix = "No available device supports training; msinet-run devices shows what each needs."
         if ready:
             fix = f"Train with --device {' or '.join(ready)}, and predict here with its checkpoint."
-        return f"device '{spec.name}' does not support training. {fix}"
+        return f"Device '{spec.name}' does not support training. {fix}"
 
     def _automatic(
         self, message: Callable[[str], None], training: bool, precision: str

@@ -59,7 +59,7 @@ class Schedule:
         return self.rate(epoch, self.images - 1, self.reductions(history))
 
     def reductions(self, history: Sequence[Mapping[str, Any]]) -> int:
-        """Count how often the best score stood still for `plateau_epochs` epochs in a row.
+        """Count how often `plateau_epochs` epochs in a row had no new best.
 
         Args:
             history: A row for each finished epoch.
