@@ -8,11 +8,12 @@ checkpoints and curves. The measure does not depend on how busy the machine is.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 import msinet_core as msinet
 from msinet_core.data.demo import make_demo
@@ -22,9 +23,8 @@ INTERVAL = 1000
 
 
 def resident_mebibytes() -> float:
-    """Return the resident memory of this process, which Linux reports."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
+    """Return the resident memory of this process."""
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 class Watch(Progress, Task):

@@ -14,7 +14,7 @@ from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.measured import remember
-from msinet_core.registry.registry import load_registry, run_probe
+from msinet_core.registry.registry import AUTO, load_registry, run_probe
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 
@@ -95,7 +95,6 @@ def bench(
     todo = cases(specs, settings)
     path = None if output is None else Path(output)
     results = _begin(Results.here(settings), path, resume)
-
     if path is not None:
         results.write(path)  # fails now instead of after minutes of measuring
     run_suite(todo, settings, results, path, display, Path(trace) if trace else None)
@@ -139,7 +138,8 @@ def _begin(results: Results, path: Path | None, resume: bool) -> Results:
 def _choose(names: Sequence[str] | None) -> list[DeviceSpec]:
     registry = load_registry()
     if names:
-        specs = list({spec.name: spec for spec in map(registry.spec, names)}.values())
+        found = [registry.select(AUTO) if name == AUTO else registry.spec(name) for name in names]
+        specs = list({spec.name: spec for spec in found}.values())
         probes = [run_probe(spec) for spec in specs]
         if not any(probe.ready for probe in probes):
             raise DeviceUnavailableError(specs[0].unavailable_message(probes[0]))

@@ -7,33 +7,13 @@ from pathlib import Path
 
 from msinet_core.benchmark.results import WORKS, Results
 from msinet_core.benchmark.table import machine_name, rate_text
-from msinet_core.errors import UsageError
-from msinet_core.system.files import atomic_path
+from msinet_core.system.figures import save_figure
 
-_PLOT_FORMATS = ("png", "svg", "pdf")
 _TITLES = ("predict a folder", "train")
 _BARS = (
     (-0.2, "bare_images_per_s", "bare step", "#b8c9dc"),
     (0.2, "whole_images_per_s", "whole", "#3b75af"),
 )
-
-
-def plot_format(path: Path) -> str:
-    """Return the format of a plot by its file name.
-
-    Args:
-        path: The file to create: ``*.png``, ``*.svg`` or ``*.pdf``.
-
-    Raises:
-        UsageError: The suffix is another one.
-    """
-    format = path.suffix.lower().removeprefix(".")
-    if format not in _PLOT_FORMATS:
-        suffixes = ", ".join(f".{known}" for known in _PLOT_FORMATS)
-        raise UsageError(
-            f"Unknown format of the plot '{path.name}'. Use one of these suffixes: {suffixes}"
-        )
-    return format
 
 
 def draw_rates(machines: Sequence[Results], path: Path) -> None:
@@ -49,7 +29,6 @@ def draw_rates(machines: Sequence[Results], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    format = plot_format(path)
     several = len(machines) > 1
     rows = [(results, row) for results in machines for row in results.results]
     names = [
@@ -78,5 +57,4 @@ def draw_rates(machines: Sequence[Results], path: Path) -> None:
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=format)
+    save_figure(figure, path)

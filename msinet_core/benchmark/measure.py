@@ -150,7 +150,7 @@ def _compare(
     return {
         "bare_images_per_s": steady,
         "whole_images_per_s": statistics.median(rate for _, rate in rates),
-        "share": statistics.median(whole / bare for bare, whole in rates),
+        "share": statistics.median(remaining / rate for rate, remaining in rates),
         "compile_seconds": max(0.0, first_seconds - batch_size / steady),
         "joules_per_image": statistics.median(joules) if joules else None,
         "rounds": {"bare": [rate for rate, _ in rates], "whole": [rate for _, rate in rates]},

@@ -1,4 +1,4 @@
-"""The results of a benchmark: a versioned JSON file that tells where and how it was measured."""
+"""The results of a benchmark: a versioned JSON file with where and how it was measured."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ FORMAT = 1
 """The version of the file; a reader refuses any other."""
 
 WORKS: tuple[Work, ...] = ("predict", "train")
+
+_RATES = ("bare_images_per_s", "whole_images_per_s", "share", "tflops", "peak_share")
 
 
 @dataclass
@@ -212,7 +214,11 @@ def _check_row(row: Mapping[str, Any]) -> None:
     if row["status"] != "ok":
         row["reason"]
         return
-    for work in WORKS[: 1 + ("train" in row)]:
-        for name in ("bare_images_per_s", "whole_images_per_s", "tflops", "peak_share"):
-            if not row[work][name] > 0:
-                raise ValueError(f"{work} {name} is {row[work][name]!r}")
+    memory, works = row["memory"], [row[work] for work in WORKS[: 1 + ("train" in row)]]
+    positive = [memory["process"], *(rates[name] for rates in works for name in _RATES)]
+    others = [memory["gpu"] or 0, *(rates["joules_per_image"] or 0 for rates in works)]
+    others += [rates["compile_seconds"] for rates in works]
+    if not all(value > 0 for value in positive):
+        raise ValueError(f"a rate of {case_of(row)} is not above 0")
+    if not all(value >= 0 for value in others):
+        raise ValueError(f"a time, an energy or the memory of {case_of(row)} is below 0")

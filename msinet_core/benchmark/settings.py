@@ -8,14 +8,8 @@ from typing import Any
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.settings import (
-    check_settings,
-    declared_settings,
-    integer,
-    setting,
-    setting_like,
-    several,
-)
+from msinet_core.system.kinds import integer, several
+from msinet_core.system.settings import check_settings, declared_settings, setting, setting_like
 from msinet_core.training.config import TrainConfig
 
 _TRAINING = declared_settings(TrainConfig)

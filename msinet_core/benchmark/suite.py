@@ -65,7 +65,7 @@ def run_suite(
         InterruptedRunError: The user stopped it; the results so far are complete.
         MsinetError: The results cannot be saved.
     """
-    done = {case_of(row) for row in results.results}
+    done = {case_of(row) for row in results.results}.intersection(todo)
     with (
         tempfile.TemporaryDirectory(prefix="msinet-bench-") as folder,
         progress.task("bench", len(todo), "combinations", done=len(done)) as task,
@@ -80,10 +80,11 @@ def run_suite(
             except KeyboardInterrupt as error:
                 hint = f" Continue with: --resume --json {path}" if path else ""
                 raise InterruptedRunError(
-                    f"Interrupted while measuring {case}; {len(results.results)} of {len(todo)} "
+                    f"Interrupted while measuring {case}; {len(done)} of {len(todo)} "
                     f"combinations are done.{hint}"
                 ) from error
             results.results.append(row)
+            done.add(case)
             progress.message(summary(row))
             if path is not None:
                 results.write(path)

@@ -89,8 +89,8 @@ def bench(
     msinet-run bench --from here.json mac.json --plot rates.png
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.benchmark import bench as front_door
-    from msinet_core.benchmark.chart import plot_format
     from msinet_core.benchmark.results import read_all
+    from msinet_core.system.figures import plot_format
 
     for path in plot_files:
         plot_format(path)  # fails now instead of after minutes of measuring

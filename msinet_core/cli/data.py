@@ -16,7 +16,7 @@ from msinet_core.cli.options import (
     data_root_option,
     json_option,
 )
-from msinet_core.system.settings import POSITIVE_NUMBER
+from msinet_core.system.kinds import POSITIVE_NUMBER
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report

@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from msinet_core.errors import did_you_mean
-from msinet_core.system.settings import (
-    FLAG,
-    TABLE,
-    Kind,
-    Setting,
-    choice,
-    declared_settings,
-    integer,
-)
+from msinet_core.system.kinds import FLAG, TABLE, Kind, choice, integer
+from msinet_core.system.settings import Setting, declared_settings
 from msinet_core.training.config import IMAGE_SIZE, TrainConfig
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     found = read_runs(folders or [Path("runs")])
     if as_json:
-        click.echo(json.dumps([run.to_dict() for run in found], indent=2))
+        click.echo(json.dumps([run.to_dict() for run in found], indent=2, allow_nan=False))
         return
     rows = [
         [
@@ -58,7 +58,7 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also draw the curves of all runs, as PNG.",
+    help="Also draw the curves of all runs: *.png, *.svg or *.pdf.",
 )
 @json_option
 def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
@@ -69,11 +69,14 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
     Example: msinet-run runs compare runs/a runs/b --out curves.png
     """
+    from msinet_core.system.figures import plot_format
     from msinet_core.training.runs import compare_runs
 
+    if out is not None:
+        plot_format(out)  # fails before anything is printed
     comparison = compare_runs(folders)
     if as_json:
-        click.echo(json.dumps(comparison.to_dict(), indent=2))
+        click.echo(json.dumps(comparison.to_dict(), indent=2, allow_nan=False))
     else:
         _print_comparison(comparison)
     if out is not None:

@@ -130,7 +130,7 @@ class Model(abc.ABC):
         shape = getattr(losses, "shape", () if isinstance(losses, int | float) else None)
         if shape is not None and tuple(shape) != (len(batch.images),):
             raise PluginError(
-                f"device '{self.device_name}' returned losses of shape {tuple(shape)} for "
+                f"Device '{self.device_name}' returned losses of shape {tuple(shape)} for "
                 f"{len(batch.images)} images; expected ({len(batch.images)},). "
                 f"Run: msinet-run plugins check {self.device_name}"
             )

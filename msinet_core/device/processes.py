@@ -36,7 +36,7 @@ def report_lost_processes(
         if not is_lost(error):
             raise
         raise MsinetError(
-            f"lost the connection to another training process ({type(error).__name__}); its own "
+            f"Lost the connection to another training process ({type(error).__name__}); its own "
             f"terminal shows why. The last checkpoint is complete: start all processes again with "
             f"--resume."
         ) from error

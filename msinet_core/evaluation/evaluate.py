@@ -31,9 +31,10 @@ from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_s
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
 from msinet_core.system.files import check_writable
+from msinet_core.system.kinds import POSITIVE_NUMBER
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-from msinet_core.system.settings import POSITIVE_NUMBER, SPLIT_SEED
+from msinet_core.system.settings import SPLIT_SEED
 
 
 def evaluate(

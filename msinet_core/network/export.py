@@ -8,7 +8,8 @@ from typing import get_args
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, DataFormat
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.settings import check_settings, choice, image_size, setting
+from msinet_core.system.kinds import choice, image_size
+from msinet_core.system.settings import check_settings, setting
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class MemoryEstimate:
     """The memory of a training step, in bytes.
 
     Args:
+        batch_size: The images of the step.
         weights: The float32 weights, and their copies in the precision of the convolutions.
         gradients: Of the weights.
         moments: Adam's two moments.
@@ -34,6 +35,7 @@ class MemoryEstimate:
         workspace: Temporary buffers.
     """
 
+    batch_size: int
     weights: int
     gradients: int
     moments: int
@@ -49,6 +51,19 @@ class MemoryEstimate:
     def total(self) -> int:
         """All of it."""
         return self.fixed + sum(self.activations.values()) + self.workspace
+
+    @property
+    def per_image(self) -> int:
+        """What each image of the batch adds."""
+        return (self.total - self.fixed) // self.batch_size
+
+    def largest_batch(self, memory: int) -> int:
+        """Return the largest batch whose training step fits; 0 if a single image does not.
+
+        Args:
+            memory: The bytes that the device has.
+        """
+        return max(0, (int(USABLE * memory) - self.fixed) // self.per_image)
 
     def largest_activations(self, count: int = 3) -> dict[str, int]:
         """Return the nodes with the largest outputs.
@@ -77,6 +92,7 @@ def estimate_memory(
     copies = 0 if precision == "float32" else itemsize * graph.parameter_count
     values = {name: prod(size) for name, size in graph.shapes(shape).items()}
     return MemoryEstimate(
+        batch_size=shape[0],
         weights=parameters + copies,
         gradients=parameters,
         moments=2 * parameters,
@@ -85,34 +101,20 @@ def estimate_memory(
     )
 
 
-def largest_batch(graph: Graph, size: Size, precision: str, memory: int) -> int:
-    """Return the largest batch whose training step fits; 0 if a single image does not.
-
-    Args:
-        graph: The network.
-        size: Height and width of the images in pixels.
-        precision: The precision of convolutions.
-        memory: The bytes that the device has.
-    """
-    channels = graph.channels[graph.input.name]
-    one = estimate_memory(graph, (1, *size, channels), precision)
-    return max(0, (int(USABLE * memory) - one.fixed) // (one.total - one.fixed))
-
-
-def memory_sentences(graph: Graph, size: Size, precision: str, memory: int | None) -> Iterator[str]:
+def memory_sentences(
+    one: MemoryEstimate, size: Size, precision: str, memory: int | None
+) -> Iterator[str]:
     """Describe the memory of a training step by batch size, a sentence or two at a time.
 
     Args:
-        graph: The network.
+        one: The estimate for one image.
         size: Height and width of the images in pixels.
         precision: The precision of convolutions.
         memory: The bytes that the device has; None if unknown.
     """
-    channels = graph.channels[graph.input.name]
-    fitting = None if memory is None else largest_batch(graph, size, precision, memory)
+    fitting = None if memory is None else one.largest_batch(memory)
     batches = [batch for batch in (1, 2, 4, 8, 16, 32, 64) if fitting is None or batch <= fitting]
-    one = estimate_memory(graph, (1, *size, channels), precision)
-    needs = {batch: one.fixed + batch * (one.total - one.fixed) for batch in batches or [1]}
+    needs = {batch: one.fixed + batch * one.per_image for batch in batches or [1]}
     table = ", ".join(f"{batch}: {_gib(count)}" for batch, count in needs.items())
     yield (
         f"Training at {size[0]}x{size[1]} in {precision} needs about this much memory, by batch "
@@ -123,7 +125,7 @@ def memory_sentences(graph: Graph, size: Size, precision: str, memory: int | Non
     )
     yield (
         f"Weights, gradients and moments take {_gib(one.fixed)}; each image takes "
-        f"{_gib(one.total - one.fixed)}, most for the outputs of {largest}."
+        f"{_gib(one.per_image)}, most for the outputs of {largest}."
     )
     if memory is not None and fitting is not None:
         yield (

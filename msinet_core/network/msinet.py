@@ -49,7 +49,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
         saliency prediction, Neural Networks 129, 2020, section 3.1 and figure 2.
     """
     if not width > 0:
-        raise UsageError(f"width must be above 0, got {width}")
+        raise UsageError(f"Invalid width: {width}; must be above 0")
 
     def channels(published: int) -> int:
         return max(1, round(published * width))
@@ -107,5 +107,7 @@ def learning_rate_factors(
     factors = [(start, factor) for part, factor in rates.items() for start in PARTS[part]]
     frozen = tuple(start for start, factor in factors if not factor)
     if all(name.startswith(frozen) for name in names):
-        raise UsageError("Nothing is left to train: every part of the network is frozen")
+        raise UsageError(
+            "Nothing is left to train: every part of the network is frozen. Freeze fewer parts."
+        )
     return tuple(factors)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError, describe_error
 from msinet_core.hardware.host import distribution_version, missing_requirements
-from msinet_core.network.memory import estimate_memory, largest_batch, memory_sentences
+from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.registry.registry import run_probe
 from msinet_core.system.install_hints import installable
@@ -115,11 +115,11 @@ def _memory(spec: DeviceSpec, arguments: Mapping[str, str]) -> Finding:
     one = estimate_memory(graph, (1, *size, 3), precision)
     figures = {
         "fixed_bytes": one.fixed,
-        "bytes_per_image": one.total - one.fixed,
+        "bytes_per_image": one.per_image,
         "device_bytes": memory,
-        "largest_batch": memory and largest_batch(graph, size, precision, memory),
+        "largest_batch": memory and one.largest_batch(memory),
     }
-    text = "\n".join(memory_sentences(graph, size, precision, memory))
+    text = "\n".join(memory_sentences(one, size, precision, memory))
     return Finding("memory", "ok", text, data=figures)
 
 

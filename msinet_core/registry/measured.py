@@ -58,7 +58,9 @@ class Measured:
     def holds(self) -> bool:
         """Return whether it was measured on this machine, with the versions of now."""
         return (
-            self.machine == this_machine().describe()
+            self.images_per_s > 0
+            and bool(self.day)
+            and self.machine == this_machine().describe()
             and self.msinet == __version__
             and all(distribution_version(name) == found for name, found in self.versions.items())
         )
@@ -73,15 +75,20 @@ def measurements_file() -> Path:
 
 def recall() -> list[Measured]:
     """Return the measurements that hold; none if the file is missing or damaged."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    return [row for row in _stored() if row.holds()]
+
+
+def _stored() -> list[Measured]:
+    """Return all measurements of the file, which machines with the same home folder share."""
+    with suppress(OSError, ValueError, TypeError):
         rows = json.loads(measurements_file().read_text(encoding="utf-8"))
         found = [from_json(Measured, row) for row in rows]
-        return [row for row in found if not field_problems(row) and row.holds()]
+        return [row for row in found if not field_problems(row)]
     return []
 
 
 def remember(rows: Iterable[Measured]) -> None:
-    """Add measurements to the file; they replace those of the same device, precision and work.
+    """Add measurements to the file; they replace earlier ones of the same on this machine.
 
     Args:
         rows: New measurements.
@@ -89,25 +96,27 @@ def remember(rows: Iterable[Measured]) -> None:
     Raises:
         MsinetError: The file cannot be written.
     """
-    kept = {_key(row): row for row in (*recall(), *rows)}
+    kept = {_key(row): row for row in (*_stored(), *rows)}
     write_text(measurements_file(), json.dumps([asdict(row) for row in kept.values()], indent=1))
 
 
-def fastest_device(specs: Sequence[DeviceSpec], work: Work) -> Measured | None:
-    """Return the fastest measurement of some devices; None if the first of them has none.
+def fastest_device(
+    specs: Sequence[DeviceSpec], work: Work, precision: str = "auto"
+) -> Measured | None:
+    """Return the fastest measurement of some devices; None if nothing is known to be fastest.
 
     Without a measurement of the device that comes first by priority, such as a GPU that was added
-    later, the others do not say which is fastest.
+    later, the others do not say which is fastest; nor does a measurement of that device alone.
 
     Args:
         specs: Available devices, highest priority first.
         work: What to compute.
+        precision: The user's precision, or "auto".
     """
     names = [spec.name for spec in specs]
-    rows = [row for row in recall() if row.work == work and row.device in names]
-    if not any(row.device == names[0] for row in rows):
-        return None
-    return _fastest(rows)
+    rows = [row for row in _comparable(names, work) if precision in ("auto", row.precision)]
+    measured = {row.device for row in rows}
+    return _fastest(rows) if len(measured) > 1 and names[0] in measured else None
 
 
 def choose_precision(
@@ -127,9 +136,13 @@ def choose_precision(
     first = spec.check_precision(requested)
     if requested != "auto":
         return first, ""
-    rows = [row for row in recall() if row.work == work and row.device == spec.name]
-    best = _fastest(rows) if len(rows) > 1 else None
-    if best is not None and best.precision in spec.capabilities.precisions:
+    rows = [
+        row
+        for row in _comparable([spec.name], work)
+        if row.precision in spec.capabilities.precisions
+    ]
+    if len(rows) > 1:
+        best = _fastest(rows)
         why = f"measured on {best.day} as the fastest on this machine"
         return best.precision, f"Precision: {best.precision}, {why}."
     if bfloat16 and spec.capabilities.bfloat16:
@@ -138,10 +151,17 @@ def choose_precision(
     return first, ""
 
 
-def _fastest(rows: Sequence[Measured]) -> Measured | None:
-    usable = [row for row in rows if row.precision in LEARNED]
-    return max(usable, key=lambda row: row.images_per_s, default=None)
+def _comparable(devices: Sequence[str], work: Work) -> list[Measured]:
+    return [
+        row
+        for row in recall()
+        if row.work == work and row.device in devices and row.precision in LEARNED
+    ]
+
+
+def _fastest(rows: Sequence[Measured]) -> Measured:
+    return max(rows, key=lambda row: row.images_per_s)
 
 
 def _key(row: Measured) -> tuple[Any, ...]:
-    return row.device, row.precision, row.work
+    return row.machine, row.device, row.precision, row.work

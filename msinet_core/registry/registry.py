@@ -118,6 +118,7 @@ class Registry:
         name: str | None = None,
         *,
         training: bool = False,
+        precision: str = AUTO,
         message: Callable[[str], None] = lambda text: None,
         environment: Mapping[str, str] | None = None,
     ) -> DeviceSpec:
@@ -129,6 +130,7 @@ class Registry:
         Args:
             name: The value of ``--device``; None if it was not given.
             training: Whether the device has to support training.
+            precision: The precision in which the fastest device counts; "auto": its fastest.
             message: Called with one line if the choice was automatic.
             environment: Environment variables; None for ``os.environ``.
 
@@ -140,7 +142,7 @@ class Registry:
         environment = os.environ if environment is None else environment
         requested = name or environment.get(DEVICE_VARIABLE) or AUTO
         if requested == AUTO:
-            return self._automatic(message, training)
+            return self._automatic(message, training, precision)
         try:
             spec = self.spec(requested)
         except UsageError as error:
@@ -161,9 +163,11 @@ class Registry:
         fix = "No available device supports training; msinet-run devices shows what each needs."
         if ready:
             fix = f"Train with --device {' or '.join(ready)}, and predict here with its checkpoint."
-        return f"device '{spec.name}' does not support training. {fix}"
+        return f"Device '{spec.name}' does not support training. {fix}"
 
-    def _automatic(self, message: Callable[[str], None], training: bool) -> DeviceSpec:
+    def _automatic(
+        self, message: Callable[[str], None], training: bool, precision: str
+    ) -> DeviceSpec:
         rejected: list[str] = []
         only_by_name: list[str] = []
         available: list[DeviceSpec] = []
@@ -183,7 +187,8 @@ class Registry:
             else:
                 rejected.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
         if available:
-            return _fastest(available, "train" if training else "predict", message)
+            work: Work = "train" if training else "predict"
+            return _fastest(available, work, precision, message)
         rejected += [conflict_message(*conflict) for conflict in self.conflicts.items()]
         text = f"No device is available.\n{bullet_list(rejected or ['no device is registered'])}"
         if only_by_name:
@@ -200,10 +205,10 @@ class Registry:
 
 
 def _fastest(
-    available: Sequence[DeviceSpec], work: Work, message: Callable[[str], None]
+    available: Sequence[DeviceSpec], work: Work, precision: str, message: Callable[[str], None]
 ) -> DeviceSpec:
     """Return the device that was measured to be fastest, else that of the highest priority."""
-    best = fastest_device(available, work)
+    best = fastest_device(available, work, precision)
     spec = next((spec for spec in available if best and spec.name == best.device), available[0])
     why = "the available device with the highest priority"
     if best is not None:
@@ -243,7 +248,7 @@ def open_device(
         DeviceUnavailableError: The device is unavailable, or cannot be opened.
         UsageError: The device, the precision or an option is unknown.
     """
-    spec = load_registry().select(name, message=message)
+    spec = load_registry().select(name, precision=precision, message=message)
     precision, why = automatic_precision(spec, precision, "predict")
     if why:
         message(why)

@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
-from msinet_core.errors import MsinetError, UsageError, bullet_list, did_you_mean, os_reason
+from msinet_core.errors import UsageError
 from msinet_core.network.loss import LOSSES, standard_loss
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
-from msinet_core.registry.registry import AUTO
-from msinet_core.system.files import write_text
-from msinet_core.system.settings import (
+from msinet_core.system.kinds import (
     FLAG,
     POSITIVE_NUMBER,
-    SPLIT_SEED,
     TABLE,
     Kind,
-    check_settings,
     choice,
     choices,
-    declared_settings,
     factors,
     image_size,
     integer,
-    setting,
     text,
 )
-from msinet_core.system.version import __version__
+from msinet_core.system.settings import SPLIT_SEED, check_settings, setting
 from msinet_core.training.loggers import CSV, LOGGERS
-from msinet_core.training.schedule import CONSTANT, COSINE, SCHEDULES
 from msinet_core.training.selection import HIGHER_IS_BETTER, LOSS
 
 INIT_KEYWORDS = ("auto", "vgg16", "random")
 """The values of ``init`` that are neither files nor published weights."""
 
+SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
+"""The values of ``schedule``."""
+
 IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
-
-FREE_ON_RESUME = frozenset(
-    {
-        *("device", "device_options", "precision", "distribute", "workers", "cache", "log"),
-        *("data", "data_root", "epochs", "patience", "batch_size", "accumulate"),
-    }
-)
-"""The settings that a resumed run may change: where it runs and how long, not what it computes.
-
-Of a batch's size and the number of accumulated batches, the product decides what it computes. The
-number of epochs decides it too if the learning rate follows a cosine.
-"""
 
 
 def _loss(value: Any) -> str:
@@ -63,7 +46,7 @@ def _loss(value: Any) -> str:
 
 
 LOSS_SUM = Kind(
-    f"one of {', '.join(LOSSES)}, or a sum such as kld+0.5*cc (each is lower for better maps)",
+    f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0, such as kld+0.5*cc",
     "LOSS",
     _loss,
 )
@@ -213,7 +196,10 @@ class TrainConfig:
             object.__setattr__(self, "metrics", (*self.metrics, self.best_by))
         both = sorted(self.part_rates.keys() & set(self.freeze))
         if both:
-            raise UsageError(f"invalid part_rates: {both[0]} is frozen, so it has no learning rate")
+            raise UsageError(
+                f"Invalid part_rates: {both[0]} is frozen, so it has no learning rate. Leave it "
+                f"out of part_rates or of freeze."
+            )
 
     @property
     def rates(self) -> dict[str, float]:
@@ -225,138 +211,15 @@ class TrainConfig:
         """The file that `init` names; None for a keyword."""
         return None if self.init in INIT_KEYWORDS else Path(self.init)
 
-    def write(self, path: Path) -> None:
-        """Write the settings as TOML.
-
-        Args:
-            path: The file to create or replace.
-
-        Raises:
-            MsinetError: The file cannot be written.
-        """
-        import tomli_w
-
-        write_text(path, tomli_w.dumps({"msinet": __version__, "train": self.to_dict()}))
-
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that have a value."""
-        return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
-
-    @classmethod
-    def read(cls, path: Path) -> TrainConfig:
-        """Read the settings of a run; those that only a later version has are ignored.
-
-        Args:
-            path: Its ``config.toml``.
-
-        Raises:
-            UsageError: The file does not exist.
-            MsinetError: The file cannot be read, or holds no valid settings.
-        """
-        if not path.exists():
-            raise UsageError(
-                f"{path.parent} is not a run folder: {path} does not exist. Name the folder of a "
-                f"run with --run, or start a new run without --resume."
-            )
-        values = _read_settings(path)
-        known = {item.name for item in fields(cls)} & values.keys()
-        with _naming(path):
-            return cls(**{name: values[name] for name in known})
-
-    @classmethod
-    def repeat(cls, path: Path, changes: Mapping[str, Any]) -> TrainConfig:
-        """Read the settings of a new run.
-
-        Args:
-            path: The ``config.toml`` of another run, its folder, or a file written by hand.
-            changes: Settings that override the file's.
-
-        Raises:
-            UsageError: The file does not exist, or a change is not accepted.
-            MsinetError: The file cannot be read, or holds no valid settings.
-        """
-        path = path / "config.toml" if path.is_dir() else path
-        values = {"device": AUTO, **_read_settings(path)}
-        names = [item.name for item in fields(cls)]
-        for name in values:
-            if name not in names:
-                raise MsinetError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
-        if "data" not in {**values, **changes}:
-            raise MsinetError(f"{path} names no dataset. Add data, or use --data.")
-        with _naming(path):
-            config = cls(**{"data": "", **values})
-        return replace(config, **changes)
-
-    def resumed_with(self, changes: Mapping[str, Any]) -> TrainConfig:
-        """Return these settings with those changed that a resumed run may change.
-
-        Args:
-            changes: The settings that the user gave, by name.
-
-        Raises:
-            UsageError: A value is not accepted, or would make it another run.
-        """
-        changed = replace(self, **changes)
-        before, after = fixed_settings(self.to_dict()), fixed_settings(changed.to_dict())
-        refused = [
-            f"{name}: {before.get(name)} in the run, requested {after.get(name)}"
-            for name in sorted(before.keys() | after.keys())
-            if before.get(name) != after.get(name)
-        ]
-        if refused:
-            raise UsageError(
-                f"A resumed run keeps its settings, so that it continues exactly:\n"
-                f"{bullet_list(refused)}\nLeave them out, or start a new run from this "
-                f"run's weights with --init RUN/checkpoints/latest.msinet.h5."
-            )
-        return changed
+        return {name: plain(value) for name, value in asdict(self).items() if value is not None}
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    with _naming(path):
-        return dict(tomllib.loads(path.read_text(encoding="utf-8"))["train"])
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the file in errors about its content."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist") from error
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
-        raise MsinetError(
-            f"Invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
-            f"Fix the file, or start a new run without it."
-        ) from error
-
-
-def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a resumed run must keep.
-
-    An earlier version, which did not have a setting, used its default.
+def plain(value: Any) -> Any:
+    """Return a value as TOML and JSON hold it.
 
     Args:
-        settings: A result of `TrainConfig.to_dict`.
+        value: The value of a setting.
     """
-    free = FREE_ON_RESUME - ({"epochs"} if settings.get("schedule") == COSINE else set())
-    defaults = {
-        name: _plain(declared.default)
-        for name, declared in declared_settings(TrainConfig).items()
-        if declared.default is not None
-    }
-    known = {**defaults, **settings}
-    fixed = {name: value for name, value in known.items() if name not in free}
-    return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as TOML and JSON hold it."""
     return list(value) if isinstance(value, tuple) else value

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.system.files import atomic_path
+from msinet_core.evaluation.table import METRICS
+from msinet_core.system.figures import save_figure
 from msinet_core.training.selection import Selection
 
 _TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
@@ -53,8 +54,7 @@ def draw_curve(
     axes.set_title(title, loc="left", fontsize=11)
     _style(axes)
     axes.legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
 def draw_curves(
@@ -62,14 +62,15 @@ def draw_curves(
     columns: Sequence[str],
     path: Path,
 ) -> None:
-    """Write a PNG with the curves of several runs over each other, a panel for each column.
+    """Draw the curves of several runs over each other, a panel for each column.
 
     Args:
         histories: The name and the history of each run.
         columns: The columns of ``history.csv`` to draw.
-        path: The file to create or replace.
+        path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
     Raises:
+        UsageError: The suffix is another one.
         MsinetError: The file system refused.
     """
     from matplotlib.figure import Figure
@@ -82,11 +83,10 @@ def draw_curves(
             epochs, values = ([row[key] for row in rows] for key in ("epoch", column))
             marker = "o" if len(rows) <= 30 else ""
             axes.plot(epochs, values, marker=marker, markersize=4, label=name)
-        axes.set_ylabel("validation loss" if column == "valid_loss" else column.upper())
+        axes.set_ylabel("validation loss" if column == "valid_loss" else METRICS[column].title)
         _style(axes)
     panels[0].legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_figure(figure, path)
 
 
 def _style(axes: Any) -> None:

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.hardware.machine import this_machine
-from msinet_core.network.memory import memory_sentences
+from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
-from msinet_core.training.config import IMAGE_SIZE, fixed_settings
+from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.prepare import Prepared
+from msinet_core.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
@@ -97,10 +99,11 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
     precision = prepared.precision
     yield f"Device: {spec.name}, {precision}"
     yield from _subject(prepared)
-    steps = -(-len(prepared.dataset.train) // (config.batch_size * config.accumulate))
+    steps = Schedule(config, len(prepared.dataset.train)).steps_per_epoch
     yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
     size = config.image_size or prepared.dataset.image_size
-    yield from memory_sentences(prepared.graph, size, precision, device_memory(spec))
+    one = estimate_memory(prepared.graph, (1, *size, 3), precision)
+    yield from memory_sentences(one, size, precision, device_memory(spec))
     yield "Dry run: nothing was trained or written."
 
 

@@ -87,12 +87,10 @@ def open_loggers(
         step: Steps taken before; 0 for a new run.
         progress: Shows failures.
     """
-    from msinet_core.training.system_log import SystemLog  # psutil, which few runs need
-
     makers: dict[str, Callable[[], Logger]] = {
         TENSORBOARD: lambda: EventFiles(folder / TENSORBOARD, step),
         WANDB: lambda: WandbRun(folder, settings),
-        SYSTEM: lambda: SystemLog(folder / "system.csv", step),
+        SYSTEM: lambda: _system_log(folder, step),
     }
     opened = [_Guarded(name, makers[name], progress) for name in makers if name in names]
     try:
@@ -212,6 +210,12 @@ class WandbRun:
     def close(self) -> None:
         """Send what is pending."""
         self._run.finish()
+
+
+def _system_log(folder: Path, step: int) -> Logger:
+    from msinet_core.training.system_log import SystemLog  # psutil, which few runs need
+
+    return SystemLog(folder / "system.csv", step)
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:

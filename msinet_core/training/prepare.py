@@ -12,20 +12,21 @@ from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_network
-from msinet_core.data import Dataset, open_dataset
+from msinet_core.data import Dataset, Sample, open_dataset
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.network.adam import Adam
+from msinet_core.network.memory import FLOAT32_BYTES, GIBIBYTE
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
+from msinet_core.training.position import Position
 from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
 from msinet_core.training.selection import NEED_FIXATIONS
-from msinet_core.training.trainer import Position
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from msinet_core.network.state import State
     from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
-
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -174,11 +173,15 @@ def choose_image_size(
 
 
 def _check_fixations(dataset: Dataset, metrics: Collection[str]) -> None:
-    if metrics and all(sample.read_fixations() is None for sample in dataset.valid):
+    if metrics and not any(map(_has_fixations, dataset.valid)):
         raise UsageError(
             f"The validation images of '{dataset.name}' have no fixations, which "
             f"{' and '.join(sorted(metrics))} needs. Use --metrics cc, sim or kld."
         )
+
+
+def _has_fixations(sample: Sample) -> bool:
+    return any(len(points) for points in sample.read_fixations() or ())
 
 
 def _initial_network(
@@ -208,6 +211,6 @@ def _check_memory(graph: Graph) -> None:
     if memory is not None and needed > memory:
         raise UsageError(
             f"The network is too large: training its {graph.parameter_count:,} parameters needs "
-            f"{needed / 2**30:.1f} GiB for weights, gradients and moments, and this machine has "
-            f"{memory / 2**30:.1f} GiB. Use a smaller --width."
+            f"{needed / GIBIBYTE:.1f} GiB for weights, gradients and moments, and this machine has "
+            f"{memory / GIBIBYTE:.1f} GiB. Use a smaller --width."
         )

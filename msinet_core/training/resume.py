@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
 from msinet_core.checkpoint.guard import reading
 from msinet_core.errors import CheckpointError, DataError, UsageError, bullet_list
-from msinet_core.training.config import TrainConfig, fixed_settings
-from msinet_core.training.trainer import Position
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.fixed_settings import fixed_settings
+from msinet_core.training.position import Position
 
 if TYPE_CHECKING:
     from msinet_core.data import Dataset

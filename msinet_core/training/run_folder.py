@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.system.files import write_text
+from msinet_core.training.config_file import write_config
+from msinet_core.training.csv_table import csv_text, rows_until
 from msinet_core.training.loggers import Logger
 
 if TYPE_CHECKING:
@@ -151,13 +151,9 @@ class RunFolder:
         if not self.writes:
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        config.write(self.config)
-        rows: list[dict[str, str]] = []
-        if step and self.steps.exists():
-            with self.steps.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if _is_step(row, step)]
-        write_text(self.steps, _table(STEP_FIELDS, rows))
-        write_text(self.history, _table(_history_fields(history), history))
+        write_config(config, self.config)
+        write_text(self.steps, csv_text(STEP_FIELDS, rows_until(self.steps, step)))
+        write_text(self.history, csv_text(_history_fields(history), history))
 
     def check_exists(self) -> None:
         """Refuse to continue in a folder that was deleted or unmounted since `begin`.
@@ -194,7 +190,7 @@ class RunFolder:
         """
         if self.writes:
             self.check_exists()
-            write_text(self.history, _table(_history_fields(rows), rows))
+            write_text(self.history, csv_text(_history_fields(rows), rows))
             for logger in self.loggers:
                 logger.epoch(rows[-1])
 
@@ -204,7 +200,7 @@ class RunFolder:
         Args:
             row: With the keys ``STEP_FIELDS``.
         """
-        self._append(self.steps, _table(STEP_FIELDS, [row], header=False))
+        self._append(self.steps, csv_text(STEP_FIELDS, [row], header=False))
         for logger in self.loggers:
             logger.step(row)
 
@@ -260,20 +256,5 @@ def _last_written(config: Path) -> float:
     )
 
 
-def _is_step(row: Mapping[str, str | None], last: int) -> bool:
-    step = row.get("step") or ""
-    complete = row.get("images_per_s") is not None  # a kill may have cut the last row short
-    return complete and step.isdigit() and int(step) <= last
-
-
 def _history_fields(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*HISTORY_FIELDS, *(name for row in rows for name in row)]))
-
-
-def _table(names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 
 from msinet_core.errors import MsinetError, UsageError, os_reason
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
 
-NOT_COMPARED = frozenset({"device_options", "workers", "log", "data_root"})
+NOT_COMPARED = frozenset({"workers", "cache", "log", "data_root"})
 """Settings that do not change what a run computes."""
 
 
@@ -53,7 +54,7 @@ class RunSummary:
             "run": str(self.path),
             "status": self.status,
             "epochs": len(self.history),
-            "best": self.best,
+            "best": self.best and _without_nan(self.best),
             "settings": self.config.to_dict(),
         }
 
@@ -107,12 +108,13 @@ class RunComparison:
         return {column: [_best(run, column) for run in self.runs] for column in columns}
 
     def draw(self, path: str | Path) -> None:
-        """Write a PNG with the curves of the runs over each other, a panel for each score.
+        """Draw the curves of the runs over each other, a panel for each score.
 
         Args:
-            path: The file to create or replace.
+            path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
 
         Raises:
+            UsageError: The suffix is another one.
             MsinetError: The file system refused.
         """
         from msinet_core.training.curve import draw_curves
@@ -143,6 +145,10 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     return RunComparison(tuple(read_runs(folders)))
 
 
+def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
+
+
 def _best(run: RunSummary, column: str) -> float | None:
     values = [row[column] for row in run.history if not math.isnan(row.get(column, math.nan))]
     if not values:
@@ -156,13 +162,16 @@ def _inside(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> RunSummary:
     folder = RunFolder(path)
-    config = TrainConfig.read(folder.config)
+    config = read_config(folder.config)
     try:
         with folder.history.open(newline="", encoding="utf-8") as stream:
             rows = [
                 {name: float(text or "nan") for name, text in row.items()}
                 for row in csv.DictReader(stream)
             ]
+        for name in ("epoch", Selection(config.best_by).column):
+            if rows and name not in rows[0]:
+                raise ValueError(f"it has no column {name}")
     except FileNotFoundError:
         rows = []
     except (OSError, ValueError, TypeError) as error:

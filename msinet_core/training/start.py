@@ -14,10 +14,10 @@ from msinet_core.errors import DataError, UsageError
 from msinet_core.network.loss import parse_loss
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
+from msinet_core.training.config import COSINE
 from msinet_core.training.describe import announcement, plan, provenance, shared_facts
 from msinet_core.training.loggers import check_loggers, open_loggers
 from msinet_core.training.prepare import Prepared, prepare
-from msinet_core.training.schedule import COSINE
 from msinet_core.training.selection import Selection
 from msinet_core.training.trainer import Trainer
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from msinet_core.hardware.nvidia import read_gpus
+from msinet_core.system.files import write_text
+from msinet_core.training.csv_table import csv_text, rows_until
 
 INTERVAL = 1.0
 """Seconds between samples, the longest period over which NVIDIA's GPUs report how busy they are."""
@@ -37,19 +39,12 @@ class SystemLog:
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
-        rows = []
-        if step and path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
+        write_text(path, csv_text(FIELDS, rows_until(path, step)))
         self._path = path
         self._process = psutil.Process()
         self._samples: list[_Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
         psutil.cpu_percent()  # the first value has no period
         self._thread.start()
 
@@ -62,7 +57,7 @@ class SystemLog:
         Args:
             row: Of ``history.csv``.
         """
-        samples, self._samples = [*self._samples, self._sample()], []
+        samples, self._samples = self._samples or [self._sample()], []
         values = [
             "" if None in column else f"{fmean(column):.1f}"
             for column in zip(*samples, strict=True)

@@ -14,6 +14,8 @@ from msinet_core.registry.registry import AUTO, DEVICE_VARIABLE, load_registry
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config, read_config_to_repeat
+from msinet_core.training.fixed_settings import resumed_with
 from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
 from msinet_core.training.start import start_training
 
@@ -166,11 +168,14 @@ def train(
     folder = None
     if resume:
         if config is not None:
-            raise UsageError("A resumed run has its own settings; use --config or --resume")
+            raise UsageError(
+                "A resumed run keeps its own settings. Use --resume without --config, or --config "
+                "without --resume for a new run."
+            )
         folder = RunFolder(Path(run) if run else newest_run_path())
-        settings = TrainConfig.read(folder.config).resumed_with(given)
+        settings = resumed_with(read_config(folder.config), given)
     elif config is not None:
-        settings = TrainConfig.repeat(Path(config), given)
+        settings = read_config_to_repeat(Path(config), given)
     elif data is not None:
         settings = TrainConfig(**given, device=device or AUTO)
     else:
@@ -180,7 +185,9 @@ def train(
         )
     if device is None and not os.environ.get(DEVICE_VARIABLE):
         device = settings.device
-    spec = load_registry().select(device, training=True, message=display.message)
+    spec = load_registry().select(
+        device, training=True, precision=settings.precision, message=display.message
+    )
     if folder is None:
         settings = replace(settings, device=spec.name)
         folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))

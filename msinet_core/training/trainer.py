@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
@@ -17,10 +16,13 @@ import numpy as np
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
 from msinet_core.errors import DivergenceError
-from msinet_core.network.state import Batch, State
+from msinet_core.network.state import State
 from msinet_core.system.progress import Progress, Task
+from msinet_core.training.epoch_sentences import epoch_sentences
+from msinet_core.training.position import Position
 from msinet_core.training.schedule import Schedule
 from msinet_core.training.selection import Selection
+from msinet_core.training.timed_reads import TimedReads, groups
 from msinet_core.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -42,38 +44,6 @@ CHECK_SHARE = 0.01
 
 A device can turn weights into NaN behind finite losses: ReLU turns NaN into 0.
 """
-
-WAIT_SHARE, WAIT_SECONDS = 0.2, 1.0
-"""The part of an epoch, and the seconds, that training waits for images before a line says so."""
-
-
-@dataclass
-class Position:
-    """Where a run is; together with weights and moments, all it takes to continue exactly.
-
-    Args:
-        epoch: Finished epochs.
-        batch: Finished batches of the current epoch.
-        loss_sum: Sum of the losses of the images in these batches.
-        images: Number of these images.
-        seconds: Time spent on these batches.
-        data_wait: The part of it that was spent waiting for images.
-        history: One row per finished epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
-    images: int = 0
-    seconds: float = 0.0
-    data_wait: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def begin_epoch(self) -> None:
-        """Move on to the next epoch."""
-        self.epoch += 1
-        self.batch = self.images = 0
-        self.loss_sum = self.seconds = self.data_wait = 0.0
 
 
 class _Pending(NamedTuple):
@@ -140,8 +110,8 @@ class Trainer:
         """
         history, config = self.position.history, self.config
         while self.position.epoch < config.epochs:
-            rate = self._train_epoch()
-            self._finish_epoch(rate, self._validate())
+            self._train_epoch()
+            self._finish_epoch(self._validate())
             if self._selection.stops(history, config.patience):
                 self._message(
                     f"Stopped early: {config.patience} epochs without a new best (--patience)."
@@ -149,21 +119,22 @@ class Trainer:
                 break
         return history
 
-    def _train_epoch(self) -> float:
-        """Train the rest of an epoch; return the learning rate of its last step."""
+    def _train_epoch(self) -> None:
+        """Train the rest of an epoch."""
         position, config = self.position, self.config
+        reductions = self._schedule.reductions(position.history)
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        next_batch, rate = position.batch, config.learning_rate
+        next_batch = position.batch
         self._mark = time.monotonic()
         with (
             closing(self.train.batches(position.epoch, position.batch)) as batches,
             self.progress.task(title, self.train.image_count, done=position.images) as task,
         ):
             unread: deque[_Pending] = deque()
-            reads = _TimedReads(batches)
-            for group in _groups(reads, config.accumulate):
+            reads = TimedReads(batches)
+            for group in groups(reads, config.accumulate):
                 first = self.train.images_in(0, next_batch)
-                rate = self._schedule.rate(position.epoch, first, position.history)
+                rate = self._schedule.rate(position.epoch, first, reductions)
                 loss = self.model.train_step(group, rate)
                 images = self.train.images_in(next_batch, len(group))
                 unread.append(_Pending(loss, len(group), images, rate, reads.take_seconds()))
@@ -184,7 +155,6 @@ class Trainer:
                     self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
                 self._record(unread.popleft(), task)
-        return rate
 
     def _record(self, pending: _Pending, task: Task) -> None:
         """Wait for the loss of a step, record it and show it."""
@@ -239,22 +209,21 @@ class Trainer:
             self.interrupt.set()
         return self.interrupt.is_set()
 
-    def _finish_epoch(self, rate: float, scores: Mapping[str, float]) -> None:
-        position, valid_loss = self.position, scores["valid_loss"]
+    def _finish_epoch(self, scores: Mapping[str, float]) -> None:
+        position, config, valid_loss = self.position, self.config, scores["valid_loss"]
         if not math.isfinite(valid_loss):
             raise DivergenceError(self._divergence(f"the validation loss is {valid_loss}"))
         row = {
             "epoch": position.epoch + 1,
             "step": self.step,
-            "learning_rate": rate,
+            "learning_rate": self._schedule.last_rate(position.epoch, position.history),
             "train_loss": position.loss_sum / position.images,
             "valid_loss": valid_loss,
             "images_per_s": round(position.images / max(position.seconds, 1e-9), 3),
             "seconds": round(position.seconds, 1),
             "data_wait": round(position.data_wait, 3),
-            **{name: scores[name] for name in self.config.metrics},
+            **{name: scores[name] for name in config.metrics},
         }
-        slow_data = _waits_for_data(row) and not any(map(_waits_for_data, position.history))
         position.history.append(row)
         better = self._selection.improves(position.history)
         position.begin_epoch()
@@ -267,24 +236,8 @@ class Trainer:
         self._save(state)
         self.run.write_history(position.history)
         self._draw_curve()
-        metrics = "".join(f", {name} {scores[name]:.4f}" for name in self.config.metrics)
-        text = (
-            f"Epoch {row['epoch']}/{self.config.epochs}: training loss {row['train_loss']:.4f}, "
-            f"validation loss {valid_loss:.4f}{metrics}{' (best so far)' if better else ''}, "
-            f"{row['images_per_s']:.2f} images/s."
-        )
-        self._message(text)
-        if slow_data:
-            self._message(
-                f"Training waited for images {row['data_wait'] / row['seconds']:.0%} of the time. "
-                f"Use more reader threads (--workers), or store the images at about the size that "
-                f"the network uses."
-            )
-        if not row["train_loss"] or not valid_loss:
-            self._message(
-                "A loss of exactly 0 means that the maps are empty. Check the dataset with: "
-                f"msinet-run data check {quote(self.config.data)}"
-            )
+        for text in epoch_sentences(config, position.history, better):
+            self._message(text)
 
     def _message(self, text: str) -> None:
         self.progress.message(text)
@@ -348,41 +301,3 @@ class Trainer:
         )
         self.run.log(text)
         return text
-
-
-def _waits_for_data(epoch: Mapping[str, Any]) -> bool:
-    waited = epoch.get("data_wait", 0.0)  # runs of earlier versions have no such column
-    return bool(waited > max(WAIT_SECONDS, WAIT_SHARE * epoch["seconds"]))
-
-
-class _TimedReads:
-    """Iterate over batches, and measure the time spent waiting for them.
-
-    Args:
-        batches: The batches.
-    """
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
-        self._seconds = 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        start = time.monotonic()
-        try:
-            return next(self._batches)
-        finally:
-            self._seconds += time.monotonic() - start
-
-    def take_seconds(self) -> float:
-        """Return the seconds since the last call."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
-
-
-def _groups(batches: Iterable[Batch], size: int) -> Iterator[Sequence[Batch]]:
-    iterator = iter(batches)
-    while group := list(islice(iterator, size)):
-        yield group

@@ -14,7 +14,9 @@ import pytest
 from msinet_core import bench
 from msinet_core.benchmark import results, suite
 from msinet_core.benchmark.table import make_table
+from msinet_core.benchmark.worker import failed_row
 from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
+from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
 
 if TYPE_CHECKING:
@@ -104,6 +106,19 @@ def test_a_resumed_measurement_keeps_what_was_measured_and_repeats_what_failed(
         after = bench("reference", batch_size=[2, 3, 1], output=path, resume=True, **TINY)
         assert after.results[:2] == before
     assert again == [3, 3]
+
+
+@pytest.mark.parametrize("part", ["memory", "predict", "train"])
+def test_results_without_a_figure_are_refused(
+    run: Run, measured: Path, tmp_path: Path, part: str
+) -> None:
+    (row, *_) = json.loads(measured.read_text(encoding="utf-8"))["results"]
+    for name in row[part]:
+        if name in ("tflops", "rounds"):
+            continue
+        figures = {key: value for key, value in row[part].items() if key != name}
+        path = edited(measured, tmp_path / "less.json", results=[{**row, part: figures}])
+        assert run("bench", "--from", path).exit_code == 1, name
 
 
 @pytest.mark.parametrize(
@@ -273,6 +288,13 @@ def test_a_device_is_measured_once_wherever_it_is_named(run: Run) -> None:
     assert row["device"] == "reference"
     assert "'reference' has no profiler" in row["trace"]
     assert not list(Path("traces").iterdir())
+
+
+def test_the_automatic_device_is_measured_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = load_registry().select("auto").name
+    monkeypatch.setattr(suite, "_measure_apart", lambda case, *rest: failed_row(case, "no"))
+    with pytest.raises(MsinetError, match=f"{chosen}: no"):
+        bench("auto", **TINY)
 
 
 def test_devices_before_and_after_the_command_are_both_measured(run: Run) -> None:

@@ -23,6 +23,7 @@ import pytest
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import start_training
 from msinet_cpu import SPEC as CPU
@@ -94,7 +95,7 @@ def test_a_run_that_moves_has_the_losses_of_a_run_that_stays(
     moving, staying = RunFolder(tmp_path / "moving"), RunFolder(tmp_path / "staying")
     for epoch, spec in enumerate(route, 1):
         start_training(replace(config, epochs=epoch), moving, spec, resume=epoch > 1)
-        assert TrainConfig.read(moving.config).device == spec.name
+        assert read_config(moving.config).device == spec.name
     start_training(config, staying, REFERENCE)
     for table, name in (("steps", "loss"), ("history", "valid_loss")):
         losses = [column(getattr(run, table), name) for run in (moving, staying)]

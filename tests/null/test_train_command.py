@@ -23,6 +23,7 @@ from msinet_core.network.state import State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config, write_config
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import start_training
 
@@ -99,7 +100,7 @@ def test_a_run_writes_its_whole_folder(run: Run, tiny_data: Path) -> None:
     assert [int(row["step"]) for row in rows(folder / "steps.csv")] == list(range(1, 16))
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "Epoch 3/3" in (folder / "log.txt").read_text()
-    settings = TrainConfig.read(folder / "config.toml")
+    settings = read_config(folder / "config.toml")
     assert settings.learning_rate == 1e-3
     assert settings.image_size == (32, 40)
     latest = load_checkpoint(folder / "checkpoints" / "latest.msinet.h5")
@@ -229,7 +230,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(
 ) -> None:
     whole = run_training(tiny_data, tmp_path / "whole")
     folder = RunFolder(tmp_path / "killed")
-    config(tiny_data).write(folder.config)
+    write_config(config(tiny_data), folder.config)
     assert run_training(tiny_data, folder.path, resume=True) == whole
 
 
@@ -283,7 +284,7 @@ def test_a_run_starts_from_another_runs_weights_and_network(
         str(tiny_data), device="reference", run=tmp_path / "b", epochs=1, init=first.best
     )
     assert load_checkpoint(second.best).graph == load_checkpoint(first.best).graph
-    assert TrainConfig.read(tmp_path / "b" / "config.toml").image_size == (32, 40)
+    assert read_config(tmp_path / "b" / "config.toml").image_size == (32, 40)
 
 
 def test_a_run_is_resumed_from_python(tmp_path: Path, tiny_data: Path) -> None:
@@ -431,7 +432,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Run, tiny_data: Path) -> 
 
 
 def test_a_run_that_never_saved_can_be_started_again(run: Run, tiny_data: Path) -> None:
-    config(tiny_data).write(RunFolder(Path("r")).config)
+    write_config(config(tiny_data), RunFolder(Path("r")).config)
     assert run("train", "--data", tiny_data, "--run", "r", "--epochs", "1", *SMALL).exit_code == 0
 
 

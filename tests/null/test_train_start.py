@@ -27,6 +27,7 @@ from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress, Task
 from msinet_core.training import resume
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.prepare import choose_image_size
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.start import start_training
@@ -157,12 +158,12 @@ def test_a_run_takes_the_image_size_that_its_weights_were_trained_at(
     result = run("train", "--data", tiny_data, "--run", "b", "--init", weights, *SMALL)
     assert result.exit_code == 0, result.output
     assert "32x40" in result.stderr
-    assert TrainConfig.read(Path("b/config.toml")).image_size == (32, 40)
+    assert read_config(Path("b/config.toml")).image_size == (32, 40)
     other = ("--image-size", "40x32")
     result = run("train", "--data", tiny_data, "--run", "c", "--init", weights, *SMALL, *other)
     assert result.exit_code == 0, result.output
     assert "32x40" in result.stderr  # a remark that the size differs
-    assert TrainConfig.read(Path("c/config.toml")).image_size == (40, 32)
+    assert read_config(Path("c/config.toml")).image_size == (40, 32)
 
 
 def test_a_dataset_with_its_own_size_keeps_it(tiny_data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config
 from msinet_core.training.initial_weights import random_state
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import HIGHER_IS_BETTER
@@ -72,14 +74,15 @@ def interrupt_after(steps: int, patch: pytest.MonkeyPatch) -> InterruptFlag:
 def test_a_run_with_every_setting_continues_exactly(looked_at: Path, tmp_path: Path) -> None:
     whole = RunFolder(train(looked_at, tmp_path / "whole", **ALL).path)
     config = TrainConfig(str(looked_at), "reference", **BASE, **ALL)
-    for stop in (2, 7):
+    for stop in (2, 5, 7):  # 5: the last step of an epoch
         folder = RunFolder(tmp_path / f"stopped-{stop}")
         with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedRunError):
             start_training(config, folder, SPEC, interrupt=interrupt_after(stop, patch))
         msinet.train(run=folder.path, resume=True, device="reference")
         for name in ("loss", "learning_rate"):
             assert column(folder.steps, name) == column(whole.steps, name)
-        assert column(folder.history, "nss") == column(whole.history, "nss")
+        for name in ("nss", "learning_rate"):
+            assert column(folder.history, name) == column(whole.history, name)
         ours, theirs = (load_checkpoint(each.latest).state for each in (folder, whole))
         for parameter, weight in theirs.weights.items():
             assert np.array_equal(ours.weights[parameter], weight)
@@ -112,6 +115,16 @@ def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_p
     with pytest.raises(UsageError, match="fixations"):
         train(tiny_data, tmp_path / "r", best_by="nss")
     assert not (tmp_path / "r" / "config.toml").exists()
+
+
+def test_nss_with_empty_fixations_is_refused_before_training(
+    looked_at: Path, tmp_path: Path
+) -> None:
+    for path in (looked_at / "fixations" / "val").glob("*.csv"):
+        path.write_text("x,y\n")
+    with pytest.raises(UsageError, match="fixations"):
+        train(looked_at, tmp_path / "r", best_by="nss")
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.fixture
@@ -159,7 +172,7 @@ def test_a_configuration_repeats_a_run(run: Run, tiny_data: Path, tmp_path: Path
     again = RunFolder(tmp_path / "again")
     assert column(again.steps, "loss") == column(RunFolder(first.path).steps, "loss")
     other = train(tiny_data, tmp_path / "other", config=config, seed=4, epochs=1)
-    changed = TrainConfig.read(RunFolder(other.path).config)
+    changed = read_config(RunFolder(other.path).config)
     assert (changed.seed, changed.epochs, changed.loss) == (4, 1, "kld+0.5*cc")
 
 
@@ -168,6 +181,10 @@ def test_a_configuration_repeats_a_run(run: Run, tiny_data: Path, tmp_path: Path
     [
         ('[train]\ndata = "demo"\nlearning_rat = 1.0', "learning_rate"),
         ("[train]\nepochs = 1", "data"),
+        ("train = 3", "train"),
+        ('[train]\ndata = "demo"\npart_rates = 3', "part_rates"),
+        ('[train]\ndata = "demo"\nloss = 3', "loss"),
+        (f'[train]\ndata = "demo"\nlearning_rate = {10**400}', "learning_rate"),
         ('data = "demo"', "train"),
         ('[train]\ndata = "demo"\nloss = "kld-cc"', "kld-cc"),
     ],
@@ -207,7 +224,22 @@ def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path)
     )
     assert compared.exit_code == 0, compared.output
     assert Image.open(picture).height > 700  # two panels
+    refused = run("runs", "compare", tmp_path / "runs" / "a", "--out", tmp_path / "curves.jpg")
+    assert refused.exit_code == 2 and not refused.stdout
     assert run("runs", "list", tiny_data).exit_code == 2
+
+
+def test_histories_that_cannot_be_compared_are_named(run: Run, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "r")
+    folder.begin(TrainConfig("demo", "reference", metrics=("nss",)), 0, [])
+    folder.history.write_text("epoch,valid_loss,nss\n1,2.0,nan\n", encoding="utf-8")
+    listed = run("runs", "list", folder.path, "--json")
+    (found,) = json.loads(listed.stdout, parse_constant=pytest.fail)
+    assert found["best"] == {"epoch": 1, "valid_loss": 2.0, "nss": None}
+    folder.history.write_text("epoch,train_loss\n1,2.0\n", encoding="utf-8")
+    failed = run("runs", "list", folder.path)
+    assert failed.exit_code == 1
+    assert "history.csv" in failed.stderr and "valid_loss" in failed.stderr
 
 
 def test_parts_cover_every_parameter() -> None:

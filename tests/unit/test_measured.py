@@ -43,9 +43,11 @@ def row(name: str, rate: float, precision: str = "float32", **changes: Any) -> M
 REGISTRY = Registry([LoadedPlugin(Plugin("a", "a"), specs=[device("gpu", 9), device("cpu", 5)])])
 
 
-def chosen(training: bool = True) -> tuple[str, str]:
+def chosen(training: bool = True, precision: str = "auto") -> tuple[str, str]:
     said: list[str] = []
-    spec = REGISTRY.select(training=training, message=said.append, environment={})
+    spec = REGISTRY.select(
+        training=training, precision=precision, message=said.append, environment={}
+    )
     return spec.name, said[0]
 
 
@@ -73,6 +75,38 @@ def test_measurements_of_another_machine_or_version_do_not_count(changes: dict[s
     remember([row("cpu", 3.0, **changes), row("gpu", 2.0)])
     assert chosen()[0] == "gpu"
     assert [found.device for found in recall()] == ["gpu"]
+
+
+def test_a_device_that_was_measured_alone_is_not_called_the_fastest() -> None:
+    remember([row("gpu", 2.0), row("gpu", 3.0, "bfloat16")])
+    name, said = chosen()
+    assert name == "gpu"
+    assert "measured" not in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "name"),
+    [("auto", "cpu"), ("bfloat16", "cpu"), ("float32", "gpu"), ("float16", "gpu")],
+)
+def test_the_fastest_device_is_the_fastest_in_the_requested_precision(
+    precision: str, name: str
+) -> None:
+    remember([row("cpu", 9.0, "bfloat16"), row("gpu", 1.0, "bfloat16")])
+    remember([row("cpu", 3.0), row("gpu", 5.0)])
+    assert chosen(precision=precision)[0] == name
+
+
+def test_machines_that_share_a_home_folder_keep_their_measurements() -> None:
+    remember([row("cpu", 3.0, machine="another one")])
+    remember([row("cpu", 3.0), row("gpu", 2.0)])
+    assert len(json.loads(measured.measurements_file().read_text(encoding="utf-8"))) == 3
+    assert chosen()[0] == "cpu"
+
+
+@pytest.mark.parametrize("changes", [{"date": None}, {"images_per_s": "fast"}])
+def test_values_of_another_type_are_ignored(changes: dict[str, Any]) -> None:
+    remember([row("cpu", 3.0, **changes), row("gpu", 2.0)])
+    assert chosen()[0] == "gpu"
 
 
 def test_a_device_that_was_not_measured_keeps_its_priority() -> None:

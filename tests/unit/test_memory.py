@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.memory import (
-    USABLE,
-    estimate_memory,
-    largest_batch,
-    memory_sentences,
-)
+from msinet_core.network.memory import USABLE, estimate_memory, memory_sentences
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D
 
@@ -30,25 +25,28 @@ def test_the_parts_of_one_convolution() -> None:
     assert estimate.workspace == 3 * 4 * 200 * 8
     assert estimate.total == sum((18 * parameters, 2 * 200 * 3, 2 * 200 * 8, 3 * 4 * 200 * 8))
     assert list(estimate.largest_activations(1)) == ["conv"]
+    assert estimate.per_image == 200 * 3 + 200 * 8 + 3 * 2 * 200 * 8
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_largest_batch_is_the_last_that_fits(precision: str) -> None:
     memory = 2**28
-    batch = largest_batch(GRAPH, SIZE, precision, memory)
+    one = estimate_memory(GRAPH, (1, *SIZE, 3), precision)
+    batch = one.largest_batch(memory)
 
     def total(batch: int) -> int:
         return estimate_memory(GRAPH, (batch, *SIZE, 3), precision).total
 
     assert total(batch) <= USABLE * memory < total(batch + 1)
-    assert largest_batch(GRAPH, SIZE, precision, 1000) == 0
+    assert one.largest_batch(1000) == 0
 
 
 @pytest.mark.parametrize(("memory", "count"), [(None, 2), (2**28, 3), (1000, 3)])
 def test_the_description_fits_the_memory(memory: int | None, count: int) -> None:
-    lines = list(memory_sentences(GRAPH, SIZE, "float32", memory))
+    one = estimate_memory(GRAPH, (1, *SIZE, 3), "float32")
+    lines = list(memory_sentences(one, SIZE, "float32", memory))
     assert len(lines) == count
     if memory == 2**28:
-        assert str(largest_batch(GRAPH, SIZE, "float32", memory)) in lines[-1]
+        assert str(one.largest_batch(memory)) in lines[-1]
     if memory == 1000:
         assert "--image-size" in lines[-1]

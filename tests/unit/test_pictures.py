@@ -13,6 +13,7 @@ from msinet_core.benchmark import chart
 from msinet_core.benchmark.results import Results
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.prediction import pictures
+from msinet_core.system.figures import plot_format
 from msinet_core.training import curve
 
 
@@ -208,7 +209,7 @@ def test_rates_are_drawn_in_the_format_that_the_name_says(tmp_path, name, begin)
 @pytest.mark.parametrize("name", ["bench.xyz", "bench", "bench.jpg"])
 def test_a_plot_of_another_format_is_refused(name):
     with pytest.raises(UsageError, match=r"png.*svg.*pdf"):
-        chart.plot_format(Path(name))
+        plot_format(Path(name))
 
 
 def test_letters_that_the_font_lacks_are_question_marks():

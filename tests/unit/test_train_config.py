@@ -16,6 +16,8 @@ from msinet_core.cli.bench import bench as bench_command
 from msinet_core.cli.train import train as train_command
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.training.config import TrainConfig
+from msinet_core.training.config_file import read_config, write_config
+from msinet_core.training.fixed_settings import resumed_with
 
 FULL = TrainConfig(
     "demo",
@@ -39,12 +41,12 @@ def write(folder: Path, line: str) -> Path:
 
 
 def test_settings_survive_a_round_trip(tmp_path: Path) -> None:
-    FULL.write(tmp_path / "config.toml")
-    assert TrainConfig.read(tmp_path / "config.toml") == FULL
+    write_config(FULL, tmp_path / "config.toml")
+    assert read_config(tmp_path / "config.toml") == FULL
 
 
 def test_settings_of_a_later_version_are_ignored(tmp_path: Path) -> None:
-    assert TrainConfig.read(write(tmp_path, "momentum = 0.9")) == TrainConfig("demo", "cpu")
+    assert read_config(write(tmp_path, "momentum = 0.9")) == TrainConfig("demo", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_values_are_brought_to_one_form(name: str, value: Any, standard: Any) ->
 )
 def test_invalid_values_in_a_file_are_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(MsinetError) as error:
-        TrainConfig.read(write(tmp_path, line))
+        read_config(write(tmp_path, line))
     assert line.split(" = ")[0] in str(error.value)
     assert str(tmp_path / "config.toml") in str(error.value)
     assert error.value.exit_code == 1
@@ -103,32 +105,32 @@ def test_invalid_values_in_a_file_are_named(tmp_path: Path, line: str) -> None:
 
 def test_all_invalid_values_are_listed(tmp_path: Path) -> None:
     with pytest.raises(MsinetError, match=r"(?s)epochs: 'four'.*batch_size: 'two'"):
-        TrainConfig.read(write(tmp_path, 'batch_size = "two"\nepochs = "four"'))
+        read_config(write(tmp_path, 'batch_size = "two"\nepochs = "four"'))
 
 
 @pytest.mark.parametrize("text", ["", "[train", "train = 1", '[train]\ndata = "demo"'])
 def test_a_file_without_settings_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(MsinetError, match=r"config\.toml") as error:
-        TrainConfig.read(tmp_path / "config.toml")
+        read_config(tmp_path / "config.toml")
     assert error.value.exit_code == 1
 
 
 def test_a_folder_without_settings_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        TrainConfig.read(tmp_path / "config.toml")
+        read_config(tmp_path / "config.toml")
 
 
 def test_a_resumed_run_changes_where_it_runs_and_nothing_else() -> None:
-    changed = FULL.resumed_with({"device": "metal", "epochs": 20, "width": 0.5})
+    changed = resumed_with(FULL, {"device": "metal", "epochs": 20, "width": 0.5})
     assert (changed.device, changed.epochs) == ("metal", 20)
     with pytest.raises(UsageError, match=r"(?s)batch_size.*seed") as error:
-        FULL.resumed_with({"seed": 1, "batch_size": 2, "workers": 3})
+        resumed_with(FULL, {"seed": 1, "batch_size": 2, "workers": 3})
     assert "workers" not in str(error.value)
     larger = TrainConfig("demo", "cpu", batch_size=4)
-    assert larger.resumed_with({"batch_size": 1, "accumulate": 4}).accumulate == 4
+    assert resumed_with(larger, {"batch_size": 1, "accumulate": 4}).accumulate == 4
     with pytest.raises(UsageError, match="accumulate"):
-        larger.resumed_with({"batch_size": 2})
+        resumed_with(larger, {"batch_size": 2})
 
 
 @pytest.mark.parametrize(

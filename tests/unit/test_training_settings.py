@@ -20,7 +20,8 @@ from msinet_core.network.loss import (
     standard_loss,
 )
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
-from msinet_core.training.config import TrainConfig, fixed_settings
+from msinet_core.training.config import TrainConfig
+from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.schedule import Schedule
 from msinet_core.training.selection import HIGHER_IS_BETTER, NEED_FIXATIONS, Selection
 
@@ -59,9 +60,7 @@ def rates(images: int = 8, **settings: Any) -> list[float]:
     config = TrainConfig("demo", "cpu", learning_rate=1.0, batch_size=2, **settings)
     schedule = Schedule(config, images)
     size = config.batch_size * config.accumulate
-    return [
-        schedule.rate(epoch, image, []) for epoch in range(2) for image in range(0, images, size)
-    ]
+    return [schedule.rate(epoch, image) for epoch in range(2) for image in range(0, images, size)]
 
 
 def test_a_constant_rate_is_the_rate_itself() -> None:
@@ -84,7 +83,7 @@ def test_the_split_of_a_step_into_batches_does_not_matter() -> None:
         [
             Schedule(
                 TrainConfig("demo", "cpu", learning_rate=1.0, batch_size=4, **settings), 9
-            ).rate(epoch, image, [])
+            ).rate(epoch, image)
             for epoch in range(2)
             for image in (0, 4, 8)
         ]
@@ -167,3 +166,13 @@ def test_images_and_maps_are_mirrored_together_by_seed_epoch_and_index(tiny_data
         assert np.array_equal(np.concatenate([batch.images for batch in rest]), read[0][2:])
     assert len(set(patterns)) > 4
     assert 8 < sum(map(sum, patterns)) < 32
+
+
+def test_a_plateau_counts_epochs_since_the_best() -> None:
+    config = TrainConfig("demo", "cpu", schedule="plateau", plateau_epochs=2)
+    losses = [3.0, 3.0, float("nan"), 2.0, 4.0, 3.0, 2.0, 2.5, 1.0]
+    found = [
+        Schedule(config, 1).reductions([{"valid_loss": loss} for loss in losses[:length]])
+        for length in range(len(losses) + 1)
+    ]
+    assert found == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]

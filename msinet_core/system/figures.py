@@ -1,0 +1,48 @@
+"""Write figures of Matplotlib to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msinet_core.errors import UsageError
+from msinet_core.system.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PLOT_FORMATS = ("png", "svg", "pdf")
+
+
+def plot_format(path: Path) -> str:
+    """Return the format of a plot by its file name.
+
+    Args:
+        path: The file to create: ``*.png``, ``*.svg`` or ``*.pdf``.
+
+    Raises:
+        UsageError: The suffix is another one.
+    """
+    format = path.suffix.lower().removeprefix(".")
+    if format not in _PLOT_FORMATS:
+        suffixes = ", ".join(f".{known}" for known in _PLOT_FORMATS)
+        raise UsageError(
+            f"Unknown format of the plot '{path.name}'. Use one of these suffixes: {suffixes}"
+        )
+    return format
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically, in the format of the file name.
+
+    Args:
+        figure: The figure.
+        path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
+
+    Raises:
+        UsageError: The suffix is another one.
+        MsinetError: The file system refused.
+    """
+    format = plot_format(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=format)
