@@ -24,13 +24,13 @@ from msinet_core.device import Device as Device
 from msinet_core.device import DeviceOption as DeviceOption
 from msinet_core.device import DeviceSpec as DeviceSpec
 from msinet_core.device import Hardware as Hardware
-from msinet_core.device import Layers as Layers
 from msinet_core.device import Model as Model
 from msinet_core.device import Probe as Probe
 from msinet_core.device import Processes as Processes
 from msinet_core.device import Program as Program
 from msinet_core.device import Recent as Recent
 from msinet_core.device import report_lost_processes as report_lost_processes
+from msinet_core.device.layers import Layers as Layers
 from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError
 from msinet_core.errors import DeviceUnavailableError as DeviceUnavailableError

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.benchmark.settings import BenchSettings
-from msinet_core.cli.options import device_name, setting_options
+from msinet_core.cli.options import device_name
+from msinet_core.cli.setting_options import setting_options
 
 if TYPE_CHECKING:
     from msinet_core.benchmark.results import Results

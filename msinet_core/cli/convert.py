@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import ChoiceType, resize_option, setting_options
+from msinet_core.cli.setting_options import ChoiceType, resize_option, setting_options
 from msinet_core.network.export import OnnxSettings
 
 if TYPE_CHECKING:

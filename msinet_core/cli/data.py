@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import (
-    CommandGroup,
+from msinet_core.cli.options import CommandGroup, json_option
+from msinet_core.cli.setting_options import (
     CountType,
     SettingType,
     SizeType,
     data_root_option,
-    json_option,
 )
 from msinet_core.system.kinds import POSITIVE_NUMBER
 

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import (
+from msinet_core.cli.options import device_name, device_option, json_option
+from msinet_core.cli.setting_options import (
     CountType,
     SizeType,
-    device_name,
-    device_option,
     device_options_option,
-    json_option,
     precision_option,
 )
 

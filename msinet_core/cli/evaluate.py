@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import (
+    device_name,
+    device_option,
+    json_option,
+    weights_option,
+)
+from msinet_core.cli.setting_options import (
     ChoiceType,
     CountType,
     SizeType,
     data_root_option,
-    device_name,
-    device_option,
     device_options_option,
-    json_option,
     precision_option,
     resize_option,
     sigma_option,
-    weights_option,
     workers_option,
 )
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import device_options_option, json_option
+from msinet_core.cli.options import json_option
 from msinet_core.cli.plugins_new import new_plugin
+from msinet_core.cli.setting_options import device_options_option
 from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
 
 if TYPE_CHECKING:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import (
+from msinet_core.cli.options import device_name, device_option, weights_option
+from msinet_core.cli.setting_options import (
     ChoiceType,
     CountType,
     SizeType,
-    device_name,
-    device_option,
     device_options_option,
     precision_option,
     resize_option,
-    weights_option,
     workers_option,
 )
 

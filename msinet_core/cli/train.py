@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import device_name, device_option, setting_options
+from msinet_core.cli.options import device_name, device_option
+from msinet_core.cli.setting_options import setting_options
 from msinet_core.training.config import TrainConfig
 
 

@@ -1,10 +1,12 @@
-"""The contract that a plugin implements: a light `DeviceSpec` and a `Device` opened on demand."""
+"""The contract that a plugin implements: a light `DeviceSpec` and a `Device` opened on demand.
+
+`Layers` is in `device.layers`, so that listing devices does not import the network.
+"""
 
 from __future__ import annotations
 
 from msinet_core.device.deferred import Deferred
 from msinet_core.device.device import Device
-from msinet_core.device.layers import Layers
 from msinet_core.device.model import Model
 from msinet_core.device.processes import Processes, report_lost_processes
 from msinet_core.device.program import Program
@@ -30,7 +32,6 @@ __all__ = [
     "DeviceOption",
     "DeviceSpec",
     "Hardware",
-    "Layers",
     "Model",
     "Probe",
     "Processes",

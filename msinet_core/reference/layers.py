@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from msinet_core.device import Layers
+from msinet_core.device.layers import Layers
 from msinet_core.network import ops
 from msinet_core.network.interpolation import interpolation_matrix
 from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity

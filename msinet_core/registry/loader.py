@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
-from msinet_core.registry.isolation import load_isolated
 from msinet_core.registry.plugin import (
     OWN_DISTRIBUTION,
     PLUGINS_VARIABLE,
@@ -59,7 +58,11 @@ def load_plugins(
         for plugin in first.values()
         if plugin.distribution != OWN_DISTRIBUTION and not in_process
     ]
-    isolated = {loaded.plugin: loaded for loaded in load_isolated(third_party)}
+    isolated: dict[Plugin, LoadedPlugin] = {}
+    if third_party:
+        from msinet_core.registry.isolation import load_isolated
+
+        isolated = {loaded.plugin: loaded for loaded in load_isolated(third_party)}
 
     def load(plugin: Plugin) -> LoadedPlugin:
         if plugin.is_named(disabled):

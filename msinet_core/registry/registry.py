@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from msinet_core.device import Device, DeviceSpec, Probe
+from msinet_core.device import DeviceSpec, Probe
 from msinet_core.errors import (
     DEBUG_VARIABLE,
     DeviceUnavailableError,
@@ -23,9 +24,12 @@ from msinet_core.registry.diagnosis import (
     entry_point_hint,
 )
 from msinet_core.registry.loader import DISABLE_VARIABLE, load_plugins
-from msinet_core.registry.measured import Work, choose_precision, fastest_device
 from msinet_core.registry.plugin import LoadedPlugin, Plugin
 from msinet_core.registry.probe_runner import call_probe
+
+if TYPE_CHECKING:
+    from msinet_core.device import Device
+    from msinet_core.registry.measured import Work
 
 DEVICE_VARIABLE = "MSINET_DEVICE"
 """The device to use when ``--device`` is not given."""
@@ -208,6 +212,8 @@ def _fastest(
     available: Sequence[DeviceSpec], work: Work, precision: str, message: Callable[[str], None]
 ) -> DeviceSpec:
     """Return the device that was measured to be fastest, else that of the highest priority."""
+    from msinet_core.registry.measured import fastest_device
+
     best = fastest_device(available, work, precision)
     spec = next((spec for spec in available if best and spec.name == best.device), available[0])
     why = "the available device with the highest priority"
@@ -269,7 +275,9 @@ def automatic_precision(spec: DeviceSpec, precision: str, work: Work) -> tuple[s
     Raises:
         UsageError: The device does not support the precision.
     """
-    hardware = run_probe(spec).hardware
+    from msinet_core.registry.measured import choose_precision
+
+    hardware = run_probe(spec).hardware if precision == "auto" else ()
     bfloat16 = bool(hardware) and all(item.bfloat16 for item in hardware)
     return choose_precision(spec, precision, work, bfloat16=bfloat16)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msinet_core.device import Layers
+from msinet_core.device.layers import Layers
 from msinet_core.network import ops
 
 if TYPE_CHECKING:
