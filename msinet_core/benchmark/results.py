@@ -1,4 +1,4 @@
-"""The results of a benchmark: a versioned JSON file with where and how it was measured."""
+"""The results of a benchmark: a versioned JSON file that records where and how it was measured."""
 
 from __future__ import annotations
 
