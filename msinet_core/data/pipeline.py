@@ -29,6 +29,11 @@ _FLIPS = 1
 """Separates the random numbers of flips from those of the order."""
 
 
+def default_workers() -> int:
+    """Return how many threads read images by default: one per core, at most 16."""
+    return min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
+
+
 class BatchPipeline:
     """Read, fit and batch the samples of one split.
 
@@ -64,7 +69,7 @@ class BatchPipeline:
         shard: tuple[int, int] = (0, 1),
         cache: FittedCache | None = None,
     ) -> None:
-        workers = min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) if workers is None else workers
+        workers = default_workers() if workers is None else workers
         if prefetch is None:
             prefetch = max(PREFETCH, workers * shard[1] // max(batch_size, 1))
         for name, value, minimum in (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 import numpy as np
 
 from msinet_core.data.images import IMAGE_PADDING, as_image
-from msinet_core.data.pipeline import MAX_DEFAULT_WORKERS
+from msinet_core.data.pipeline import default_workers
 from msinet_core.data.resize import fit
 from msinet_core.errors import UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
@@ -146,9 +146,7 @@ class Predictor:
         self.trained_image_size = trained_image_size
         default_batch = 1 if image_size is None else DEFAULT_BATCH_SIZE
         self.batch_size = default_batch if batch_size is None else batch_size
-        self.workers = (
-            max(2, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 2)) if workers is None else workers
-        )
+        self.workers = max(2, default_workers()) if workers is None else workers
         for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1. Received: {value}")

@@ -33,8 +33,7 @@ def epoch_sentences(
     if _waits_for_data(row) and not any(map(_waits_for_data, before)):
         yield (
             f"Training waited for images {row['data_wait'] / row['seconds']:.0%} of the time. "
-            f"Use more reader threads (--workers), or store the images at about the size that "
-            f"the network uses."
+            f"Keep the fitted images with --cache, or use more reader threads (--workers)."
         )
     if not row["train_loss"] or not row["valid_loss"]:
         yield (

@@ -40,14 +40,17 @@ class Selection:
         return "valid_loss" if self.by == LOSS else self.by
 
     def best(self, history: Sequence[Mapping[str, Any]]) -> int | None:
-        """Return the index of the best epoch, the first of equal ones; None if none has a score.
+        """Return the index of the best epoch, the first of equal ones; None before the first.
+
+        An epoch whose score is NaN, as CC of constant maps is, is worse than any other.
 
         Args:
             history: A row for each finished epoch.
         """
         sign = -1 if HIGHER_IS_BETTER.get(self.by) else 1
-        scores = [(sign * float(row[self.column]), index) for index, row in enumerate(history)]
-        return min((pair for pair in scores if not math.isnan(pair[0])), default=(0.0, None))[1]
+        scores = [sign * float(row[self.column]) for row in history]
+        ranks = [math.inf if math.isnan(score) else score for score in scores]
+        return ranks.index(min(ranks)) if ranks else None
 
     def improves(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether the last epoch is the best so far.
@@ -67,4 +70,4 @@ class Selection:
         if patience is None:
             return False
         best = self.best(history)
-        return len(history) - (0 if best is None else best + 1) >= patience
+        return best is not None and len(history) - best - 1 >= patience

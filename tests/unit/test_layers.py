@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from msinet_core.device import Layers
-from msinet_core.device.layers import METHODS
+from msinet_core.device.layers import METHODS, Layers
 from msinet_core.errors import GraphError
 from msinet_core.network.loss import LOSSES
 from msinet_core.network.ops import OPS, Concat, Conv2D, Op, Resize

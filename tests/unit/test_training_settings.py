@@ -97,9 +97,18 @@ def test_the_best_epoch_depends_on_the_direction_of_the_metric() -> None:
     ]
     assert Selection().best(history) == 1
     assert Selection("cc").best(history) == 1
-    assert Selection("nss").best(history) is None
     assert Selection("cc").stops(history, 1) and not Selection("cc").stops(history, 2)
     assert not Selection().improves(history) and Selection().improves(history[:2])
+
+
+def test_an_epoch_without_a_score_is_the_best_only_if_no_epoch_has_one() -> None:
+    """There are weights to predict with after any run."""
+    nan = float("nan")
+    history = [{"cc": score} for score in (nan, nan, 0.1, nan)]
+    best = Selection("cc")
+    assert best.best([]) is None
+    assert [best.improves(history[:count]) for count in (0, 1, 2, 3, 4)] == [0, 1, 0, 1, 0]
+    assert best.best(history) == 2
 
 
 def test_metrics_have_the_direction_of_the_table() -> None:
