@@ -18,7 +18,8 @@ says how to add a machine with one command.
 * **bare**: the compiled step alone, on images in memory; **whole**: training on JPEG files, or
   predicting a folder. **share** is what remains of the bare rate.
 * **of peak**: the bare step's operations per second, compared with eight equal convolutions on
-  the same device, in the same precision and batch size.
+  the same device, in the same precision and batch size. Above 100%, the machine was slower while
+  the convolutions were measured.
 * **MiB**: the largest resident memory of the process, with the framework itself.
 """
 
