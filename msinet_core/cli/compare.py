@@ -30,7 +30,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     """
     from msinet_core.cli.tables import fixed, print_table
     from msinet_core.evaluation.compare import compare as front_door
-    from msinet_core.evaluation.table import METRICS
+    from msinet_core.metrics.table import METRICS
 
     result = front_door(first, second)
     if as_json:

@@ -155,7 +155,7 @@ def evaluate(
 def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
     from msinet_core.evaluation.baselines import HALF, SOURCES
-    from msinet_core.evaluation.table import METRICS
+    from msinet_core.metrics.table import METRICS
 
     click.echo(
         f"{evaluation.data}, {evaluation.split}: {len(evaluation.images)} images, "

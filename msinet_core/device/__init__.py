@@ -18,9 +18,9 @@ from msinet_core.device.spec import (
     Capabilities,
     DeviceOption,
     DeviceSpec,
-    Hardware,
     Probe,
 )
+from msinet_core.hardware.hardware import Hardware
 
 __all__ = [
     "API_VERSION",

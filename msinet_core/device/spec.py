@@ -19,6 +19,7 @@ from msinet_core.errors import (
     describe_error,
     did_you_mean,
 )
+from msinet_core.hardware.hardware import Hardware
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 
 if TYPE_CHECKING:
@@ -38,23 +39,6 @@ class Availability(Enum):
     NOT_HERE = "not here"
     INSTALLED = "installed"
     VERIFIED = "verified"
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """One piece of hardware that a probe found.
-
-    Args:
-        name: The manufacturer's name for it.
-        cores: The number of cores that the framework uses; None if unknown.
-        memory: Usable memory in bytes; None if unknown.
-        bfloat16: Whether it is known to compute bfloat16 faster than float32.
-    """
-
-    name: str
-    cores: int | None = None
-    memory: int | None = None
-    bfloat16: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from msinet_core.errors import DataError, UsageError, os_reason
 from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.evaluation.result import CONSTANTS, Evaluation
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics.table import METRICS
 
 _DEPENDENT = {
     "sigma": ("loss", "kld", "cc", "sim"),

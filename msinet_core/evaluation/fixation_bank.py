@@ -11,7 +11,7 @@ import numpy as np
 
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
-from msinet_core.evaluation.information import density
+from msinet_core.metrics.information import density
 from msinet_core.system.progress import Progress
 from msinet_core.system.threads import in_threads
 

@@ -20,7 +20,7 @@ from msinet_core.errors import DataError
 from msinet_core.evaluation.baselines import HALF, MODEL, SOURCES
 from msinet_core.evaluation.report_chart import COLORS, histogram
 from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics.table import METRICS
 from msinet_core.prediction.pictures import overlay
 from msinet_core.system.files import write_text
 from msinet_core.system.version import __version__

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.evaluation.auc import BORJI_STEP
 from msinet_core.evaluation.baselines import HALF, MODEL, SOURCES, UNIFORM
 from msinet_core.evaluation.bootstrap import intervals
-from msinet_core.evaluation.information import UNIFORM_SHARE
-from msinet_core.evaluation.maps import EPSILON
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics.auc import BORJI_STEP
+from msinet_core.metrics.information import UNIFORM_SHARE
+from msinet_core.metrics.maps import EPSILON
+from msinet_core.metrics.table import METRICS
 from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from msinet_core.data.images import MAP_PADDING, read_image, to_gray
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
-from msinet_core.evaluation import baselines, metrics
+from msinet_core.evaluation import baselines
 from msinet_core.evaluation.baselines import CENTER, CENTER_BIAS, HALF, MODEL, OTHERS, UNIFORM
 from msinet_core.evaluation.fixation_bank import FixationBank
-from msinet_core.evaluation.likelihood import Cells, calibrated, to_cells
 from msinet_core.evaluation.result import Evaluation, ImageScores
-from msinet_core.evaluation.table import METRICS, Target
+from msinet_core.metrics import standard
+from msinet_core.metrics.likelihood import Cells, calibrated, to_cells
+from msinet_core.metrics.table import METRICS, Target
 from msinet_core.prediction.stream import Done, Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
@@ -28,7 +29,7 @@ from msinet_core.system.progress import Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.evaluation.maps import Map
+    from msinet_core.metrics.maps import Map
     from msinet_core.network.ops import Size
     from msinet_core.prediction.predictor import Predictor
 
@@ -90,7 +91,7 @@ class Scorer:
         scores = {source: _scores(map, target) for source, map in maps.items()}
         if output is not None and truth is not None:
             small = fit(truth, (output.shape[0], output.shape[1]), MAP_PADDING)[..., 0]
-            scores[MODEL]["loss"] = metrics.training_loss(output, small)
+            scores[MODEL]["loss"] = standard.training_loss(output, small)
         observed = [points for points in observers or () if len(points)]
         if self.with_baselines and len(observed) > 1:
             scores |= self._observers(observed, size, target)

@@ -6,7 +6,7 @@ import platform
 import re
 import sys
 
-from msinet_core.device import Hardware
+from msinet_core.hardware.hardware import Hardware
 from msinet_core.hardware.host import command_output
 
 __all__ = [

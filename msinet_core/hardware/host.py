@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from msinet_core.device import Hardware
+from msinet_core.hardware.hardware import Hardware
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from msinet_core.device import Hardware
+from msinet_core.hardware.hardware import Hardware
 from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
 
 __all__ = [

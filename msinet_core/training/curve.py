@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics.table import METRICS
 from msinet_core.system.figures import save_figure
 from msinet_core.training.selection import Selection
 

@@ -13,9 +13,8 @@ import numpy as np
 
 from msinet_core.data.decode import image_size
 from msinet_core.data.images import MAP_PADDING
-from msinet_core.data.resize import fit
-from msinet_core.evaluation.table import METRICS, Target
-from msinet_core.prediction.stream import Prediction
+from msinet_core.data.resize import fit, restore_map
+from msinet_core.metrics.table import METRICS, Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +93,7 @@ class Validation:
 
     def _score(self, sample: Sample, output: NDArray[np.float32]) -> list[float]:
         size = image_size(sample.stimulus)
-        saliency = Prediction(output, size).restored()
+        saliency = restore_map(output, size)
         chosen = [METRICS[name] for name in self._names]
         truth = points = None
         if not all(metric.needs_fixations for metric in chosen):

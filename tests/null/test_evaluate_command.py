@@ -16,12 +16,12 @@ from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import PUBLISHED, open_dataset, read_image
 from msinet_core.data.sample import Sample
 from msinet_core.errors import InterruptedRunError, UsageError
-from msinet_core.evaluation import auc, metrics
 from msinet_core.evaluation.baselines import center_gaussian
 from msinet_core.evaluation.fixation_bank import FixationBank, count
 from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, score_samples
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics import auc, standard
+from msinet_core.metrics.table import METRICS
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import Batch
@@ -167,10 +167,10 @@ def test_metrics_are_computed_at_the_size_of_the_image(weights, looked_at):
         truth = sample.read_map()[..., 0]
         (points,) = sample.read_fixations()
         center = center_gaussian(SIZE)
-        assert scores.model["cc"] == pytest.approx(metrics.correlation(saliency, truth))
-        assert scores.model["nss"] == pytest.approx(metrics.nss(saliency, points))
+        assert scores.model["cc"] == pytest.approx(standard.correlation(saliency, truth))
+        assert scores.model["nss"] == pytest.approx(standard.nss(saliency, points))
         assert scores.scores["center"]["kld"] == pytest.approx(
-            metrics.kl_divergence(center, truth), rel=1e-4
+            standard.kl_divergence(center, truth), rel=1e-4
         )
         assert scores.scores["center"]["auc_judd"] == pytest.approx(auc.auc_judd(center, points))
 

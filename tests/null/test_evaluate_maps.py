@@ -18,9 +18,9 @@ from PIL import Image
 import msinet_core as msinet
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.bootstrap import intervals
-from msinet_core.evaluation.likelihood import calibrated, to_cells
 from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.report_page import write_report
+from msinet_core.metrics.likelihood import calibrated, to_cells
 
 if TYPE_CHECKING:
     from tests.conftest import Run

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msinet_core.errors import DataError
-from msinet_core.evaluation import auc, information, metrics
 from msinet_core.evaluation.baselines import center_gaussian
 from msinet_core.evaluation.fixation_bank import count
+from msinet_core.metrics import auc, information, standard
 
 SIZE = (12, 17)
-FIXATION_METRICS = (auc.auc_judd, auc.auc_borji, metrics.nss)
+FIXATION_METRICS = (auc.auc_judd, auc.auc_borji, standard.nss)
 
 
 def random_map(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -38,9 +38,9 @@ def all_scores(saliency: np.ndarray, seed: int, count: int) -> dict[str, float]:
     return {
         "auc_judd": auc.auc_judd(saliency, points),
         "shuffled_auc": auc.shuffled_auc(saliency, points, others),
-        "nss": metrics.nss(saliency, points),
-        "cc": metrics.correlation(saliency, truth),
-        "sim": metrics.similarity(saliency, truth),
+        "nss": standard.nss(saliency, points),
+        "cc": standard.correlation(saliency, truth),
+        "sim": standard.similarity(saliency, truth),
         "mit_information_gain": information.mit_information_gain(
             saliency, points, center_gaussian(SIZE)
         ),
@@ -75,9 +75,9 @@ def test_the_negative_of_a_map_has_the_opposite_score(seed, count):
     assert auc.shuffled_auc(-saliency, points, others) == pytest.approx(
         1 - auc.shuffled_auc(saliency, points, others)
     )
-    assert metrics.nss(-saliency, points) == pytest.approx(-metrics.nss(saliency, points))
-    assert metrics.correlation(-saliency, truth) == pytest.approx(
-        -metrics.correlation(saliency, truth)
+    assert standard.nss(-saliency, points) == pytest.approx(-standard.nss(saliency, points))
+    assert standard.correlation(-saliency, truth) == pytest.approx(
+        -standard.correlation(saliency, truth)
     )
 
 
@@ -95,8 +95,8 @@ def test_mirroring_everything_changes_nothing(seed, count):
     assert auc.shuffled_auc(left, mirror(points), others[:, ::-1]) == auc.shuffled_auc(
         saliency, points, others
     )
-    assert metrics.nss(left, mirror(points)) == pytest.approx(metrics.nss(saliency, points))
-    for metric in (metrics.correlation, metrics.similarity, metrics.kl_divergence):
+    assert standard.nss(left, mirror(points)) == pytest.approx(standard.nss(saliency, points))
+    for metric in (standard.correlation, standard.similarity, standard.kl_divergence):
         assert metric(left, truth[:, ::-1]) == pytest.approx(metric(saliency, truth))
 
 
@@ -135,10 +135,10 @@ def test_auc_judd_is_near_the_benchmarks_curve(seed, count):
 @given(seeds)
 def test_a_perfect_map_scores_best(seed):
     truth = random_map(seed)
-    assert metrics.correlation(truth, truth) == pytest.approx(1)
-    assert metrics.similarity(truth, truth) == pytest.approx(1)
-    assert metrics.kl_divergence(truth, truth) == pytest.approx(0, abs=1e-9)
-    assert metrics.training_loss(truth, truth) == pytest.approx(0, abs=1e-4)
+    assert standard.correlation(truth, truth) == pytest.approx(1)
+    assert standard.similarity(truth, truth) == pytest.approx(1)
+    assert standard.kl_divergence(truth, truth) == pytest.approx(0, abs=1e-9)
+    assert standard.training_loss(truth, truth) == pytest.approx(0, abs=1e-4)
     points = np.argwhere(truth >= np.sort(truth.ravel())[-10])
     assert auc.auc_judd(truth, points) == 1
 
@@ -146,9 +146,9 @@ def test_a_perfect_map_scores_best(seed):
 @given(seeds)
 def test_another_map_scores_worse_than_the_truth(seed):
     truth, other = random_map(seed), random_map(seed + 1)
-    assert metrics.correlation(other, truth) < 1
-    assert 0 < metrics.similarity(other, truth) < 1
-    assert metrics.kl_divergence(other, truth) > 0
+    assert standard.correlation(other, truth) < 1
+    assert 0 < standard.similarity(other, truth) < 1
+    assert standard.kl_divergence(other, truth) > 0
 
 
 @given(st.floats(0, 1e6), seeds, counts)
@@ -158,11 +158,11 @@ def test_a_constant_map_scores_like_chance(level, seed, count):
     uniform = np.ones(SIZE)
     assert auc.auc_judd(flat, points) == 0.5
     assert auc.shuffled_auc(flat, points, others) == 0.5
-    assert metrics.nss(flat, points) == 0
-    assert metrics.correlation(flat, truth) == 0
-    assert metrics.similarity(flat, truth) == pytest.approx(metrics.similarity(uniform, truth))
-    assert metrics.kl_divergence(flat, truth) == pytest.approx(
-        metrics.kl_divergence(uniform, truth)
+    assert standard.nss(flat, points) == 0
+    assert standard.correlation(flat, truth) == 0
+    assert standard.similarity(flat, truth) == pytest.approx(standard.similarity(uniform, truth))
+    assert standard.kl_divergence(flat, truth) == pytest.approx(
+        standard.kl_divergence(uniform, truth)
     )
     assert information.information_gain(flat, points, uniform) == pytest.approx(0, abs=1e-9)
 
@@ -172,15 +172,15 @@ def test_no_fixation_is_not_a_number():
     assert math.isnan(auc.auc_judd(saliency, none))
     assert math.isnan(auc.shuffled_auc(saliency, none, negatives(1)))
     assert math.isnan(auc.shuffled_auc(saliency, random_points(1, 3), np.zeros(SIZE)))
-    assert math.isnan(metrics.nss(saliency, none))
+    assert math.isnan(standard.nss(saliency, none))
     assert math.isnan(information.information_gain(saliency, none, np.ones(SIZE)))
 
 
 def test_an_empty_true_map_is_not_a_number():
     saliency, empty = random_map(0), np.zeros(SIZE)
-    assert math.isnan(metrics.correlation(saliency, empty))
-    assert math.isnan(metrics.similarity(saliency, empty))
-    assert math.isnan(metrics.kl_divergence(saliency, empty))
+    assert math.isnan(standard.correlation(saliency, empty))
+    assert math.isnan(standard.similarity(saliency, empty))
+    assert math.isnan(standard.kl_divergence(saliency, empty))
 
 
 def test_every_pixel_fixated_leaves_no_negative_for_auc():
@@ -191,13 +191,13 @@ def test_every_pixel_fixated_leaves_no_negative_for_auc():
 def test_values_by_hand():
     saliency = np.array([[0.0, 1.0], [2.0, 3.0]])
     here = np.array([[1, 1]])
-    assert metrics.nss(saliency, here) == pytest.approx(1.5 / np.std([0, 1, 2, 3]))
+    assert standard.nss(saliency, here) == pytest.approx(1.5 / np.std([0, 1, 2, 3]))
     assert auc.auc_judd(saliency, np.array([[1, 0]])) == pytest.approx(2 / 3)
     assert auc.shuffled_auc(saliency, here, np.array([[1.0, 0], [0, 1]])) == 0.75
     assert auc.shuffled_auc(saliency, here, np.array([[3.0, 0], [0, 1]])) == 0.875
     truth = np.array([[0.0, 0.0], [0.0, 1.0]])
-    assert metrics.similarity(saliency, truth) == pytest.approx(0.5)
-    assert metrics.kl_divergence(saliency, truth) == pytest.approx(math.log(2))
+    assert standard.similarity(saliency, truth) == pytest.approx(0.5)
+    assert standard.kl_divergence(saliency, truth) == pytest.approx(math.log(2))
     assert information.mit_information_gain(saliency, here, np.ones((2, 2))) == pytest.approx(1)
     expected = math.log2(4 * (0.99 * 0.5 + 0.01 / 4))
     assert information.information_gain(saliency, here, np.ones((2, 2))) == pytest.approx(expected)
@@ -228,17 +228,17 @@ def test_center_gaussian_is_symmetric_and_stretched():
 )
 def test_invalid_maps_and_fixations_are_refused(saliency, points, message):
     with pytest.raises(DataError, match=message):
-        metrics.nss(saliency, np.array(points))
+        standard.nss(saliency, np.array(points))
 
 
 def test_maps_of_two_sizes_are_refused():
     with pytest.raises(DataError, match=r"\(2, 2\) and \(2, 3\)"):
-        metrics.correlation(np.zeros((2, 2)), np.zeros((2, 3)))
+        standard.correlation(np.zeros((2, 2)), np.zeros((2, 3)))
 
 
 def test_a_negative_map_is_not_a_distribution():
     with pytest.raises(DataError, match="negative"):
-        metrics.kl_divergence(np.array([[-1.0, 2.0]]), np.array([[0.0, 1.0]]))
+        standard.kl_divergence(np.array([[-1.0, 2.0]]), np.array([[0.0, 1.0]]))
 
 
 def test_auc_borji_by_hand():

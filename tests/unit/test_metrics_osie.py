@@ -12,9 +12,10 @@ import pytest
 
 from msinet_core.data import Dataset, open_dataset
 from msinet_core.data.sample import Sample
-from msinet_core.evaluation import auc, baselines, metrics
+from msinet_core.evaluation import baselines
 from msinet_core.evaluation.fixation_bank import FixationBank, blur, count
-from msinet_core.evaluation.maps import stretch
+from msinet_core.metrics import auc, standard
+from msinet_core.metrics.maps import stretch
 
 SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
 pytestmark = pytest.mark.skipif(
@@ -48,7 +49,7 @@ def half_nss(bank: FixationBank, samples: Sequence[Sample]) -> float:
     for sample in samples:
         both = baselines.halves(bank.observers(sample) or ())
         scores += [
-            metrics.nss(baselines.observer_map(map, SIZE, SIGMA), points)
+            standard.nss(baselines.observer_map(map, SIZE, SIGMA), points)
             for map, points in (both, both[::-1])
         ]
     return float(np.mean(scores))
@@ -61,7 +62,7 @@ def test_observers_and_center_have_the_known_scores(osie: Dataset, bank: Fixatio
     ):
         assert half_nss(bank, samples) == pytest.approx(limit, abs=0.02)
         gaussian = baselines.center_gaussian(SIZE)
-        found = np.mean([metrics.nss(gaussian, points_of(bank, one)) for one in samples])
+        found = np.mean([standard.nss(gaussian, points_of(bank, one)) for one in samples])
         assert found == pytest.approx(center, abs=0.002)
 
 
@@ -74,7 +75,7 @@ def test_the_center_bias_of_the_other_images_has_the_known_score(
         assert bias is not None
         assert bias.min() > 0
         assert bias.sum() == pytest.approx(1)
-        scores.append(metrics.nss(bias, points_of(bank, sample)))
+        scores.append(standard.nss(bias, points_of(bank, sample)))
     assert np.mean(scores) == pytest.approx(0.917, abs=0.01)
 
 
@@ -85,7 +86,7 @@ def test_every_observer_against_the_others_has_the_known_score(
     scores = {
         sample.name: np.mean(
             [
-                metrics.nss(map, points)
+                standard.nss(map, points)
                 for map, points in baselines.leave_one_out(
                     bank.observers(sample) or (), SIZE, SIGMA
                 )
@@ -97,7 +98,7 @@ def test_every_observer_against_the_others_has_the_known_score(
     sample = samples[0]
     observers = bank.observers(sample) or ()
     exact = [
-        metrics.nss(
+        standard.nss(
             baselines.observer_map(np.concatenate(observers[:k] + observers[k + 1 :]), SIZE, SIGMA),
             observers[k],
         )
@@ -159,10 +160,10 @@ def test_the_metrics_agree_with_pysaliency_over_40_images(
         apart = np.ones(SIZE, bool)
         apart[rows, columns] = False
         pairs = {
-            "nss": (metrics.nss(map, points), theirs.NSS(map, columns, rows).mean()),
-            "cc": (metrics.correlation(map, truth), theirs.CC(map, truth)),
-            "sim": (metrics.similarity(map, truth), theirs.SIM(map, truth)),
-            "kld": (metrics.kl_divergence(map, truth), theirs.MIT_KLDiv(map, truth)),
+            "nss": (standard.nss(map, points), theirs.NSS(map, columns, rows).mean()),
+            "cc": (standard.correlation(map, truth), theirs.CC(map, truth)),
+            "sim": (standard.similarity(map, truth), theirs.SIM(map, truth)),
+            "kld": (standard.kl_divergence(map, truth), theirs.MIT_KLDiv(map, truth)),
             "auc_judd": (
                 auc.auc_judd(map, points),
                 roc.general_roc(map[rows, columns], map[apart])[0],

@@ -10,7 +10,7 @@ import pytest
 
 from msinet_core.data import BatchPipeline, open_dataset
 from msinet_core.errors import UsageError
-from msinet_core.evaluation.table import METRICS
+from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     Correlation,

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.evaluation.maps import Map, Points
+    from msinet_core.metrics.maps import Map, Points
     from msinet_core.network.ops import Size
 
 CELLS = (48, 64)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from msinet_core.evaluation import auc, information, metrics
-from msinet_core.evaluation.maps import Floats, Map, Points
+from msinet_core.metrics import auc, information, standard
+from msinet_core.metrics.maps import Floats, Map, Points
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ METRICS: Mapping[str, Metric] = {
     metric.key: metric
     for metric in (
         Metric("loss", "training loss (KLD)", False, None, _MAP),
-        Metric("kld", "KLD", False, metrics.kl_divergence, _MAP),
-        Metric("cc", "CC", True, metrics.correlation, _MAP),
-        Metric("sim", "SIM", True, metrics.similarity, _MAP),
-        Metric("nss", "NSS", True, metrics.nss, _POINTS),
+        Metric("kld", "KLD", False, standard.kl_divergence, _MAP),
+        Metric("cc", "CC", True, standard.correlation, _MAP),
+        Metric("sim", "SIM", True, standard.similarity, _MAP),
+        Metric("nss", "NSS", True, standard.nss, _POINTS),
         Metric("auc_judd", "AUC-Judd", True, auc.auc_judd, _POINTS),
         Metric("auc_borji", "AUC-Borji", True, auc.auc_borji, _POINTS),
         Metric("shuffled_auc", "shuffled AUC", True, auc.shuffled_auc, (*_POINTS, "others")),

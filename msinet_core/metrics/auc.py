@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msinet_core.evaluation.maps import (
+from msinet_core.metrics.maps import (
     Floats,
     Map,
     Points,

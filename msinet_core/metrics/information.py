@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msinet_core.evaluation.maps import (
+from msinet_core.metrics.maps import (
     EPSILON,
     Floats,
     Map,

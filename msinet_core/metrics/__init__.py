@@ -1,0 +1,1 @@
+"""The metrics of saliency maps, as functions of NumPy arrays."""
