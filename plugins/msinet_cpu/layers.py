@@ -17,7 +17,7 @@ class CpuLayers(TensorFlowLayers):
 
     def __init__(self, dtype: Any) -> None:
         super().__init__(dtype)
-        self._dilates = dilation_has_gradient()
+        self._dilates = dilation_has_gradient(dtype)
 
     def convolve(self, op: ops.Conv2D, images: Tensor, kernel: Tensor) -> Tensor:
         if op.dilation > 1 and not self._dilates:
@@ -30,15 +30,19 @@ class CpuLayers(TensorFlowLayers):
         return super().convolve(op, images, kernel)
 
 
-def dilation_has_gradient() -> bool:
+def dilation_has_gradient(dtype: Any) -> bool:
     """Return whether TensorFlow's CPU kernels can differentiate a dilated convolution.
 
-    Only those of oneDNN can, which Macs do not have and TF_ENABLE_ONEDNN_OPTS=0 disables. The
-    others raise "Current CPU implementations do not yet support dilation rates larger than 1".
+    Only those of oneDNN can, which Macs do not have, TF_ENABLE_ONEDNN_OPTS=0 disables, and
+    bfloat16 needs AVX-512 for. The others raise "Current CPU implementations do not yet support
+    dilation rates larger than 1".
+
+    Args:
+        dtype: The dtype of convolutions.
 
     Source: https://github.com/tensorflow/tensorflow/issues/28264
     """
-    images = tf.zeros((1, 3, 3, 1))
+    images = tf.zeros((1, 3, 3, 1), dtype)
     try:
         tf.raw_ops.Conv2DBackpropFilter(
             input=images,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from msinet_core.hardware import host
+
 SCRIPT = Path(__file__).with_name("weight_gradients.py")
 
 
@@ -27,4 +29,6 @@ def test_weight_gradients_agree_with_float32(plugin: str, framework: str) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert all(difference < 2e-2 for difference in json.loads(done.stdout))
+    onednn = framework == "torch" or "avx512" in host.file_text("/proc/cpuinfo")
+    limit = 2e-2 if onednn else 5e-2  # TensorFlow's other kernels round more often
+    assert all(difference < limit for difference in json.loads(done.stdout))
