@@ -42,7 +42,7 @@ class Watch(Progress, Task):
         yield self
         self._is_training = False
 
-    def advance(self, count: int = 1, **fields: str) -> None:
+    def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
         if not self._is_training:
             return
         self.steps += count

@@ -59,14 +59,25 @@ class Checker:
         self._seconds[scenario.id] = time.perf_counter() - started
         return replace(result, seconds=self._seconds[scenario.id])
 
-    def _run(self, scenario: Scenario) -> Result:
-        row = (scenario.id, scenario.description)
-        skipped = self._skipped(scenario)
-        if skipped:
-            return Result(*row, "skipped", reason=skipped)
+    def runs(self, scenario: Scenario) -> bool:
+        """Say whether a row runs, as far as that is known now.
+
+        Args:
+            scenario: The row.
+        """
+        return not (self._skipped(scenario) or self._missing(scenario))
+
+    def _missing(self, scenario: Scenario) -> str:
         missing = scenario.missing(self.subject.spec)
         if self.subject.opened is None and scenario not in OPENING:
             missing = missing or NOT_OPEN
+        return missing
+
+    def _run(self, scenario: Scenario) -> Result:
+        row = (scenario.id, scenario.description)
+        skipped, missing = self._skipped(scenario), self._missing(scenario)
+        if skipped:
+            return Result(*row, "skipped", reason=skipped)
         if missing:
             return Result(*row, "not applicable", reason=missing)
         try:

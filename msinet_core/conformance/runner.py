@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from msinet_core.conformance.checker import Checker
+from msinet_core.conformance.costs import cost
 from msinet_core.conformance.expected import ExpectedFailure
 from msinet_core.conformance.likeness import likeness
 from msinet_core.conformance.report import FAILURES, Report, Result
@@ -84,6 +85,7 @@ def _report(
     started = time.monotonic()
     subject, rows, complete = checker.subject, list[Result](), False
     name, shown = subject.spec.name, progress or Progress()
+    costs = [cost(scenario.id) if checker.runs(scenario) else 0.0 for scenario in scenarios]
     try:
         with shown.task(f"checking {name}", len(scenarios), "rows") as task:
             for scenario in scenarios:
@@ -91,7 +93,8 @@ def _report(
                 if row.status in FAILURES and row.reason not in {other.reason for other in rows}:
                     shown.message(f"{row.id} {row.status}")
                 rows.append(row)
-                task.advance(row=row.id)
+                share = sum(costs[: len(rows)]) / max(sum(costs), 1e-9)
+                task.advance(row=row.id, share=share)
         complete = True
     except KeyboardInterrupt:  # the rows so far took minutes, and may answer the question
         shown.message(f"Interrupted after {len(rows)} of {len(scenarios)} rows.")

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 class Task:
     """A piece of work with a known number of items; this one shows nothing."""
 
-    def advance(self, count: int = 1, **fields: str) -> None:
+    def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
         """Report finished items.
 
         Args:
             count: The number of items.
+            share: The part of the time that has passed, if items differ in it; from 0 to 1.
             fields: What to show beside them, for example ``loss="0.731"``.
         """
 

@@ -22,19 +22,30 @@ def progress_bars() -> Progress:
 
 
 class _CountingTask(Task):
-    def __init__(self, unit: str, done: int = 0) -> None:
+    def __init__(self, unit: str, total: int, done: int) -> None:
         self._unit = unit
+        self._total = total
         self._done = self._before = done
         self._start = self._now = time.monotonic()
 
-    def _add(self, count: int) -> float:
-        """Count items and return the rate of this process in items per second."""
+    def _add(self, count: int) -> None:
         self._done += count
         self._now = time.monotonic()
-        return (self._done - self._before) / max(self._now - self._start, 1e-9)
 
-    def _speed(self, rate: float) -> str:
+    def _speed(self) -> str:
+        """Return the rate of this process."""
+        rate = (self._done - self._before) / max(self._now - self._start, 1e-9)
         return f"{rate / 1e6:.2f} MB/s" if self._unit == "bytes" else f"{rate:.2f} {self._unit}/s"
+
+    def _left(self, share: float | None) -> str:
+        """Return the remaining time; empty if it is unknown."""
+        if not self._total:
+            return ""
+        before = self._before / self._total
+        now = self._done / self._total if share is None else share
+        if now <= before:
+            return ""
+        return f"{_clock((self._now - self._start) * (1 - now) / (now - before))} left"
 
 
 def as_progress(progress: bool | Progress) -> Progress:
@@ -52,23 +63,19 @@ def as_progress(progress: bool | Progress) -> Progress:
 
 class _PlainTask(_CountingTask):
     def __init__(self, description: str, total: int, unit: str, done: int) -> None:
-        super().__init__(unit, done)
+        super().__init__(unit, total, done)
         self._description = description
-        self._total = total
         self._shown = self._start
 
-    def advance(self, count: int = 1, **fields: str) -> None:
-        rate = self._add(count)
+    def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
+        self._add(count)
         if self._done != self._total and self._now - self._shown < PLAIN_INTERVAL:
             return
         self._shown = self._now
         parts = [self._description, self._amount()]
         parts += [f"{name} {value}" for name, value in fields.items()]
-        parts.append(self._speed(rate))
-        if self._total:
-            left = (self._total - self._done) / rate if rate else 0.0
-            parts.append(f"{_clock(left)} left")
-        click.echo("  ".join(parts), err=True)
+        parts += [self._speed(), self._left(share)]
+        click.echo("  ".join(filter(None, parts)), err=True)
 
     def _amount(self) -> str:
         if self._unit != "bytes":
@@ -92,15 +99,17 @@ class _PlainProgress(Progress):
 
 
 class _RichTask(_CountingTask):
-    def __init__(self, bars: Any, row: Any, unit: str) -> None:
-        super().__init__(unit)
+    def __init__(self, bars: Any, row: Any, unit: str, total: int, done: int) -> None:
+        super().__init__(unit, total, done)
         self._bars = bars
         self._row = row
 
-    def advance(self, count: int = 1, **fields: str) -> None:
-        speed = self._speed(self._add(count))
+    def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
+        self._add(count)
         shown = "  ".join(f"{name} {value}" for name, value in fields.items())
-        self._bars.update(self._row, advance=count, fields=shown, rate=speed)
+        self._bars.update(
+            self._row, advance=count, fields=shown, rate=self._speed(), left=self._left(share)
+        )
 
 
 class _RichProgress(Progress):
@@ -121,14 +130,14 @@ class _RichProgress(Progress):
             progress.DownloadColumn() if unit == "bytes" else progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[fields]}"),
             progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[left]}"),
             console=self._console,
         )
         with bars:
             row = bars.add_task(
-                description, total=total or None, completed=done, fields="", rate=""
+                description, total=total or None, completed=done, fields="", rate="", left=""
             )
-            yield _RichTask(bars, row, unit)
+            yield _RichTask(bars, row, unit, total, done)
 
     def warn(self, text: str) -> None:
         self.message(text)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from msinet_core.metrics.table import METRICS
-from msinet_core.system.figures import save_figure
+from msinet_core.system.figures import figures_released, save_figure
 from msinet_core.training.selection import Selection
 
 _TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
 
 
+@figures_released()
 def draw_curve(
     history: Sequence[Mapping[str, float]],
     path: Path,

@@ -218,6 +218,23 @@ def test_plain_progress_counts_what_was_done_before(capsys: pytest.CaptureFixtur
     assert "epoch 1/1  5/5 images" in capsys.readouterr().err
 
 
+def test_the_remaining_time_follows_the_share_of_the_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msinet_core.system import progress_bars
+
+    now = [0.0]
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: now[0])
+    with progress_bars.progress_bars().task("rows", 10, "rows") as task:
+        now[0] = 30.0
+        task.advance(5, share=0.1)
+        now[0] = 60.0
+        task.advance(4)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(" 4:30 left")
+    assert second.endswith(" 0:07 left")
+
+
 def test_a_part_of_a_dataset_suggests_the_whole(run: Run, tiny_data: Path) -> None:
     result = run("train", "--data", "tiny/stimuli", *BEGIN)
     assert result.exit_code == 2

@@ -6,6 +6,8 @@ import dataclasses
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from msinet_core.conformance import (
     run,
 )
 from msinet_core.conformance.checker import Checker
+from msinet_core.conformance.costs import COSTS
 from msinet_core.conformance.faults import FAULTS
 from msinet_core.conformance.likeness import likeness
 from msinet_core.conformance.scenario import MISSING_CAPABILITY
@@ -33,7 +36,7 @@ from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import record
-from msinet_core.system.progress import Progress
+from msinet_core.system.progress import Progress, Task
 
 QUICK = [scenario for scenario in SCENARIOS if not scenario.slow and not scenario.soak]
 
@@ -278,6 +281,31 @@ def test_progress_shows_every_row_and_each_reason_once():
     rows = [always(0.0), always(1.0), dataclasses.replace(always(2.0), id="some/other")]
     prove(SPEC.open(), Recorder(), rows)
     assert shown == [("checking reference", 3, "rows"), "some/row failed"]
+
+
+def test_a_row_advances_the_check_by_its_share_of_the_time():
+    class Recorder(Progress, Task):
+        @contextmanager
+        def task(self, description, total, unit="images", done=0):
+            yield self
+
+        def advance(self, count=1, share=None, **fields):
+            shares.append(share)
+
+    shares = []
+    ids = ("network/full-size", "loss/random", "forward/relu")
+    rows = [dataclasses.replace(always(0.0), id=id) for id in ids]
+    skipped = dataclasses.replace(always(0.0), id="memory/soak", soak=True)
+    prove(SPEC.open(), Recorder(), [*rows, skipped])
+    assert shares == sorted(shares)
+    assert shares[0] > 0.9
+    assert shares[2] == shares[3] == 1.0
+
+
+def test_every_cost_is_that_of_a_row():
+    """A pattern must not stand behind another one that matches the same rows."""
+    first = {next(key for key in COSTS if fnmatchcase(row.id, key)) for row in ALL_SCENARIOS}
+    assert first == set(COSTS)
 
 
 def test_an_interrupted_check_reports_the_rows_so_far():

@@ -164,7 +164,7 @@ class Heard(Progress):
         heard = self
 
         class Counter(Task):
-            def advance(self, count: int = 1, **fields: str) -> None:
+            def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
                 heard.bytes += count
 
         yield Counter()

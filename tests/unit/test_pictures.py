@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import sys
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,20 @@ def test_curve_marks_the_best_epoch(monkeypatch, tmp_path):
         "best: 1.0000, epoch 3",
     ]
     assert list(axes.lines[-1].get_xdata()) == [3]
+
+
+def test_a_curve_leaves_no_figure_in_memory(monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda self, *args, **kw: (figures.append(weakref.ref(self)), save(self, *args, **kw)),
+    )
+    curve.draw_curve(HISTORY, tmp_path / "curve.png", "my run")
+    assert [figure() for figure in figures] == [None]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 40])

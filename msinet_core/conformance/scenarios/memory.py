@@ -7,13 +7,13 @@ import gc
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
+import psutil
 
 from msinet_core.conformance.cases import Case
 from msinet_core.conformance.comparison import Outcome
-from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
+from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.loss import KLDivergence
@@ -25,26 +25,15 @@ MIB = 2**20
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process; on macOS its highest value so far.
+    """Return the resident memory of this process.
 
     Memory that the allocator of glibc keeps for later is given back first, or what a device keeps
     could hide in it.
-
-    Raises:
-        NotApplicable: The operating system does not say.
     """
     if sys.platform == "linux":
-        import resource
-
         with suppress(AttributeError):  # musl has none
             ctypes.CDLL(None).malloc_trim(0)
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * resource.getpagesize()
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    raise NotApplicable("resident memory cannot be measured on this operating system")
+    return int(psutil.Process().memory_info().rss)
 
 
 def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -> Outcome:
