@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import SUFFIXES
+from msinet_core.data.digest import content_digest
 from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, conflicts, index
 from msinet_core.data.maps import DrawnTruth

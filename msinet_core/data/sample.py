@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import image_size
+from msinet_core.data.digest import content_digest
 from msinet_core.data.fixations import Fixations, read_fixation_file
 from msinet_core.data.images import IMAGE_PADDING, MAP_PADDING, read_image, read_map
 from msinet_core.data.resize import fit, placement
