@@ -112,11 +112,13 @@ class Sample:
 
     Args:
         name: Its file's name without the suffix; unique in its split.
+        file: Its file's path in ``stimuli/``, for example ``"val/a.jpg"``; unique in its dataset.
         stimulus: The image.
         truth: The source of its map and fixations.
     """
 
     name: str
+    file: str
     stimulus: Path
     truth: Truth
 
