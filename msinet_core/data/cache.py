@@ -8,20 +8,19 @@ import shutil
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.errors import DataError, MsinetError, UsageError, os_reason
+from msinet_core.data.digest import content_digest
+from msinet_core.data.sample import Sample
+from msinet_core.errors import MsinetError, UsageError
+from msinet_core.network.ops import Size
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from msinet_core.data.sample import Sample
-    from msinet_core.network.ops import Size
 
 CACHE_SIZE_VARIABLE = "MSINET_CACHE_GB"
 DEFAULT_CACHE_GB = 20.0
@@ -36,27 +35,6 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("msinet", appauthor=False)
-
-
-def content_digest(path: Path) -> bytes:
-    """Return 32 bytes that stand for a file's content; an unchanged file is read only once.
-
-    Args:
-        path: The file.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        status = path.stat()
-        return _digest(str(path), status.st_mtime_ns, status.st_size)
-    except OSError as error:
-        raise DataError(f"Could not read {path}: {os_reason(error)}.") from error
-
-
-@lru_cache(maxsize=200_000)
-def _digest(path: str, modified: int, size: int) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
 @dataclass

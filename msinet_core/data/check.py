@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from msinet_core.data.dataset import Dataset, survey
+from msinet_core.data.dataset import SPLIT_NAMES, Dataset, survey
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.images import read_image
 from msinet_core.data.maps import DrawnTruth
 from msinet_core.data.sample import Sample, check_shapes
-from msinet_core.data.split import SPLIT_NAMES
 from msinet_core.errors import DataError
 from msinet_core.system.progress import Progress
 from msinet_core.system.threads import in_threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from msinet_core.data.cache import cache_folder
 from msinet_core.data.demo import demo_folder, make_demo
@@ -13,11 +13,13 @@ from msinet_core.data.maps import DrawnTruth, recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import FileTruth, Sample
-from msinet_core.data.split import SplitName
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.system.settings import SPLIT_SEED
+
+SplitName = Literal["train", "valid", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 
 DEFAULT_ROOT = Path("data")
 """The default folder of named datasets."""

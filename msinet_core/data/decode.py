@@ -1,4 +1,4 @@
-"""Decode image files and Pillow images of any common mode to float32 in 0..255."""
+"""Decode image files and Pillow images of any common mode to arrays in 0..255."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
@@ -39,7 +39,7 @@ _FILLER = b"\x5a" * 256
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
-def decode(path: Path, mode: Mode) -> NDArray[np.float32]:
+def decode(path: Path, mode: Mode) -> NDArray[Any]:
     """Decode the first frame of an image file, upright; see `to_pixels`.
 
     Args:
@@ -47,7 +47,7 @@ def decode(path: Path, mode: Mode) -> NDArray[np.float32]:
         mode: ``"RGB"`` for images, ``"L"`` for maps.
 
     Returns:
-        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255.
+        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255: uint8, or float32 if the file has more bits.
 
     Raises:
         DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
@@ -57,13 +57,16 @@ def decode(path: Path, mode: Mode) -> NDArray[np.float32]:
     if not data:
         raise DataError(f"Image {path} is empty (0 bytes). Copy or download it again.")
     picture = _open(path, io.BytesIO(data))
+    pixels = _quick_jpeg(picture, data, mode)
+    if pixels is not None:
+        return _arranged(pixels, picture, mode)
     _load(path, picture)
     if picture.format in ("JPEG", "MPO") and _ends_early(picture, data):
         raise _damaged(path, "its data end before the last pixel")
     return to_pixels(picture, path, mode)
 
 
-def to_pixels(picture: Image, name: object, mode: Mode) -> NDArray[np.float32]:
+def to_pixels(picture: Image, name: object, mode: Mode) -> NDArray[Any]:
     """Convert a Pillow image of any mode to an array, upright.
 
     Transparent images are drawn on white for "RGB", as browsers and viewers show them, and on
@@ -75,8 +78,8 @@ def to_pixels(picture: Image, name: object, mode: Mode) -> NDArray[np.float32]:
         mode: ``"RGB"`` for images, ``"L"`` for maps.
 
     Returns:
-        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255; 16-bit gray keeps its precision as fractions,
-        16-bit color is reduced to 8 bits by Pillow.
+        ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255, uint8; 16-bit gray keeps its precision as
+        fractions in float32, 16-bit color is reduced to 8 bits by Pillow.
 
     Raises:
         DataError: The image is damaged, or its values have no defined range.
@@ -84,11 +87,34 @@ def to_pixels(picture: Image, name: object, mode: Mode) -> NDArray[np.float32]:
     _load(name, picture)
     pixels = _wide_gray(name, picture)
     if pixels is None:
-        pixels = np.asarray(_narrow(picture, mode), np.float32)
+        pixels = np.asarray(_narrow(picture, mode))
+    return _arranged(pixels, picture, mode)
+
+
+def _arranged(pixels: NDArray[Any], picture: Image, mode: Mode) -> NDArray[Any]:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if mode == "RGB" and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     return np.ascontiguousarray(_upright(pixels, _orientation(picture)))
+
+
+def _quick_jpeg(picture: Image, data: bytes, mode: Mode) -> NDArray[np.uint8] | None:
+    """Decode a JPEG with simplejpeg if it is installed: the same bits, without Pillow's copies.
+
+    Returns:
+        None for what libjpeg does not convert as Pillow does, and for any file it warns about, so
+        that Pillow's path decides about damage.
+    """
+    if picture.format != "JPEG" or picture.mode not in ("L", mode):
+        return None
+    try:
+        import simplejpeg
+
+        space = "GRAY" if picture.mode == "L" else "RGB"
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, space, strict=True)
+    except (ImportError, ValueError):
+        return None
+    return pixels
 
 
 def image_size(path: Path) -> Size:
@@ -231,7 +257,7 @@ def _orientation(picture: Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _upright(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo the camera's orientation of ``(H, W, C)``.
 
     Source: EXIF 2.32, tag Orientation.

@@ -148,6 +148,7 @@ def _pair(folder: Path, split: str, drawn: bool) -> Scan:
     samples = [
         Sample(
             name,
+            files[0].removeprefix(f"{STIMULI}/"),
             folder / files[0],
             FileTruth(folder / files[0], file_of(maps, name), file_of(fixations, name)),
         )

@@ -34,14 +34,14 @@ class FoundImage(NamedTuple):
     relative: Path
 
 
-def read_image(path: Path) -> NDArray[np.float32]:
+def read_image(path: Path) -> NDArray[Any]:
     """Read an image of any color mode, upright.
 
     Args:
         path: The file.
 
     Returns:
-        ``(H, W, 3)`` float32, RGB in 0..255.
+        ``(H, W, 3)``, RGB in 0..255: uint8, or float32 if the file has more bits.
 
     Raises:
         DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
@@ -105,7 +105,8 @@ def read_map(path: Path) -> NDArray[np.float32]:
     Raises:
         DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
     """
-    return decode(path, "L") / np.float32(255)
+    map: NDArray[np.float32] = np.divide(decode(path, "L"), np.float32(255), dtype=np.float32)
+    return map
 
 
 def write_map(path: Path, map: NDArray[Any], format: str) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import SUFFIXES
+from msinet_core.data.digest import content_digest
 from msinet_core.data.fixations import Fixations, load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, conflicts, index
 from msinet_core.data.maps import DrawnTruth
@@ -77,7 +77,8 @@ def scan_osie(folder: Path, sigma: float = OSIE_SIGMA) -> Scan:
             stimulus = folder / files[0]
             map = folder / maps[name][0] if name in maps else None
             truth = TableTruth(stimulus, map, fixations[name])
-            samples.append(Sample(name, stimulus, truth if map else DrawnTruth(truth, sigma)))
+            file = files[0].removeprefix(f"{STIMULI}/")
+            samples.append(Sample(name, file, stimulus, truth if map else DrawnTruth(truth, sigma)))
     return Scan(samples, None, problems)
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msinet_core.network.layout import transpose
 from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_BAND = 2**19
+"""Values of the image or the result that are worked on at a time."""
 
 
 class Box(NamedTuple):
@@ -52,11 +55,12 @@ def fit(image: NDArray[Any], size: Size, pad_value: float) -> NDArray[np.float32
     """
     height, width, channels = image.shape
     box = placement((height, width), size)
-    resized = np.asarray(image, np.float32)
-    resized = _resample(resized, _weights(height, box.height), _weights(width, box.width))
     fitted = np.full((*size, channels), pad_value, np.float32)
     inside = fitted[box.top : box.top + box.height, box.left : box.left + box.width]
-    np.clip(resized, 0, 255 if channels == 3 else 1, out=inside)
+    rows = _Axis(height, box.height, 0, box.height)
+    columns = _Axis(width, box.width, 0, box.width)
+    _resample(image, rows, columns, result=inside)
+    np.clip(inside, 0, 255 if channels == 3 else 1, out=inside)
     return fitted
 
 
@@ -76,49 +80,87 @@ def restore_map(map: NDArray[Any], original: Size) -> NDArray[np.float32]:
     size = (map.shape[0], map.shape[1])
     scale = max(axis / source for axis, source in zip(original, size, strict=True))
     box = placement(original, size)
-    cropped = []
+    axes = []
     for source, axis, before in zip(size, original, (box.top, box.left), strict=True):
         cover = max(axis, round(source * scale))
-        start = min(round(before * scale), cover - axis)
-        # Compute only the rows that are cut out: the cover of a long strip can be huge.
-        cropped.append(_weights(source, cover)[start : start + axis])
-    restored = _resample(np.asarray(map, np.float32)[..., None], *cropped)[..., 0]
-    return np.clip(restored, 0, 1)
+        # Compute only the pixels that are cut out: the cover of a long strip can be huge.
+        axes.append(_Axis(source, cover, min(round(before * scale), cover - axis), axis))
+    restored = np.empty((*original, 1), np.float32)
+    _resample(map[..., None], axes[0], axes[1], result=restored)
+    return np.clip(restored[..., 0], 0, 1)
 
 
-def _resample(image: NDArray[np.float32], rows: Any, columns: Any) -> NDArray[np.float32]:
-    """Multiply both axes of ``(H, W, C)`` by sparse matrices ``(h, H)`` and ``(w, W)``."""
-    image = transpose(_multiply(rows, image), "HWC", "WHC")
-    return transpose(_multiply(columns, image), "WHC", "HWC")
+class _Axis(NamedTuple):
+    """Resizes one axis from `source` to `target` pixels, of which some are wanted."""
+
+    source: int
+    target: int
+    start: int
+    wanted: int
+
+    def weights(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return for each wanted pixel its first source pixel, and weights with the sum 1."""
+        first, weights = (_area if self.target < self.source else _bicubic)(*self[:2])
+        columns = first[:, None] + np.arange(weights.shape[1])
+        weights = np.where((columns >= 0) & (columns < self.source), weights, 0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        wanted = slice(self.start, self.start + self.wanted)
+        return first[wanted], weights[wanted]
 
 
-def _multiply(matrix: Any, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    # SciPy's sparse product works on whole rows in C, without the interpreter's lock: 1.4 ms for
-    # 600x800 to 240x320. Pillow's BOX filter is no area average unless the ratio is an integer.
-    product: NDArray[np.float32] = matrix @ image.reshape(image.shape[0], -1)
-    return product.reshape(-1, *image.shape[1:])
+def _resample(
+    image: NDArray[Any], rows: _Axis, columns: _Axis, result: NDArray[np.float32]
+) -> None:
+    """Resize both axes of ``(H, W, C)`` into ``(h, w, C)``.
+
+    SciPy's sparse products work on whole rows in C, without the interpreter's lock. In bands that
+    fit the processor's cache they take a third of the time of the whole image: no float copy of it
+    is made or transposed.
+    """
+    width, channels = result.shape[1:]
+    longest = max(rows.source * image.shape[1] // rows.target, width) * channels
+    matrix = _matrix(columns, channels)
+    for inside, outside, weights in _bands(rows, max(1, _BAND // longest)):
+        band = np.asarray(image[inside], np.float32).reshape(weights.shape[1], -1)
+        product = matrix @ (weights @ band).T
+        result[outside] = product.T.reshape(-1, width, channels)
 
 
 @lru_cache(maxsize=256)
-def _weights(source: int, target: int) -> Any:
-    """Return the matrix ``(target, source)`` that resizes one axis; each row sums to 1."""
+def _matrix(axis: _Axis, channels: int) -> Any:
+    """Return the matrix ``(w * C, W * C)`` that resizes the columns of pixels of C values."""
+    first, weights = axis.weights()
+    first = first[:, None] * channels + np.arange(channels)
+    weights = np.repeat(weights, channels, axis=0)
+    return _sparse(first.ravel(), channels, weights, axis.source * channels)
+
+
+@lru_cache(maxsize=256)
+def _bands(axis: _Axis, count: int) -> list[tuple[slice, slice, Any]]:
+    """Return for every `count` rows of the result those of the source, and the matrix between."""
+    first, weights = axis.weights()
+    used = weights != 0
+    low = first + used.argmax(axis=1)
+    high = first + weights.shape[1] - used[:, ::-1].argmax(axis=1)
+    bands = []
+    for start in range(0, len(first), count):
+        outside = slice(start, min(start + count, len(first)))
+        inside = slice(int(low[start]), int(high[outside.stop - 1]))
+        shifted = first[outside] - inside.start
+        matrix = _sparse(shifted, 1, weights[outside], inside.stop - inside.start)
+        bands.append((inside, outside, matrix))
+    return bands
+
+
+def _sparse(first: NDArray[np.int64], step: int, weights: NDArray[np.float64], width: int) -> Any:
+    """Return a matrix whose rows have `weights` at every `step` columns from `first`."""
     from scipy.sparse import csr_array
 
-    first, weights = (_area if target < source else _bicubic)(source, target)
-    taps = weights.shape[1]
-    columns = first[:, None] + np.arange(taps)
-    weights = np.where((columns >= 0) & (columns < source), weights, 0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    matrix = csr_array(
-        (
-            weights.astype(np.float32).ravel(),
-            columns.clip(0, source - 1).ravel(),
-            np.arange(0, target * taps + 1, taps),
-        ),
-        shape=(target, source),
-    )
-    matrix.eliminate_zeros()
-    return matrix
+    used = weights != 0
+    columns = first[:, None] + step * np.arange(weights.shape[1])
+    starts = np.concatenate([[0], used.sum(axis=1).cumsum()])
+    parts = (weights[used].astype(np.float32), columns[used], starts)
+    return csr_array(parts, shape=(len(first), width))
 
 
 def _area(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

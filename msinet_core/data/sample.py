@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from msinet_core.data.cache import content_digest
 from msinet_core.data.decode import image_size
+from msinet_core.data.digest import content_digest
 from msinet_core.data.fixations import Fixations, read_fixation_file
 from msinet_core.data.images import IMAGE_PADDING, MAP_PADDING, read_image, read_map
 from msinet_core.data.resize import fit, placement
@@ -112,11 +112,13 @@ class Sample:
 
     Args:
         name: Its file's name without the suffix; unique in its split.
+        file: Its file's path in ``stimuli/``, for example ``"val/a.jpg"``; unique in its dataset.
         stimulus: The image.
         truth: The source of its map and fixations.
     """
 
     name: str
+    file: str
     stimulus: Path
     truth: Truth
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any
 
-from msinet_core.data.cache import content_digest
+from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName
+from msinet_core.data.digest import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
 from msinet_core.system.settings import SPLIT_SEED
 from msinet_core.system.threads import in_threads
-
-if TYPE_CHECKING:
-    from msinet_core.data.dataset import Dataset
-
-SplitName = Literal["train", "valid", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 
 _BYTES = 6
 """Of each image's SHA-256 that are kept: among 15,000 images, two are equal by chance once in

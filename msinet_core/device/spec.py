@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msinet_core.device.processes import check_distribution
 from msinet_core.errors import (
@@ -80,7 +80,8 @@ class Capabilities:
         training: Whether it trains, or predicts only.
         precisions: The supported ones of ``PRECISIONS``; "auto" means the first.
         distribution: Supported kinds of distributed training: "mirrored", "multiworker". If there
-            are any, the factory takes the keyword ``distribute`` and resolves "auto" itself.
+            are any, the factory takes the keyword ``distribute`` and resolves "auto" itself; with
+            "mirrored" also ``max_devices``, the number of devices that "auto" may use at most.
         cluster_variable: The environment variable through which its framework learns about the
             other processes; required for "multiworker".
         dilated_gradient: Whether it trains through dilated convolutions, which MSI-Net has.
@@ -249,6 +250,7 @@ class DeviceSpec:
         precision: str = "auto",
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
+        batch_size: int | None = None,
     ) -> Device:
         """Import the device's framework and open the device.
 
@@ -256,6 +258,8 @@ class DeviceSpec:
             precision: One of ``PRECISIONS``, or ``"auto"``.
             options: Values for the device's options by name; the others have their defaults.
             distribute: How to distribute training: "none", "auto", or one of its capabilities.
+            batch_size: The number of images in a batch; "auto" uses no more devices of a machine
+                than that, because others would have none. None: as many as there are.
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.
@@ -266,7 +270,9 @@ class DeviceSpec:
         chosen = self.check_options(options or {})
         offered = self.capabilities.distribution
         distribute = check_distribution(self.name, offered, distribute)
-        keywords = {"distribute": distribute} if offered else {}
+        keywords: dict[str, Any] = {"distribute": distribute} if offered else {}
+        if distribute == "auto" and "mirrored" in offered and batch_size is not None:
+            keywords["max_devices"] = batch_size
         module_name, _, class_name = self.factory.partition(":")
         try:
             factory: Callable[..., Device] = getattr(

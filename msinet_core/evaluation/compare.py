@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def compare(
 
     Raises:
         UsageError: A file does not exist, or is not such a file.
-        DataError: They have no image in common.
+        DataError: They have no image in common, or images of one name that are different.
 
     Example:
         >>> compare("before.csv", "after.csv").differences["nss"].low > 0
@@ -105,6 +106,12 @@ def compare(
             f", the second {next(iter(tables[1]))}."
         )
     rows = [[table[name] for name in names] for table in tables]
+    different = [row for row, other in zip(*rows, strict=True) if _differ(row, other)]
+    if different:
+        raise DataError(
+            f"{len(different)} of {len(names)} images of the same name are different images, for "
+            f"example {different[0]['image']}. Compare evaluations of one dataset."
+        )
     skipped = _skipped(rows[0][0], rows[1][0])
     differences: dict[str, Difference] = {}
     for key in METRICS:
@@ -141,6 +148,11 @@ def _skipped(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, s
     }
 
 
+def _differ(row: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    contents = {one["content"] for one in (row, other) if one.get("content")}
+    return len(contents) > 1
+
+
 def _read(source: str | os.PathLike[str] | Evaluation) -> dict[str, dict[str, str]]:
     if isinstance(source, Evaluation):
         text, name = source.to_csv(), "The evaluation"
@@ -159,7 +171,14 @@ def _read(source: str | os.PathLike[str] | Evaluation) -> dict[str, dict[str, st
             f"{name} has no scores of images. Write such a file with: msinet-run evaluate --out "
             f"FILE.csv"
         )
-    return {row["image"]: row for row in rows}
+    table = {row["image"]: row for row in rows}
+    if len(table) < len(rows):
+        twice = Counter(row["image"] for row in rows).most_common(1)[0][0]
+        raise DataError(
+            f"{name} has several images named {twice}, which cannot be paired. Write it again with "
+            f"this version of msinet-run evaluate --out, which adds their folders."
+        )
+    return table
 
 
 def _score(row: Mapping[str, str], key: str) -> float:

@@ -12,12 +12,10 @@ import numpy as np
 
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
-from msinet_core.data.dataset import Dataset, open_dataset
+from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
-    SPLIT_NAMES,
     Selection,
-    SplitName,
     StoredSplit,
     digest_samples,
     select,

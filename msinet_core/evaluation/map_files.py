@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.folder import conflicts, index
+from msinet_core.data.folder import SPLITS, conflicts, index
 from msinet_core.data.images import MAP_PADDING, read_map
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
@@ -29,7 +30,7 @@ class MapFolder:
         samples: The images to score.
 
     Raises:
-        UsageError: The folder does not exist, has two maps of an image, or has none.
+        UsageError: The folder does not exist, has two maps of an image, one of two, or none.
     """
 
     def __init__(self, folder: Path, samples: Sequence[Sample]) -> None:
@@ -41,11 +42,22 @@ class MapFolder:
             raise UsageError(f"{folder} has several maps of an image:\n{bullet_list(problems)}")
         self._folder = folder
         self._files = {name: folder / paths[0].lstrip("/") for name, paths in files.items()}
-        if not any(self._find(sample) for sample in samples):
+        self._maps = {sample: self._find(sample) for sample in samples}
+        shared = defaultdict(list)
+        for sample, map in self._maps.items():
+            if map is not None:
+                shared[map].append(sample.file)
+        if not shared:
             raise UsageError(
                 f"{folder} has no map of any of the {len(samples)} images. Maps are named like the "
                 f"images: for {samples[0].stimulus.name}, {samples[0].name}.png (or another "
                 f"suffix)."
+            )
+        unclear = [f"{map}: {', '.join(files)}" for map, files in shared.items() if files[1:]]
+        if unclear:
+            raise UsageError(
+                f"{folder} has maps that fit several images of one name; put them into folders "
+                f"like those of the images:\n{bullet_list(unclear)}"
             )
 
     def read(self, sample: Sample) -> NDArray[np.float32]:
@@ -60,7 +72,7 @@ class MapFolder:
         Raises:
             DataError: It has none, or its map cannot be used.
         """
-        path = self._find(sample)
+        path = self._maps[sample]
         if path is None:
             raise DataError(f"{sample.stimulus} has no map in {self._folder}.")
         map = _read_array(path) if path.suffix.lower() == ".npy" else read_map(path)
@@ -69,10 +81,18 @@ class MapFolder:
         return fit(map, size, MAP_PADDING)[..., 0]
 
     def _find(self, sample: Sample) -> Path | None:
-        for split in ("", "train/", "val/", "test/"):
-            if (path := self._files.get(f"{split}{sample.name}")) is not None:
-                return path
-        return None
+        """Return the map beside which the image would be, else the only one of its name."""
+        own = PurePosixPath(sample.file).with_suffix("").as_posix()
+        if own in self._files:
+            return self._files[own]
+        names = [sample.name, *(f"{split}/{sample.name}" for split in SPLITS if own == sample.name)]
+        found = [self._files[name] for name in names if name in self._files]
+        if found[1:]:
+            raise UsageError(
+                f"{self._folder} has several maps of {sample.file}:\n"
+                f"{bullet_list([str(path) for path in found])}\nKeep one."
+            )
+        return found[0] if found else None
 
 
 def _read_array(path: Path) -> NDArray[np.float32]:

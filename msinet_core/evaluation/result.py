@@ -54,7 +54,8 @@ class ImageScores:
     """The scores of one image.
 
     Args:
-        name: The image's file in ``stimuli/``.
+        name: The image's path in ``stimuli/``, for example ``"val/a.jpg"``.
+        content: The beginning of the file's SHA-256, hexadecimal.
         size: Height and width in pixels at which it was scored.
         scores: By the keys of `SOURCES` and `METRICS`; NaN if a metric is undefined.
         sample: The image in its dataset; None if it is not known.
@@ -62,6 +63,7 @@ class ImageScores:
     """
 
     name: str
+    content: str
     size: Size
     scores: Mapping[str, Mapping[str, float]]
     sample: Sample | None = field(repr=False, compare=False, default=None)
@@ -163,13 +165,13 @@ class Evaluation:
         columns = [(source, metric) for source in self.sources for metric in METRICS]
         names = [m if s == MODEL else f"{s}_{m}" for s, m in columns]
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", "height", "width", "sigma", *CONSTANTS, *names])
+        writer.writerow(["image", "content", "height", "width", "sigma", *CONSTANTS, *names])
         sigma = "" if self.sigma is None else f"{self.sigma:g}"
         constants = [sigma, *map(repr, CONSTANTS.values())]
         for image in self.images:
             values = [image.scores.get(s, {}).get(m, math.nan) for s, m in columns]
             cells = ["" if math.isnan(value) else f"{value:.9g}" for value in values]
-            writer.writerow([image.name, *image.size, *constants, *cells])
+            writer.writerow([image.name, image.content, *image.size, *constants, *cells])
         return text.getvalue()
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msinet_core.data.digest import content_digest
 from msinet_core.data.images import MAP_PADDING, read_image, to_gray
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 240
 """The longer side in pixels of the maps that are kept for a report."""
+
+CONTENT = 12
+"""Hexadecimal digits of an image's SHA-256 that are kept, to recognize it."""
 
 LOO_METRICS = ("nss", "information_gain")
 """What is scored for each single observer, whose few fixations make no map."""
@@ -98,7 +101,8 @@ class Scorer:
         points = target.fixations
         cells = {} if points is None else {one: to_cells(map, points) for one, map in maps.items()}
         thumbnail = _thumbnail(saliency) if self.with_thumbnails else None
-        return ImageScores(file_name(sample), size, scores, sample, thumbnail), cells
+        content = content_digest(sample.stimulus).hex()[:CONTENT]
+        return ImageScores(sample.file, content, size, scores, sample, thumbnail), cells
 
     def _observers(
         self, observers: Sequence[NDArray[np.int64]], size: Size, target: Target
@@ -144,9 +148,9 @@ def score_samples(
     with interrupt or InterruptFlag() as flag, progress.task("evaluate", len(samples)) as task:
         for outcome in outcomes:
             if isinstance(outcome, Failed):
-                name = file_name(outcome.item)
-                failures.append((name, outcome.reason))
-                about = "" if name in outcome.reason else f" {name}"
+                sample = outcome.item
+                failures.append((sample.file, outcome.reason))
+                about = "" if sample.stimulus.name in outcome.reason else f" {sample.file}"
                 progress.message(f"Skipped{about}: {outcome.reason}")
             else:
                 images.append(outcome.result[0])
@@ -203,15 +207,6 @@ def read_maps(
         yield from pool.map(score, samples)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def file_name(sample: Sample) -> str:
-    """Return the name of an image in results: its path in its split's folder.
-
-    Args:
-        sample: The image.
-    """
-    return (PurePosixPath(sample.name).parent / sample.stimulus.name).as_posix()
 
 
 def _scores(saliency: Map, target: Target, keys: Iterable[str] = METRICS) -> dict[str, float]:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msinet_core.data import read_image, read_map, write_map
+from msinet_core.data.decode import image_size
 from msinet_core.errors import DataError, MsinetError
+from msinet_core.network.ops import Size
 from msinet_core.prediction.outputs import Job, Plan
 from msinet_core.prediction.pictures import (
     SHEET_LIMIT,
@@ -25,6 +27,7 @@ from msinet_core.prediction.pictures import (
 from msinet_core.prediction.stream import Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from msinet_core.prediction.predictor import Predictor
@@ -94,7 +97,8 @@ def predict_files(
         interrupt or InterruptFlag() as flag,
         progress.task("predict", len(plan.jobs)) as task,
     ):
-        stream = predictor.stream(plan.jobs, lambda job: read_image(job.source), finish)
+        jobs = _by_size(plan.jobs, predictor, progress)
+        stream = predictor.stream(jobs, lambda job: read_image(job.source), finish)
         with closing(stream) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
@@ -115,6 +119,27 @@ def predict_files(
     return Report(
         tuple(job.map for job in done), tuple(failures), overview, time.monotonic() - begin
     )
+
+
+def _by_size(jobs: Sequence[Job], predictor: Predictor, progress: Progress) -> Sequence[Job]:
+    """Put images together that the network sees at one size, each of which is compiled once."""
+    if predictor.image_size is not None:
+        return jobs
+
+    def size(job: Job) -> Size:
+        try:
+            return predictor.network_size(image_size(job.source))
+        except DataError:  # reported in its turn
+            return 0, 0
+
+    sizes = dict(zip(jobs, in_threads(size, jobs, "read sizes", progress), strict=True))
+    different = len(set(sizes.values()) - {(0, 0)})
+    if different > 1:
+        progress.message(
+            f"The network sees the images at {different} sizes. A device that compiles programs "
+            f"compiles each size once; --image-size HxW needs only one."
+        )
+    return sorted(jobs, key=sizes.__getitem__)
 
 
 def _sample(jobs: Sequence[Job]) -> list[Job]:

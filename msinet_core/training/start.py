@@ -75,10 +75,9 @@ def start_training(
         if waits:
             variable = spec.capabilities.cluster_variable
             progress.message(f"Waiting for all processes named in {variable} to start.")
-        distribute = config.distribute
-        if distribute == "auto" and config.batch_size == 1 and not waits:
-            distribute = "none"  # a second unit would have no image
-        device = spec.open(prepared.precision, config.device_options, distribute)
+        device = spec.open(
+            prepared.precision, config.device_options, config.distribute, config.batch_size
+        )
         if not device.processes.chief:
             run, progress = replace(run, writes=False), Progress()
         if waits or not resume:

@@ -190,7 +190,7 @@ class Trainer:
         return images / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
     def _validate(self) -> dict[str, float]:
-        validation = Validation(self.model, self.valid, self.config.metrics, self.processes)
+        validation = Validation(self.model, self.valid, self.config, self.processes)
         with (
             closing(validation.steps()) as steps,
             self.progress.task("  validation", self.valid.image_count) as task,

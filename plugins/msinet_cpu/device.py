@@ -21,6 +21,7 @@ class CpuDevice(TensorFlowDevice):
         options: Values for the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over TensorFlow's logical devices, or
             ``"multiworker"``.
+        max_devices: The number of devices of this machine to use at most; None: all.
 
     Raises:
         DeviceUnavailableError: TensorFlow already uses a GPU in this process.

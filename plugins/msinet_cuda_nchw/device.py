@@ -35,6 +35,7 @@ class NchwDevice(TensorFlowDevice):
         options: ``xla`` and ``tf32``, each ``"on"`` or ``"off"``; None for their defaults.
         distribute: ``"auto"``, ``"none"``, ``"mirrored"`` over every visible GPU, or
             ``"multiworker"``.
+        max_devices: The number of devices of this machine to use at most; None: all.
     """
 
     unread_losses = 15

@@ -22,6 +22,7 @@ class TensorFlowDevice(Device):
         precision: The dtype of convolutions; weights, the loss and Adam are float32.
         options: Values for the device's options; None for the defaults.
         distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
+        max_devices: The number of devices of this machine to use at most; None: all.
     """
 
     kind = "GPU"
@@ -45,8 +46,10 @@ class TensorFlowDevice(Device):
         precision: str = "float32",
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
+        max_devices: int | None = None,
     ) -> None:
         super().__init__(spec, precision, options)
+        self.max_devices = max_devices
         self.configure()
         self.distribution = self.make_distribution(distribute)
         self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
@@ -73,7 +76,7 @@ class TensorFlowDevice(Device):
         Args:
             distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
         """
-        return open_distribution(self.spec, distribute, self.kind)
+        return open_distribution(self.spec, distribute, self.kind, self.max_devices)
 
     @property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:

@@ -192,26 +192,29 @@ class ClusterProcesses(Processes):
             return np.array(total.numpy()[0])
 
 
-def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribution:
+def open_distribution(
+    spec: DeviceSpec, distribute: str, kind: str, max_devices: int | None = None
+) -> Distribution:
     """Set up distributed training; must be called before TensorFlow computes anything.
 
     Args:
         spec: The device.
         distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
         kind: TensorFlow's name of the devices to use: ``"CPU"`` or ``"GPU"``.
+        max_devices: The number of devices of this machine to use at most; None: all.
 
     Raises:
         UsageError: There is only one device, or no valid cluster.
     """
     if distribute == "auto":
-        distribute = _automatic(spec.capabilities.distribution, kind)
+        distribute = _automatic(spec.capabilities.distribution, kind, max_devices)
     if distribute == "multiworker":
         index, count = cluster()
         with _ended_by_ctrl_c():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         return StrategyDistribution(strategy, ClusterProcesses(strategy, index, count))
     if distribute == "mirrored":
-        names = [device.name for device in tf.config.list_logical_devices(kind)]
+        names = _names(kind, max_devices)
         if len(names) < 2:
             raise UsageError(
                 f"--distribute mirrored needs at least two devices for '{spec.name}'; TensorFlow "
@@ -221,10 +224,14 @@ def open_distribution(spec: DeviceSpec, distribute: str, kind: str) -> Distribut
     return Distribution()
 
 
-def _automatic(supported: Sequence[str], kind: str) -> str:
+def _names(kind: str, max_devices: int | None) -> list[str]:
+    return [device.name for device in tf.config.list_logical_devices(kind)[:max_devices]]
+
+
+def _automatic(supported: Sequence[str], kind: str, max_devices: int | None) -> str:
     if "multiworker" in supported and os.environ.get(CLUSTER_VARIABLE) and cluster()[1] > 1:
         return "multiworker"
-    if "mirrored" in supported and len(tf.config.list_logical_devices(kind)) > 1:
+    if "mirrored" in supported and len(_names(kind, max_devices)) > 1:
         return "mirrored"
     return "none"
 

@@ -94,13 +94,19 @@ def run_script(code: str) -> Any:
 def runs() -> Any:
     return run_script(
         "runs = {'one': train('none'), 'auto': train('auto'), 'half': train('mirrored', True),\n"
-        "        'half of one': train('none', True), 'xla': refusal(with_xla)}\n"
+        "        'half of one': train('none', True), 'xla': refusal(with_xla),\n"
+        "        'devices': {size: SPEC.open(distribute='auto', batch_size=size)\n"
+        "                    .processes.replicas for size in (1, 2, 8)}}\n"
         "print(json.dumps(runs))"
     )
 
 
 def test_two_devices_are_found(runs: Any) -> None:
     assert [runs[name]["replicas"] for name in ("one", "auto", "half")] == [1, 2, 2]
+
+
+def test_no_more_devices_are_chosen_than_a_batch_has_images(runs: Any) -> None:
+    assert runs["devices"] == {"1": 1, "2": 2, "8": 2}
 
 
 def test_losses_equal_those_of_one_device(runs: Any) -> None:

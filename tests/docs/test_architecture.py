@@ -73,5 +73,9 @@ def test_a_module_imports_from_lower_rows_only(module: str) -> None:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    graph = {name: set(imports(path, types=False)) - {name} for name, path in MODULES.items()}
+    graph = {
+        # A spec, a device and a model name each other's types.
+        name: set(imports(path, types=not name.startswith("msinet_core.device."))) - {name}
+        for name, path in MODULES.items()
+    }
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError

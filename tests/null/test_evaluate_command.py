@@ -96,7 +96,9 @@ def test_the_function_returns_what_the_command_prints(run: Run, weights, looked_
     printed = json.loads(run(*REFERENCE, "evaluate", *arguments).stdout)
     evaluation = msinet.evaluate(weights, looked_at, split="train", device="reference")
     assert evaluation.to_dict() == printed
-    assert [image.name for image in evaluation.images] == [f"train{n:02d}.png" for n in range(5)]
+    assert [image.name for image in evaluation.images] == [
+        f"train/train{n:02d}.png" for n in range(5)
+    ]
     mean = evaluation.summary()["cc"]["model"].mean
     assert mean == pytest.approx(np.mean([image.model["cc"] for image in evaluation.images]))
 
@@ -162,7 +164,7 @@ def test_metrics_are_computed_at_the_size_of_the_image(weights, looked_at):
     samples = open_dataset(str(looked_at)).valid
     evaluation = score(predictor, samples)
     for sample, scores in zip(samples, evaluation.images, strict=True):
-        assert scores.name == sample.stimulus.name
+        assert scores.name == sample.file == f"val/{sample.stimulus.name}"
         saliency = predictor.predict(read_image(sample.stimulus))
         truth = sample.read_map()[..., 0]
         (points,) = sample.read_fixations()
@@ -181,7 +183,7 @@ def test_the_order_and_the_number_of_threads_do_not_matter(weights, looked_at):
     first = score(predictor, samples)
     predictor.workers, predictor.batch_size = 7, 1
     again = score(predictor, samples)
-    assert [image.name for image in again.images] == [sample.stimulus.name for sample in samples]
+    assert [image.name for image in again.images] == [sample.file for sample in samples]
     for one, other in zip(first.images, again.images, strict=True):
         assert one.model == pytest.approx(other.model, rel=1e-5)
 
@@ -255,7 +257,11 @@ def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
     assert result.exit_code == 0, result.output
     with Path("scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["image"] for row in rows] == ["val00.png", "val01.png", "val02.png"]
+    assert [row["image"] for row in rows] == [
+        "val/val00.png",
+        "val/val01.png",
+        "val/val02.png",
+    ]
     assert rows[1]["nss"] == ""
     document = json.loads(result.stdout)
     for key in ("loss", "cc"):
@@ -283,8 +289,8 @@ def test_bad_images_are_listed_and_do_not_stop_the_rest(run: Run, weights, looke
     document = json.loads(result.stdout)
     assert document["images"] == 1
     assert sorted(failure["image"] for failure in document["failures"]) == [
-        "val00.png",
-        "val02.png",
+        "val/val00.png",
+        "val/val02.png",
     ]
 
 

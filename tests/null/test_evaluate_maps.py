@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 
 import msinet_core as msinet
+from msinet_core.data import open_dataset
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.bootstrap import intervals
+from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.report_page import write_report
 from msinet_core.metrics.likelihood import calibrated, to_cells
@@ -103,12 +105,12 @@ def test_maps_that_cannot_be_used_are_reported(seen: Path, tmp_path: Path) -> No
     np.save(tmp_path / "02.npy", np.ones((SIZE[1], SIZE[0])))
     np.save(tmp_path / "03.npy", np.ones((SIZE[0] // 2, SIZE[1] // 2)))
     evaluation = scored()
-    assert [image.name for image in evaluation.images] == ["03.png"]
+    assert [image.name for image in evaluation.images] == ["val/03.png"]
     reasons = dict(evaluation.failures)
-    assert "logarithms" in reasons["00.png"]
-    assert "(3, 4, 5)" in reasons["01.png"]
-    assert "aspect ratio" in reasons["02.png"]
-    assert "no map" in reasons["04.png"]
+    assert "logarithms" in reasons["val/00.png"]
+    assert "(3, 4, 5)" in reasons["val/01.png"]
+    assert "aspect ratio" in reasons["val/02.png"]
+    assert "no map" in reasons["val/04.png"]
     Image.new("L", SIZE[::-1]).save(tmp_path / "03.png")
     with pytest.raises(UsageError, match="several maps"):
         scored()
@@ -158,6 +160,35 @@ def test_compare_leaves_out_what_cannot_be_compared(run: Run, seen: Path) -> Non
     Path("text.csv").write_text("a,b\n1,2\n")
     for wrong in ("text.csv", "missing.csv"):
         assert run("compare", "four.csv", wrong).exit_code == 2
+
+
+def test_images_of_one_name_are_never_mixed_up(seen: Path, tmp_path: Path, good) -> None:
+    """train/ and val/ have images of the same names here."""
+    train = msinet.evaluate(data=seen / "own", maps=seen / "good", split="train", baselines=False)
+    with pytest.raises(DataError, match=r"train/.*val/"):
+        msinet.compare(train, good)
+    samples = open_dataset(str(seen / "own"), need_maps=False).samples
+    assert len({sample.file for sample in samples}) == len(samples)
+    with pytest.raises(UsageError, match=r"train/00\.png, val/00\.png"):
+        MapFolder(seen / "good", samples)
+    models = {"train": "good", "val": "poor"}
+    for split, model in models.items():
+        shutil.copytree(seen / model, tmp_path / "both" / split)
+    maps = MapFolder(tmp_path / "both", samples)
+    for sample in samples:
+        model = models[sample.file.partition("/")[0]]
+        expected = np.load(seen / model / f"{sample.name}.npy")
+        np.testing.assert_allclose(maps.read(sample), expected / expected.max(), atol=1e-6)
+
+
+def test_compare_refuses_other_images_of_the_same_name(tmp_path: Path, good) -> None:
+    text = good.to_csv()
+    (tmp_path / "twice.csv").write_text(text + text.splitlines()[1] + "\n")
+    content = good.images[0].content
+    (tmp_path / "other.csv").write_text(text.replace(content, "0" * len(content)))
+    for wrong in ("twice.csv", "other.csv"):
+        with pytest.raises(DataError, match=r"val/00\.png"):
+            msinet.compare(good, tmp_path / wrong)
 
 
 def test_the_report_is_one_file_that_a_browser_shows(seen: Path, good, tmp_path: Path) -> None:

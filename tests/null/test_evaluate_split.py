@@ -54,7 +54,7 @@ def best(flat: Path) -> Path:
 
 
 def names(evaluation: msinet.Evaluation) -> set[str]:
-    return {image.name for image in evaluation.images}
+    return {Path(image.name).name for image in evaluation.images}
 
 
 def files(folder: Path, part: str, seed: int) -> set[str]:

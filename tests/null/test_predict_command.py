@@ -14,6 +14,7 @@ from PIL import Image
 
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.data import find_images, read_image
+from msinet_core.device import Model
 from msinet_core.errors import InterruptedRunError
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.prediction.files import predict_files
@@ -221,9 +222,41 @@ def test_images_can_be_predicted_at_their_own_size(run: Run, weights, photos):
     assert result.exit_code == 0, result.output
     checkpoint = read_weights(weights)
     model = load_registry().spec("reference").open().compile(checkpoint.graph, checkpoint.state)
-    own = model.predict(read_image(photos / "2.jpg")[None])
+    own = model.predict(read_image(photos / "2.jpg")[None].astype(np.float32))
     np.testing.assert_allclose(np.load("maps/2.npy"), np.asarray(own)[0, ..., 0], atol=1e-6)
     assert np.load("maps/1.npy").shape == (50, 36)
+
+
+class Compiling(Model):
+    """A device that keeps the program of one shape, as OpenVINO's keeps those of a few sizes."""
+
+    device_name = "compiling"
+
+    def __init__(self) -> None:
+        self.compiled: list[tuple[int, ...]] = []
+
+    def predict(self, images):
+        if self.compiled[-1:] != [images.shape]:
+            self.compiled.append(images.shape)
+        return images[..., :1] / 255
+
+    forward = predict
+
+    def state(self):
+        raise AssertionError("prediction only")
+
+
+def test_each_size_is_compiled_once(tmp_path):
+    sizes = [(24, 32), (32, 24), (17, 31), (40, 8)]  # the third one is padded to the first
+    for number in range(12):
+        write_image(tmp_path / "many" / f"{number:02d}.png", *sizes[number % 4])
+    (tmp_path / "many" / "00.txt.png").write_text("damaged")
+    plan = plan_outputs(find_images([tmp_path / "many"]), tmp_path / "maps")
+    model = Compiling()
+    report = predict_files(Predictor(model, msinet_graph(0.02), None), plan)
+    assert sorted(model.compiled) == [(1, 24, 32, 3), (1, 32, 24, 3), (1, 40, 8, 3)]
+    assert [path.name for path in report.written] == [f"{number:02d}.jpeg" for number in range(12)]
+    assert [path.name for path, _ in report.failures] == ["00.txt.png"]
 
 
 @pytest.mark.parametrize(

@@ -334,17 +334,17 @@ def test_empty_maps_are_reported(run: Run, tiny_data: Path, tmp_path: Path) -> N
 class Distributing(ReferenceDevice):
     """Record how it was opened, and stop there."""
 
-    def __init__(self, *given: Any, distribute: str) -> None:
-        raise UsageError(f"opened with {distribute}")
+    def __init__(self, *given: Any, **keywords: Any) -> None:
+        raise UsageError(f"opened with {keywords}")
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "cluster", "opened"), [(1, False, "none"), (2, False, "auto"), (1, True, "auto")]
+    ("batch_size", "distribute", "limit"), [(1, "auto", 1), (3, "auto", 3), (3, "mirrored", None)]
 )
-def test_one_image_is_not_distributed(
+def test_at_most_as_many_devices_as_images_are_chosen(
     batch_size: int,
-    cluster: bool,
-    opened: str,
+    distribute: str,
+    limit: int | None,
     tiny_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -354,10 +354,15 @@ def test_one_image_is_not_distributed(
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
     capabilities = Capabilities(distribution=("mirrored", "multiworker"), cluster_variable="HOSTS")
     spec = replace(SPEC, capabilities=capabilities, factory="plugin_of_many:Distributing")
-    if cluster:
-        monkeypatch.setenv("HOSTS", "two")
     config = TrainConfig(
-        data=str(tiny_data), device="reference", width=0.04, init="random", batch_size=batch_size
+        data=str(tiny_data),
+        device="reference",
+        width=0.04,
+        init="random",
+        batch_size=batch_size,
+        distribute=distribute,
     )
-    with pytest.raises(UsageError, match=f"opened with {opened}"):
+    with pytest.raises(UsageError) as refusal:
         start_training(config, RunFolder(tmp_path / "run"), spec)
+    expected = {"distribute": distribute} | ({} if limit is None else {"max_devices": limit})
+    assert str(refusal.value) == f"opened with {expected}"

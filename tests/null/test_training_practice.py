@@ -103,12 +103,16 @@ def test_a_frozen_part_keeps_its_weights_and_moments(tiny_data: Path, tmp_path: 
         assert moment.any() == name.startswith("decoder/") or name == "decoder/conv4/bias"
 
 
-def test_metrics_are_those_of_evaluate(looked_at: Path, tmp_path: Path) -> None:
+def test_metrics_and_loss_are_those_of_evaluate(
+    looked_at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReferenceModel, "losses", None)  # one prediction serves both
     names = tuple(HIGHER_IS_BETTER)
     run = train(looked_at, tmp_path / "r", epochs=1, metrics=names, batch_size=2)
     found = msinet.evaluate(run.best, looked_at, device="reference").summary()
     for name in names:
         assert run.history[0][name] == pytest.approx(found[name]["model"].mean, rel=1e-6)
+    assert run.history[0]["valid_loss"] == pytest.approx(found["loss"]["model"].mean, rel=1e-6)
 
 
 def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_path: Path) -> None:

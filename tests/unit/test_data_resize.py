@@ -32,6 +32,7 @@ def content(fitted: np.ndarray, original: tuple[int, int]) -> np.ndarray:
     return fitted[box.top : box.top + box.height, box.left : box.left + box.width]
 
 
+@settings(deadline=None)  # the first one imports SciPy
 @given(original=sizes, size=sizes, value=st.floats(0, 255, width=32))
 def test_a_constant_image_stays_constant(original, size, value):
     fitted = fit(np.full((*original, 3), value, np.float32), size, pad_value=126)
@@ -79,6 +80,24 @@ def test_any_ratio_down_is_the_average_over_exact_areas(original, seed, data):
     expected = area_average(image, inside.shape[:2])
     np.testing.assert_allclose(inside, expected, rtol=1e-5, atol=1e-3)
     assert inside.mean() == pytest.approx(image.mean(), rel=1e-4)
+
+
+def test_a_large_image_of_bytes_is_averaged_over_exact_areas():
+    """The integral between the edges of each pixel, by interpolation of the cumulative sum."""
+    image = np.random.default_rng(1).integers(0, 256, (901, 1203, 3), np.uint8)
+    expected = image.astype(np.float64)
+    box = placement(image.shape[:2], (240, 320))
+    for axis, count in enumerate(box[2:]):
+        length = image.shape[axis]
+        sums = np.insert(expected.cumsum(axis=axis), 0, 0, axis=axis)
+        at = np.linspace(0, length, count + 1)
+        low = np.minimum(at.astype(int), length - 1)
+        share = np.expand_dims(at - low, [one for one in range(3) if one != axis])
+        integral = sums.take(low, axis) * (1 - share) + sums.take(low + 1, axis) * share
+        expected = np.diff(integral, axis=axis) * count / length
+    fitted = fit(image, (240, 320), pad_value=126)
+    np.testing.assert_allclose(content(fitted, image.shape[:2]), expected, atol=1e-3)
+    np.testing.assert_array_equal(fitted, fit(image.astype(np.float32), (240, 320), 126))
 
 
 def test_pillows_box_filter_is_no_area_average():

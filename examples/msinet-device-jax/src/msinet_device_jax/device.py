@@ -31,6 +31,7 @@ class JaxDevice(Device):
         options: A value for each of the spec's options; None for the defaults.
         distribute: ``"none"`` uses one of JAX's devices, ``"mirrored"`` all of this process,
             ``"auto"`` as many as there are.
+        max_devices: The number of JAX's devices to use at most; None: all.
 
     Raises:
         DeviceUnavailableError: JAX or the platform is not available.
@@ -43,6 +44,7 @@ class JaxDevice(Device):
         precision: str = "float32",
         options: Mapping[str, str] | None = None,
         distribute: str = "none",
+        max_devices: int | None = None,
     ) -> None:
         super().__init__(spec, precision, options)
         probe = spec.probe()
@@ -55,7 +57,7 @@ class JaxDevice(Device):
                 f"--distribute mirrored needs at least two devices for '{spec.name}'; JAX finds "
                 f"only {devices[0]}. Use --distribute none"
             )
-        self.placement = Placement(devices[:1] if distribute == "none" else devices)
+        self.placement = Placement(devices[: 1 if distribute == "none" else max_devices])
         self._layer_builders = JaxLayers(precision).builders()
 
     @property
