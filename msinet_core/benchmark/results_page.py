@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,8 +50,11 @@ def _section(path: Path, results: Results) -> Iterator[str]:
     yield _row(table.headings)
     yield _row(["---:" if name in table.numbers else "---" for name in table.headings])
     yield from map(_row, table.rows)
-    yield from (f"\n* {note}" for note in table.notes)
-    yield f"\n{results.fastest_sentence()}.\n"
+    yield ""
+    if table.notes:
+        yield from (_wrap(f"* {note}", indent="  ") for note in table.notes)
+        yield ""
+    yield _wrap(f"{results.fastest_sentence()}.") + "\n"
 
 
 def _missing(found: Sequence[Results]) -> Iterator[str]:
@@ -62,6 +66,12 @@ def _missing(found: Sequence[Results]) -> Iterator[str]:
         if built_in and spec.priority > -100 and spec.name not in measured:
             yield f"* `{spec.name}`: {spec.summary}"
     yield ""
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _row(cells: Sequence[str]) -> str:
