@@ -23,7 +23,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -251,15 +251,21 @@ def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
             pipe.send(time.perf_counter() - start)
 
 
-def compare(settings: argparse.Namespace) -> dict[str, Any]:
-    """Measure the contenders in turn, and return images per second and ratios."""
-    contenders = {name: Contender(name, settings) for name in settings.only}
+def take_turns(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
+    """Measure contenders in turn and close them; return the seconds of each, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(settings.rounds):
-        for name in list(contenders) if number % 2 else reversed(contenders):
+    for number in range(rounds):
+        for name in list(contenders) if number % 2 else reversed(list(contenders)):
             seconds[name].append(contenders[name].measure())
     for contender in contenders.values():
         contender.close()
+    return seconds
+
+
+def compare(settings: argparse.Namespace) -> dict[str, Any]:
+    """Measure the contenders in turn, and return images per second and ratios."""
+    contenders = {name: Contender(name, settings) for name in settings.only}
+    seconds = take_turns(contenders, settings.rounds)
     first = seconds[settings.only[0]]
     return {
         "width": settings.width,

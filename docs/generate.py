@@ -21,6 +21,7 @@ import msinet_core
 from msinet_core.benchmark.results_page import results_page
 from msinet_core.cli import COMMANDS, cli
 from msinet_core.conformance.reference_page import fill_in
+from msinet_core.conformance.report import FAILURES
 
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "api.txt"
@@ -125,26 +126,52 @@ def hardware_page(reports: Path = REPORTS) -> str:
         rows = ["No machine has been reported yet."]
     else:
         head = ("machine", "device", "program", "hardware", "compared with the reference", "doctor")
-        head = (*head, "predicts, images/s", "trains, images/s")
+        head = (*head, "conformance kit", "predicts, images/s", "trains, images/s")
         rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
     return "\n".join([HARDWARE_HEAD, *rows, ""])
 
 
 def _report_rows(folder: Path) -> Iterator[str]:
     """Yield a row for each device that a machine's doctor examined."""
-    for path in sorted(folder.glob("doctor-*.json")):
-        examined = _json(path)
-        device, findings = examined["device"], examined["findings"]
-        details = {finding["title"]: finding["detail"] for finding in findings}
-        problems = [finding["title"] for finding in findings if finding["status"] == "problem"]
+    doctors = _by_device(folder, "doctor")
+    for device in doctors:
+        details, problems = {"program": "unknown", "availability": "unknown"}, list[str]()
+        for precision, examined in doctors[device].items():
+            findings = examined.get("findings", [])
+            details |= {finding["title"]: finding["detail"] for finding in findings}
+            problems += [
+                f"{finding['title']} ({precision})"
+                for finding in findings
+                if finding["status"] == "problem"
+            ]
+            problems += [] if examined else [f"failed ({precision})"]
         listed = _json(folder / f"devices-{device}.json").get("devices", [])
         status = {item["name"]: item["status"] for item in listed}.get(device, "unknown")
         results = _json(folder / f"bench-{device}.json").get("results", [{}])[0]
         rates = [results.get(work, {}).get("bare_images_per_s") for work in ("predict", "train")]
         cells = [folder.name, f"`{device}`", details["program"], details["availability"], status]
         cells += [", ".join(problems) or "no problem"]
+        cells += [", ".join(_kit_cells(_by_device(folder, "kit").get(device, {})))]
         cells += ["" if rate is None else f"{rate:.2f}" for rate in rates]
         yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _by_device(folder: Path, part: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what a part of ``.ci/hardware`` printed, by device and precision."""
+    found = dict[str, dict[str, dict[str, Any]]]()
+    for path in sorted(folder.glob(f"{part}-*.json")):
+        device, _, precision = path.stem.removeprefix(f"{part}-").rpartition("-")
+        found.setdefault(device, {})[precision] = _json(path)
+    return found
+
+
+def _kit_cells(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for precision, report in reports.items():
+        failed = sum(row["status"] in FAILURES for row in report.get("rows", []))
+        outcome = (
+            "passed" if report.get("passed") else f"{failed} failed" if failed else "no result"
+        )
+        yield f"{precision} {outcome}"
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,11 +11,16 @@ from typing import Protocol
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core; frameworks read these when they are imported, here and in children.
     for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(_variable, "1")
+
+# Nothing here is timed: a busy machine would fail examples of more than 0.2 s.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # In a job that a shell started with "&", Ctrl-C is ignored, here and in children.
 signal.signal(signal.SIGINT, signal.default_int_handler)

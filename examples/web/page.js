@@ -7,7 +7,7 @@ const LOOK_SIZE = 320; // pixels of the map in which points are searched
 const BACKENDS = { webgpu: "WebGPU", wasm: "WebAssembly" };
 
 const element = (id) => document.getElementById(id);
-const page = { backend: null, model: null, image: null, map: null, points: [] };
+const page = { backend: null, model: null, image: null, waiting: null, map: null, points: [] };
 self.msinet = page; // for the console and for tests
 
 function setStatus(text, state) {
@@ -18,11 +18,14 @@ function setStatus(text, state) {
 
 function showReady() {
   if (!page.backend) return;
-  if (!page.model) return setStatus("No model yet: choose or drop a file *.onnx.");
+  const isFirst = !page.model; // without a model, an image is of no use yet
+  element("drop-title").textContent = `Drop ${isFirst ? "a model" : "an image"} here`;
+  for (const id of ["need-image", "choose-image", "choose-model"]) element(id).hidden = isFirst;
+  for (const id of ["need-model", "first-model"]) element(id).hidden = !isFirst;
+  if (isFirst) return setStatus("No model yet");
   const threads = ort.env.wasm.numThreads;
   const how = page.backend === "wasm" ? `${BACKENDS.wasm}, ${threads} thread${threads > 1 ? "s" : ""}`
     : BACKENDS.webgpu;
-  element("choose-model").textContent = "Choose another model";
   setStatus(`Ready: ${page.model.name} with ${how}`, "ready");
 }
 
@@ -69,7 +72,9 @@ async function useModel(bytes, name) {
   const model = await openModel(bytes, name, page.backend);
   await page.model?.session.release();
   page.model = model;
-  if (page.image) await predict(page.image);
+  const image = page.waiting ?? page.image;
+  page.waiting = null;
+  if (image) await predict(image);
   else showReady();
 }
 
@@ -101,8 +106,9 @@ async function decode(file) {
 async function useImage(file) {
   const image = await decode(file);
   if (!page.model) {
+    page.waiting = image;
     throw new PageError(
-      "There is no model yet. Choose a file *.onnx below, written with: " +
+      `${image.name} waits for a model: a file *.onnx, written with: ` +
         "msinet-run convert best.msinet.h5 model.onnx",
     );
   }
@@ -128,8 +134,8 @@ async function predict(image) {
   element("drop").hidden = true;
   element("result").hidden = false;
   listPoints();
-  drawScan();
   draw();
+  drawScan();
   element("facts").textContent =
     `${image.name}, ${image.size[1]} × ${image.size[0]} pixels; seen by the network at ` +
     `${size[1]} × ${size[0]}, in ${seconds.toFixed(2)} s.`;
@@ -196,7 +202,8 @@ function showScan() {
 /** Draw the strongest points in order, as an SVG over the image. */
 function drawScan() {
   const [height, width] = page.image.size;
-  const unit = Math.max(width, height) / 100;
+  // On a phone, as large as the numbers in the list.
+  const unit = Math.max(Math.max(width, height) / 100, (6.5 * width) / element("frame").clientWidth);
   const inside = (value, length) => Math.min(length - 2 * unit, Math.max(2 * unit, value * length));
   const at = page.points.map(({ x, y }) => [inside(x, width), inside(y, height)]);
   const line = (color, thickness) =>
@@ -255,6 +262,7 @@ function connect(button, input, task) {
 
 connect("choose-image", "image-file", useImage);
 connect("choose-model", "model-file", useModelFile);
+element("first-model").addEventListener("click", () => element("model-file").click());
 element("another").addEventListener("click", () => element("image-file").click());
 element("download").addEventListener("click", () => enqueue(download));
 element("scan").addEventListener("change", showScan);

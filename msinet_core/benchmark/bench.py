@@ -15,6 +15,7 @@ from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.measured import remember
 from msinet_core.registry.registry import AUTO, load_registry, run_probe
+from msinet_core.system.files import check_writable_folder
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 
@@ -76,7 +77,8 @@ def bench(
         DeviceUnavailableError: None of the devices is available.
         InterruptedRunError: Interrupted; rows that were measured are in `output`.
         UsageError: A setting is invalid, there is no such device, or `output` holds other results.
-        MsinetError: Nothing could be measured, or `output` cannot be written.
+        MsinetError: Nothing could be measured, or `output` or `trace` cannot be written, which is
+            checked first.
     """
     settings = BenchSettings(
         precision=precision,  # type: ignore[arg-type]  # one value and text are converted
@@ -94,6 +96,8 @@ def bench(
     _check_precisions(specs, settings.precision)
     todo = cases(specs, settings)
     path = None if output is None else Path(output)
+    if trace is not None:
+        check_writable_folder(Path(trace))
     results = _begin(Results.here(settings), path, resume)
     if path is not None:
         results.write(path)  # fails now instead of after minutes of measuring

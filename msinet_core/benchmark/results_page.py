@@ -51,10 +51,10 @@ def _section(path: Path, results: Results) -> Iterator[str]:
     yield _row(["---:" if name in table.numbers else "---" for name in table.headings])
     yield from map(_row, table.rows)
     yield ""
-    yield from (_wrap(f"* {note}", subsequent_indent="  ") for note in table.notes)
-    yield ""
-    yield _wrap(f"{results.fastest_sentence()}.")
-    yield ""
+    if table.notes:
+        yield from (_wrap(f"* {note}", indent="  ") for note in table.notes)
+        yield ""
+    yield _wrap(f"{results.fastest_sentence()}.") + "\n"
 
 
 def _missing(found: Sequence[Results]) -> Iterator[str]:
@@ -68,13 +68,9 @@ def _missing(found: Sequence[Results]) -> Iterator[str]:
     yield ""
 
 
-def _wrap(text: str, subsequent_indent: str = "") -> str:
+def _wrap(text: str, indent: str = "") -> str:
     return textwrap.fill(
-        text,
-        100,
-        subsequent_indent=subsequent_indent,
-        break_long_words=False,
-        break_on_hyphens=False,
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -33,6 +33,7 @@ from msinet_core.errors import CheckpointError, UsageError, did_you_mean, printa
 from msinet_core.network.export import OnnxSettings
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.registry import load_registry
+from msinet_core.system.files import check_writable_folder
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 
@@ -101,10 +102,11 @@ def convert(
     """
     target = Path(target)
     written = _apply_settings(choose_target(target, to), settings)
+    _check_paths(Path(source), target, written, force)
+    check_writable_folder(target.parent, target)
     progress = as_progress(progress)
     resize = check_resize(source, resize)
     source = resolve_weights(source, progress)
-    _check_paths(source, target, written, force)
     with _open(source, from_layout) as (found, archive):
         require_whole_network(found, source)
         if network is None:

@@ -91,10 +91,10 @@ def bench(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.benchmark import bench as front_door
     from msinet_core.benchmark.results import read_all
-    from msinet_core.system.figures import plot_format
+    from msinet_core.system.figures import check_plot
 
     for path in plot_files:
-        plot_format(path)  # fails now instead of after minutes of measuring
+        check_plot(path)
     if bool(files) != from_files:
         raise click.UsageError("To show measured results, use: --from FILE [FILE ...]")
     if from_files:

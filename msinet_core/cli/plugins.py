@@ -63,7 +63,7 @@ plugins.add_command(new_plugin)
     "--report",
     "report_path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report to FILE.json or FILE.html.",
 )
 @click.option(

@@ -134,6 +134,7 @@ def predict(
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import load
     from msinet_core.prediction.shards import launched_shard
+    from msinet_core.system.files import check_writable_folder
     from msinet_core.system.progress_bars import progress_bars
 
     # Images first: importing the device's framework takes seconds.
@@ -149,6 +150,7 @@ def predict(
     if not plan.jobs:
         progress.message("There is nothing to predict.")
         return
+    check_writable_folder(out)
     predictor = load(weights, device_name(), progress=progress, **options)
     report = predict_files(predictor, plan, progress)
     overview = f" Overview: {report.overview}" if report.overview else ""

@@ -69,11 +69,11 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
     Example: msinet-run runs compare runs/a runs/b --out curves.png
     """
-    from msinet_core.system.figures import plot_format
+    from msinet_core.system.figures import check_plot
     from msinet_core.training.runs import compare_runs
 
     if out is not None:
-        plot_format(out)  # fails before anything is printed
+        check_plot(out)  # before anything is printed
     comparison = compare_runs(folders)
     if as_json:
         click.echo(json.dumps(comparison.to_dict(), indent=2, allow_nan=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.errors import UsageError
-from msinet_core.system.files import write_text
+from msinet_core.system.files import check_writable, write_text
 from msinet_core.system.version import __version__
 
 SUFFIXES = (".json", ".html")
@@ -24,12 +24,12 @@ def check_report_path(path: Path) -> None:
         path: The value of ``--report``.
 
     Raises:
-        UsageError: It is a directory, or ends in neither ``.json`` nor ``.html``.
+        UsageError: It ends in neither ``.json`` nor ``.html``.
+        MsinetError: The file system refused, or it is a directory.
     """
-    if path.is_dir():
-        raise UsageError(f"invalid report file '{path}': is a directory")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"invalid report file '{path}': use a name ending in .json or .html")
+    check_writable(path)
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -16,7 +16,7 @@ from msinet_core.data.osie import is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset
 from msinet_core.data.recipes import RECIPES, Rule
 from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list, os_reason
-from msinet_core.system.files import atomic_folder
+from msinet_core.system.files import atomic_folder, check_writable_folder
 from msinet_core.system.progress import Progress
 
 
@@ -65,7 +65,8 @@ def fetch_dataset(
     Raises:
         UsageError: The name is unknown, or the dataset needs no download.
         DataError: An archive is damaged or not the published one, or the disk is full.
-        MsinetError: An archive cannot be downloaded; says where to save it by hand.
+        MsinetError: An archive cannot be downloaded; says where to save it by hand. Or `root`
+            cannot be written.
         InterruptedRunError: Ctrl-C; says what was kept.
     """
     if name == DEMO:
@@ -79,6 +80,7 @@ def fetch_dataset(
     if folder is not None and any(folder.iterdir()):
         return Fetched(folder)
     folder = (root or DEFAULT_ROOT) / name
+    check_writable_folder(folder.parent)
     if source is not None:
         files = find_archives(known, source)
         if files is None:

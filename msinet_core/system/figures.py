@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msinet_core.errors import UsageError
-from msinet_core.system.files import atomic_path
+from msinet_core.system.files import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,20 @@ def figures_released() -> Iterator[None]:
         gc.collect(0)
         if enabled:
             gc.enable()
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a plot that cannot be written, before long work whose result would be lost.
+
+    Args:
+        path: The file to create or replace: ``*.png``, ``*.svg`` or ``*.pdf``.
+
+    Raises:
+        UsageError: The suffix is another one.
+        MsinetError: The file system refused.
+    """
+    plot_format(path)
+    check_writable(path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

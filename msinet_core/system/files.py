@@ -49,20 +49,33 @@ def check_writable(path: Path) -> None:
     """Refuse a file that cannot be written, before long work whose result would be lost.
 
     Args:
-        path: The file to create or replace; its folder is created if it is missing.
+        path: The file to create or replace.
 
     Raises:
         MsinetError: The file system refused, or `path` is a folder.
     """
-    temporary = _temporary(path.parent)
+    if path.is_dir():
+        raise _refused(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    check_writable_folder(path.parent, path)
+
+
+def check_writable_folder(folder: Path, target: Path | None = None) -> None:
+    """Refuse a folder in which nothing can be written, before long work whose results go there.
+
+    Args:
+        folder: The folder. A missing one is not created; its nearest parent is examined.
+        target: What will be written there, for the message; None for the folder itself.
+
+    Raises:
+        MsinetError: The file system refused.
+    """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        temporary = _temporary(nearest)
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _refused(target or folder, error) from error
 
 
 def _refused(path: Path, error: OSError) -> MsinetError:

@@ -290,7 +290,14 @@ def test_a_device_is_measured_once_wherever_it_is_named(run: Run) -> None:
     assert not list(Path("traces").iterdir())
 
 
-def test_the_automatic_device_is_measured_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_automatic_device_is_measured_by_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that there is one where no framework is installed.
+    source = BROKEN.replace("priority=-1", "priority=999")
+    (tmp_path / "best_devices.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MSINET_PLUGINS", "best_devices")
     chosen = load_registry().select("auto").name
     monkeypatch.setattr(suite, "_measure_apart", lambda case, *rest: failed_row(case, "no"))
     with pytest.raises(MsinetError, match=f"{chosen}: no"):

@@ -233,6 +233,10 @@ def test_an_image_before_a_model(browser: Any, site: Path, files: Path) -> None:
     page = open_page(browser, f"{(site / 'index.html').as_uri()}?backend=wasm")
     drop(page, files / "wide.png")
     assert "convert" in error_after(page, "model")
+    assert page.is_visible("#first-model") and page.is_hidden("#choose-image")
+    use_model(page, files / "fixed.onnx")
+    assert page.evaluate("[msinet.image.name, msinet.map.length]") == ["wide.png", 31 * 200]
+    assert page.is_hidden("#error") and page.is_visible("#choose-model")
 
 
 def test_a_page_without_onnx_runtime(browser: Any, site: Path, tmp_path: Path) -> None:

@@ -65,13 +65,21 @@ def test_a_hardware_report_becomes_a_row(tmp_path: Path) -> None:
         {"title": "fusion test", "status": "problem", "detail": "Too large."},
     ]
     files = {
-        "doctor-metal.json": {"device": "metal", "findings": findings},
+        "doctor-metal-float32.json": {"device": "metal", "findings": findings},
+        "kit-metal-float32.json": {"passed": True, "rows": []},
+        "kit-metal-float16.json": {"passed": False, "rows": [{"status": "failed"}]},
         "devices-metal.json": {"devices": [{"name": "metal", "status": "verified"}]},
     }
     for name, document in files.items():
         (folder / name).write_text(json.dumps(document))
-    (folder / "bench-metal.json").write_text("")  # it failed
+    for name in ("bench-metal.json", "doctor-metal-float16.json"):
+        (folder / name).write_text("")  # it failed
     row = GENERATOR.hardware_page(tmp_path).splitlines()[-1]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[:2] == ["Mac mini M4", "`metal`"]
-    assert cells[3:] == ["Apple M4.", "verified", "fusion test", "", ""]
+    assert cells[3:] == [
+        *("Apple M4.", "verified"),
+        "failed (float16), fusion test (float32)",
+        "float16 1 failed, float32 passed",
+        *("", ""),
+    ]

@@ -21,21 +21,28 @@ yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in FOLDER.glob("*.yml")}
-HARDWARE = WORKFLOWS["hardware"]["jobs"]
-DEVICE_JOBS = [name for name, job in HARDWARE.items() if "DEVICES" in job.get("env", {})]
+MACHINES = [
+    job["with"]["machine"] for job in WORKFLOWS["hardware"]["jobs"].values() if "with" in job
+]
+CHECKS = WORKFLOWS["machine"]["jobs"]["check"]
+PARTS = ("install", "devices", "doctor", "kit", "train", "bench")
+SCRIPT = (ROOT / ".ci" / "hardware").read_text("utf-8")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the scripts of CI need bash")
 
 
-def commands(job: Mapping[str, Any]) -> Iterator[str]:
+def commands(job: Mapping[str, Any], **inputs: str) -> Iterator[str]:
     """Yield the commands of a job, once for each combination of its matrix."""
     matrix = job.get("strategy", {}).get("matrix", {})
     for values in product(*matrix.values()):
+        context = {f"matrix.{name}": value for name, value in zip(matrix, values, strict=True)}
+        context |= {f"inputs.{name}": value for name, value in inputs.items()}
         for step in job["steps"]:
             if "run" in step:
                 command = step["run"]
-                for name, value in zip(matrix, values, strict=True):
-                    command = command.replace(f"${{{{ matrix.{name} }}}}", str(value))
+                for name, value in context.items():
+                    command = command.replace(f"${{{{ {name} }}}}", str(value))
+                assert "${{" not in command
                 yield command
 
 
@@ -59,7 +66,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SMALL = {
+    "DEVICES": "reference",
     "HOST": "reference",
+    "PRECISIONS": "float32",
+    "ROWS": "--rows device/opens",
     "SMALL": "--width 0.02 --image-size 32x32",
     "BENCH": "--images 1 --rounds 1",
     "DEMO": "--train 2 --valid 1",
@@ -70,11 +80,10 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def report(checkout: Path) -> Path:
-    """Run the commands of the Mac's job, with its devices replaced by the reference."""
-    environment = {**HARDWARE["mac"]["env"], **SMALL, "DEVICES": "reference"}
-    for command in commands(HARDWARE["mac"]):
-        if command.startswith(".ci/"):
-            done = run(command, checkout, **environment)
+    """Run the commands of the workflow on the reference device, without installing."""
+    for command in commands(CHECKS, machine="mac"):
+        if not command.endswith("install"):
+            done = run(command, checkout, **SMALL)
             assert done.returncode == 0, done.stdout + done.stderr
     return checkout / "hardware-report"
 
@@ -82,8 +91,9 @@ def report(checkout: Path) -> Path:
 def test_the_report_has_what_the_issue_template_asks_for(report: Path) -> None:
     devices = json.loads((report / "devices-reference.json").read_text("utf-8"))
     assert [item["name"] for item in devices["devices"]] == ["reference"]
-    doctor = json.loads((report / "doctor-reference.json").read_text("utf-8"))
+    doctor = json.loads((report / "doctor-reference-float32.json").read_text("utf-8"))
     assert doctor["device"] == "reference"
+    assert json.loads((report / "kit-reference-float32.json").read_text("utf-8"))["passed"]
     results = json.loads((report / "bench-reference.json").read_text("utf-8"))["results"]
     assert results[0]["train"]["bare_images_per_s"] > 0
     with (report / "run" / "history.csv").open(encoding="utf-8") as file:
@@ -92,26 +102,46 @@ def test_the_report_has_what_the_issue_template_asks_for(report: Path) -> None:
 
 def test_a_device_that_fails_is_reported_and_hides_no_other(checkout: Path, report: Path) -> None:
     shutil.rmtree(report, ignore_errors=True)
-    environment = {**SMALL, "DEVICES": "no-such-device reference"}
-    done = run(".ci/hardware doctor", checkout, **environment)
+    done = run(
+        ".ci/hardware here doctor", checkout, **{**SMALL, "DEVICES": "no-such-device reference"}
+    )
     assert done.returncode == 1
     failed = done.stdout.partition("\nFailed:\n")[2].splitlines()
     assert len(failed) == 1 and "no-such-device" in failed[0]
-    assert (report / "doctor-reference.json").stat().st_size
+    assert (report / "doctor-reference-float32.json").stat().st_size
 
 
-@pytest.mark.parametrize("name", DEVICE_JOBS)
-def test_jobs_for_devices_run_every_part_and_upload_the_report(name: str) -> None:
-    job = HARDWARE[name]
-    parts = [command for command in commands(job) if command.startswith(".ci/hardware")]
-    assert parts == [f".ci/hardware {part}" for part in ("devices", "doctor", "train", "bench")]
-    after_install = job["steps"][3:]
+def test_the_workflow_runs_every_part_and_uploads_the_report() -> None:
+    assert list(commands(CHECKS, machine="mac")) == [f".ci/hardware mac {part}" for part in PARTS]
+    after_install = CHECKS["steps"][3:]
     assert all(step["if"] == "${{ !cancelled() }}" for step in after_install)
-    assert not any("continue-on-error" in step for step in job["steps"])
+    assert not any("continue-on-error" in step for step in CHECKS["steps"])
     assert after_install[-1]["with"]["path"] == "hardware-report"
+
+
+def test_the_machines_have_known_devices_and_extras() -> None:
     names = {item.spec.name for item in load_registry({}).registrations} | {"jax"}
-    devices = {item.partition("=")[0] for item in job["env"]["DEVICES"].split()}
-    assert devices <= names
+    devices = re.findall(r"([\w-]+)=venv-\w+", SCRIPT)
+    assert len(devices) > len(MACHINES) and set(devices) <= names
+    environments = set(re.findall(r"=(venv-\w+)", SCRIPT))
+    assert environments == set(re.findall(r'"(venv-\w+) ', SCRIPT))
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    for extras in re.findall(r" \.\[([\w,]+)\]", SCRIPT):
+        assert all(f"\n{extra} = [" in project for extra in extras.split(","))
+
+
+def test_pages_and_templates_name_machines_and_parts_that_exist() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.yml")]
+    found = [
+        words.split()
+        for page in pages
+        for words in re.findall(r"\.ci/hardware((?: [a-z][\w-]*)+)", page.read_text("utf-8"))
+    ]
+    assert {machine for machine, *_ in found} <= {*MACHINES, "here"}
+    table = (ROOT / "docs" / "how-to" / "report-hardware.md").read_text("utf-8")
+    for name in (*MACHINES, "here", *PARTS):
+        assert f"\n| `{name}` | " in table
+    assert {part for _, *parts in found for part in parts} <= {*PARTS}
 
 
 def test_each_part_of_the_ci_script_has_a_job() -> None:

@@ -422,10 +422,18 @@ def test_leftovers_of_a_kill_while_unpacking_are_removed(served: Path, tmp_path:
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["osie"]
 
 
-def test_a_root_that_cannot_be_written_keeps_the_archives(served: Path, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_written_is_refused_before_the_download(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"file.*downloads"):
+    with pytest.raises(MsinetError, match="file"):
         get("osie", tmp_path / "file")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_created_keeps_the_archives(served: Path, tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "osie").touch()
+    with pytest.raises(DataError, match=r"osie.*downloads"):
+        get("osie", tmp_path / "sets")
 
 
 def test_the_real_osie_archive_is_read_with_real_fixations(served: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from msinet_core.system.files import (
     atomic_folder,
     atomic_path,
     check_writable,
+    check_writable_folder,
     move_into_place,
     write_bytes,
     write_text,
@@ -140,7 +141,9 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
     for wrong in (tmp_path / "file" / "a.txt", tmp_path):
         with pytest.raises(MsinetError):
             check_writable(wrong)
+    with pytest.raises(MsinetError):
+        check_writable_folder(tmp_path / "file")
     check_writable(tmp_path / "file")
     check_writable(tmp_path / "new" / "a.txt")
     assert (tmp_path / "file").read_text() == "old"
-    assert not any((tmp_path / "new").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
