@@ -186,13 +186,20 @@ class RunFolder:
         """Replace the table of epochs.
 
         Args:
-            rows: With the keys ``HISTORY_FIELDS`` and the metrics; the last one is new.
+            rows: With the keys ``HISTORY_FIELDS`` and the metrics.
         """
         if self.writes:
             self.check_exists()
             write_text(self.history, csv_text(_history_fields(rows), rows))
-            for logger in self.loggers:
-                logger.epoch(rows[-1])
+
+    def log_epoch(self, row: Mapping[str, Any]) -> None:
+        """Pass an epoch to the loggers.
+
+        Args:
+            row: With the keys ``HISTORY_FIELDS`` and the metrics.
+        """
+        for logger in self.loggers:
+            logger.epoch(row)
 
     def append_step(self, row: Mapping[str, Any]) -> None:
         """Add a row to the table of steps.

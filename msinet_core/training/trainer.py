@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsFloat
 
 import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
-from msinet_core.errors import DivergenceError
+from msinet_core.errors import DivergenceError, InterruptedRunError
 from msinet_core.network.state import State
 from msinet_core.system.progress import Progress, Task
+from msinet_core.training.checkpoint_writer import CheckpointWriter
 from msinet_core.training.epoch_sentences import epoch_sentences
 from msinet_core.training.position import Position
 from msinet_core.training.schedule import Schedule
@@ -97,17 +99,23 @@ class Trainer:
         self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
         self._selection = Selection(self.config.best_by)
         self._schedule = Schedule(self.config, self.train.image_count)
+        self._writer = CheckpointWriter(self.progress.message)
 
     def fit(self) -> list[dict[str, Any]]:
         """Train until the run's number of epochs is reached, or no epoch was better for long.
 
         Returns:
-            The run's history, one row per epoch.
+            The run's history, one row per epoch; everything is on the disk.
 
         Raises:
             InterruptedRunError: The user stopped it; its state is saved.
             DivergenceError: The loss or the weights are not finite; the last checkpoint is intact.
+            MsinetError: A checkpoint could not be written; the one before is intact.
         """
+        with self._writer:
+            return self._fit()
+
+    def _fit(self) -> list[dict[str, Any]]:
         history, config = self.position.history, self.config
         while self.position.epoch < config.epochs:
             self._train_epoch()
@@ -139,16 +147,19 @@ class Trainer:
                 images = self.train.images_in(next_batch, len(group))
                 unread.append(_Pending(loss, len(group), images, rate, reads.take_seconds()))
                 next_batch += len(group)
-                save = self._interrupted() or time.monotonic() - self._saved > SAVE_INTERVAL
+                interrupted = self._interrupted()
+                save = interrupted or time.monotonic() - self._saved > SAVE_INTERVAL
                 start = time.monotonic()
                 check = start > self._next_check
                 finished = save or check or isinstance(loss, float)
                 due = len(unread) if finished else self.model.due_losses(len(unread))
                 for _ in range(due):
                     self._record(unread.popleft(), task)
-                if save:
+                self._writer.check()
+                if interrupted:
+                    self._stop()
+                elif save:
                     self._save()
-                    self.interrupt.raise_if_set(self._resume_hint())
                 elif check:
                     self._state()  # raises if it is not finite
                     self._mark = now = time.monotonic()
@@ -197,9 +208,9 @@ class Trainer:
         ):
             for images in steps:
                 task.advance(images)
+                self._writer.check()
                 if self._interrupted():
-                    self._save()
-                    self.interrupt.raise_if_set(self._resume_hint())
+                    self._stop()
         return validation.result()
 
     def _interrupted(self) -> bool:
@@ -227,15 +238,9 @@ class Trainer:
         position.history.append(row)
         better = self._selection.improves(position.history)
         position.begin_epoch()
-        state = self._state()
-        if better and self.run.writes:
-            # Before `latest`: a run that is killed in between repeats this epoch, and this file.
-            self.run.check_exists()
-            weights = State(weights=state.weights)
-            save_checkpoint(self.run.best, self._checkpoint(weights, training=None))
-        self._save(state)
-        self.run.write_history(position.history)
-        self._draw_curve()
+        self._save(better, history=list(position.history))
+        if self.run.writes:
+            self.run.log_epoch(row)
         for text in epoch_sentences(config, position.history, better):
             self._message(text)
 
@@ -243,13 +248,40 @@ class Trainer:
         self.progress.message(text)
         self.run.log(text)
 
-    def _save(self, state: State | None = None) -> None:
-        state = state or self._state()
-        training = {"position": asdict(self.position), "config": self.config.to_dict()}
+    def _save(self, better: bool = False, history: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Copy the state from the device and start to write it.
+
+        Args:
+            better: Whether to write the best weights too.
+            history: All epochs, if one has just ended.
+        """
+        self._writer.wait()  # before the copy: one in memory is enough
+        state = self._state()
         if self.run.writes:
-            self.run.check_exists()
-            save_checkpoint(self.run.latest, self._checkpoint(state, training))
+            training = {"position": asdict(self.position), "config": self.config.to_dict()}
+            latest = self._checkpoint(state, training)
+            weights = self._checkpoint(State(weights=state.weights), training=None)
+            self._writer.start(partial(self._write, latest, weights if better else None, history))
         self._saved = self._mark = time.monotonic()
+
+    def _write(
+        self, latest: Checkpoint, best: Checkpoint | None, history: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Write files in the order in which a kill in between loses nothing."""
+        if best:
+            # Before `latest`: a run that is killed in between repeats this epoch, and this file.
+            self.run.check_exists()
+            save_checkpoint(self.run.best, best)
+        self.run.check_exists()
+        save_checkpoint(self.run.latest, latest)
+        if history:
+            self.run.write_history(history)
+            self._draw_curve(history)
+
+    def _stop(self) -> NoReturn:
+        self._save()
+        self._writer.wait()
+        raise InterruptedRunError(self._resume_hint())
 
     def _state(self) -> State:
         state = self.model.state()
@@ -269,21 +301,19 @@ class Trainer:
         position = {"epoch": self.position.epoch, "step": self.step}
         return Checkpoint(self.graph, state, training, {**self.metadata, **position})
 
-    def _draw_curve(self) -> None:
+    def _draw_curve(self, history: Sequence[Mapping[str, Any]]) -> None:
         from msinet_core.training.curve import draw_curve
 
-        if not self.run.writes:
-            return
         try:
             draw_curve(
-                self.position.history,
+                history,
                 self.run.curve,
                 self.run.path.name,
                 self.config.loss,
                 self._selection,
             )
         except Exception as error:  # a picture is not worth a training run
-            self.progress.message(f"Could not draw the learning curve: {error}")
+            self.run.log(f"Could not draw the learning curve: {error}")
 
     def _resume_hint(self) -> str:
         return (
@@ -292,6 +322,7 @@ class Trainer:
         )
 
     def _divergence(self, reason: str) -> str:
+        self._writer.settle()
         intact = f" {self.run.latest} is from before." if self.run.latest.exists() else ""
         text = (
             f"Training diverged at epoch {self.position.epoch + 1}, step {self.step}: {reason}."

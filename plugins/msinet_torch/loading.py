@@ -1,10 +1,12 @@
-"""Import PyTorch so that an op without an MPS kernel raises an error."""
+"""Import PyTorch so that an op without an MPS kernel fails and waiting threads soon sleep."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from msinet_core import DeviceUnavailableError
@@ -15,12 +17,38 @@ FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 Source: https://docs.pytorch.org/docs/stable/mps_environment_variables.html
 """
 
+SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
+"""How often a thread of PyTorch's OpenMP checks for work before it sleeps: about 20 microseconds.
+
+libgomp's default of 300,000, some 6 ms, is as long as a time slice of the system: a thread that
+spins takes the core from the one that it waits for when another program runs too.
+
+Source: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
+"""
+
+POLICY_VARIABLE = "OMP_WAIT_POLICY"
+
 
 def load_torch() -> ModuleType:
     """Import and return PyTorch; every module of this plugin imports it here."""
-    if "torch" not in sys.modules:
-        os.environ[FALLBACK_VARIABLE] = "0"
-    return importlib.import_module("torch")
+    if "torch" in sys.modules:
+        return importlib.import_module("torch")
+    os.environ[FALLBACK_VARIABLE] = "0"
+    with _short_spins():
+        return importlib.import_module("torch")
+
+
+@contextmanager
+def _short_spins() -> Iterator[None]:
+    """Set how long threads spin, for libraries that are loaded in the block, unless it is set."""
+    chosen = {SPIN_VARIABLE, POLICY_VARIABLE} & os.environ.keys()
+    if not chosen:
+        os.environ[SPIN_VARIABLE] = SPINS
+    try:
+        yield
+    finally:
+        if not chosen:
+            del os.environ[SPIN_VARIABLE]
 
 
 def check_fallback() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -329,6 +330,26 @@ def test_the_fallback_is_disabled_before_pytorch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch uses libgomp on Linux")
+@pytest.mark.parametrize(
+    ("variable", "spins"),
+    [
+        ("GOMP_SPINCOUNT=", loading.SPINS),
+        ("GOMP_SPINCOUNT=7", "7"),
+        ("OMP_WAIT_POLICY=passive", "0"),
+    ],
+)
+def test_waiting_threads_soon_sleep_unless_the_user_decides(variable: str, spins: str) -> None:
+    name, _, value = variable.partition("=")
+    code = f"import os, msinet_torch.device; print(os.environ.get({name!r}, ''))"
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "verbose", **({name: value} if value else {})}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == value  # other programs and libraries are not affected
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 def test_mps_is_available_on_macos_only() -> None:

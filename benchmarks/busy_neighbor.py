@@ -1,0 +1,196 @@
+"""Measure how much one busy process slows training down, for several policies of waiting threads.
+
+A network's threads wait for each other many times in each step. Threads that spin while they wait
+take the time of the thread that they wait for, when another program uses a core.
+
+Each contender is a device with environment variables, in a process of its own: they must be set
+before the framework is imported. In each round every contender trains some steps alone, and some
+beside a process that only computes. The results are medians over the rounds of
+
+* ``slower``: seconds with the neighbor / seconds alone of the same round,
+* ``alone``: seconds alone / seconds alone of the first contender.
+
+    python benchmarks/busy_neighbor.py
+    python benchmarks/busy_neighbor.py --width 0.25 --steps 8
+    python benchmarks/busy_neighbor.py --precision bfloat16 --json neighbor.json
+    python benchmarks/busy_neighbor.py torch-cpu torch-cpu:OMP_WAIT_POLICY=passive cpu
+
+On a machine with more than two cores, begin with ``taskset -c 0,1``. The numbers mean something
+only on a machine that does nothing else: the load before the start is part of the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
+from msinet_core.network.state import Batch
+from msinet_core.registry.registry import load_registry
+from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.training.initial_weights import random_state
+
+RATE = 1e-6
+PYTORCH_SPINS = 300_000
+"""libgomp's number of spins before a thread sleeps, where nothing is set."""
+
+CONTENDERS = (
+    f"torch-cpu:GOMP_SPINCOUNT={PYTORCH_SPINS}",
+    "torch-cpu:GOMP_SPINCOUNT=30000",
+    "torch-cpu:GOMP_SPINCOUNT=10000",
+    "torch-cpu:GOMP_SPINCOUNT=3000",
+    "torch-cpu:GOMP_SPINCOUNT=1000",
+    "torch-cpu:OMP_WAIT_POLICY=passive",
+    "torch-cpu",
+    "cpu",
+)
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+class Contender:
+    """A training step in a process of its own.
+
+    Args:
+        name: ``DEVICE`` or ``DEVICE:VARIABLE=VALUE,VARIABLE=VALUE``.
+        settings: The command line.
+    """
+
+    def __init__(self, name: str, settings: argparse.Namespace) -> None:
+        device, _, variables = name.partition(":")
+        before = dict(os.environ)
+        os.environ.update(item.split("=", 1) for item in variables.split(",") if item)
+        self._pipe, other = CONTEXT.Pipe()
+        CONTEXT.Process(target=_serve, args=(device, settings, other), daemon=True).start()
+        os.environ.clear()
+        os.environ.update(before)
+        other.close()
+        self._pipe.recv()
+
+    def seconds(self) -> float:
+        """Return the seconds that a step takes now."""
+        self._pipe.send(None)
+        answer: float = self._pipe.recv()
+        return answer
+
+
+def _serve(device: str, settings: argparse.Namespace, pipe: Any) -> None:
+    graph = msinet_graph(settings.width)
+    model = (
+        load_registry()
+        .spec(device)
+        .open(settings.precision)
+        .compile(graph, random_state(graph, seed=0), loss=KLDivergence(), optimizer=Adam())
+    )
+    random = np.random.default_rng(0)
+    shape = (settings.batch_size, *settings.image_size)
+    batch = Batch(
+        random.uniform(0, 255, (*shape, 3)).astype(np.float32),
+        random.uniform(0, 1, (*shape, 1)).astype(np.float32),
+    )
+    for _ in range(2):
+        float(model.train_step([batch], RATE))
+    pipe.send(None)
+    with suppress(EOFError):  # the main process has ended
+        while True:
+            pipe.recv()
+            start = time.perf_counter()
+            for _ in range(settings.steps):
+                float(model.train_step([batch], RATE))
+            pipe.send((time.perf_counter() - start) / settings.steps)
+
+
+def beside_neighbors(contender: Contender, count: int) -> float:
+    """Return the seconds of a step while other processes compute.
+
+    Args:
+        contender: Trains.
+        count: The number of the other processes.
+    """
+    running = CONTEXT.Barrier(count + 1)
+    neighbors = [
+        CONTEXT.Process(target=_compute, args=(running,), daemon=True) for _ in range(count)
+    ]
+    for neighbor in neighbors:
+        neighbor.start()
+    running.wait()
+    try:
+        return contender.seconds()
+    finally:
+        for neighbor in neighbors:
+            neighbor.kill()
+            neighbor.join()
+
+
+def _compute(running: Any) -> None:
+    running.wait()
+    while True:
+        pass
+
+
+def summary(times: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """Return the medians of each contender, and the ratios of every round.
+
+    Args:
+        times: The seconds alone and beside neighbors, in each round.
+    """
+    first = next(iter(times.values()))
+    results = {}
+    for name, rounds in times.items():
+        slower = [beside / alone for alone, beside in rounds]
+        alone = [one / other for (one, _), (other, _) in zip(rounds, first, strict=True)]
+        results[name] = {
+            "milliseconds": round(1000 * statistics.median(alone for alone, _ in rounds), 1),
+            "slower": round(statistics.median(slower), 2),
+            "alone": round(statistics.median(alone), 3),
+            "rounds": [
+                [round(value, 2) for value in pair] for pair in zip(slower, alone, strict=True)
+            ],
+        }
+    return results
+
+
+def main() -> None:
+    """Print a table, and write the results as JSON if requested."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("contenders", nargs="*", default=CONTENDERS, metavar="DEVICE[:VAR=VALUE]")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--image-size", type=IMAGE_SIZE.parse, default=DEFAULT_IMAGE_SIZE)
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--neighbors", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps of each measurement")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    settings = parser.parse_args()
+    load = os.getloadavg()[0]
+    print(f"load before the start: {load:.2f} on {os.cpu_count()} cores")
+    contenders = {name: Contender(name, settings) for name in settings.contenders}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for number in range(settings.rounds):
+        for name in list(contenders)[:: 1 if number % 2 else -1]:
+            contender = contenders[name]
+            alone = contender.seconds()
+            times[name].append((alone, beside_neighbors(contender, settings.neighbors)))
+    results = summary(times)
+    print(f"{'contender':<40}{'ms alone':>10}{'alone':>8}{'slower':>8}")
+    for name, row in results.items():
+        print(f"{name:<40}{row['milliseconds']:>10}{row['alone']:>8}{row['slower']:>8}")
+    if settings.json:
+        arguments = {key: str(value) for key, value in vars(settings).items()}
+        document = {**arguments, "load": load, "results": results}
+        settings.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
