@@ -92,6 +92,8 @@ def make_demo(
                 task.advance()
             write_text(new / MARKER, json.dumps(settings) + "\n")
     except OSError as error:
+        if _is_made(folder, settings):  # meanwhile, by another process
+            return folder
         raise DataError(
             f"Could not create the demo dataset at {folder}: {os_reason(error)}. Create it "
             f"elsewhere with: msinet-run data demo DIR"

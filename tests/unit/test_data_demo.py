@@ -11,6 +11,7 @@ import pytest
 from msinet_core.data import make_demo, open_dataset, read_image
 from msinet_core.data.check import check_dataset
 from msinet_core.errors import DataError
+from msinet_core.system.progress import Progress
 
 SMALL = {"train": 3, "valid": 2, "size": (96, 128)}
 
@@ -103,6 +104,18 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         make_demo(tmp_path / "demo", **SMALL)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_that_create_it_at_once_get_the_same(tmp_path):
+    class Other(Progress):
+        """Another process, which is done first."""
+
+        def task(self, *args, **kwargs):
+            make_demo(tmp_path / "demo", 2, 1, size=(32, 40))
+            return super().task(*args, **kwargs)
+
+    assert make_demo(tmp_path / "demo", 2, 1, size=(32, 40), progress=Other()).is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
