@@ -124,14 +124,8 @@ def report_plugin() -> None:
         os.dup2(2, 1)
         loaded = load_plugin(Plugin(**request["plugin"]))
         specs = [{**to_json(spec), "probe_module": probe_module(spec)} for spec in loaded.specs]
-        line = {
-            "specs": specs,
-            "problem": loaded.problem,
-            "trace": loaded.trace,
-            "mismatched": loaded.mismatched,
-            "seconds": loaded.seconds,
-            "adds_commands": loaded.adds_commands,
-        }
+        line = vars(loaded) | {"specs": specs}
+        del line["plugin"]
         print(json.dumps(line), file=out, flush=True)
         for number, spec in enumerate(loaded.specs):
             share = max(end - time.monotonic(), 0.1) / (len(loaded.specs) - number)

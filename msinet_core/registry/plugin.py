@@ -216,14 +216,12 @@ def spec_problems(spec: object) -> list[str]:
         for name in (spec.name, *spec.aliases)
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == "auto"
     ]
-    if not re.fullmatch(r"[\w.]+:\w+", spec.factory):
-        problems.append(f"factory {spec.factory!r} must look like 'package.module:Class'")
-    if spec.doctor is not None and not re.fullmatch(r"[\w.]+:\w+", spec.doctor):
-        problems.append(f"doctor {spec.doctor!r} must look like 'package.module:function'")
+    locations = [("factory", spec.factory, "Class"), ("doctor", spec.doctor, "function")]
+    locations += [("checkpoint format", item, "NAME") for item in spec.checkpoint_formats]
     problems += [
-        f"checkpoint format {location!r} must look like 'package.module:NAME'"
-        for location in spec.checkpoint_formats
-        if not re.fullmatch(r"[\w.]+:\w+", location)
+        f"{what} {location!r} must look like 'package.module:{name}'"
+        for what, location, name in locations
+        if location is not None and not re.fullmatch(r"[\w.]+:\w+", location)
     ]
     if not is_axis_order(spec.kernel_layout, CANONICAL_KERNEL_LAYOUT):
         problems.append(f"kernel_layout {spec.kernel_layout!r} must be an order of the axes HWIO")

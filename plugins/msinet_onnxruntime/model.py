@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core import Checkpoint, Model, OnnxSettings, Program, Recent, State, onnx_model, ops
-
-if TYPE_CHECKING:
-    from msinet_onnxruntime.device import OnnxRuntimeDevice
+from msinet_core import (
+    Checkpoint,
+    Device,
+    Model,
+    OnnxSettings,
+    Program,
+    Recent,
+    State,
+    onnx_model,
+    ops,
+)
 
 
 class OnnxRuntimeModel(Model):
@@ -20,14 +28,18 @@ class OnnxRuntimeModel(Model):
     known in advance.
 
     Args:
-        device: Opens sessions.
+        device: The device.
         program: The network and its weights, which are copied.
+        open_session: Loads an ONNX model.
+        single: Whether images are computed one at a time.
     """
 
-    def __init__(self, device: OnnxRuntimeDevice, program: Program) -> None:
+    def __init__(
+        self, device: Device, program: Program, open_session: Callable[[bytes], Any], single: bool
+    ) -> None:
         super().__init__(device, program)
-        self._open_session = device.open_session
-        self._single = device.provider.static
+        self._open_session = open_session
+        self._single = single
         weights = {name: value.copy() for name, value in program.state.weights.items()}
         self._checkpoint = Checkpoint(program.graph, State(weights))
         self._sessions: Recent[ops.Size, Any] = Recent(self._session)

@@ -8,12 +8,11 @@ import os
 import sys
 from types import ModuleType
 
-from msinet_core import suppress_native_stderr as suppress_native_stderr
+from msinet_core import suppress_native_stderr
 from msinet_tensorflow.versions import check_versions
 
 LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
 """TensorFlow's log setting, which is respected if the user has set it."""
-
 
 REMAPPER_VARIABLE = "TURN_OFF_REMAPPER"
 """Keeps tensorflow-metal from replacing ops by fused ones, some of which compute wrong results.

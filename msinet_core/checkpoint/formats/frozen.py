@@ -23,11 +23,9 @@ import numpy as np
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats import tf1
-from msinet_core.checkpoint.formats.frozen_ops import BUILDERS
+from msinet_core.checkpoint.formats.frozen_ops import FrozenLayers
 from msinet_core.checkpoint.origin import Origin, origin_json, parse_origin
-from msinet_core.checkpoint.tensors import stored_tensor
-from msinet_core.checkpoint.threads import each
-from msinet_core.checkpoint.wire.checksums import tensor_checksum
+from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.graph_def import (
     FLOAT,
     STRING,
@@ -44,6 +42,7 @@ from msinet_core.checkpoint.wire.graph_def import (
 from msinet_core.checkpoint.wire.mapped import is_named, map_file
 from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
 from msinet_core.errors import CheckpointError
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
@@ -142,7 +141,6 @@ def write_graph(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: The network and its weights.
 
     Raises:
-        CheckpointError: An op of the network has no counterpart.
         MsinetError: The disk is full or read-only; the old file is unchanged.
     """
     _write(path, _graph_def(checkpoint))
@@ -156,7 +154,6 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: The network and its weights.
 
     Raises:
-        CheckpointError: An op of the network has no counterpart.
         MsinetError: The disk is full or read-only; the old file is unchanged.
     """
     graph = checkpoint.graph
@@ -246,26 +243,15 @@ def _read(constant: Constant) -> NDArray[np.float32]:
 
 
 def _graph_def(checkpoint: Checkpoint) -> Chunks:
-    graph, tensors = checkpoint.graph, checkpoint.state.weights
-    checksums = each(lambda item: tensor_checksum(*item), tensors.items())
-    writer = GraphWriter(dict(zip(tensors, checksums, strict=True)))
+    graph = checkpoint.graph
+    weights = prepare_tensors(checkpoint.state.weights, CANONICAL_KERNEL_LAYOUT)
+    writer = GraphWriter({name: checksum for name, (_, checksum) in weights.items()})
     writer.text_constant(_ORIGIN, origin_json(checkpoint))
     shape = text(7, image_shape(graph.channels[graph.input.name]))
-    writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
-    for node in graph.nodes[1:]:
-        build = BUILDERS.get(type(node.op))
-        if build is None:
-            raise CheckpointError(
-                f"'{node.name}' is a {type(node.op).__name__}, which cannot be written as a "
-                f"TensorFlow graph. Write *.msinet.h5 instead."
-            )
-        prefix = f"{node.name}/"
-        weights = {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix) and "/" not in name.removeprefix(prefix)
-        }
-        build(writer, node.name, node.op, list(node.inputs), weights)
+    images = writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
+    parameters = {name: writer.constant(name, value) for name, (value, _) in weights.items()}
+    layers = FrozenLayers(writer)
+    graph.apply(layers.builders(), images, parameters, layers.enter)
     return writer.graph
 
 

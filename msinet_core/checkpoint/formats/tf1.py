@@ -333,9 +333,7 @@ def _named_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]
 
 
 def _little_endian(value: NDArray[Any]) -> NDArray[Any]:
-    # ascontiguousarray makes one-dimensional arrays of scalars.
-    tensor = np.ascontiguousarray(value).reshape(np.shape(value))
-    return tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+    return np.asarray(value, value.dtype.newbyteorder("<"), order="C")
 
 
 def _bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:
