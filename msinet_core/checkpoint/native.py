@@ -53,8 +53,7 @@ def matches(path: Path) -> bool:
     """
     if path.name.endswith(SUFFIX):
         return path.is_file()
-    root = hdf5.read_root(path)
-    return root is not None and root.text("format") == FORMAT
+    return hdf5.read_root(path).text("format") == FORMAT
 
 
 @contextmanager
