@@ -67,7 +67,7 @@ def load_plugins(
         if plugin.is_named(disabled):
             return LoadedPlugin(plugin, disabled=True)
         if first[plugin.module] is not plugin:
-            return LoadedPlugin(plugin, problem=f"already loaded as {first[plugin.module]}")
+            return LoadedPlugin(plugin, problem=f"Already loaded as {first[plugin.module]}")
         return isolated.get(plugin) or load_plugin(plugin)
 
     return [load(plugin) for plugin in found]

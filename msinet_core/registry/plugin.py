@@ -143,12 +143,12 @@ def _check_hook_names(implementation: object, manager: pluggy.PluginManager) -> 
         marked = manager.parse_hookimpl_opts(implementation, name) is not None
         if marked and name not in HOOKS:
             (close,) = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)
-            raise PluginError(f"unknown hook '{name}'. Did you mean '{close}'?")
+            raise PluginError(f"Unknown hook '{name}'. Did you mean '{close}'?")
         if name in HOOKS and not marked:
             raise PluginError(f"'{name}' is not marked; decorate it with @msinet_core.hookimpl")
         implemented += marked
     if not implemented:
-        raise PluginError(f"it implements no hook; a plugin defines {' or '.join(HOOKS)}")
+        raise PluginError(f"It implements no hook; a plugin defines {' or '.join(HOOKS)}")
 
 
 def _register(spec: DeviceSpec, specs: list[DeviceSpec]) -> None:
@@ -157,9 +157,9 @@ def _register(spec: DeviceSpec, specs: list[DeviceSpec]) -> None:
         other = isinstance(spec, DeviceSpec) and spec.api_version != API_VERSION
         device = f"'{spec.name}'" if isinstance(spec, DeviceSpec) else repr(spec)
         kind = _OtherVersionError if other else PluginError
-        raise kind(f"invalid device {device}: {'; '.join(problems)}")
+        raise kind(f"Invalid device {device}: {'; '.join(problems)}")
     if any(spec.name == known.name for known in specs):
-        raise PluginError(f"device '{spec.name}' is registered twice")
+        raise PluginError(f"Device '{spec.name}' is registered twice")
     specs.append(spec)
 
 

@@ -56,7 +56,6 @@ SAVED_MODEL = "saved_model.pb"
 _ORIGIN = "msinet_origin"
 """The constant for `origin.origin_json`."""
 
-_WEIGHT = re.compile(r"(.+)/(kernel|bias)$")
 _READ_VARIABLE = re.compile(r"(.+)/(Conv2D|BiasAdd)/ReadVariableOp/resource$")
 """How a frozen Keras model names its weights."""
 
@@ -219,12 +218,8 @@ def _canonical(name: str, known: set[str]) -> str | None:
     if known:
         return name if name in known else None
     if match := _READ_VARIABLE.match(name):
-        layer, role = names.layer_name(match[1]), _ROLES[match[2]]
-    elif match := _WEIGHT.match(name):
-        layer, role = names.layer_name(match[1]), match[2]
-    else:
-        return None
-    return f"{layer}/{role}" if layer else None
+        name = f"{match[1]}/{_ROLES[match[2]]}"
+    return names.weight_name(name)
 
 
 def _read(constant: Constant) -> NDArray[np.float32]:
