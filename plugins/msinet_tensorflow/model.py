@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core import (
-    Adam,
-    Batch,
-    Model,
-    OptimizerState,
-    Program,
-    State,
-    report_lost_processes,
-)
+from msinet_core import Adam, Batch, Model, OptimizerState, Program, State, report_lost_processes
 from msinet_tensorflow.distribution import LOST
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps

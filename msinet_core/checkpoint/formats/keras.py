@@ -194,9 +194,7 @@ def keras_order(graph: Graph) -> list[str]:
 
 
 def _parse(
-    path: Path,
-    find: Callable[[Group, Path, dict[str, str]], Weights],
-    file: Group,
+    path: Path, find: Callable[[Group, Path, dict[str, str]], Weights], file: Group
 ) -> Archive:
     text = file.text(_ORIGIN)
     graph, metadata = (None, {}) if text is None else parse_origin(text, path)

@@ -259,10 +259,7 @@ def _by_variable_name(
 
 
 def _stored_optimizer(
-    files: list[Path],
-    entries: Mapping[str, _Entry],
-    stored: StoredTensors,
-    weights: list[str],
+    files: list[Path], entries: Mapping[str, _Entry], stored: StoredTensors, weights: list[str]
 ) -> StoredOptimizer | None:
     """Return Adam's moments if they are complete: both of every weight, and the step."""
     if not weights or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in weights):
