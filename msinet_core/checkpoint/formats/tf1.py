@@ -31,7 +31,6 @@ from msinet_core.checkpoint.archive import (
 )
 from msinet_core.checkpoint.formats import tf2_objects
 from msinet_core.checkpoint.guard import reading
-from msinet_core.checkpoint.threads import each
 from msinet_core.checkpoint.wire import protobuf
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.protobuf import fields
@@ -39,6 +38,7 @@ from msinet_core.checkpoint.wire.table import FOOTER_SIZE, is_table, read_table,
 from msinet_core.errors import CheckpointError
 from msinet_core.network.adam import Adam
 from msinet_core.system.files import atomic_path, write_bytes
+from msinet_core.system.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
