@@ -230,14 +230,8 @@ def spec_problems(spec: object) -> list[str]:
         for option in spec.options
         if option.default not in option.choices
     ]
-    capabilities = spec.capabilities
-    if not capabilities.precisions or not set(capabilities.precisions) <= set(PRECISIONS):
-        problems.append(
-            f"precisions {capabilities.precisions} must be some of {', '.join(PRECISIONS)}"
-        )
-    if not set(capabilities.distribution) <= set(DISTRIBUTIONS[2:]):
-        problems.append(
-            f"distribution {capabilities.distribution} must be some of "
-            f"{', '.join(DISTRIBUTIONS[2:])}"
-        )
+    for name, known in (("precisions", PRECISIONS), ("distribution", DISTRIBUTIONS[2:])):
+        given = getattr(spec.capabilities, name)
+        if not set(given) <= set(known) or (name == "precisions" and not given):
+            problems.append(f"{name} {given} must be some of {', '.join(known)}")
     return problems

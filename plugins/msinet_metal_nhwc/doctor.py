@@ -56,11 +56,10 @@ def trace(
 
 
 def _fusion(chains: list[str]) -> Finding:
+    detail = "tensorflow-metal finds no convolution that it would fuse with its bias."
     if chains:
         detail = f"{len(chains)} convolutions can be fused with their bias: {', '.join(chains)}."
-        return Finding("fusion", "problem", detail, data={"chains": chains})
-    detail = "tensorflow-metal finds no convolution that it would fuse with its bias."
-    return Finding("fusion", "ok", detail, data={"chains": chains})
+    return Finding("fusion", "problem" if chains else "ok", detail, data={"chains": chains})
 
 
 def _hardware() -> Finding:
