@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from msinet_core.checkpoint.guard import reason
-from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
+from msinet_core.system.threads import each
 
 if TYPE_CHECKING:
     import numpy as np

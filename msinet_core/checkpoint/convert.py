@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from msinet_core.checkpoint.catalog import (
     Format,
     contributed_formats,
     find_format,
-    open_checkpoint,
     problem_list,
 )
 from msinet_core.checkpoint.compare import require_equal
@@ -107,7 +105,8 @@ def convert(
     progress = as_progress(progress)
     resize = check_resize(source, resize)
     source = resolve_weights(source, progress)
-    with _open(source, from_layout) as (found, archive):
+    found = _source_format(source, from_layout)
+    with reading(source), found.open(source) as archive:
         require_whole_network(found, source)
         if network is None:
             graph = choose_network(archive, resize, progress=progress)
@@ -217,13 +216,10 @@ def _graph_of(path: Path, resize: Coordinates | None) -> Graph:
     return graph
 
 
-@contextmanager
-def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archive]]:
-    if from_layout is None:
-        with open_checkpoint(source) as opened:
-            yield opened
-        return
+def _source_format(source: Path, from_layout: str | None) -> Format:
     found = find_format(source)
+    if from_layout is None:
+        return found
     if from_layout not in safetensors.LAYOUTS:
         raise UsageError(
             f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
@@ -232,10 +228,11 @@ def _open(source: Path, from_layout: str | None) -> Iterator[tuple[Format, Archi
         raise UsageError(
             f"--from-layout is for safetensors files, which {source} is not; leave it out."
         )
-    found = replace(found, title=f"safetensors file read with --from-layout {from_layout}")
-    layout = safetensors.LAYOUTS[from_layout]
-    with reading(source), safetensors.open_archive(source, layout) as archive:
-        yield found, archive
+    return replace(
+        found,
+        title=f"safetensors file read with --from-layout {from_layout}",
+        open=partial(safetensors.open_archive, kernel_layout=safetensors.LAYOUTS[from_layout]),
+    )
 
 
 def _suggest_layout(source: Path, from_layout: str, graph: Graph) -> None:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.checkpoint.tensors import stored_tensor
-from msinet_core.checkpoint.threads import each
-from msinet_core.checkpoint.wire.checksums import tensor_checksum
+from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.hdf5_items import Dataset
 from msinet_core.checkpoint.wire.hdf5_writer import write_text
 from msinet_core.errors import CheckpointError, printable
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 
 if TYPE_CHECKING:
     import h5py
@@ -61,10 +60,10 @@ def write_tensors(file: h5py.File, tensors: Mapping[str, NDArray[np.float32]]) -
         file: Open for writing.
         tensors: By name in the file, from its root.
     """
-    checksums = each(lambda item: tensor_checksum(f"/{item[0]}", item[1]), tensors.items())
-    for (name, tensor), checksum in zip(tensors.items(), checksums, strict=True):
+    named = {f"/{name}": tensor for name, tensor in tensors.items()}
+    for name, (tensor, checksum) in prepare_tensors(named, CANONICAL_KERNEL_LAYOUT).items():
         # For a name that is a str and not ASCII, h5py makes groups in HDF5's newer form.
-        dataset = file.create_dataset(name.encode(), data=np.asarray(tensor, "<f4"))
+        dataset = file.create_dataset(name.encode(), data=tensor)
         write_text(dataset, CHECKSUM, checksum)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LAYER = re.compile(r"(?:^|[/.])(conv[1-5]|aspp|decoder)[/._](conv\d(?:_\d)?)$")
 """A layer of MSI-Net at the end of a name, after any scopes."""
 
+_WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
 _TORCH_ROLES = {"kernel": "weight", "bias": "bias"}
 
 
@@ -26,6 +27,17 @@ def layer_name(name: str) -> str | None:
     """
     match = _LAYER.search(name)
     return f"{match[1]}/{match[2]}" if match else None
+
+
+def weight_name(name: str) -> str | None:
+    """Recognize a weight of MSI-Net under a name of TensorFlow; return None for any other.
+
+    Args:
+        name: For example ``model/conv1/conv1_1/kernel:0``.
+    """
+    match = _WEIGHT.match(name)
+    layer = layer_name(match[1]) if match else None
+    return f"{layer}/{match[2]}" if match and layer else None
 
 
 def flat_names(names: Iterable[str], separator: str) -> dict[str, str]:

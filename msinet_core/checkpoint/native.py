@@ -40,6 +40,7 @@ SUFFIX = ".msinet.h5"
 
 _MARKS = {"format": FORMAT, "kernel_layout": CANONICAL_KERNEL_LAYOUT}
 _MAX_NAME = MAX_NAME - len("/optimizer/m/")
+_GROUPS = ("weights", "optimizer/m", "optimizer/v")
 _STEP = "optimizer/step"
 _TEXTS = ("graph", "metadata", "training", _STEP)
 """The datasets that are JSON; all others are tensors."""
@@ -53,8 +54,7 @@ def matches(path: Path) -> bool:
     """
     if path.name.endswith(SUFFIX):
         return path.is_file()
-    root = hdf5.read_root(path)
-    return root is not None and root.text("format") == FORMAT
+    return hdf5.read_root(path).text("format") == FORMAT
 
 
 @contextmanager
@@ -70,11 +70,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     file = hdf5.read_file(path)
     _check_format(file, path)
     texts: dict[str, Dataset] = {}
-    groups: dict[str, dict[str, StoredTensor]] = {
-        "weights": {},
-        "optimizer/m": {},
-        "optimizer/v": {},
-    }
+    groups: dict[str, dict[str, StoredTensor]] = {group: {} for group in _GROUPS}
     for name, dataset, _ in file.datasets():
         group = next((group for group in groups if name.startswith(f"{group}/")), None)
         if name in _TEXTS:

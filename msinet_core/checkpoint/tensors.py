@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msinet_core.checkpoint.archive import StoredTensor
-from msinet_core.checkpoint.threads import each
 from msinet_core.checkpoint.wire.checksums import tensor_checksum
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
+from msinet_core.system.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

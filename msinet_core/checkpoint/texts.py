@@ -81,7 +81,7 @@ def _parse(text: str, limit: int = MAX_TEXT) -> Any:
 def _check_attributes(node: Node) -> None:
     """Check the types of an op's attributes, which Python does not."""
     if not node.name.isprintable():
-        raise GraphError(f"node {node.name!r}: its name has control characters")
+        raise GraphError(f"Node {node.name!r}: its name has control characters")
     for attribute in fields(node.op):
         value, kind = getattr(node.op, attribute.name), type(attribute.default)
         numbers = value if isinstance(value, tuple) else (value,)
@@ -90,10 +90,10 @@ def _check_attributes(node: Node) -> None:
             or (kind is tuple and any(type(number) not in (float, int) for number in numbers))
             or any(isinstance(number, float) and not math.isfinite(number) for number in numbers)
         ):
-            raise GraphError(f"node '{node.name}': invalid {attribute.name} {value!r}")
+            raise GraphError(f"Node '{node.name}': invalid {attribute.name} {value!r}")
     for name in ("extent", "pool_size", "strides"):
         if getattr(node.op, name, 0) > _MAX_EXTENT:
-            raise GraphError(f"node '{node.name}': its {name} is above {_MAX_EXTENT} pixels")
+            raise GraphError(f"Node '{node.name}': its {name} is above {_MAX_EXTENT} pixels")
 
 
 def _check_memory(graph: Graph) -> None:
@@ -101,6 +101,6 @@ def _check_memory(graph: Graph) -> None:
     for name, (height, width) in graph.sizes((size, size)).items():
         if height * width * graph.channels[name] > _MAX_OUTPUT * size**2:
             raise GraphError(
-                f"node '{name}' would compute more than {_MAX_OUTPUT:,} values for each pixel of "
+                f"Node '{name}' would compute more than {_MAX_OUTPUT:,} values for each pixel of "
                 f"the image"
             )

@@ -39,10 +39,7 @@ class Device(abc.ABC):
     """
 
     def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
+        self, spec: DeviceSpec, precision: str = "float32", options: Mapping[str, str] | None = None
     ) -> None:
         self.spec = spec
         self.precision = precision
@@ -70,12 +67,7 @@ class Device(abc.ABC):
         """
 
     def compile(
-        self,
-        graph: Graph,
-        state: State,
-        *,
-        loss: Loss | None = None,
-        optimizer: Adam | None = None,
+        self, graph: Graph, state: State, *, loss: Loss | None = None, optimizer: Adam | None = None
     ) -> Model:
         """Put a network and its state on the device.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from msinet_core.hardware.host import (
-    COMMAND_TIMEOUT,
     PciDevice,
     command_output,
     cpu_hardware,
@@ -16,7 +15,6 @@ from msinet_core.hardware.host import (
 from msinet_core.hardware.onednn import missing_channels
 
 __all__ = [
-    "COMMAND_TIMEOUT",
     "PciDevice",
     "command_output",
     "cpu_hardware",

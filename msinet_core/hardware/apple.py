@@ -9,11 +9,6 @@ import sys
 from msinet_core.hardware.hardware import Hardware
 from msinet_core.hardware.host import command_output
 
-__all__ = [
-    "apple_gpu",
-    "no_gpu_reason",
-]
-
 
 def apple_gpu() -> Hardware:
     """Describe the GPU of a Mac with Apple silicon, which shares the Mac's memory."""

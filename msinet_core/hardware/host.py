@@ -69,7 +69,8 @@ def missing_requirements(requirements: Sequence[str]) -> list[str]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            sentences.append(f"Invalid requirement '{text}': {_first_line(error)}.")
+            first_line = str(error).partition("\n")[0].rstrip(".")
+            sentences.append(f"Invalid requirement '{text}': {first_line}.")
             continue
         if requirement.marker is None or requirement.marker.evaluate():
             sentences += _shortfall(requirement)
@@ -226,7 +227,3 @@ def _control_groups() -> Iterator[Path]:
             group = _CGROUPS / line.removeprefix("0::/")
             yield group
             yield from (parent for parent in group.parents if _CGROUPS in (parent, *parent.parents))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")

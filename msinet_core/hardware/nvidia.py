@@ -15,23 +15,6 @@ from typing import Any, Literal
 from msinet_core.hardware.hardware import Hardware
 from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
 
-__all__ = [
-    "AMPERE",
-    "CACHE_VARIABLE",
-    "VISIBLE_VARIABLE",
-    "Driver",
-    "Gpu",
-    "GpuReading",
-    "has_nvidia_card",
-    "hidden_reason",
-    "kernel_support",
-    "no_gpu_reason",
-    "nvidia_gpus",
-    "overlapping_libraries",
-    "query_driver",
-    "read_gpus",
-]
-
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 """The NVIDIA Management Library, which is installed with the driver.
 
@@ -118,11 +101,9 @@ class _Memory(ctypes.Structure):
 def query_driver() -> Driver | None:
     """Query the driver's library; None if there is no driver or it does not respond."""
     try:
-        with _library() as nvml:
+        with _library() as (nvml, handles):
             version = _text(nvml.nvmlSystemGetDriverVersion)
-            count = ctypes.c_uint()
-            _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
-            return Driver(version, tuple(_gpu(nvml, index) for index in range(count.value)))
+            return Driver(version, tuple(_gpu(nvml, handle) for handle in handles))
     except (OSError, AttributeError, _NvmlError):  # no library, an old one, or no driver
         return None
 
@@ -130,10 +111,8 @@ def query_driver() -> Driver | None:
 def read_gpus() -> tuple[GpuReading, ...]:
     """Read what each GPU is doing, in the driver's order; empty without a driver."""
     try:
-        with _library() as nvml:
-            count = ctypes.c_uint()
-            _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
-            return tuple(_reading(nvml, index) for index in range(count.value))
+        with _library() as (nvml, handles):
+            return tuple(_reading(nvml, handle) for handle in handles)
     except (OSError, AttributeError, _NvmlError):
         return ()
 
@@ -226,23 +205,22 @@ class _NvmlError(Exception):
 
 
 @contextmanager
-def _library() -> Iterator[Any]:
+def _library() -> Iterator[tuple[Any, list[ctypes.c_void_p]]]:
+    """Open the library; yield it with a handle for each GPU."""
     nvml = ctypes.CDLL(_LIBRARY)
     _check(nvml.nvmlInit_v2())
     try:
-        yield nvml
+        count = ctypes.c_uint()
+        _check(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)))
+        handles = [ctypes.c_void_p() for _ in range(count.value)]
+        for index, handle in enumerate(handles):
+            _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
+        yield nvml, handles
     finally:
         nvml.nvmlShutdown()
 
 
-def _handle(nvml: Any, index: int) -> ctypes.c_void_p:
-    handle = ctypes.c_void_p()
-    _check(nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)))
-    return handle
-
-
-def _reading(nvml: Any, index: int) -> GpuReading:
-    handle = _handle(nvml, index)
+def _reading(nvml: Any, handle: ctypes.c_void_p) -> GpuReading:
     rates, memory, energy = _Utilization(), _Memory(), ctypes.c_ulonglong()
     has_rates = nvml.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(rates)) == _SUCCESS
     has_memory = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
@@ -254,8 +232,7 @@ def _reading(nvml: Any, index: int) -> GpuReading:
     )
 
 
-def _gpu(nvml: Any, index: int) -> Gpu:
-    handle = _handle(nvml, index)
+def _gpu(nvml: Any, handle: ctypes.c_void_p) -> Gpu:
     memory, cores, major, minor = _Memory(), ctypes.c_uint(), ctypes.c_int(), ctypes.c_int()
     has_memory = nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == _SUCCESS
     has_cores = nvml.nvmlDeviceGetNumGpuCores(handle, ctypes.byref(cores)) == _SUCCESS

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
 from msinet_core.errors import GraphError, UsageError
-from msinet_core.network.ops import OPS, GlobalMean, Input, Op, Resize, ResizeLike, Size
+from msinet_core.network.ops import OPS, GlobalMean, Input, Op, ResizeLike, Size
 
+_Value = TypeVar("_Value")
 Tensor = TypeVar("Tensor")
 LayerBuilder = Callable[[Any, Sequence[Tensor], Mapping[str, Tensor]], Tensor]
 """Computes one op; called with the op, its input tensors and its parameters by role."""
@@ -80,17 +80,17 @@ class Graph:
         seen: set[str] = set()
         for node in self.nodes:
             if not node.name or node.name in seen:
-                raise GraphError(f"node name '{node.name}' is empty or used twice")
+                raise GraphError(f"Node name '{node.name}' is empty or used twice")
             if isinstance(node.op, Input) and seen:
-                raise GraphError(f"node '{node.name}': only the first node may be an Input")
+                raise GraphError(f"Node '{node.name}': only the first node may be an Input")
             for name in node.inputs:
                 if name not in seen:
-                    raise GraphError(f"node '{node.name}': its input '{name}' does not precede it")
+                    raise GraphError(f"Node '{node.name}': its input '{name}' does not precede it")
             arity = node.op.arity
             if (arity is None and len(node.inputs) < 2) or (arity not in (None, len(node.inputs))):
                 expected = "two or more" if arity is None else arity
                 raise GraphError(
-                    f"node '{node.name}': {type(node.op).__name__} takes {expected} inputs, got "
+                    f"Node '{node.name}': {type(node.op).__name__} takes {expected} inputs, got "
                     f"{len(node.inputs)}"
                 )
             seen.add(node.name)
@@ -108,14 +108,7 @@ class Graph:
     @cached_property
     def channels(self) -> Mapping[str, int]:
         """The number of output channels of each node."""
-        channels: dict[str, int] = {}
-        for node in self.nodes:
-            if isinstance(node.op, Input):
-                channels[node.name] = node.op.channels
-            else:
-                with _naming(node):
-                    channels[node.name] = node.op.output_channels(_read(channels, node))
-        return channels
+        return self._computed({}, lambda op, channels: op.output_channels(channels))
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -139,21 +132,15 @@ class Graph:
         This is the largest reduction in the graph: other sizes lose a partial window in pooling and
         come out smaller.
         """
-        reduction: dict[str, Fraction] = {}
-        for node in self.nodes:
-            if isinstance(node.op, Input):
-                reduction[node.name] = Fraction(1)
-            elif isinstance(node.op, ResizeLike):
-                reduction[node.name] = reduction[node.inputs[1]]
-            elif isinstance(node.op, GlobalMean):
-                reduction[node.name] = Fraction(1)  # one value, which a later node resizes
-            else:
-                before = max(_read(reduction, node))
-                factor = Fraction(getattr(node.op, "strides", 1))
-                if isinstance(node.op, Resize):
-                    factor = Fraction(1, node.op.scale)
-                reduction[node.name] = before * factor
-        return int(max(reduction.values()))
+
+        def reduction(op: Op, before: list[Fraction]) -> Fraction:
+            if isinstance(op, GlobalMean):
+                return Fraction(1)  # one value, which a later node resizes
+            if isinstance(op, ResizeLike):
+                return before[1]
+            return max(before) * Fraction(getattr(op, "strides", 1), getattr(op, "scale", 1))
+
+        return int(max(self._computed({self.input.name: Fraction(1)}, reduction).values()))
 
     def check_image_size(self, size: Size) -> None:
         """Raise an error if maps would not have the size of the images.
@@ -183,14 +170,19 @@ class Graph:
         Raises:
             GraphError: An op does not accept its input's size; the message names its node.
         """
-        sizes: dict[str, Size] = {}
+        return self._computed({self.input.name: size}, lambda op, sizes: op.output_size(sizes))
+
+    def _computed(
+        self, values: dict[str, _Value], compute: Callable[[Op, list[_Value]], _Value]
+    ) -> dict[str, _Value]:
+        """Add what each node's op computes from the values of its inputs, in order."""
         for node in self.nodes:
-            if isinstance(node.op, Input):
-                sizes[node.name] = size
-            else:
-                with _naming(node):
-                    sizes[node.name] = node.op.output_size(_read(sizes, node))
-        return sizes
+            if node.name not in values:
+                try:
+                    values[node.name] = compute(node.op, _read(values, node))
+                except GraphError as error:
+                    raise GraphError(f"Node '{node.name}': {error}") from error
+        return values
 
     def shapes(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, int, int, int]]:
         """Return the shape ``(N, H, W, C)`` of each node's output.
@@ -229,6 +221,7 @@ class Graph:
         builders: Mapping[type, LayerBuilder[Tensor]],
         images: Tensor,
         parameters: Mapping[str, Tensor],
+        before: Callable[[Node], object] = lambda node: None,
     ) -> Tensor:
         """Compute the output by calling a builder for each node in order.
 
@@ -236,6 +229,7 @@ class Graph:
             builders: One for each type of op in the graph but `Input`.
             images: The device's own tensor of images, in its own format.
             parameters: The device's own tensor for each of the graph's `parameters`, by name.
+            before: Called with each node before its builder, for builders that use its name.
 
         Returns:
             The output, in the device's own format.
@@ -251,8 +245,8 @@ class Graph:
                 role: parameters[f"{node.name}/{role}"]
                 for role in node.op.parameter_shapes(_read(self.channels, node))
             }
-            inputs = _read(values, node)
-            values[node.name] = builders[type(node.op)](node.op, inputs, own)
+            before(node)
+            values[node.name] = builders[type(node.op)](node.op, _read(values, node), own)
             for name in node.inputs:  # so that an eager framework can free it
                 if last_use[name] == node.name:
                     values.pop(name, None)
@@ -368,7 +362,7 @@ class GraphBuilder:
 
 def _node_from_json(entry: Mapping[str, Any]) -> Node:
     if entry["op"] not in OPS:
-        raise GraphError(f"node '{entry['name']}': unknown op {entry['op']}")
+        raise GraphError(f"Node '{entry['name']}': unknown op {entry['op']}")
     attributes = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in entry["attributes"].items()
@@ -376,17 +370,5 @@ def _node_from_json(entry: Mapping[str, Any]) -> Node:
     return Node(entry["name"], OPS[entry["op"]](**attributes), tuple(entry["inputs"]))
 
 
-_Value = TypeVar("_Value")
-
-
 def _read(values: Mapping[str, _Value], node: Node) -> list[_Value]:
     return [values[name] for name in node.inputs]
-
-
-@contextmanager
-def _naming(node: Node) -> Iterator[None]:
-    """Put the node's name in front of its op's errors."""
-    try:
-        yield
-    except GraphError as error:
-        raise GraphError(f"node '{node.name}': {error}") from error

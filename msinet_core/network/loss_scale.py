@@ -75,20 +75,16 @@ class LossScale(NamedTuple):
         grows = good >= GROWTH_INTERVAL
         doubled = where(self.value < LARGEST / 2, self.value * 2.0, LARGEST)
         halved = where(self.value > SMALLEST * 2, self.value / 2.0, SMALLEST)
+
+        def missing(before: Any, beta: float) -> Any:
+            """Return 1 - beta**(t + 1) from 1 - beta**t, or that if the step is skipped."""
+            return where(counts, before * beta + (1 - beta), before)
+
         after = LossScale(
             value=where(finite, where(grows, doubled, self.value), halved),
             good=where(grows, 0.0, good),
             skipped=where(counts, self.skipped, self.skipped + 1.0),
-            missing_1=where(
-                counts, _next_missing(self.missing_1, optimizer.beta_1), self.missing_1
-            ),
-            missing_2=where(
-                counts, _next_missing(self.missing_2, optimizer.beta_2), self.missing_2
-            ),
+            missing_1=missing(self.missing_1, optimizer.beta_1),
+            missing_2=missing(self.missing_2, optimizer.beta_2),
         )
         return after, counts
-
-
-def _next_missing(missing: Any, beta: float) -> Any:
-    """Return 1 - beta**(t + 1) from 1 - beta**t."""
-    return missing * beta + (1 - beta)

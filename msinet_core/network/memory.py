@@ -71,8 +71,7 @@ class MemoryEstimate:
         Args:
             count: Their number.
         """
-        ordered = sorted(self.activations.items(), key=lambda item: -item[1])
-        return dict(ordered[:count])
+        return dict(sorted(self.activations.items(), key=lambda item: -item[1])[:count])
 
 
 def estimate_memory(

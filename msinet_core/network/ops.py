@@ -8,29 +8,10 @@ attribute, which a device has to support or refuse.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
 from msinet_core.errors import GraphError
-
-__all__ = [
-    "OPS",
-    "Activation",
-    "Concat",
-    "Conv2D",
-    "Coordinates",
-    "GlobalMean",
-    "Input",
-    "MaxPool2D",
-    "MinMaxNormalize",
-    "Op",
-    "Padding",
-    "Resize",
-    "ResizeLike",
-    "Size",
-    "SubtractMean",
-    "same_padding",
-]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -39,18 +20,41 @@ Padding = Literal["SAME", "VALID"]
 Activation = Literal["relu", "linear"]
 Coordinates = Literal["asymmetric", "half_pixel"]
 
-
-def _require(condition: bool, op: Op, field: str, reason: str) -> None:
-    if not condition:
-        raise GraphError(f"{type(op).__name__}.{field} {reason}, got {getattr(op, field)!r}")
+_WORDS = {
+    "padding": get_args(Padding),
+    "activation": get_args(Activation),
+    "coordinates": get_args(Coordinates),
+}
+"""The values of the attributes that are words."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """Base class of operations; subclasses add attributes."""
+    """Base class of operations; subclasses add attributes.
+
+    Attributes that are integers are at least 1, and those that are floats are above 0.
+
+    Raises:
+        GraphError: An attribute has another value.
+    """
 
     arity: ClassVar[int | None] = 1
     """The number of inputs; None for two or more."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind is int and value < 1:
+                raise self._refusal(field.name, "must be at least 1")
+            if kind is float and not value > 0:
+                raise self._refusal(field.name, "must be above 0")
+            words = _WORDS.get(field.name, (value,))
+            if value not in words:
+                raise self._refusal(field.name, f"must be {' or '.join(words)}")
+
+    def _refusal(self, field: str, reason: str) -> GraphError:
+        value = getattr(self, field)
+        return GraphError(f"{type(self).__name__}.{field} {reason}, got {value!r}")
 
     def output_channels(self, channels: Sequence[int]) -> int:
         """Return the number of output channels.
@@ -105,8 +109,8 @@ class Input(Op):
     channels: int = 3
     arity: ClassVar[int | None] = 0
 
-    def __post_init__(self) -> None:
-        _require(self.channels >= 1, self, "channels", "must be at least 1")
+    def output_channels(self, channels: Sequence[int]) -> int:
+        return self.channels
 
 
 @dataclass(frozen=True)
@@ -155,15 +159,9 @@ class Conv2D(Op):
     use_bias: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("filters", "kernel_size", "strides", "dilation"):
-            _require(getattr(self, field) >= 1, self, field, "must be at least 1")
-        _require(self.padding in get_args(Padding), self, "padding", "must be SAME or VALID")
-        _require(
-            self.activation in get_args(Activation), self, "activation", "must be relu or linear"
-        )
-        _require(
-            self.strides == 1 or self.dilation == 1, self, "strides", "must be 1 if dilation > 1"
-        )
+        super().__post_init__()
+        if self.strides > 1 and self.dilation > 1:
+            raise self._refusal("strides", "must be 1 if dilation > 1")
 
     @property
     def extent(self) -> int:
@@ -206,11 +204,6 @@ class MaxPool2D(Op):
     strides: int = 2
     padding: Padding = "VALID"
 
-    def __post_init__(self) -> None:
-        _require(self.pool_size >= 1, self, "pool_size", "must be at least 1")
-        _require(self.strides >= 1, self, "strides", "must be at least 1")
-        _require(self.padding in get_args(Padding), self, "padding", "must be SAME or VALID")
-
     def output_size(self, sizes: Sequence[Size]) -> Size:
         return _window_size(self, sizes[0], self.pool_size, self.strides, self.padding)
 
@@ -232,10 +225,6 @@ class Resize(Op):
     scale: int = 2
     coordinates: Coordinates = "asymmetric"
 
-    def __post_init__(self) -> None:
-        _require(self.scale >= 1, self, "scale", "must be at least 1")
-        _require_coordinates(self)
-
     def output_size(self, sizes: Sequence[Size]) -> Size:
         height, width = sizes[0]
         return height * self.scale, width * self.scale
@@ -251,9 +240,6 @@ class ResizeLike(Op):
 
     coordinates: Coordinates = "asymmetric"
     arity: ClassVar[int | None] = 2
-
-    def __post_init__(self) -> None:
-        _require_coordinates(self)
 
     def output_size(self, sizes: Sequence[Size]) -> Size:
         return sizes[1]
@@ -291,9 +277,6 @@ class MinMaxNormalize(Op):
     """
 
     epsilon: float = 1e-7
-
-    def __post_init__(self) -> None:
-        _require(self.epsilon > 0, self, "epsilon", "must be above 0")
 
 
 OPS: Mapping[str, type[Op]] = {
@@ -335,12 +318,3 @@ def _window_size(op: Op, size: Size, extent: int, strides: int, padding: Padding
             f"{size[0]}x{size[1]}"
         )
     return height, width
-
-
-def _require_coordinates(op: Resize | ResizeLike) -> None:
-    _require(
-        op.coordinates in get_args(Coordinates),
-        op,
-        "coordinates",
-        "must be asymmetric or half_pixel",
-    )

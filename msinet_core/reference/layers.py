@@ -17,6 +17,7 @@ from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency
 from msinet_core.reference import convolution
 from msinet_core.reference.tape import Array, Variable, exact_sum, record
 
+IMAGE_AXES = (1, 2, 3)
 Inputs = Sequence[Variable]
 Parameters = Mapping[str, Variable]
 
@@ -112,36 +113,31 @@ class ReferenceLayers(Layers):
     ) -> Variable:
         """Scale each image to 0..1."""
         images = inputs[0].value
-        axes = (1, 2, 3)
-        lowest = images.min(axis=axes, keepdims=True)
+        lowest = images.min(axis=IMAGE_AXES, keepdims=True)
         shifted = images - lowest
-        highest = shifted.max(axis=axes, keepdims=True)
+        highest = shifted.max(axis=IMAGE_AXES, keepdims=True)
         divisor = op.epsilon + highest
 
         def backward(gradient: Array) -> list[Array]:
             of_shifted = gradient / divisor
-            of_highest = -exact_sum(gradient * shifted, axes, keepdims=True) / divisor**2
+            of_highest = -_image_sum(gradient * shifted) / divisor**2
             of_shifted = of_shifted + _shares(shifted == highest, of_highest)
-            of_lowest = -exact_sum(of_shifted, axes, keepdims=True)
+            of_lowest = -_image_sum(of_shifted)
             return [of_shifted + _shares(images == lowest, of_lowest)]
 
         return record(shifted / divisor, inputs, backward)
 
     def kl_divergence(self, op: KLDivergence, inputs: Inputs, parameters: Parameters) -> Variable:
         """Compare true and predicted maps; the true maps get no gradient."""
-        maps, predicted = inputs[0].value, inputs[1].value
-        axes = (1, 2, 3)
-        true = maps / (op.epsilon + exact_sum(maps, axes, keepdims=True))
-        divisor = op.epsilon + exact_sum(predicted, axes, keepdims=True)
-        shifted = op.epsilon + predicted / divisor
+        true, share = (_shares_of_sum(variable.value, op.epsilon) for variable in inputs)
+        shifted = op.epsilon + share
         inside = op.epsilon + true / shifted
 
         def backward(gradient: Array) -> list[Array | None]:
             of_share = -gradient.reshape(-1, 1, 1, 1) * true**2 / (inside * shifted**2)
-            of_divisor = -exact_sum(of_share * predicted, axes, keepdims=True) / divisor**2
-            return [None, of_share / divisor + of_divisor]
+            return [None, _of_map(of_share, inputs[1].value, op.epsilon)]
 
-        return record(exact_sum(true * np.log(inside), axes), inputs, backward)
+        return record(exact_sum(true * np.log(inside), IMAGE_AXES), inputs, backward)
 
     def correlation(self, op: Correlation, inputs: Inputs, parameters: Parameters) -> Variable:
         """Return 1 minus the mean product of the standardized maps."""
@@ -150,30 +146,39 @@ class ReferenceLayers(Layers):
 
     def similarity(self, op: Similarity, inputs: Inputs, parameters: Parameters) -> Variable:
         """Return 1 minus the sum of the smaller share of each pixel."""
-        maps, predicted = inputs[0].value, inputs[1].value
-        axes = (1, 2, 3)
-        true = maps / (op.epsilon + exact_sum(maps, axes, keepdims=True))
-        divisor = op.epsilon + exact_sum(predicted, axes, keepdims=True)
-        share = predicted / divisor
+        true, share = (_shares_of_sum(variable.value, op.epsilon) for variable in inputs)
 
         def backward(gradient: Array) -> list[Array | None]:
             below = (1 + np.sign(true - share)) / 2  # half the gradient where they are equal
             of_share = -gradient.reshape(-1, 1, 1, 1) * below.astype(share.dtype)
-            of_divisor = -exact_sum(of_share * predicted, axes, keepdims=True) / divisor**2
-            return [None, of_share / divisor + of_divisor]
+            return [None, _of_map(of_share, inputs[1].value, op.epsilon)]
 
-        return record(1 - exact_sum(np.minimum(true, share), axes), inputs, backward)
+        return record(1 - exact_sum(np.minimum(true, share), IMAGE_AXES), inputs, backward)
 
     def scanpath_saliency(
         self, op: ScanpathSaliency, inputs: Inputs, parameters: Parameters
     ) -> Variable:
         """Return minus the mean of the standardized prediction, weighted by the true map."""
-        maps = inputs[0].value
-        true = maps / (op.epsilon + exact_sum(maps, (1, 2, 3), keepdims=True))
+        true = _shares_of_sum(inputs[0].value, op.epsilon)
         return _mean_product(-true, inputs, op.epsilon, constant=0)
 
 
 LAYER_BUILDERS = ReferenceLayers().builders()
+
+
+def _image_sum(maps: Array) -> Array:
+    return exact_sum(maps, IMAGE_AXES, keepdims=True)
+
+
+def _shares_of_sum(maps: Array, epsilon: float) -> Array:
+    """Return each pixel's share of the sum of its map."""
+    return maps / (epsilon + _image_sum(maps))
+
+
+def _of_map(of_shares: Array, maps: Array, epsilon: float) -> Array:
+    """Return the gradient of maps from the gradient of the shares of their sum."""
+    divisor = epsilon + _image_sum(maps)
+    return of_shares / divisor - _image_sum(of_shares * maps) / divisor**2
 
 
 def _pixels(maps: Array) -> Array:
@@ -183,26 +188,23 @@ def _pixels(maps: Array) -> Array:
 
 def _standardize(maps: Array, epsilon: float) -> tuple[Array, Array]:
     """Return the standardized maps and their standard deviations."""
-    axes = (1, 2, 3)
-    centered = maps - exact_sum(maps, axes, keepdims=True) / _pixels(maps)
-    variance = exact_sum(centered**2, axes, keepdims=True) / _pixels(maps)
+    centered = maps - _image_sum(maps) / _pixels(maps)
+    variance = _image_sum(centered**2) / _pixels(maps)
     deviation = np.sqrt(variance + maps.dtype.type(epsilon))
     return centered / deviation, deviation
 
 
 def _mean_product(weights: Array, inputs: Inputs, epsilon: float, constant: float) -> Variable:
     """Add a constant to the weighted sum of the standardized prediction."""
-    axes = (1, 2, 3)
     standard, deviation = _standardize(inputs[1].value, epsilon)
 
     def backward(gradient: Array) -> list[Array | None]:
         upstream = gradient.reshape(-1, 1, 1, 1) * weights
         pixels = _pixels(standard)
-        mean = exact_sum(upstream, axes, keepdims=True) / pixels
-        slope = exact_sum(upstream * standard, axes, keepdims=True) / pixels
+        mean, slope = _image_sum(upstream) / pixels, _image_sum(upstream * standard) / pixels
         return [None, (upstream - mean - slope * standard) / deviation]
 
-    total = exact_sum(weights * standard, axes)
+    total = exact_sum(weights * standard, IMAGE_AXES)
     return record(total + total.dtype.type(constant), inputs, backward)
 
 
@@ -226,5 +228,5 @@ def _apply(rows: Array, columns: Array, images: Array) -> Array:
 
 
 def _shares(chosen: Array, gradient: Array) -> Array:
-    count = chosen.sum(axis=(1, 2, 3), keepdims=True, dtype=gradient.dtype)
+    count = chosen.sum(axis=IMAGE_AXES, keepdims=True, dtype=gradient.dtype)
     return np.where(chosen, gradient / count, 0).astype(gradient.dtype, copy=False)

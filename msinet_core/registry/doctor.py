@@ -140,12 +140,6 @@ def _plugin_findings(
     try:
         function: Examine = getattr(importlib.import_module(module), name)
         yield from function(spec, arguments)
-    except MsinetError as error:
-        yield Finding(f"examination of {spec.name}", "problem", str(error))
     except Exception as error:
-        yield Finding(
-            f"examination of {spec.name}",
-            "problem",
-            describe_error(error),
-            "Report it to the plugin's author.",
-        )
+        fix = "" if isinstance(error, MsinetError) else "Report it to the plugin's author."
+        yield Finding(f"examination of {spec.name}", "problem", describe_error(error), fix)

@@ -166,7 +166,11 @@ def check_device(entry: DeviceEntry) -> DeviceEntry:
         return _failed(entry, [f"the check did not finish within {CHECK_TIMEOUT:.0f} s"])
     try:
         report = _last_object(done.stdout)
-        failed = [_describe(row) for row in report["rows"] if row["passed"] is False]
+        failed = [
+            f"{row['id']}: {row['description']} {row['reason']}".strip()
+            for row in report["rows"]
+            if row["passed"] is False
+        ]
         count = sum(row["passed"] is True for row in report["rows"])
         seconds = f"{report['seconds']:.0f} s"
     except (ValueError, KeyError, TypeError):
@@ -194,7 +198,3 @@ def _failed(entry: DeviceEntry, failed: Sequence[str]) -> DeviceEntry:
     count = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
     probe = replace(entry.probe, reason=f"{count} against the reference failed: {failed[0]}")
     return replace(entry, probe=probe, checked=True, failed=tuple(failed))
-
-
-def _describe(row: Mapping[str, Any]) -> str:
-    return f"{row['id']}: {row['description']} {row['reason']}".strip()

@@ -36,12 +36,11 @@ _timed_out: dict[Plugin, LoadedPlugin] = {}
 _CHILD = "from msinet_core.registry.isolation import report_plugin; report_plugin()"
 
 
-def load_isolated(plugins: Sequence[Plugin], deadline: float = DEADLINE) -> list[LoadedPlugin]:
+def load_isolated(plugins: Sequence[Plugin]) -> list[LoadedPlugin]:
     """Load each plugin in a process of its own; the probes of its devices are run there as well.
 
     Args:
         plugins: Plugins that are not built in.
-        deadline: Seconds until a plugin counts as hanging.
 
     Returns:
         For each plugin its devices, whose probes are `RecordedProbe`, or its problem.
@@ -49,29 +48,29 @@ def load_isolated(plugins: Sequence[Plugin], deadline: float = DEADLINE) -> list
     if not plugins:
         return []
     with ThreadPoolExecutor(len(plugins)) as pool:
-        return list(pool.map(lambda plugin: _load(plugin, deadline), plugins))
+        return list(pool.map(_load, plugins))
 
 
-def _load(plugin: Plugin, deadline: float) -> LoadedPlugin:
+def _load(plugin: Plugin) -> LoadedPlugin:
     if plugin in _timed_out:
         return _timed_out[plugin]
     # The process itself reports what hangs, while there is time to read it.
-    request = json.dumps({"plugin": asdict(plugin), "end": time.time() + 0.85 * deadline})
+    request = json.dumps({"plugin": asdict(plugin), "end": time.time() + 0.85 * DEADLINE})
     try:
         done = subprocess.run(
             python_command(_CHILD, request),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=deadline,
+            timeout=DEADLINE,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        how = f"did not finish within {deadline:g} s"
+        how = f"did not finish within {DEADLINE:g} s"
         loaded = _read(plugin, error.stdout or b"", error.stderr or b"", how)
         _timed_out[plugin] = loaded
         return loaded
     except OSError as error:
-        return LoadedPlugin(plugin, problem=f"cannot start a process for it: {os_reason(error)}")
+        return LoadedPlugin(plugin, problem=f"Cannot start a process for it: {os_reason(error)}")
     return _read(plugin, done.stdout, done.stderr, describe_exit(done.returncode))
 
 
@@ -81,7 +80,7 @@ def _read(plugin: Plugin, output: bytes, errors: bytes, how: str) -> LoadedPlugi
     lines = _parse(output)
     trace = errors.decode(errors="backslashreplace")
     if not lines:
-        loaded.problem, loaded.trace = f"its import {how}", trace
+        loaded.problem, loaded.trace = f"Its import {how}", trace
         return loaded
     specs = lines[0].pop("specs")
     vars(loaded).update(lines[0])
@@ -124,14 +123,8 @@ def report_plugin() -> None:
         os.dup2(2, 1)
         loaded = load_plugin(Plugin(**request["plugin"]))
         specs = [{**to_json(spec), "probe_module": probe_module(spec)} for spec in loaded.specs]
-        line = {
-            "specs": specs,
-            "problem": loaded.problem,
-            "trace": loaded.trace,
-            "mismatched": loaded.mismatched,
-            "seconds": loaded.seconds,
-            "adds_commands": loaded.adds_commands,
-        }
+        line = vars(loaded) | {"specs": specs}
+        del line["plugin"]
         print(json.dumps(line), file=out, flush=True)
         for number, spec in enumerate(loaded.specs):
             share = max(end - time.monotonic(), 0.1) / (len(loaded.specs) - number)

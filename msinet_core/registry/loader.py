@@ -19,13 +19,12 @@ DISABLE_VARIABLE = "MSINET_DISABLE_PLUGINS"
 """Plugins not to load, by module, entry point or distribution, separated by commas."""
 
 
-def find_plugins(environment: Mapping[str, str] | None = None) -> list[Plugin]:
+def find_plugins(environment: Mapping[str, str]) -> list[Plugin]:
     """List the installed plugins and those that the environment names; import none.
 
     Args:
-        environment: Environment variables; None for ``os.environ``.
+        environment: Environment variables.
     """
-    environment = os.environ if environment is None else environment
     found = []
     owners: dict[int, tuple[str, str]] = {}  # reading them parses the whole metadata
     for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
@@ -68,7 +67,7 @@ def load_plugins(
         if plugin.is_named(disabled):
             return LoadedPlugin(plugin, disabled=True)
         if first[plugin.module] is not plugin:
-            return LoadedPlugin(plugin, problem=f"already loaded as {first[plugin.module]}")
+            return LoadedPlugin(plugin, problem=f"Already loaded as {first[plugin.module]}")
         return isolated.get(plugin) or load_plugin(plugin)
 
     return [load(plugin) for plugin in found]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import distribution_version
@@ -96,7 +96,7 @@ def remember(rows: Iterable[Measured]) -> None:
     Raises:
         MsinetError: The file cannot be written.
     """
-    kept = {_key(row): row for row in (*_stored(), *rows)}
+    kept = {(row.machine, row.device, row.precision, row.work): row for row in (*_stored(), *rows)}
     write_text(measurements_file(), json.dumps([asdict(row) for row in kept.values()], indent=1))
 
 
@@ -161,7 +161,3 @@ def _comparable(devices: Sequence[str], work: Work) -> list[Measured]:
 
 def _fastest(rows: Sequence[Measured]) -> Measured:
     return max(rows, key=lambda row: row.images_per_s)
-
-
-def _key(row: Measured) -> tuple[Any, ...]:
-    return row.machine, row.device, row.precision, row.work

@@ -143,12 +143,12 @@ def _check_hook_names(implementation: object, manager: pluggy.PluginManager) -> 
         marked = manager.parse_hookimpl_opts(implementation, name) is not None
         if marked and name not in HOOKS:
             (close,) = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)
-            raise PluginError(f"unknown hook '{name}'. Did you mean '{close}'?")
+            raise PluginError(f"Unknown hook '{name}'. Did you mean '{close}'?")
         if name in HOOKS and not marked:
             raise PluginError(f"'{name}' is not marked; decorate it with @msinet_core.hookimpl")
         implemented += marked
     if not implemented:
-        raise PluginError(f"it implements no hook; a plugin defines {' or '.join(HOOKS)}")
+        raise PluginError(f"It implements no hook; a plugin defines {' or '.join(HOOKS)}")
 
 
 def _register(spec: DeviceSpec, specs: list[DeviceSpec]) -> None:
@@ -157,9 +157,9 @@ def _register(spec: DeviceSpec, specs: list[DeviceSpec]) -> None:
         other = isinstance(spec, DeviceSpec) and spec.api_version != API_VERSION
         device = f"'{spec.name}'" if isinstance(spec, DeviceSpec) else repr(spec)
         kind = _OtherVersionError if other else PluginError
-        raise kind(f"invalid device {device}: {'; '.join(problems)}")
+        raise kind(f"Invalid device {device}: {'; '.join(problems)}")
     if any(spec.name == known.name for known in specs):
-        raise PluginError(f"device '{spec.name}' is registered twice")
+        raise PluginError(f"Device '{spec.name}' is registered twice")
     specs.append(spec)
 
 
@@ -216,14 +216,12 @@ def spec_problems(spec: object) -> list[str]:
         for name in (spec.name, *spec.aliases)
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name == "auto"
     ]
-    if not re.fullmatch(r"[\w.]+:\w+", spec.factory):
-        problems.append(f"factory {spec.factory!r} must look like 'package.module:Class'")
-    if spec.doctor is not None and not re.fullmatch(r"[\w.]+:\w+", spec.doctor):
-        problems.append(f"doctor {spec.doctor!r} must look like 'package.module:function'")
+    locations = [("factory", spec.factory, "Class"), ("doctor", spec.doctor, "function")]
+    locations += [("checkpoint format", item, "NAME") for item in spec.checkpoint_formats]
     problems += [
-        f"checkpoint format {location!r} must look like 'package.module:NAME'"
-        for location in spec.checkpoint_formats
-        if not re.fullmatch(r"[\w.]+:\w+", location)
+        f"{what} {location!r} must look like 'package.module:{name}'"
+        for what, location, name in locations
+        if location is not None and not re.fullmatch(r"[\w.]+:\w+", location)
     ]
     if not is_axis_order(spec.kernel_layout, CANONICAL_KERNEL_LAYOUT):
         problems.append(f"kernel_layout {spec.kernel_layout!r} must be an order of the axes HWIO")
@@ -232,14 +230,8 @@ def spec_problems(spec: object) -> list[str]:
         for option in spec.options
         if option.default not in option.choices
     ]
-    capabilities = spec.capabilities
-    if not capabilities.precisions or not set(capabilities.precisions) <= set(PRECISIONS):
-        problems.append(
-            f"precisions {capabilities.precisions} must be some of {', '.join(PRECISIONS)}"
-        )
-    if not set(capabilities.distribution) <= set(DISTRIBUTIONS[2:]):
-        problems.append(
-            f"distribution {capabilities.distribution} must be some of "
-            f"{', '.join(DISTRIBUTIONS[2:])}"
-        )
+    for name, known in (("precisions", PRECISIONS), ("distribution", DISTRIBUTIONS[2:])):
+        given = getattr(spec.capabilities, name)
+        if not set(given) <= set(known) or (name == "precisions" and not given):
+            problems.append(f"{name} {given} must be some of {', '.join(known)}")
     return problems

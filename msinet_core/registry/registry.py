@@ -304,7 +304,7 @@ def conflict_message(name: str, claims: Sequence[Registration]) -> str:
         claims: The devices that use it.
     """
     return (
-        f"device '{name}' is registered by more than one plugin: "
+        f"Device '{name}' is registered by more than one plugin: "
         + " and ".join(str(claim.plugin) for claim in claims)
         + ". Uninstall one of them, rename the device if one of them is yours, or disable one with "
         + f"{DISABLE_VARIABLE}={claims[-1].plugin.module}."

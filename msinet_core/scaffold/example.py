@@ -49,17 +49,13 @@ def write_example(folder: Path, name: str, example: str = "jax") -> Path:
         (f"msinet-device-{example}", f"msinet-device-{name}"),
         (_DEVICE.format(example), name),
     )
-    paths = sorted(path for part in _FILES for path in _files(source / part))
-    return write_package(
-        folder,
-        (
-            (
-                _rename(path.relative_to(source).as_posix(), renames),
-                _rename(path.read_text("utf-8"), renames),
-            )
-            for path in paths
-        ),
-    )
+    contents = {
+        path.relative_to(source).as_posix(): path.read_text("utf-8")
+        for part in _FILES
+        for path in _files(source / part)
+    }
+    renamed = ((_rename(path, renames), _rename(contents[path], renames)) for path in contents)
+    return write_package(folder, renamed)
 
 
 def _rename(text: str, renames: Iterable[tuple[str, str]]) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from importlib.resources import files
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import cast
@@ -20,21 +19,8 @@ from msinet_core.system.files import atomic_folder
 MAX_NAME_LENGTH = 30
 """So that no line of the written code becomes too long."""
 
-FILES: Mapping[str, str] = {
-    "README.md.tmpl": "README.md",
-    "pyproject.toml.tmpl": "pyproject.toml",
-    "gitignore.tmpl": ".gitignore",
-    "ci.yml.tmpl": ".github/workflows/ci.yml",
-    "src/init.py.tmpl": "src/{package}/__init__.py",
-    "src/probe.py.tmpl": "src/{package}/probe.py",
-    "src/device.py.tmpl": "src/{package}/device.py",
-    "src/layers.py.tmpl": "src/{package}/layers.py",
-    "src/model.py.tmpl": "src/{package}/model.py",
-    "src/tensors.py.tmpl": "src/{package}/tensors.py",
-    "src/py.typed.tmpl": "src/{package}/py.typed",
-    "tests/test_device.py.tmpl": "tests/test_device.py",
-}
-"""The path in the new package, by template."""
+TEMPLATES = Path(__file__).with_name("templates")
+"""A file for each of the new package; ``package`` in a path stands for the package's name."""
 
 KERNEL_AXES = {"H": "height", "W": "width", "I": "input", "O": "output"}
 
@@ -82,19 +68,12 @@ def write_plugin(
         "api_version": str(API_VERSION),
         "msinet": distribution_version("msinet") or "0.1",
     }
-    templates = files(__package__) / "templates"
-    return write_package(
-        folder,
-        (
-            (
-                target.format(package=package),
-                Template(templates.joinpath(*template.split("/")).read_text("utf-8")).substitute(
-                    words
-                ),
-            )
-            for template, target in FILES.items()
-        ),
-    )
+    contents = {}
+    for template in sorted(TEMPLATES.rglob("*.tmpl")):
+        target = template.relative_to(TEMPLATES).with_suffix("").as_posix()
+        text = Template(template.read_text("utf-8")).substitute(words)
+        contents[target.replace("package", package)] = text
+    return write_package(folder, contents.items())
 
 
 def write_package(folder: Path, contents: Iterable[tuple[str, str]]) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msinet_core.errors import MsinetError, os_reason
 
-_TEMPORARY = re.compile(r"\.msinet-(?P<host>.+)-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(r"\.msinet-(?P<host>.+)-(?P<process>\d{1,9})-[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
@@ -176,17 +176,13 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _may_be_alive(host: str, process: int) -> bool:
-    # A process number means nothing on another machine, which may share the folder; on Windows
-    # there is no signal that only looks.
-    if host != socket.gethostname() or os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
+    """Return whether a process may be alive; one of another machine, which shares the folder, may.
+
+    A process number means nothing there.
+    """
+    import psutil
+
+    return host != socket.gethostname() or psutil.pid_exists(process)
 
 
 def _sync(descriptor: int) -> None:

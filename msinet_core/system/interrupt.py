@@ -19,7 +19,7 @@ EXIT_DELAY = 0.8
 """Seconds between the second signal and the forced end of a program."""
 
 
-class InterruptFlag:
+class InterruptFlag(threading.Event):
     """A context in which the first signal sets a flag and the second raises KeyboardInterrupt.
 
     Outside the main thread, where Python handles no signals, it only serves as a flag.
@@ -32,7 +32,7 @@ class InterruptFlag:
     forces_exit = False
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        super().__init__()
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptFlag:
@@ -55,21 +55,13 @@ class InterruptFlag:
         self._previous = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set():
+        if self.is_set():
             if self.forces_exit:
                 timer = threading.Timer(EXIT_DELAY, os._exit, [InterruptedRunError.exit_code])
                 timer.daemon = True
                 timer.start()
             raise KeyboardInterrupt
-        self._event.set()
-
-    def set(self) -> None:
-        """Request a stop, as a signal does."""
-        self._event.set()
-
-    def is_set(self) -> bool:
-        """Return whether a stop was requested."""
-        return self._event.is_set()
+        self.set()
 
     def raise_if_set(self, message: str) -> None:
         """End the work if a stop was requested.
@@ -80,5 +72,5 @@ class InterruptFlag:
         Raises:
             InterruptedRunError: A stop was requested.
         """
-        if self._event.is_set():
+        if self.is_set():
             raise InterruptedRunError(message)

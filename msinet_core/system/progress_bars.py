@@ -56,9 +56,7 @@ def as_progress(progress: bool | Progress) -> Progress:
     """
     if isinstance(progress, Progress):
         return progress
-    if not progress:
-        return Progress()
-    return progress_bars()
+    return progress_bars() if progress else Progress()
 
 
 class _PlainTask(_CountingTask):

@@ -1,9 +1,9 @@
-"""Read or write many files at once."""
+"""Work on many files or tensors at once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,6 +11,9 @@ from msinet_core.system.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_MAX_THREADS = 8
+"""For tensors: more threads only wait for memory, and each may hold a copy of one."""
 
 
 def in_threads(
@@ -36,3 +39,17 @@ def in_threads(
         for result in pool.map(function, items):
             yield result
             task.advance()
+
+
+def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call a function with every tensor: hashing, copying and reading them release the GIL.
+
+    Args:
+        function: Called for several items at the same time.
+        items: Its arguments.
+
+    Returns:
+        The results in the order of the items; the first exception in that order is raised.
+    """
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))

@@ -5,25 +5,19 @@ This module only describes the device; it imports no framework.
 
 from __future__ import annotations
 
-from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
+from msinet_core import Capabilities, DeviceOption, Register, hookimpl
 from msinet_cuda_nchw.probe import REQUIRES, probe
-from msinet_tensorflow import CHECKPOINT_FORMATS, CLUSTER_VARIABLE
+from msinet_tensorflow import CLUSTER_VARIABLE, tensorflow_spec
 
-SPEC = DeviceSpec(
+SPEC = tensorflow_spec(
     name="cuda",
     summary="TensorFlow on NVIDIA GPUs",
-    framework="TensorFlow",
     factory="msinet_cuda_nchw.device:CudaDevice",
     probe=probe,
-    api_version=1,
     data_format="NCHW",
-    kernel_layout="HWIO",
     requires=REQUIRES,
     priority=300,
-    checkpoint_format="keras",
-    checkpoint_formats=CHECKPOINT_FORMATS,
     capabilities=Capabilities(
-        training=True,
         precisions=("float32", "bfloat16", "float16"),
         distribution=("mirrored", "multiworker"),
         cluster_variable=CLUSTER_VARIABLE,

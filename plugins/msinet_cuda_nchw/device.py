@@ -12,13 +12,13 @@ from msinet_core import (
     UsageError,
     nvidia,
     permutation,
+    suppress_native_stderr,
 )
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL, USE_TORCH, is_too_new
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, OnOneDevice, StrategyDistribution
 from msinet_tensorflow.layers import Tensor, tf
-from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tensorflow.versions import installed_wheels
 
 GPU = "/GPU:0"

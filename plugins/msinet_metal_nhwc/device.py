@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +13,6 @@ from msinet_tensorflow.distribution import OnOneDevice
 from msinet_tensorflow.layers import tf
 
 GPU = "/GPU:0"
-PROCESSOR = "/CPU:0"
 
 DISABLED_REWRITERS = {
     "layout_optimizer": False,  # converts some convolutions to NCHW, for NVIDIA GPUs
@@ -26,47 +24,40 @@ DISABLED_REWRITERS = {
 FIRST_MACOS_WITH_BFLOAT16 = 14
 
 
-class MetalDevice(TensorFlowDevice):
-    """TensorFlow on the GPU of a Mac.
+class NhwcDevice(TensorFlowDevice):
+    """The graphs of `metal` on the processor of any machine with TensorFlow.
 
-    Every op of a step is placed on the GPU, and soft placement is disabled: an op without a GPU
-    kernel is an error and never runs on the processor. Metal does not support XLA.
-
-    Args:
-        spec: The device's description.
-        precision: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-        options: Values for the device's options; None for the defaults.
-        placement: TensorFlow's name of the device that computes; tests on other machines run the
-            same graphs on `PROCESSOR`.
-
-    Raises:
-        DeviceUnavailableError: TensorFlow finds no Apple GPU that it can use.
-        UsageError: This version of macOS does not support the precision.
+    Tests and ``doctor`` use it on other machines; ``--device metal`` opens `MetalDevice`. Metal
+    does not support XLA.
     """
 
     jit_compile = False
-
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-        *,
-        placement: str = GPU,
-    ) -> None:
-        self.placement = placement
-        super().__init__(spec, precision, options)
-
-    def configure(self) -> None:
-        if self.placement == GPU:
-            _check_mac(self.spec, self.precision)
-            _set_up_gpu()
+    placement = "/CPU:0"
+    """TensorFlow's name of the device that computes."""
 
     def make_distribution(self, distribute: str) -> OnOneDevice:
         return OnOneDevice(self.placement)
 
     def make_layers(self, dtype: Any) -> MetalLayers:
         return MetalLayers(dtype)
+
+
+class MetalDevice(NhwcDevice):
+    """TensorFlow on the GPU of a Mac.
+
+    Every op of a step is placed on the GPU, and soft placement is disabled: an op without a GPU
+    kernel is an error and never runs on the processor.
+
+    Raises:
+        DeviceUnavailableError: TensorFlow finds no Apple GPU that it can use.
+        UsageError: This version of macOS does not support the precision.
+    """
+
+    placement = GPU
+
+    def configure(self) -> None:
+        _check_mac(self.spec, self.precision)
+        _set_up_gpu()
 
 
 def _check_mac(spec: DeviceSpec, precision: str) -> None:

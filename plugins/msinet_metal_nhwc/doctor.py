@@ -9,12 +9,7 @@ from typing import Any
 from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
 from msinet_metal_nhwc.fusion import examine_fusion, fusible
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
-from msinet_tensorflow.audit import (
-    IMAGES,
-    audit,
-    tensorflow_missing,
-    trace_steps,
-)
+from msinet_tensorflow.audit import IMAGES, audit, tensorflow_missing, trace_steps
 from msinet_tensorflow.versions import METAL_TENSORFLOW, installed_wheels
 
 
@@ -55,18 +50,16 @@ def trace(
         graph: The network; None for the published one.
         images: The shape of the images, ``(N, H, W, C)``.
     """
-    from msinet_metal_nhwc.device import PROCESSOR, MetalDevice
+    from msinet_metal_nhwc.device import NhwcDevice
 
-    device = MetalDevice(spec, precision, placement=PROCESSOR)
-    return trace_steps(device, graph or msinet_graph(), images)
+    return trace_steps(NhwcDevice(spec, precision), graph or msinet_graph(), images)
 
 
 def _fusion(chains: list[str]) -> Finding:
+    detail = "tensorflow-metal finds no convolution that it would fuse with its bias."
     if chains:
         detail = f"{len(chains)} convolutions can be fused with their bias: {', '.join(chains)}."
-        return Finding("fusion", "problem", detail, data={"chains": chains})
-    detail = "tensorflow-metal finds no convolution that it would fuse with its bias."
-    return Finding("fusion", "ok", detail, data={"chains": chains})
+    return Finding("fusion", "problem" if chains else "ok", detail, data={"chains": chains})
 
 
 def _hardware() -> Finding:

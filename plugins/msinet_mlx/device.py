@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,20 @@ class MlxDevice(Device):
     Args:
         spec: The description of the device.
         precision: The precision of convolutions; weights, the loss and Adam are float32.
-        options: ``memory``, ``cache``, ``wired`` and ``tf32``; None for the defaults.
+        options: ``memory``, ``cache``, ``wired`` and ``tf32``.
 
     Raises:
         DeviceUnavailableError: The backend is for a GPU, but MLX finds none.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         tf32 = self.options["tf32"] == "on"
         os.environ[TF32_VARIABLE] = "1" if tf32 else "0"
         if tf32 or precision != "float32":
             os.environ.setdefault(WINOGRAD_VARIABLE, "0")
         # Only after setting the variables: MLX may compute as soon as it is imported.
-        from msinet_mlx.layers import MlxLayers, mx
+        from msinet_mlx.layers import mx
         from msinet_mlx.memory import set_limits
 
         self.dtype = getattr(mx, precision)
@@ -71,11 +67,12 @@ class MlxDevice(Device):
         # On a CPU, MLX compiles C++ with the system's compiler, which may be missing.
         self.compiles = self.mlx_device.type == mx.gpu or shutil.which("g++") is not None
         self.memory_limit = set_limits(self.options, mx.device_info(self.mlx_device))
-        self._layer_builders = MlxLayers(self.dtype).builders()
 
-    @property
+    @cached_property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
+        from msinet_mlx.layers import MlxLayers
+
+        return MlxLayers(self.dtype).builders()
 
     def build(self, program: Program) -> Any:
         from msinet_mlx.model import MlxModel

@@ -14,15 +14,6 @@ from msinet_mlx.layers import mx
 FLOAT32_BYTES = 4
 GIB = 2**30
 FIRST_MACOS_WITH_WIRING = 15
-CACHES: Mapping[str, int | None] = {
-    "auto": None,
-    "off": 0,
-    "1GiB": GIB,
-    "4GiB": 4 * GIB,
-    "16GiB": 16 * GIB,
-}
-"""The bytes of freed memory that MLX keeps for reuse; None for as much as it may use."""
-
 _EXHAUSTION = ("[malloc]", "metal::malloc", "Insufficient Memory", "OutOfMemory", "out of memory")
 """What MLX's messages contain if memory is the reason."""
 
@@ -53,8 +44,8 @@ def set_limits(options: Mapping[str, str], facts: Mapping[str, Any]) -> int | No
         limit = total * int(options["memory"].rstrip("%")) // 100
     if limit:
         mx.set_memory_limit(limit)
-        cache = CACHES[options["cache"]]
-        mx.set_cache_limit(limit if cache is None else cache)
+        caches = {"auto": limit, "off": 0, "1GiB": GIB, "4GiB": 4 * GIB, "16GiB": 16 * GIB}
+        mx.set_cache_limit(caches[options["cache"]])
     if options["wired"] == "on":
         _check_wiring()
         mx.set_wired_limit(min(limit, recommended) if limit and recommended else 0)

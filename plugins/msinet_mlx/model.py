@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from msinet_core import (
     Model,
     OptimizerState,
     Program,
+    Recent,
     State,
     Tensors,
 )
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from msinet_mlx.device import MlxDevice
 
+Step = Callable[..., Any]
+Shape = tuple[int, int, int, int]
 Arrays = Mapping[str, Tensor]
 Training = Mapping[str, Arrays]
 """What a training step takes and returns: weights, moments, and the loss scale in float16."""
@@ -56,7 +58,7 @@ class MlxModel(Model):
         super().__init__(device, program)
         self._device: MlxDevice = device
         self._builders = device.layer_builders
-        self._compiled: OrderedDict[tuple[Any, ...], Callable[..., Any]] = OrderedDict()
+        self._compiled = Recent(self._compile, MAX_COMPILED)
         self._step = 0
         self._in_progress: Tensor | None = None
         with self._on_device():
@@ -82,14 +84,14 @@ class MlxModel(Model):
         if not len(images):
             return np.zeros(self._graph.shapes(images.shape)[self._graph.output.name], np.float32)
         with self._on_device():
-            step = self._compile(self._predict, images.shape)
+            step = self._compiled[self._predict, images.shape]
             return self._start(step(self._training["weights"], _array(images)))
 
     def losses(self, batch: Batch) -> ArrayLike:
         if not len(batch.images):
             return np.zeros(0, np.float32)
         with self._on_device():
-            step = self._compile(self._losses, batch.images.shape)
+            step = self._compiled[self._losses, batch.images.shape]
             weights = self._training["weights"]
             return self._start(step(weights, _array(batch.images), _array(batch.maps)))
 
@@ -101,13 +103,13 @@ class MlxModel(Model):
             rate = self._optimizer.rate(learning_rate, self._step + 1)
         with self._on_device():
             if len(batches) == 1:
-                step = self._compile(self._train, batches[0].images.shape)
+                step = self._compiled[self._train, batches[0].images.shape]
                 loss, after = step(
                     self._training, *_weighted(batches[0], count), mx.array(rate, mx.float32)
                 )
             else:
                 loss, gradients = self._accumulate(batches, count)
-                step = self._compile(self._apply)
+                step = self._compiled[self._apply, None]
                 after = step(self._training, gradients, mx.array(rate, mx.float32))
             # Together: after an interruption the step must still match the weights.
             self._training, self._step = after, self._step + 1
@@ -205,7 +207,7 @@ class MlxModel(Model):
         weights = self._training["weights"]
         sums = mx.array(0.0), {name: mx.zeros(weights[name].shape) for name in self._trained}
         for batch in batches:
-            step = self._compile(self._add, batch.images.shape)
+            step = self._compiled[self._add, batch.images.shape]
             sums = step(self._training, sums, *_weighted(batch, count))
             mx.async_eval(sums)
             self._limit_progress(sums[0])
@@ -222,24 +224,14 @@ class MlxModel(Model):
             mx.eval(self._in_progress)
         self._in_progress = values
 
-    def _compile(self, step: Callable[..., Any], shape: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return a step compiled for images of a shape."""
-        key = (step.__name__, *shape)
-        if key not in self._compiled:
-            if shape:
-                count, height, width, channels = shape
-                check_memory(
-                    self._graph,
-                    (count, height, width, channels),
-                    self._device.dtype.size,
-                    step in (self._train, self._add),
-                    self._device.memory_limit,
-                )
-            self._compiled[key] = mx.compile(partial(step)) if self._device.compiles else step
-            if len(self._compiled) > MAX_COMPILED:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
+    def _compile(self, key: tuple[Step, Shape | None]) -> Step:
+        """Compile a step for images of a shape."""
+        step, shape = key
+        if shape is not None:
+            is_training = step in (self._train, self._add)
+            limit = self._device.memory_limit
+            check_memory(self._graph, shape, self._device.dtype.size, is_training, limit)
+        return mx.compile(partial(step)) if self._device.compiles else step
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import onnxruntime as ort
@@ -29,30 +30,24 @@ class OnnxRuntimeDevice(Device):
     Args:
         spec: The description of the device.
         precision: ``"float32"``.
-        options: ``provider``; None for the default.
+        options: ``provider``.
 
     Raises:
         DeviceUnavailableError: The installed ONNX Runtime does not have the provider.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         self.provider = PROVIDERS[self.options["provider"]]
-        self._layer_builders = OnnxLayers().builders()
         if missing := check_provider(self.options["provider"], ort.get_available_providers()):
             raise DeviceUnavailableError(spec.unavailable_message(missing))
 
-    @property
+    @cached_property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
+        return OnnxLayers().builders()
 
     def build(self, program: Program) -> OnnxRuntimeModel:
-        return OnnxRuntimeModel(self, program)
+        return OnnxRuntimeModel(self, program, self.open_session, self.provider.static)
 
     def versions(self) -> Mapping[str, str]:
         return {distribution(): ort.__version__}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core import Checkpoint, Model, OnnxSettings, Program, Recent, State, onnx_model, ops
+from msinet_core import Checkpoint, Device, Model, OnnxSettings, Program, Recent, State, onnx_model
 
-if TYPE_CHECKING:
-    from msinet_onnxruntime.device import OnnxRuntimeDevice
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class OnnxRuntimeModel(Model):
@@ -20,17 +21,21 @@ class OnnxRuntimeModel(Model):
     known in advance.
 
     Args:
-        device: Opens sessions.
+        device: The device.
         program: The network and its weights, which are copied.
+        open_session: Loads an ONNX model.
+        single: Whether images are computed one at a time.
     """
 
-    def __init__(self, device: OnnxRuntimeDevice, program: Program) -> None:
+    def __init__(
+        self, device: Device, program: Program, open_session: Callable[[bytes], Any], single: bool
+    ) -> None:
         super().__init__(device, program)
-        self._open_session = device.open_session
-        self._single = device.provider.static
+        self._open_session = open_session
+        self._single = single
         weights = {name: value.copy() for name, value in program.state.weights.items()}
         self._checkpoint = Checkpoint(program.graph, State(weights))
-        self._sessions: Recent[ops.Size, Any] = Recent(self._session)
+        self._sessions: Recent[Size, Any] = Recent(self._session)
 
     def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = images.shape[1:3]
@@ -43,6 +48,6 @@ class OnnxRuntimeModel(Model):
         weights = self._checkpoint.state.weights
         return State({name: value.copy() for name, value in weights.items()})
 
-    def _session(self, size: ops.Size) -> Any:
+    def _session(self, size: Size) -> Any:
         model = onnx_model(self._checkpoint, OnnxSettings(image_size=size))
         return self._open_session(model.SerializeToString())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import openvino as ov
@@ -29,30 +30,24 @@ class OpenVINODevice(Device):
     Args:
         spec: The description of the device.
         precision: The precision of the network; the map's normalization stays float32.
-        options: ``target`` and ``hint``; None for the defaults.
+        options: ``target`` and ``hint``.
 
     Raises:
         DeviceUnavailableError: OpenVINO does not find the target.
         UsageError: The target does not support the precision.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         self._core = ov.Core()
         self._target = self._find_target(self.options["target"].upper())
-        self._layer_builders = OpenVINOLayers().builders()
 
-    @property
+    @cached_property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
+        return OpenVINOLayers().builders()
 
     def build(self, program: Program) -> OpenVINOModel:
-        return OpenVINOModel(self, program)
+        return OpenVINOModel(self, program, self.compile_network)
 
     def versions(self) -> Mapping[str, str]:
         return {"openvino": ov.__version__.partition("-")[0]}

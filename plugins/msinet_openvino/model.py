@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from msinet_core import Deferred, Model, Program, Recent, State, ops, permutation
+from msinet_core import Deferred, Device, Model, Program, Recent, State, ops, permutation
 from msinet_openvino.layers import opset
 from msinet_openvino.requests import RequestPool
-
-if TYPE_CHECKING:
-    from msinet_openvino.device import OpenVINODevice
 
 
 class OpenVINOModel(Model):
@@ -23,13 +21,16 @@ class OpenVINOModel(Model):
     use the same network, and cores share the images rather than each image.
 
     Args:
-        device: Compiles networks.
+        device: The device.
         program: The network and its weights, which are copied.
+        compile_network: Compiles an ``openvino.Model`` for a hint.
     """
 
-    def __init__(self, device: OpenVINODevice, program: Program) -> None:
+    def __init__(
+        self, device: Device, program: Program, compile_network: Callable[[Any, str], Any]
+    ) -> None:
         super().__init__(device, program)
-        self._compile = device.compile_network
+        self._compile = compile_network
         self._hint = device.options["hint"]
         self._builders = device.layer_builders
         self._weights = self.native(program.state.weights)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from msinet_core import (
     CheckpointError,
     Format,
     Graph,
+    Layers,
     ops,
     suppress_native_stderr,
     write_keras_archive,
 )
+
+Inputs = Sequence[Any]
+Parameters = Mapping[str, Any]
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -83,84 +87,87 @@ def build_model(keras: Any, graph: Graph, names: Mapping[str, str]) -> Any:
         CheckpointError: An op has no counterpart in Keras.
     """
     channels = graph.channels[graph.input.name]
-    values = {graph.input.name: keras.Input((None, None, channels), name=graph.input.name)}
-    for node in graph.nodes[1:]:
-        build = _BUILDERS.get(type(node.op))
-        if build is None:
-            raise _no_counterpart(node.name, node.op)
-        inputs = [values[name] for name in node.inputs]
-        values[node.name] = build(keras, names.get(node.name, node.name), node.op, inputs)
-    return keras.Model(values[graph.input.name], values[graph.output.name], name="msinet")
+    images = keras.Input((None, None, channels), name=graph.input.name)
+    layers = KerasLayers(keras, names)
+    unused = dict.fromkeys((parameter.name for parameter in graph.parameters), None)
+    maps = graph.apply(layers.builders(), images, unused, layers.enter)
+    return keras.Model(images, maps, name="msinet")
 
 
-def _subtract_mean(keras: Any, name: str, op: ops.SubtractMean, inputs: Sequence[Any]) -> Any:
-    return keras.layers.Rescaling(1.0, [-mean for mean in op.mean])(inputs[0])
+class KerasLayers(Layers):
+    """Compute every op with Keras' own layers, but no loss.
 
+    Args:
+        keras: The package.
+        names: The name of each convolution's layer, by the convolution's node.
+    """
 
-def _conv(keras: Any, name: str, op: ops.Conv2D, inputs: Sequence[Any]) -> Any:
-    return keras.layers.Conv2D(
-        op.filters,
-        op.kernel_size,
-        strides=op.strides,
-        padding=op.padding.lower(),
-        dilation_rate=op.dilation,
-        activation=op.activation,
-        use_bias=op.use_bias,
-        name=name,
-    )(inputs[0])
+    def __init__(self, keras: Any, names: Mapping[str, str]) -> None:
+        self._keras = keras
+        self._names = names
+        self._node = ""
 
+    def enter(self, node: Any) -> None:
+        """Name the next layer after a node of the network.
 
-def _pool(keras: Any, name: str, op: ops.MaxPool2D, inputs: Sequence[Any]) -> Any:
-    return keras.layers.MaxPooling2D(op.pool_size, op.strides, op.padding.lower())(inputs[0])
+        Args:
+            node: The node.
+        """
+        self._node = node.name
 
+    def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Any:
+        return self._keras.layers.Rescaling(1.0, [-mean for mean in op.mean])(inputs[0])
 
-def _resize(keras: Any, name: str, op: ops.Resize, inputs: Sequence[Any]) -> Any:
-    if op.coordinates == "half_pixel":
-        return keras.layers.UpSampling2D(op.scale, interpolation="bilinear")(inputs[0])
-    if op.scale != 2:
-        raise _no_counterpart(name, op)
-    # Asymmetric: each pixel twice, then the mean of each with the next one. The last has no next
-    # one, and SAME pooling ignores what is outside.
-    doubled = keras.layers.UpSampling2D(2, interpolation="nearest")(inputs[0])
-    return keras.layers.AveragePooling2D(2, strides=1, padding="same")(doubled)
+    def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> Any:
+        return self._keras.layers.Conv2D(
+            op.filters,
+            op.kernel_size,
+            strides=op.strides,
+            padding=op.padding.lower(),
+            dilation_rate=op.dilation,
+            activation=op.activation,
+            use_bias=op.use_bias,
+            name=self._names[self._node],
+        )(inputs[0])
 
+    def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Any:
+        pool = self._keras.layers.MaxPooling2D(op.pool_size, op.strides, op.padding.lower())
+        return pool(inputs[0])
 
-def _resize_like(keras: Any, name: str, op: ops.ResizeLike, inputs: Sequence[Any]) -> Any:
-    if tuple(inputs[0].shape[1:3]) != (1, 1):
-        raise _no_counterpart(name, op)
-    # A single value is the same at every pixel, whatever the coordinates.
-    return keras.ops.add(keras.ops.zeros_like(inputs[1][..., :1]), inputs[0])
+    def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Any:
+        layers = self._keras.layers
+        if op.coordinates == "half_pixel":
+            return layers.UpSampling2D(op.scale, interpolation="bilinear")(inputs[0])
+        if op.scale != 2:
+            raise self._no_counterpart(op)
+        # Asymmetric: each pixel twice, then the mean of each with the next one. The last has no
+        # next one, and SAME pooling ignores what is outside.
+        doubled = layers.UpSampling2D(2, interpolation="nearest")(inputs[0])
+        return layers.AveragePooling2D(2, strides=1, padding="same")(doubled)
 
+    def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Any:
+        if tuple(inputs[0].shape[1:3]) != (1, 1):
+            raise self._no_counterpart(op)
+        # A single value is the same at every pixel, whatever the coordinates.
+        zeros = self._keras.ops.zeros_like(inputs[1][..., :1])
+        return self._keras.ops.add(zeros, inputs[0])
 
-def _concat(keras: Any, name: str, op: ops.Concat, inputs: Sequence[Any]) -> Any:
-    return keras.layers.Concatenate()(list(inputs))
+    def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Any:
+        return self._keras.layers.Concatenate()(list(inputs))
 
+    def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Any:
+        return self._keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs[0])
 
-def _global_mean(keras: Any, name: str, op: ops.GlobalMean, inputs: Sequence[Any]) -> Any:
-    return keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs[0])
+    def min_max_normalize(
+        self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters
+    ) -> Any:
+        keras, axes = self._keras.ops, (1, 2, 3)
+        above = keras.subtract(inputs[0], keras.min(inputs[0], axis=axes, keepdims=True))
+        high = keras.max(above, axis=axes, keepdims=True)
+        return keras.divide(above, keras.add(high, op.epsilon))
 
-
-def _min_max(keras: Any, name: str, op: ops.MinMaxNormalize, inputs: Sequence[Any]) -> Any:
-    axes = (1, 2, 3)
-    above = keras.ops.subtract(inputs[0], keras.ops.min(inputs[0], axis=axes, keepdims=True))
-    high = keras.ops.max(above, axis=axes, keepdims=True)
-    return keras.ops.divide(above, keras.ops.add(high, op.epsilon))
-
-
-_BUILDERS: Mapping[type[ops.Op], Callable[[Any, str, Any, Sequence[Any]], Any]] = {
-    ops.SubtractMean: _subtract_mean,
-    ops.Conv2D: _conv,
-    ops.MaxPool2D: _pool,
-    ops.Resize: _resize,
-    ops.ResizeLike: _resize_like,
-    ops.Concat: _concat,
-    ops.GlobalMean: _global_mean,
-    ops.MinMaxNormalize: _min_max,
-}
-
-
-def _no_counterpart(name: str, op: ops.Op) -> CheckpointError:
-    return CheckpointError(
-        f"'{name}' is {op}, which Keras' own layers do not compute, so this network cannot be "
-        f"written as *.keras. Write *.weights.h5 instead, which holds weights alone."
-    )
+    def _no_counterpart(self, op: ops.Op) -> CheckpointError:
+        return CheckpointError(
+            f"'{self._node}' is {op}, which Keras' own layers do not compute, so this network "
+            f"cannot be written as *.keras. Write *.weights.h5 instead, which holds weights alone."
+        )

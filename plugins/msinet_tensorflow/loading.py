@@ -8,7 +8,7 @@ import os
 import sys
 from types import ModuleType
 
-from msinet_core import suppress_native_stderr as suppress_native_stderr
+from msinet_core import suppress_native_stderr
 from msinet_tensorflow.versions import check_versions
 
 LOG_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from msinet_core import Adam, LossScale
@@ -38,8 +39,9 @@ class ScaledSteps:
 
     def __init__(self, optimizer: Adam, step: int) -> None:
         self._optimizer = optimizer
-        numbers = LossScale.new(optimizer, step)._asdict()
-        self._scale = LossScale(**{name: _scalar(value, name) for name, value in numbers.items()})
+        scale = LossScale.new(optimizer, step)._asdict()
+        variable = partial(tf.Variable, dtype=tf.float32, trainable=False)
+        self._scale = LossScale(**{name: variable(scale[name], name=name) for name in scale})
 
     @property
     def value(self) -> float:
@@ -96,7 +98,3 @@ def assign(variable: Any, value: Tensor) -> None:
         value: Its new value.
     """
     tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
-
-
-def _scalar(value: float, name: str) -> Any:
-    return tf.Variable(value, dtype=tf.float32, trainable=False, name=name)

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core import (
-    Adam,
-    Batch,
-    Model,
-    OptimizerState,
-    Program,
-    State,
-    report_lost_processes,
-)
+from msinet_core import Adam, Batch, Model, OptimizerState, Program, State, report_lost_processes
 from msinet_tensorflow.distribution import LOST
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
@@ -80,18 +72,18 @@ class TensorFlowModel(Model):
 
     def forward(self, images: NDArray[np.float32]) -> Tensor:
         size = self._distribution.size(len(images))
-        return _first(self._compiled_predict(self._copy(images, size)), len(images))
+        return _first(self._compiled_predict(*self._placed(size, images)), len(images))
 
     def losses(self, batch: Batch) -> Tensor:
         size = self._distribution.size(len(batch.images))
-        return _first(self._compiled_losses(*self._copy_batch(batch, size)), len(batch.images))
+        return _first(self._compiled_losses(*self._placed(size, *batch)), len(batch.images))
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
         assert self._optimizer is not None
         count, sizes = self._distribution.agree([len(batch.images) for batch in batches])
         self.check_count(count)
         inputs = [
-            self._weighted(batch, size, count)
+            self._placed(size, *batch, np.full(len(batch.images), 1 / count))  # padding weighs 0
             for batch, size in zip(batches, sizes, strict=True)
             if size
         ]
@@ -99,9 +91,11 @@ class TensorFlowModel(Model):
         with report_lost_processes(LOST):
             loss = self._run_step(inputs, rate)
             self._step += 1
-            return float(loss) if self._synchronous else loss
+            # With several processes, to detect lost ones.
+            waits = self._device.synchronous or self._distribution.processes.count > 1
+            return float(loss) if waits else loss
 
-    def _run_step(self, inputs: Sequence[tuple[Any, Any, Any]], rate: np.float32) -> Any:
+    def _run_step(self, inputs: Sequence[Sequence[Any]], rate: np.float32) -> Any:
         if len(inputs) == 1:
             return self._compiled_train(*inputs[0], rate)
         self._clear()  # an interrupted step may have left gradients
@@ -238,22 +232,9 @@ class TensorFlowModel(Model):
             return np.float32(learning_rate)
         return np.float32(optimizer.rate(learning_rate, self._step + 1))
 
-    @property
-    def _synchronous(self) -> bool:
-        """Whether a step waits for its loss; with several processes, to detect lost ones."""
-        return self._device.synchronous or self._distribution.processes.count > 1
-
-    def _copy(self, images: NDArray[np.float32], size: int) -> Any:
-        return self._distribution.place(np.asarray(images, np.float32), size)
-
-    def _copy_batch(self, batch: Batch, size: int) -> tuple[Any, Any]:
-        maps = np.asarray(batch.maps, np.float32)
-        return self._copy(batch.images, size), self._distribution.place(maps, size)
-
-    def _weighted(self, batch: Batch, size: int, count: int) -> tuple[Any, Any, Any]:
-        """Place images, maps and each image's weight, which is ``1 / count``, or 0 for padding."""
-        weights = np.full(len(batch.images), 1 / count, np.float32)
-        return *self._copy_batch(batch, size), self._distribution.place(weights, size)
+    def _placed(self, size: int, *arrays: NDArray[Any]) -> list[Any]:
+        """Copy arrays with a row for each image to the devices, `size` rows to each."""
+        return [self._distribution.place(np.asarray(rows, np.float32), size) for rows in arrays]
 
     def _compiled(self, step: Any) -> Any:
         return self._distribution.compiled(step, self._device.jit_compile)

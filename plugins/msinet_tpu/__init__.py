@@ -5,26 +5,21 @@ This module only describes the device; it imports no framework.
 
 from __future__ import annotations
 
-from msinet_core import Capabilities, DeviceOption, DeviceSpec, Register, hookimpl
-from msinet_tensorflow import CHECKPOINT_FORMATS
+from msinet_core import Capabilities, DeviceOption, Register, hookimpl
+from msinet_tensorflow import tensorflow_spec
 from msinet_tpu.probe import REQUIRES, probe
 
 STEPS_PER_EXECUTION = "steps-per-execution"
 
-SPEC = DeviceSpec(
+SPEC = tensorflow_spec(
     name="tpu",
     summary="TensorFlow on Google's TPUs",
-    framework="TensorFlow",
     factory="msinet_tpu.device:TpuDevice",
     probe=probe,
-    api_version=1,
     data_format="NHWC",
-    kernel_layout="HWIO",
     requires=REQUIRES,
     priority=400,
-    checkpoint_format="keras",
-    checkpoint_formats=CHECKPOINT_FORMATS,
-    capabilities=Capabilities(training=True, precisions=("bfloat16", "float32")),
+    capabilities=Capabilities(precisions=("bfloat16", "float32")),
     options=(
         DeviceOption(
             STEPS_PER_EXECUTION,

@@ -1,7 +1,7 @@
 """Compile a step for a TPU without having one, with jax and libtpu, in a separate process.
 
-``python -m msinet_tpu.ahead_of_time TOPOLOGY FILE`` reads the step as serialized HLO and prints one
-JSON document. TensorFlow is not imported, because a build for another libtpu would abort.
+`main` reads the step as serialized HLO and prints one JSON document. TensorFlow is not imported,
+because a build for another libtpu would abort.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +182,3 @@ def main(arguments: Sequence[str]) -> None:
     os.environ |= ENVIRONMENT
     topology, path = arguments
     print(json.dumps(compile_step(topology, Path(path))))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from msinet_core import DeviceSpec, DeviceUnavailableError, Program
+from msinet_core import DeviceSpec, DeviceUnavailableError, Program, suppress_native_stderr
 from msinet_tpu.pjrt import select_pjrt, uses_pjrt
 
 select_pjrt()  # before the import of TensorFlow, which reads the environment
@@ -14,14 +14,12 @@ select_pjrt()  # before the import of TensorFlow, which reads the environment
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution
 from msinet_tensorflow.layers import tf
-from msinet_tensorflow.loading import suppress_native_stderr
 from msinet_tpu.distribution import FixedBatch, TpuDistribution
 from msinet_tpu.layers import TpuLayers
 from msinet_tpu.model import TpuModel
 
 ADDRESS = "TPU_NAME"
 """The variable that names a TPU in the network; if it is not set, the local TPU is used."""
-
 
 LOCAL = "local"
 

@@ -1,12 +1,11 @@
 """Write the training step as an XLA program, with TensorFlow, in a separate process.
 
-``python -m msinet_tpu.lowering FILE JSON`` traces the step on any machine, without running it.
+`main` traces the step on any machine, without running it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +41,3 @@ def main(arguments: Sequence[str]) -> None:
     """
     path, parameters = arguments
     Path(path).write_bytes(lower(**json.loads(parameters)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -26,7 +26,7 @@ from msinet_tensorflow.versions import check_versions
 
 tf = pytest.importorskip("tensorflow")
 
-from msinet_metal_nhwc.device import GPU, PROCESSOR, MetalDevice  # noqa: E402  -- imports TensorFlow
+from msinet_metal_nhwc.device import GPU, MetalDevice, NhwcDevice  # noqa: E402  -- imports TensorFlow
 from msinet_metal_nhwc.layers import MetalLayers  # noqa: E402
 
 
@@ -39,7 +39,7 @@ class ForThisProcessor(MetalLayers):
         return tf.nn.atrous_conv2d(images, kernel, op.dilation, op.padding)
 
 
-class HalfDevice(MetalDevice):
+class HalfDevice(NhwcDevice):
     def make_layers(self, dtype):
         return ForThisProcessor(dtype)
 
@@ -60,7 +60,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def float32_rows():
-    report = prove(MetalDevice(SPEC, placement=PROCESSOR), scenarios=ROWS)
+    report = prove(NhwcDevice(SPEC), scenarios=ROWS)
     return {row.id: row for row in report.rows}
 
 
@@ -71,11 +71,11 @@ def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "factory"), [("bfloat16", MetalDevice), ("float16", HalfDevice)]
+    ("precision", "factory"), [("bfloat16", NhwcDevice), ("float16", HalfDevice)]
 )
 def test_rows_where_metal_differs_in_16_bits(precision: str, factory) -> None:
     scenarios = [item for item in SCENARIOS if any(word in item.id for word in WHERE_METAL_DIFFERS)]
-    report = prove(factory(SPEC, precision, placement=PROCESSOR), scenarios=scenarios)
+    report = prove(factory(SPEC, precision), scenarios=scenarios)
     assert len(report.rows) >= 10
     assert [(row.id, row.reason, row.difference) for row in report.failed] == []
 
@@ -83,7 +83,7 @@ def test_rows_where_metal_differs_in_16_bits(precision: str, factory) -> None:
 def test_four_steps_of_training_have_the_references_losses() -> None:
     case = narrow_network(count=3)
     losses = []
-    for device in (MetalDevice(SPEC, placement=PROCESSOR), REFERENCE.open()):
+    for device in (NhwcDevice(SPEC), REFERENCE.open()):
         model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
         losses.append([float(model.train_step([case.batch], 1e-3)) for _ in range(4)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -143,7 +143,7 @@ def test_resize_refuses_unknown_coordinates() -> None:
 
 def test_every_op_of_every_step_has_a_placement() -> None:
     case = narrow_network()
-    device = MetalDevice(SPEC, "float16", placement=PROCESSOR)
+    device = NhwcDevice(SPEC, "float16")
     model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     assert set(steps) == {"predict", "evaluate", "train", "accumulate", "finish"}
@@ -214,7 +214,7 @@ def test_on_a_mac_memory_grows_and_nothing_is_placed_elsewhere(mac: SimpleNamesp
 
 
 def test_on_the_processor_no_setting_changes(mac: SimpleNamespace) -> None:
-    MetalDevice(spec_of_a_mac(), placement=PROCESSOR)
+    NhwcDevice(spec_of_a_mac())
     assert (mac.growing, mac.soft, mac.rewriting) == ([], None, {})
 
 

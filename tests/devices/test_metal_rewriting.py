@@ -25,7 +25,7 @@ from tensorflow.core.protobuf import (  # noqa: E402
 )
 from tensorflow.python.grappler import cluster, tf_optimizer  # noqa: E402
 
-from msinet_metal_nhwc.device import PROCESSOR, MetalDevice  # noqa: E402
+from msinet_metal_nhwc.device import NhwcDevice  # noqa: E402
 
 TASK = "/job:localhost/replica:0/task:0/device:"
 WITH_EFFECTS = ("ResourceApplyAdam", "AssignVariableOp", "AssignAddVariableOp")
@@ -57,7 +57,7 @@ def rewritten(step):
 @pytest.mark.parametrize("precision", SPEC.capabilities.precisions)
 def test_rewritten_steps_have_kernels(precision: str) -> None:
     case = narrow_network()
-    device = MetalDevice(SPEC, precision, placement=PROCESSOR)
+    device = NhwcDevice(SPEC, precision)
     model = device.build(Program(case.graph, case.state, KLDivergence(), Adam()))
     steps = model.concrete_steps((1, 40, 56, 3))
     graphs = {name: rewritten(step) for name, step in steps.items()}

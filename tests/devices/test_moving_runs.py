@@ -39,8 +39,7 @@ class OnProcessor(ModuleType):
 
     @staticmethod
     def metal(spec: DeviceSpec, *arguments: Any, **options: Any) -> Device:
-        module = importlib.import_module("msinet_metal_nhwc.device")
-        device: Device = module.MetalDevice(spec, placement=module.PROCESSOR)
+        device: Device = importlib.import_module("msinet_metal_nhwc.device").NhwcDevice(spec)
         return device
 
     @staticmethod

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
-from msinet_core.checkpoint.threads import each
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.ops import Conv2D
+from msinet_core.system.threads import each
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

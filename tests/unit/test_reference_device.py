@@ -210,7 +210,7 @@ def test_maps_of_another_size_are_refused():
 def test_images_that_the_graph_cannot_take_are_refused():
     with pytest.raises(GraphError, match="takes 2 channels"):
         compile_small().predict(np.zeros((1, 6, 10, 3), np.float32))
-    with pytest.raises(GraphError, match="node 'pool'"):
+    with pytest.raises(GraphError, match="Node 'pool'"):
         compile_small().predict(np.zeros((1, 1, 10, 2), np.float32))
 
 

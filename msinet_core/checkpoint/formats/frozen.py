@@ -23,11 +23,9 @@ import numpy as np
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats import tf1
-from msinet_core.checkpoint.formats.frozen_ops import BUILDERS
+from msinet_core.checkpoint.formats.frozen_ops import FrozenLayers
 from msinet_core.checkpoint.origin import Origin, origin_json, parse_origin
-from msinet_core.checkpoint.tensors import stored_tensor
-from msinet_core.checkpoint.threads import each
-from msinet_core.checkpoint.wire.checksums import tensor_checksum
+from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.graph_def import (
     FLOAT,
     STRING,
@@ -44,6 +42,7 @@ from msinet_core.checkpoint.wire.graph_def import (
 from msinet_core.checkpoint.wire.mapped import is_named, map_file
 from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
 from msinet_core.errors import CheckpointError
+from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ SAVED_MODEL = "saved_model.pb"
 _ORIGIN = "msinet_origin"
 """The constant for `origin.origin_json`."""
 
-_WEIGHT = re.compile(r"(.+)/(kernel|bias)$")
 _READ_VARIABLE = re.compile(r"(.+)/(Conv2D|BiasAdd)/ReadVariableOp/resource$")
 """How a frozen Keras model names its weights."""
 
@@ -142,7 +140,6 @@ def write_graph(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: The network and its weights.
 
     Raises:
-        CheckpointError: An op of the network has no counterpart.
         MsinetError: The disk is full or read-only; the old file is unchanged.
     """
     _write(path, _graph_def(checkpoint))
@@ -156,7 +153,6 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: The network and its weights.
 
     Raises:
-        CheckpointError: An op of the network has no counterpart.
         MsinetError: The disk is full or read-only; the old file is unchanged.
     """
     graph = checkpoint.graph
@@ -222,12 +218,8 @@ def _canonical(name: str, known: set[str]) -> str | None:
     if known:
         return name if name in known else None
     if match := _READ_VARIABLE.match(name):
-        layer, role = names.layer_name(match[1]), _ROLES[match[2]]
-    elif match := _WEIGHT.match(name):
-        layer, role = names.layer_name(match[1]), match[2]
-    else:
-        return None
-    return f"{layer}/{role}" if layer else None
+        name = f"{match[1]}/{_ROLES[match[2]]}"
+    return names.weight_name(name)
 
 
 def _read(constant: Constant) -> NDArray[np.float32]:
@@ -246,26 +238,15 @@ def _read(constant: Constant) -> NDArray[np.float32]:
 
 
 def _graph_def(checkpoint: Checkpoint) -> Chunks:
-    graph, tensors = checkpoint.graph, checkpoint.state.weights
-    checksums = each(lambda item: tensor_checksum(*item), tensors.items())
-    writer = GraphWriter(dict(zip(tensors, checksums, strict=True)))
+    graph = checkpoint.graph
+    weights = prepare_tensors(checkpoint.state.weights, CANONICAL_KERNEL_LAYOUT)
+    writer = GraphWriter({name: checksum for name, (_, checksum) in weights.items()})
     writer.text_constant(_ORIGIN, origin_json(checkpoint))
     shape = text(7, image_shape(graph.channels[graph.input.name]))
-    writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
-    for node in graph.nodes[1:]:
-        build = BUILDERS.get(type(node.op))
-        if build is None:
-            raise CheckpointError(
-                f"'{node.name}' is a {type(node.op).__name__}, which cannot be written as a "
-                f"TensorFlow graph. Write *.msinet.h5 instead."
-            )
-        prefix = f"{node.name}/"
-        weights = {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix) and "/" not in name.removeprefix(prefix)
-        }
-        build(writer, node.name, node.op, list(node.inputs), weights)
+    images = writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
+    parameters = {name: writer.constant(name, value) for name, (value, _) in weights.items()}
+    layers = FrozenLayers(writer)
+    graph.apply(layers.builders(), images, parameters, layers.enter)
     return writer.graph
 
 

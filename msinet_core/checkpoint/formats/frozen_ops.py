@@ -5,8 +5,8 @@ Source: https://www.tensorflow.org/api_docs/python/tf/raw_ops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,131 +19,116 @@ from msinet_core.checkpoint.wire.graph_def import (
     type_,
 )
 from msinet_core.checkpoint.wire.protobuf import integer
-from msinet_core.network.ops import (
-    Concat,
-    Conv2D,
-    GlobalMean,
-    MaxPool2D,
-    MinMaxNormalize,
-    Op,
-    Resize,
-    ResizeLike,
-    SubtractMean,
-)
+from msinet_core.device.layers import Layers
+from msinet_core.network import ops
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from msinet_core.network.graph import Node
 
-Weights = Mapping[str, "NDArray[np.float32]"]
-
-
-def _subtract_mean(
-    writer: GraphWriter, name: str, op: SubtractMean, inputs: list[str], _: Weights
-) -> None:
-    mean = writer.constant(f"{name}/mean", np.array(op.mean, np.float32))
-    writer.floats(name, "Sub", [*inputs, mean])
+Inputs = Sequence[str]
+Parameters = Mapping[str, str]
 
 
-def _conv(writer: GraphWriter, name: str, op: Conv2D, inputs: list[str], weights: Weights) -> None:
-    constants = {role: writer.constant(f"{name}/{role}", value) for role, value in weights.items()}
-    attributes = {
-        "strides": integer_list(1, op.strides, op.strides, 1),
-        "dilations": integer_list(1, op.dilation, op.dilation, 1),
-        "padding": string(op.padding),
-        "data_format": string("NHWC"),
-    }
-    steps = [("Conv2D", [*inputs, constants["kernel"]], attributes)]
-    if op.use_bias:
-        steps.append(("BiasAdd", [constants["bias"]], {"data_format": string("NHWC")}))
-    if op.activation == "relu":
-        steps.append(("Relu", [], {}))
-    before: list[str] = []
-    for number, (kind, others, attributes) in enumerate(steps, 1):
-        step = name if number == len(steps) else f"{name}/{kind}"
-        before = [writer.floats(step, kind, [*before, *others], **attributes)]
+class FrozenLayers(Layers):
+    """Write every op, but no loss; tensors are the names of nodes.
 
+    Args:
+        writer: Collects the nodes.
+    """
 
-def _pool(writer: GraphWriter, name: str, op: MaxPool2D, inputs: list[str], _: Weights) -> None:
-    writer.floats(
-        name,
-        "MaxPool",
-        inputs,
-        ksize=integer_list(1, op.pool_size, op.pool_size, 1),
-        strides=integer_list(1, op.strides, op.strides, 1),
-        padding=string(op.padding),
-        data_format=string("NHWC"),
-    )
+    def __init__(self, writer: GraphWriter) -> None:
+        self._writer = writer
+        self._name = ""
 
+    def enter(self, node: Node) -> None:
+        """Name what is written next after a node of the network.
 
-def _resize(writer: GraphWriter, name: str, op: Resize, inputs: list[str], _: Weights) -> None:
-    size = _size_of(writer, name, inputs[0])
-    scale = writer.integers(f"{name}/scale", op.scale)
-    larger = writer.node(f"{name}/size", "Mul", [size, scale], T=type_(INT))
-    _bilinear(writer, name, [inputs[0], larger], op)
+        Args:
+            node: The node.
+        """
+        self._name = node.name
 
+    def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> str:
+        mean = self._writer.constant(f"{self._name}/mean", np.array(op.mean, np.float32))
+        return self._writer.floats(self._name, "Sub", [*inputs, mean])
 
-def _resize_like(
-    writer: GraphWriter, name: str, op: ResizeLike, inputs: list[str], _: Weights
-) -> None:
-    _bilinear(writer, name, [inputs[0], _size_of(writer, name, inputs[1])], op)
+    def conv2d(self, op: ops.Conv2D, inputs: Inputs, parameters: Parameters) -> str:
+        attributes = {
+            "strides": integer_list(1, op.strides, op.strides, 1),
+            "dilations": integer_list(1, op.dilation, op.dilation, 1),
+            "padding": string(op.padding),
+            "data_format": string("NHWC"),
+        }
+        steps = [("Conv2D", [*inputs, parameters["kernel"]], attributes)]
+        if op.use_bias:
+            steps.append(("BiasAdd", [parameters["bias"]], {"data_format": string("NHWC")}))
+        if op.activation == "relu":
+            steps.append(("Relu", [], {}))
+        before: list[str] = []
+        for number, (kind, others, attributes) in enumerate(steps, 1):
+            step = self._name if number == len(steps) else f"{self._name}/{kind}"
+            before = [self._writer.floats(step, kind, [*before, *others], **attributes)]
+        return self._name
 
+    def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> str:
+        return self._writer.floats(
+            self._name,
+            "MaxPool",
+            inputs,
+            ksize=integer_list(1, op.pool_size, op.pool_size, 1),
+            strides=integer_list(1, op.strides, op.strides, 1),
+            padding=string(op.padding),
+            data_format=string("NHWC"),
+        )
 
-def _bilinear(writer: GraphWriter, name: str, inputs: list[str], op: Resize | ResizeLike) -> None:
-    writer.floats(
-        name,
-        "ResizeBilinear",
-        inputs,
-        align_corners=boolean(False),
-        half_pixel_centers=boolean(op.coordinates == "half_pixel"),
-    )
+    def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> str:
+        size = self._size_of(inputs[0])
+        scale = self._writer.integers(f"{self._name}/scale", op.scale)
+        larger = self._writer.node(f"{self._name}/size", "Mul", [size, scale], T=type_(INT))
+        return self._bilinear([inputs[0], larger], op)
 
+    def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> str:
+        return self._bilinear([inputs[0], self._size_of(inputs[1])], op)
 
-def _size_of(writer: GraphWriter, name: str, source: str) -> str:
-    """Add the nodes that compute the height and width of a tensor."""
-    shape = writer.floats(f"{name}/shape", "Shape", [source], out_type=type_(INT))
-    begin = writer.integers(f"{name}/begin", 1)
-    size = writer.integers(f"{name}/count", 2)
-    return writer.node(
-        f"{name}/slice", "Slice", [shape, begin, size], T=type_(INT), Index=type_(INT)
-    )
+    def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> str:
+        axis = self._writer.constant(f"{self._name}/axis", np.int32(3))
+        count = integer(3, len(inputs))
+        return self._writer.floats(
+            self._name, "ConcatV2", [*inputs, axis], N=count, Tidx=type_(INT)
+        )
 
+    def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> str:
+        return self._reduce(self._name, "Mean", inputs[0], 1, 2)
 
-def _concat(writer: GraphWriter, name: str, op: Concat, inputs: list[str], _: Weights) -> None:
-    axis = writer.constant(f"{name}/axis", np.int32(3))
-    count = integer(3, len(inputs))
-    writer.floats(name, "ConcatV2", [*inputs, axis], N=count, Tidx=type_(INT))
+    def min_max_normalize(
+        self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters
+    ) -> str:
+        writer, name = self._writer, self._name
+        low = self._reduce(f"{name}/min", "Min", inputs[0], 1, 2, 3)
+        above = writer.floats(f"{name}/above", "Sub", [inputs[0], low])
+        high = self._reduce(f"{name}/max", "Max", above, 1, 2, 3)
+        epsilon = writer.constant(f"{name}/epsilon", np.array(op.epsilon, np.float32))
+        divisor = writer.floats(f"{name}/divisor", "AddV2", [epsilon, high])
+        return writer.floats(name, "RealDiv", [above, divisor])
 
+    def _bilinear(self, inputs: Inputs, op: ops.Resize | ops.ResizeLike) -> str:
+        return self._writer.floats(
+            self._name,
+            "ResizeBilinear",
+            inputs,
+            align_corners=boolean(False),
+            half_pixel_centers=boolean(op.coordinates == "half_pixel"),
+        )
 
-def _global_mean(
-    writer: GraphWriter, name: str, op: GlobalMean, inputs: list[str], _: Weights
-) -> None:
-    _reduce(writer, name, "Mean", inputs[0], 1, 2)
+    def _size_of(self, source: str) -> str:
+        """Add the nodes that compute the height and width of a tensor."""
+        writer, name = self._writer, self._name
+        shape = writer.floats(f"{name}/shape", "Shape", [source], out_type=type_(INT))
+        begin, size = writer.integers(f"{name}/begin", 1), writer.integers(f"{name}/count", 2)
+        types = {"T": type_(INT), "Index": type_(INT)}
+        return writer.node(f"{name}/slice", "Slice", [shape, begin, size], **types)
 
-
-def _min_max(
-    writer: GraphWriter, name: str, op: MinMaxNormalize, inputs: list[str], _: Weights
-) -> None:
-    low = _reduce(writer, f"{name}/min", "Min", inputs[0], 1, 2, 3)
-    above = writer.floats(f"{name}/above", "Sub", [inputs[0], low])
-    high = _reduce(writer, f"{name}/max", "Max", above, 1, 2, 3)
-    epsilon = writer.constant(f"{name}/epsilon", np.array(op.epsilon, np.float32))
-    divisor = writer.floats(f"{name}/divisor", "AddV2", [epsilon, high])
-    writer.floats(name, "RealDiv", [above, divisor])
-
-
-def _reduce(writer: GraphWriter, name: str, op: str, source: str, *axes: int) -> str:
-    over = writer.integers(f"{name}/axes", *axes)
-    return writer.floats(name, op, [source, over], keep_dims=boolean(True), Tidx=type_(INT))
-
-
-BUILDERS: Mapping[type[Op], Callable[[GraphWriter, str, Any, list[str], Weights], None]] = {
-    SubtractMean: _subtract_mean,
-    Conv2D: _conv,
-    MaxPool2D: _pool,
-    Resize: _resize,
-    ResizeLike: _resize_like,
-    Concat: _concat,
-    GlobalMean: _global_mean,
-    MinMaxNormalize: _min_max,
-}
-"""Adds the nodes of one op to a graph: writer, name, op, inputs, and the node's weights by role."""
+    def _reduce(self, name: str, kind: str, source: str, *axes: int) -> str:
+        over = self._writer.integers(f"{name}/axes", *axes)
+        types = {"keep_dims": boolean(True), "Tidx": type_(INT)}
+        return self._writer.floats(name, kind, [source, over], **types)

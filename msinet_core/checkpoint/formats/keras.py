@@ -54,8 +54,7 @@ def matches_keras_3(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    root = hdf5.read_root(path)
-    return root is not None and not _KERAS_3_GROUPS.isdisjoint(root.members)
+    return not _KERAS_3_GROUPS.isdisjoint(hdf5.read_root(path).members)
 
 
 def matches_keras_2(path: Path) -> bool:
@@ -65,9 +64,7 @@ def matches_keras_2(path: Path) -> bool:
         path: Any path.
     """
     root = hdf5.read_root(path)
-    return root is not None and (
-        "model_weights" in root.members or "layer_names" in root.attributes
-    )
+    return "model_weights" in root.members or "layer_names" in root.attributes
 
 
 @contextmanager
@@ -197,9 +194,7 @@ def keras_order(graph: Graph) -> list[str]:
 
 
 def _parse(
-    path: Path,
-    find: Callable[[Group, Path, dict[str, str]], Weights],
-    file: Group,
+    path: Path, find: Callable[[Group, Path, dict[str, str]], Weights], file: Group
 ) -> Archive:
     text = file.text(_ORIGIN)
     graph, metadata = (None, {}) if text is None else parse_origin(text, path)

@@ -54,9 +54,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def write_keras_archive(
-    path: Path,
-    checkpoint: Checkpoint,
-    describe: Callable[[Graph, Mapping[str, str]], KerasModel],
+    path: Path, checkpoint: Checkpoint, describe: Callable[[Graph, Mapping[str, str]], KerasModel]
 ) -> None:
     """Write a model that `keras.models.load_model` loads, with its weights.
 

@@ -37,8 +37,7 @@ def matches(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    root = hdf5.read_root(path)
-    return root is not None and "block1_conv1" in root.members
+    return "block1_conv1" in hdf5.read_root(path).members
 
 
 @contextmanager

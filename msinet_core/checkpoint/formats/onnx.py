@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
-from msinet_core.checkpoint.formats.onnx_ops import DYNAMIC, GraphWriter, OnnxLayers, Value
+from msinet_core.checkpoint.formats.onnx_ops import GraphWriter, OnnxLayers
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.errors import CheckpointError
@@ -138,14 +138,15 @@ def onnx_model(checkpoint: Checkpoint, settings: OnnxSettings = DEFAULTS) -> Any
     """
     onnx = _import_onnx()
     graph = checkpoint.graph
-    writer = GraphWriter()
+    size = settings.image_size
+    writer = GraphWriter(None if size is None else graph.sizes(size))
     prepared = prepare_tensors(checkpoint.state.weights, KERNEL_LAYOUT)
     parameters = {
         name: _parameter(writer, name, tensor, settings) for name, (tensor, _) in prepared.items()
     }
     images = _native_images(writer, settings)
-    maps = graph.apply(writer.builders(graph, OnnxLayers().builders()), images, parameters)
-    _canonical_maps(writer, maps.name, settings)
+    maps = graph.apply(OnnxLayers(writer).builders(), images, parameters, writer.enter)
+    _canonical_maps(writer, maps, settings)
     ends = [
         onnx.helper.make_tensor_value_info(name, kind, shape)
         for name, kind, shape in _ends(onnx, checkpoint, settings)
@@ -227,15 +228,15 @@ def _read(tensor: Any) -> NDArray[np.float32]:
 
 def _parameter(
     writer: GraphWriter, name: str, tensor: NDArray[np.float32], settings: OnnxSettings
-) -> Value:
+) -> str:
     stored = writer.constant(name, tensor.astype(settings.precision))
     if settings.precision == "float32":
-        return Value(writer, stored)
+        return stored
     writer.node_name = name
-    return Value(writer, writer.add("Cast", [stored], "float32", to=1))
+    return writer.add("Cast", [stored], "float32", to=1)
 
 
-def _native_images(writer: GraphWriter, settings: OnnxSettings) -> Value:
+def _native_images(writer: GraphWriter, settings: OnnxSettings) -> str:
     """Add the nodes from the model's input to float32 images in NCHW."""
     writer.node_name, name = INPUT, INPUT
     if settings.input_type == "uint8":
@@ -243,7 +244,7 @@ def _native_images(writer: GraphWriter, settings: OnnxSettings) -> Value:
     if settings.input_format != INNER_FORMAT:
         axes = permutation(settings.input_format, INNER_FORMAT)
         name = writer.add("Transpose", [name], INNER_FORMAT, perm=axes)
-    return Value(writer, name, settings.image_size or DYNAMIC)
+    return name
 
 
 def _canonical_maps(writer: GraphWriter, name: str, settings: OnnxSettings) -> None:

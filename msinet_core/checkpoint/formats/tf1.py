@@ -31,7 +31,6 @@ from msinet_core.checkpoint.archive import (
 )
 from msinet_core.checkpoint.formats import tf2_objects
 from msinet_core.checkpoint.guard import reading
-from msinet_core.checkpoint.threads import each
 from msinet_core.checkpoint.wire import protobuf
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.protobuf import fields
@@ -39,6 +38,7 @@ from msinet_core.checkpoint.wire.table import FOOTER_SIZE, is_table, read_table,
 from msinet_core.errors import CheckpointError
 from msinet_core.network.adam import Adam
 from msinet_core.system.files import atomic_path, write_bytes
+from msinet_core.system.threads import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -259,10 +259,7 @@ def _by_variable_name(
 
 
 def _stored_optimizer(
-    files: list[Path],
-    entries: Mapping[str, _Entry],
-    stored: StoredTensors,
-    weights: list[str],
+    files: list[Path], entries: Mapping[str, _Entry], stored: StoredTensors, weights: list[str]
 ) -> StoredOptimizer | None:
     """Return Adam's moments if they are complete: both of every weight, and the step."""
     if not weights or any(f"{name}{slot}" not in stored for slot in _MOMENTS for name in weights):
@@ -333,9 +330,7 @@ def _named_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]
 
 
 def _little_endian(value: NDArray[Any]) -> NDArray[Any]:
-    # ascontiguousarray makes one-dimensional arrays of scalars.
-    tensor = np.ascontiguousarray(value).reshape(np.shape(value))
-    return tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+    return np.asarray(value, value.dtype.newbyteorder("<"), order="C")
 
 
 def _bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ Source: tensorflow/core/protobuf/trackable_object_graph.proto.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from msinet_core.checkpoint import names
@@ -17,7 +16,6 @@ from msinet_core.checkpoint.wire.protobuf import fields, read_varint
 KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The name of the tensor that is the graph of the objects."""
 
-_WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
 _CHECKSUM_SIZE = 4
 
 
@@ -50,8 +48,7 @@ def _weights(graph: bytes) -> Iterator[tuple[str, str]]:
                 continue
             attribute = dict(fields(value))
             key = attribute.get(3, b"").decode()
-            match = _WEIGHT.match(attribute.get(2, b"").decode())
-            layer = names.layer_name(match[1]) if match else None
+            name = names.weight_name(attribute.get(2, b"").decode())
             # An optimizer names its moments of a weight after the weight, too.
-            if match and layer and "optimizer" not in key.lower():
-                yield f"{layer}/{match[2]}", key
+            if name and "optimizer" not in key.lower():
+                yield name, key

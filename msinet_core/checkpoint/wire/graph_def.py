@@ -7,7 +7,7 @@ function.proto.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,7 @@ class GraphWriter:
         """The graph, in pieces: tensors are not copied."""
         return [*self._chunks, text(4, integer(1, _PRODUCER))]
 
-    def node(self, name: str, op: str, inputs: list[str], **attributes: bytes) -> str:
+    def node(self, name: str, op: str, inputs: Sequence[str], **attributes: bytes) -> str:
         """Add a node and return its name."""
         head = text(1, name) + text(2, op) + b"".join(text(3, source) for source in inputs)
         entries = [map_entry(5, key, value) for key, value in sorted(attributes.items())]
@@ -173,9 +173,8 @@ class GraphWriter:
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
         """Add a constant and return its name."""
-        tensor = np.ascontiguousarray(value).reshape(np.shape(value))
-        kind = _TYPES[tensor.dtype.name]
-        data = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).reshape(-1).data.cast("B")
+        tensor = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
+        kind, data = _TYPES[tensor.dtype.name], tensor.reshape(-1).data.cast("B")
         proto: Chunks = [integer(1, kind) + text(2, _shape(tensor.shape)), *message(4, [data])]
         chunks: Chunks = [text(1, name) + text(2, "Const"), map_entry(5, "dtype", type_(kind))]
         if checksum := self._checksums.get(name):
@@ -189,7 +188,7 @@ class GraphWriter:
         proto = integer(1, STRING) + text(2, b"") + text(8, value)
         return self.node(name, "Const", [], dtype=type_(STRING), value=text(8, proto))
 
-    def floats(self, name: str, op: str, inputs: list[str], **attributes: bytes) -> str:
+    def floats(self, name: str, op: str, inputs: Sequence[str], **attributes: bytes) -> str:
         """Add a node of float32 and return its name."""
         return self.node(name, op, inputs, T=type_(FLOAT), **attributes)
 

@@ -54,20 +54,22 @@ def is_hdf5(path: Path) -> bool:
         return stream.read(len(SIGNATURE)) == SIGNATURE
 
 
-def read_root(path: Path) -> Group | None:
+def read_root(path: Path) -> Group:
     """Read the attributes of an HDF5 file and the names of its members, which seem to be empty.
 
     Args:
         path: Any path.
 
     Returns:
-        None if it is not HDF5.
+        A group without attributes and members if it is not HDF5.
 
     Raises:
         CheckpointError: See `read_file`.
         ValueError: It is damaged.
     """
-    return _Reader(path, map_file(path), max_depth=0).root() if is_hdf5(path) else None
+    if not is_hdf5(path):
+        return Group("", {}, memoryview)
+    return _Reader(path, map_file(path), max_depth=0).root()
 
 
 def read_file(path: Path, content: bytes | None = None) -> Group:
