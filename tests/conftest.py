@@ -18,6 +18,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(_variable, "1")
 
+# As `load_tensorflow` sets it, for tests that import TensorFlow before.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 # Nothing here is timed: a busy machine would fail examples of more than 0.2 s.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

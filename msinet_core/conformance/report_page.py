@@ -28,7 +28,7 @@ def check_report_path(path: Path) -> None:
         MsinetError: The file system refused, or it is a directory.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"invalid report file '{path}': use a name ending in .json or .html")
+        raise UsageError(f"Invalid report file '{path}': use a name ending in .json or .html")
     check_writable(path)
 
 

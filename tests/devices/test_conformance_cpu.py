@@ -14,6 +14,7 @@ class TestFloat32(DeviceConformance):
     precision = "float32"
 
 
+@pytest.mark.slow
 class TestBfloat16(DeviceConformance):
     device = "cpu"
     precision = "bfloat16"

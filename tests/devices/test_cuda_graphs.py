@@ -87,6 +87,7 @@ def test_row(rows: Mapping[str, Any], name: str) -> None:
     assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_rows_with_xla(precision: str) -> None:
     scenarios = [scenario for scenario in SCENARIOS if scenario.id in WITH_XLA]
@@ -186,6 +187,7 @@ def losses(device: Device, case: Case, state: State, count: int) -> tuple[list[f
     return [float(model.train_step([case.batch], 1e-3)) for _ in range(count)], model.state()
 
 
+@pytest.mark.slow
 def test_a_run_moves_between_devices_as_if_it_had_not(nchw: Device) -> None:
     """Two steps on cpu, two on cuda's graph, two on the reference; and all six on each."""
     case = narrow_network()

@@ -15,7 +15,7 @@ from msinet_core.conformance.report_page import (
     to_html,
     write_report,
 )
-from msinet_core.errors import UsageError
+from msinet_core.errors import MsinetError
 
 ROWS = (
     Result("a/b", "Holds.", "passed", 1e-7, 1e-5, seconds=0.25),
@@ -106,7 +106,7 @@ def test_reports_are_json_or_html_files(tmp_path):
     assert (tmp_path / "report.HTML").read_text().startswith("<!DOCTYPE html>")
     (tmp_path / "folder.json").mkdir()
     for name in ("report", "report.txt", "folder.json"):
-        with pytest.raises(UsageError, match=name):
+        with pytest.raises(MsinetError, match=name):
             check_report_path(tmp_path / name)
 
 
@@ -135,7 +135,7 @@ def test_the_failed_rows_of_a_report_are_read_back(tmp_path):
     (tmp_path / "other.json").write_text('{"rows": 3}')
     (tmp_path / "broken.json").write_text("{")
     for name in ("passed.json", "other.json", "broken.json", "missing.json"):
-        with pytest.raises(UsageError, match=name):
+        with pytest.raises(MsinetError, match=name):
             failed_rows(tmp_path / name)
 
 

@@ -53,12 +53,15 @@ def fields(message: Buffer) -> Iterator[tuple[int, Any]]:
             tag, position = read_varint(message, position - 1)
         number, kind = tag >> 3, tag & 7
         value: Any
-        if kind == 0:
-            value, position = read_varint(message, position)
-            yield number, value
-            continue
-        if kind == 2:
-            length, position = read_varint(message, position)
+        if kind in (0, 2):
+            value = message[position]
+            position += 1
+            if value > 0x7F:  # in line, since a hostile file can have millions of fields
+                value, position = read_varint(message, position - 1)
+            if kind == 0:
+                yield number, value
+                continue
+            length = value
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
