@@ -17,8 +17,8 @@ FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 Source: https://docs.pytorch.org/docs/stable/mps_environment_variables.html
 """
 
-SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
-"""How often a thread of PyTorch's OpenMP checks for work before it sleeps: about 20 microseconds.
+SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "10000"
+"""How often a thread of PyTorch's OpenMP checks for work before it sleeps: about 0.2 ms.
 
 libgomp's default of 300,000, some 6 ms, is as long as a time slice of the system: a thread that
 spins takes the core from the one that it waits for when another program runs too.
