@@ -328,6 +328,7 @@ def run_training(
     return losses(folder)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_inside_an_execution_continues(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

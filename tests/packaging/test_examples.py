@@ -63,6 +63,7 @@ def test_every_script_parses_and_is_executable(script: Path) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_fine_tuning_improves_the_loss(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     script = ROOT / "examples" / "fine-tune" / "run.sh"

@@ -315,13 +315,16 @@ def test_an_interrupted_check_reports_the_rows_so_far():
     assert not report.passed
 
 
-@pytest.mark.parametrize("name", ["Bias dropped", "RGB means reversed"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("Bias dropped", marks=pytest.mark.slow), "RGB means reversed"]
+)
 def test_a_device_that_fails_like_a_known_fault_is_compared_with_it(name):
     fault = next(fault for fault in FAULTS if fault.name == name)
     asked = [row for row in QUICK if row.group in ("forward", "state") and "512" not in row.id]
     assert f"'{name}'" in likeness(prove(fault.make(), scenarios=asked).rows)
 
 
+@pytest.mark.slow
 def test_a_device_that_fails_only_some_rows_of_a_fault_is_compared_with_it():
     fault = next(fault for fault in FAULTS if fault.name == "Bias dropped")
     rows = [row for row in QUICK if row.group == "forward" and "512" not in row.id]
