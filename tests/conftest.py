@@ -25,8 +25,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# In a job that a shell started with "&", Ctrl-C is ignored, here and in children.
+# In a job that a shell started with "&" or nohup, signals are ignored, here and in children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
