@@ -23,10 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attacks import ATTACKS
 from mutations import mutate
 from reader import MIB, digest_of
 from samples import Sample, make_samples, write_case
+
+from attacks import ATTACKS
 
 _READER = Path(__file__).with_name("reader.py")
 _SECONDS_PER_BYTE = 10 / 10e6
