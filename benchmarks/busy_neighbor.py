@@ -26,22 +26,14 @@ import json
 import multiprocessing
 import os
 import statistics
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from keras_training import Contender
 
-from msinet_core.network.adam import Adam
-from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
-from msinet_core.network.state import Batch
-from msinet_core.registry.registry import load_registry
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.training.config import IMAGE_SIZE
-from msinet_core.training.initial_weights import random_state
 
-RATE = 1e-6
 PYTORCH_SPINS = 300_000
 """libgomp's number of spins before a thread sleeps, where nothing is set."""
 
@@ -58,60 +50,20 @@ CONTENDERS = (
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-class Contender:
-    """A training step in a process of its own.
+def open_contender(name: str, settings: argparse.Namespace) -> Contender:
+    """Start a device in a process of its own.
 
     Args:
         name: ``DEVICE`` or ``DEVICE:VARIABLE=VALUE,VARIABLE=VALUE``.
         settings: The command line.
     """
-
-    def __init__(self, name: str, settings: argparse.Namespace) -> None:
-        device, _, variables = name.partition(":")
-        before = dict(os.environ)
-        os.environ.update(item.split("=", 1) for item in variables.split(",") if item)
-        self._pipe, other = CONTEXT.Pipe()
-        CONTEXT.Process(target=_serve, args=(device, settings, other), daemon=True).start()
-        os.environ.clear()
-        os.environ.update(before)
-        other.close()
-        self._pipe.recv()
-
-    def seconds(self) -> float:
-        """Return the seconds that a step takes now."""
-        self._pipe.send(None)
-        answer: float = self._pipe.recv()
-        return answer
-
-
-def _serve(device: str, settings: argparse.Namespace, pipe: Any) -> None:
-    graph = msinet_graph(settings.width)
-    model = (
-        load_registry()
-        .spec(device)
-        .open(settings.precision)
-        .compile(graph, random_state(graph, seed=0), loss=KLDivergence(), optimizer=Adam())
-    )
-    random = np.random.default_rng(0)
-    shape = (settings.batch_size, *settings.image_size)
-    batch = Batch(
-        random.uniform(0, 255, (*shape, 3)).astype(np.float32),
-        random.uniform(0, 1, (*shape, 1)).astype(np.float32),
-    )
-    for _ in range(2):
-        float(model.train_step([batch], RATE))
-    pipe.send(None)
-    with suppress(EOFError):  # the main process has ended
-        while True:
-            pipe.recv()
-            start = time.perf_counter()
-            for _ in range(settings.steps):
-                float(model.train_step([batch], RATE))
-            pipe.send((time.perf_counter() - start) / settings.steps)
+    device, _, variables = name.partition(":")
+    pairs = (item.partition("=") for item in variables.split(",") if item)
+    return Contender(device, settings, {variable: value for variable, _, value in pairs})
 
 
 def beside_neighbors(contender: Contender, count: int) -> float:
-    """Return the seconds of a step while other processes compute.
+    """Return the seconds of a contender's steps while other processes compute.
 
     Args:
         contender: Trains.
@@ -125,7 +77,7 @@ def beside_neighbors(contender: Contender, count: int) -> float:
         neighbor.start()
     running.wait()
     try:
-        return contender.seconds()
+        return contender.measure()
     finally:
         for neighbor in neighbors:
             neighbor.kill()
@@ -138,11 +90,12 @@ def _compute(running: Any) -> None:
         pass
 
 
-def summary(times: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str, Any]:
     """Return the medians of each contender, and the ratios of every round.
 
     Args:
         times: The seconds alone and beside neighbors, in each round.
+        steps: The number of steps in these seconds.
     """
     first = next(iter(times.values()))
     results = {}
@@ -150,7 +103,7 @@ def summary(times: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
         slower = [beside / alone for alone, beside in rounds]
         alone = [one / other for (one, _), (other, _) in zip(rounds, first, strict=True)]
         results[name] = {
-            "milliseconds": round(1000 * statistics.median(alone for alone, _ in rounds), 1),
+            "milliseconds": round(1000 * statistics.median(one for one, _ in rounds) / steps, 1),
             "slower": round(statistics.median(slower), 2),
             "alone": round(statistics.median(alone), 3),
             "rounds": [
@@ -173,16 +126,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps of each measurement")
     parser.add_argument("--json", type=Path, help="file for the results")
     settings = parser.parse_args()
+    settings.images = settings.steps * settings.batch_size
     load = os.getloadavg()[0]
     print(f"load before the start: {load:.2f} on {os.cpu_count()} cores")
-    contenders = {name: Contender(name, settings) for name in settings.contenders}
+    contenders = {name: open_contender(name, settings) for name in settings.contenders}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(settings.rounds):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
             contender = contenders[name]
-            alone = contender.seconds()
+            alone = contender.measure()
             times[name].append((alone, beside_neighbors(contender, settings.neighbors)))
-    results = summary(times)
+    results = summary(times, settings.steps)
     print(f"{'contender':<40}{'ms alone':>10}{'alone':>8}{'slower':>8}")
     for name, row in results.items():
         print(f"{name:<40}{row['milliseconds']:>10}{row['alone']:>8}{row['slower']:>8}")

@@ -25,6 +25,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,15 +216,22 @@ class Contender:
     """A training loop in its own process, which waits while others are measured.
 
     Args:
-        name: One of `CONTENDERS`.
+        name: One of `CONTENDERS`, or a device.
         settings: The command line.
+        variables: Environment variables of the process, which frameworks read at their import.
     """
 
-    def __init__(self, name: str, settings: argparse.Namespace) -> None:
+    def __init__(
+        self, name: str, settings: argparse.Namespace, variables: Mapping[str, str] | None = None
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
+        before = dict(os.environ)
+        os.environ.update(variables or {})
         self._process = context.Process(target=_serve, args=(name, settings, other), daemon=True)
         self._process.start()
+        os.environ.clear()
+        os.environ.update(before)
         other.close()
         self.first_loss: float = self._pipe.recv()
 
@@ -241,7 +249,7 @@ class Contender:
 
 def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    epoch = CONTENDERS[name](settings)
+    epoch = CONTENDERS.get(name, partial(msinet, name))(settings)
     pipe.send(epoch())
     with suppress(EOFError):  # the main process has ended
         while True:

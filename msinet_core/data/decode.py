@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
@@ -105,16 +107,24 @@ def _quick_jpeg(picture: Image, data: bytes, mode: Mode) -> NDArray[np.uint8] | 
         None for what libjpeg does not convert as Pillow does, and for any file it warns about, so
         that Pillow's path decides about damage.
     """
-    if picture.format != "JPEG" or picture.mode not in ("L", mode):
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None or picture.format != "JPEG" or picture.mode not in ("L", mode):
         return None
     try:
-        import simplejpeg
-
         space = "GRAY" if picture.mode == "L" else "RGB"
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, space, strict=True)
-    except (ImportError, ValueError):
+    except ValueError:
         return None
     return pixels
+
+
+@cache
+def _simplejpeg() -> Any:
+    """Return the package, or None; Python would look for a missing one again for every image."""
+    try:
+        return importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
 
 
 def image_size(path: Path) -> Size:

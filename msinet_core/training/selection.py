@@ -17,8 +17,8 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "kld": False,
     "auc_judd": True,
 }
-"""The metrics that validation can compute, and their direction, as in the table of `evaluation`,
-which needs NumPy: the command line reads this one."""
+"""The metrics that validation can compute, and their direction, as in the table of `metrics`, which
+needs NumPy: the command line reads this one."""
 
 NEED_FIXATIONS = frozenset({"nss", "auc_judd"})
 """Those of them that compare with fixations."""

@@ -259,9 +259,10 @@ class Trainer:
         state = self._state()
         if self.run.writes:
             training = {"position": asdict(self.position), "config": self.config.to_dict()}
-            latest = self._checkpoint(state, training)
-            weights = self._checkpoint(State(weights=state.weights), training=None)
-            self._writer.start(partial(self._write, latest, weights if better else None, history))
+            latest, best = self._checkpoint(state, training), None
+            if better:
+                best = self._checkpoint(State(weights=state.weights), training=None)
+            self._writer.start(partial(self._write, latest, best, history))
         self._saved = self._mark = time.monotonic()
 
     def _write(

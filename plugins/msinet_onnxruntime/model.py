@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core import Checkpoint, Device, Model, OnnxSettings, Program, Recent, State, onnx_model
-
-Size = tuple[int, int]
-"""Height and width in pixels."""
+from msinet_core import (
+    Checkpoint,
+    Device,
+    Model,
+    OnnxSettings,
+    Program,
+    Recent,
+    State,
+    onnx_model,
+    ops,
+)
 
 
 class OnnxRuntimeModel(Model):
@@ -35,7 +42,7 @@ class OnnxRuntimeModel(Model):
         self._single = single
         weights = {name: value.copy() for name, value in program.state.weights.items()}
         self._checkpoint = Checkpoint(program.graph, State(weights))
-        self._sessions: Recent[Size, Any] = Recent(self._session)
+        self._sessions: Recent[ops.Size, Any] = Recent(self._session)
 
     def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = images.shape[1:3]
@@ -48,6 +55,6 @@ class OnnxRuntimeModel(Model):
         weights = self._checkpoint.state.weights
         return State({name: value.copy() for name, value in weights.items()})
 
-    def _session(self, size: Size) -> Any:
+    def _session(self, size: ops.Size) -> Any:
         model = onnx_model(self._checkpoint, OnnxSettings(image_size=size))
         return self._open_session(model.SerializeToString())

@@ -1,7 +1,7 @@
 """Damage files of every format at random, read each in a child process, and print what happened.
 
 ``python tests/fuzz --files 100 --seed 0`` damages 100 files of each kind and tries every attack in
-`attacks`. A file fails if reading it ends the process, takes more than ten seconds for each 10 MB
+`crafted`. A file fails if reading it ends the process, takes more than ten seconds for each 10 MB
 or more memory than three times the file plus 64 MiB, raises anything but a sentence, or gives wrong
 weights although the file has checksums. Exits with 1 if one fails; failing files are kept.
 """
@@ -23,11 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crafted import ATTACKS
 from mutations import mutate
 from reader import MIB, digest_of
 from samples import Sample, make_samples, write_case
-
-from attacks import ATTACKS
 
 _READER = Path(__file__).with_name("reader.py")
 _SECONDS_PER_BYTE = 10 / 10e6

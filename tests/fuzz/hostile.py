@@ -1,4 +1,4 @@
-"""Write hostile files of each format, for the table in `attacks`."""
+"""Write hostile files of each format, for the table in `crafted`."""
 
 from __future__ import annotations
 
