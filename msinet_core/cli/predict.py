@@ -33,7 +33,10 @@ class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     ) -> Size | str:
         if value == ORIGINAL:
             return ORIGINAL
-        return SizeType().convert(value, param, ctx)
+        try:
+            return SizeType().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, or '{ORIGINAL}'.", param, ctx)
 
 
 class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType

@@ -176,7 +176,7 @@ def _read(source: str | os.PathLike[str] | Evaluation) -> dict[str, dict[str, st
         twice = Counter(row["image"] for row in rows).most_common(1)[0][0]
         raise DataError(
             f"{name} has several images named {twice}, which cannot be paired. Write it again with "
-            f"this version of msinet-run evaluate --out, which adds their folders."
+            f"msinet-run evaluate --out, whose names are those of the files in stimuli/."
         )
     return table
 

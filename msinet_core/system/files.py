@@ -79,9 +79,13 @@ def check_writable_folder(folder: Path, target: Path | None = None) -> None:
 
 
 def _refused(path: Path, error: OSError) -> MsinetError:
+    exists = os.path.exists(path)  # noqa: PTH110  -- Path.exists raises if a name is too long
+    kept = " What was there before is unchanged." if exists else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "Free some space, or choose" if full else "Choose"
     return MsinetError(
-        f"Could not write {path}: {os_reason(error)}. What was there before is unchanged. Free "
-        f"some space or choose another folder, and run the command again."
+        f"Could not write {path}: {os_reason(error)}.{kept} {cure} another folder, and run the "
+        f"command again."
     )
 
 

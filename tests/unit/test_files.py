@@ -71,15 +71,18 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_old_file_and_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(MsinetError, match=os.strerror(errno.ENOSPC)), atomic_path(path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    full = os.strerror(errno.ENOSPC)
+    with pytest.raises(MsinetError, match=full) as caught, atomic_path(path):
+        raise OSError(errno.ENOSPC, full)
     assert path.read_text() == "old"
+    assert "Free" in str(caught.value)
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MsinetError):
+    with pytest.raises(MsinetError) as caught:
         write_text(tmp_path / "file" / "a.txt", "x")
+    assert "Free" not in str(caught.value)  # space is not what is missing
 
 
 @pytest.mark.parametrize(
