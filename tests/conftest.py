@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core; NumPy and frameworks read these when they are imported, here and in
+    # children.
+    for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_variable, "1")
+
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +19,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import settings
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each worker has a core; frameworks read these when they are imported, here and in children.
-    for _variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ.setdefault(_variable, "1")
 
 # As `load_tensorflow` sets it, for tests that import TensorFlow before.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -29,6 +31,21 @@ settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+SLOW_ROW = 4.0
+"""Of the kit's relative costs; what takes longer is left to ``-m slow``."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest drops what -m leaves out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the kit's long rows: they take seconds where a framework compiles every shape."""
+    from msinet_core.conformance.costs import cost
+
+    for item in items:
+        row = getattr(item, "callspec", None) and item.callspec.params.get("scenario")
+        if row is not None and cost(row.id) >= SLOW_ROW:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -56,8 +56,10 @@ def train(
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
     msinet-run train --config runs/osie-cpu-20260101-120000/config.toml --seed 7
     """  # noqa: D301  -- click reads \b as "do not wrap"
+    from msinet_core.system.allocator import keep_freed_memory
     from msinet_core.training import train as front_door
 
+    keep_freed_memory()
     default = click.core.ParameterSource.DEFAULT
     given = {
         name: value

@@ -335,6 +335,7 @@ def test_messages_are_shown_when_the_import_fails() -> None:
     assert run_python(code).stderr == "from native code"
 
 
+@pytest.mark.slow
 def test_dilated_convolutions_train_without_onednn() -> None:
     """As on a Mac, whose TensorFlow has no gradient of a dilated convolution."""
     code = (

@@ -99,6 +99,7 @@ def wait_for_epochs(folder: Path, count: int, processes: list[subprocess.Popen[s
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one_after_a_stop_and_a_kill(
     run: Run, tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ print(train(WIDTH, SHAPE, 1))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "package", "precision"),
     [("cpu", "tensorflow", "float32"), ("torch-cpu", "torch", "float32")],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from msinet_core.network.msinet import msinet_graph
 from msinet_core.registry.kernel_audit import AuditReport
 from msinet_metal_nhwc import SPEC
 from msinet_metal_nhwc.doctor import examine, trace
+from msinet_metal_nhwc.fusion import fusible
 from msinet_metal_nhwc.kernels import metal_kernels
 from msinet_tensorflow.audit import audit, walk
 
@@ -31,20 +34,31 @@ ROOT = Path(__file__).parents[2]
 STEPS = [(precision, "asymmetric") for precision in SPEC.capabilities.precisions]
 
 
-def audit_steps(precision: str, *network: Any) -> AuditReport:
-    return audit(trace(SPEC, precision, *network), metal_kernels())
+@cache
+def narrow_steps(precision: str, coordinates: ops.Coordinates = "asymmetric") -> Mapping[str, Any]:
+    """The steps of a narrow network: tracing them takes seconds."""
+    return trace(SPEC, precision, msinet_graph(NARROW, coordinates))
+
+
+@pytest.fixture
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the doctor examine `narrow_steps`."""
+    monkeypatch.setattr(
+        "msinet_metal_nhwc.doctor.trace", lambda _, precision: narrow_steps(precision)
+    )
 
 
 @pytest.mark.parametrize("page", ["docs/how-to/mac-with-metal.md", "docs/measurements.md"])
 def test_the_documentation_has_the_numbers_of_nodes(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    counts = (audit_steps(precision, msinet_graph(NARROW)).nodes for precision in PRECISIONS)
+    reports = (audit(narrow_steps(precision), metal_kernels()) for precision in PRECISIONS)
+    counts = (report.nodes for report in reports)
     assert "{} nodes in float32, {} in float16 and {} in bfloat16".format(*counts) in text
 
 
 @pytest.mark.parametrize(("precision", "coordinates"), [*STEPS, ("float16", "half_pixel")])
 def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Coordinates) -> None:
-    report = audit_steps(precision, msinet_graph(NARROW, coordinates))
+    report = audit(narrow_steps(precision, coordinates), metal_kernels())
     assert report.problems == ()
     assert report.passed and report.functions >= 5
     assert report.counts["ResourceApplyAdam"] == 2 * 46  # training, and the end of an accumulation
@@ -53,8 +67,8 @@ def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Co
 
 
 def test_published_network_in_batches() -> None:
-    report = audit_steps("float16", None, (2, 216, 384, 3))
-    assert report.passed
+    steps = trace(SPEC, "float16", None, (2, 216, 384, 3))
+    assert audit(steps, metal_kernels()).passed
 
 
 def test_a_resize_to_no_multiple_has_kernels_too() -> None:
@@ -69,7 +83,7 @@ def test_a_resize_to_no_multiple_has_kernels_too() -> None:
             type(net[0])("map", ops.Conv2D(1, activation="linear"), ("op",)),
         )
     )
-    report = audit_steps("bfloat16", odd, (1, 22, 31, 3))
+    report = audit(trace(SPEC, "bfloat16", odd, (1, 22, 31, 3)), metal_kernels())
     assert report.problems == ()
     assert report.counts["BatchMatMulV2"] > 0
 
@@ -133,6 +147,11 @@ def layers_of(report: AuditReport, op: str, gradient: bool) -> list[str]:
     return sorted(re.sub(r"(conv\d+_\d|resize\d?)_\d+$", r"\1", name) for name in names)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_step_has_a_convolution_that_would_be_fused(precision: str) -> None:
+    assert fusible(narrow_steps(precision)) == []
+
+
 @pytest.mark.parametrize("gradient", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("op", ["SpaceToBatchND", "BatchToSpaceND"])
 def test_naive_dilated_convolutions_are_named(naive: AuditReport, op: str, gradient: bool) -> None:
@@ -170,8 +189,8 @@ def test_functions_that_nodes_call_are_walked_once_each() -> None:
     assert all(problem.function.startswith("step/") for problem in report.problems)
 
 
-def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet_graph", lambda: msinet_graph(NARROW))
+@pytest.mark.usefixtures("traced_once")
+def test_doctor_shows_the_audit_on_this_machine() -> None:
     findings = {finding.title: finding for finding in examine(SPEC, {})}
     for precision in SPEC.capabilities.precisions:
         finding = findings[f"kernel audit in {precision}"]
@@ -181,9 +200,8 @@ def test_doctor_shows_the_audit_on_this_machine(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_doctor_lists_ten_ops_that_would_leave_the_gpu(
-    naive: AuditReport, monkeypatch: pytest.MonkeyPatch
+    naive: AuditReport, traced_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msinet_metal_nhwc.doctor.msinet_graph", lambda: msinet_graph(NARROW))
     monkeypatch.setattr("msinet_metal_nhwc.doctor.audit", lambda *_: naive)
     findings = {finding.title: finding for finding in examine(SPEC, {})}
     finding = findings["kernel audit in float32"]

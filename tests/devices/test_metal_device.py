@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import msinet_metal_nhwc.doctor
-from msinet_core.conformance import SCENARIOS, prove
+from msinet_core.conformance import SCENARIOS, Scenario, Subject, prove
 from msinet_core.conformance.cases import narrow_network
+from msinet_core.conformance.checker import Checker
 from msinet_core.device import Availability, DeviceSpec, Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.hardware import apple
@@ -51,8 +52,12 @@ WHERE_METAL_DIFFERS = ("resize", "network", "bias", "four-losses", "accumulated"
 """The rows that run Metal's own builders; the other builders are proven with the device `cpu`."""
 
 
+def differs(row: Scenario) -> bool:
+    return any(word in row.id for word in WHERE_METAL_DIFFERS)
+
+
 ROWS = [
-    row
+    pytest.param(row, id=row.id, marks=() if differs(row) else pytest.mark.slow)
     for row in SCENARIOS
     # How a model is used is tested on `cpu`, whose model this shares; each shape is traced anew.
     if not (row.missing(SPEC) or row.slow or row.group in ("calls", "use", "memory"))
@@ -60,15 +65,14 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def float32_rows():
-    report = prove(NhwcDevice(SPEC), scenarios=ROWS)
-    return {row.id: row for row in report.rows}
+def checker() -> Checker:
+    return Checker(Subject(SPEC, NhwcDevice(SPEC)))
 
 
-@pytest.mark.parametrize("name", [row.id for row in ROWS])
-def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
-    row = float32_rows[name]
-    assert row.passed, f"{row.description} {row.reason} ({row.difference} of {row.tolerance})"
+@pytest.mark.parametrize("row", ROWS)
+def test_row_of_the_kit_in_float32(checker: Checker, row: Scenario) -> None:
+    result = checker.result(row)
+    assert result.passed, f"{result.reason} ({result.difference} of {result.tolerance})"
 
 
 @pytest.mark.slow
@@ -80,8 +84,7 @@ def test_row_of_the_kit_in_float32(float32_rows, name: str) -> None:
     ],
 )
 def test_rows_where_metal_differs_in_16_bits(precision: str, factory) -> None:
-    scenarios = [item for item in SCENARIOS if any(word in item.id for word in WHERE_METAL_DIFFERS)]
-    report = prove(factory(SPEC, precision), scenarios=scenarios)
+    report = prove(factory(SPEC, precision), scenarios=list(filter(differs, SCENARIOS)))
     assert len(report.rows) >= 10
     assert [(row.id, row.reason, row.difference) for row in report.failed] == []
 

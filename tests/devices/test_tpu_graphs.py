@@ -55,7 +55,9 @@ def opened(precision: str = "float32"):
     return XlaDevice(SPEC, precision)
 
 
-@pytest.fixture(scope="module", params=ROWS)
+@pytest.fixture(
+    scope="module", params=[pytest.param("float32", marks=pytest.mark.slow), "bfloat16"]
+)
 def rows(request):
     wanted = [row for row in SCENARIOS if row.id in ROWS[request.param]]
     assert len(wanted) == len(ROWS[request.param])

@@ -96,6 +96,7 @@ def test_steps_in_one_execution_are_single_steps(case: Case) -> None:
     np.testing.assert_allclose(losses, single, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_in_one_execution_are_the_references_steps() -> None:
     case = narrow_network(count=3)
     oracle = REFERENCE.open().compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
