@@ -17,6 +17,10 @@ from msinet_core.network.state import Batch, State
 Float32 = NDArray[np.float32]
 
 
+LIFT = 5.0
+"""Added to maps of images in -1..1 so that they stay above zero, where the loss is smooth."""
+
+
 def random_weights(graph: Graph, seed: int, scale: float = 1.0) -> dict[str, Float32]:
     """Return random kernels that keep the scale of their input, and nonzero biases.
 

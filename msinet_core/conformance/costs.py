@@ -23,6 +23,7 @@ COSTS: Mapping[str, float] = {
     "use/*": 0.7,
     "*-512": 4.0,
     "*-large": 2.0,
+    "*/many-values": 2.0,
     "gradient/*": 0.2,
     "*": 0.1,
 }

@@ -98,7 +98,7 @@ PROMISES: tuple[Promise, ...] = (
             *("forward/*-large", "forward/wide-images", "forward/high-images"),
             *("forward/many-sizes", "network/240x320", "calls/predictions"),
             *("forward/square-images", "forward/equal-axes", "forward/long-images"),
-            *("forward/tall-images", "forward/megapixels"),
+            *("forward/tall-images", "forward/megapixels", "forward/many-values"),
         ),
     ),
     Promise(
@@ -141,7 +141,7 @@ PROMISES: tuple[Promise, ...] = (
         (
             *("gradient/convolution-*", "gradient/pool-*", "gradient/resize-*", "gradient/concat*"),
             *("gradient/global-mean*", "gradient/normalization*", "gradient/subtract-mean*"),
-            *("gradient/network", "gradient/loss-*"),
+            *("gradient/network", "gradient/loss-*", "gradient/many-values"),
         ),
     ),
     Promise(
@@ -188,6 +188,7 @@ PROMISES: tuple[Promise, ...] = (
         "Any thread may call it; pauses and the number of calls change nothing.",
         (
             "use/threads",
+            "use/training-threads",
             "use/unread*",
             "use/many-predictions",
         ),

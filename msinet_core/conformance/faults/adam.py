@@ -223,19 +223,26 @@ class GradientNotReset(ReferenceModel):
         return loss
 
 
-@FAULTS.model("Gradients cut at 0.01", "gradient/network", "gradient/convolution-*")
-class ClippedGradients(ReferenceModel):
-    """Clips every gradient by value."""
+def _cut_at(limit: float) -> type[ReferenceModel]:
+    class ClippedGradients(ReferenceModel):
+        """Clips every gradient by value."""
 
-    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        assert self._optimizer is not None
-        beta = self._optimizer.beta_1
-        before = dict(self._moments.m)
-        loss = super().update(batches, learning_rate)
-        for name, m in self._moments.m.items():
-            gradient = (m - beta * before[name]) / (1 - beta)
-            self._moments.m[name] = beta * before[name] + (1 - beta) * gradient.clip(-1e-4, 1e-4)
-        return loss
+        def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+            assert self._optimizer is not None
+            beta = self._optimizer.beta_1
+            before = dict(self._moments.m)
+            loss = super().update(batches, learning_rate)
+            for name, m in self._moments.m.items():
+                gradient = (m - beta * before[name]) / (1 - beta)
+                clipped = gradient.clip(-limit, limit)
+                self._moments.m[name] = beta * before[name] + (1 - beta) * clipped
+            return loss
+
+    return ClippedGradients
+
+
+FAULTS.model("Gradients cut at 0.0001", "gradient/network", "gradient/convolution-*")(_cut_at(1e-4))
+FAULTS.model("Gradients cut at 10", "numerics/large-gradients")(_cut_at(10.0))
 
 
 @FAULTS.model("The first layer is frozen", "gradient/network", "train/four-updates")

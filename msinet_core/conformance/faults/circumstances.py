@@ -14,7 +14,7 @@ import numpy as np
 from msinet_core.conformance.faults.change import spoiled
 from msinet_core.conformance.faults.fault import Faults, Images
 from msinet_core.device import Deferred, Program
-from msinet_core.network.state import Batch
+from msinet_core.network.state import Batch, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
 
@@ -86,6 +86,26 @@ class OtherThread(ReferenceModel):
     def forward(self, images: Images) -> Array:
         maps = super().forward(images)
         return maps if _is_main() else spoiled(maps)
+
+
+@FAULTS.model("Steps in another thread do not train", "use/training-threads")
+class StepsInOtherThread(ReferenceModel):
+    """Keeps the learning rate for each thread."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        return super().update(batches, learning_rate if _is_main() else 0.0)
+
+
+@FAULTS.model("The state in another thread is the first one", "use/training-threads")
+class StateInOtherThread(ReferenceModel):
+    """Keeps a copy for each thread."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        self._first = super().state()
+
+    def state(self) -> State:
+        return super().state() if _is_main() else self._first
 
 
 @FAULTS.model("A result read in another thread is wrong", "use/unread")

@@ -51,6 +51,22 @@ def pool_padded_with_zeros(build: Build, op: Any, inputs: Inputs, roles: Roles) 
     return output
 
 
+@FAULTS.op("Pool padded with -10,000", ops.MaxPool2D, "numerics/far-below-zero")
+def pool_padded_with_a_number(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Pad with a number that seems low enough."""
+    output = build(op, inputs, roles)
+    if op.padding == "SAME":
+        output.value[:, -1] = np.maximum(output.value[:, -1], -10_000)
+    return output
+
+
+@FAULTS.op("Resize of one pixel is empty", ops.Resize, "forward/resize-one-pixel")
+def one_pixel(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Divide by the number of pixels, less one."""
+    output = build(op, inputs, roles)
+    return times(output, 0) if inputs[0].value.shape[1:3] == (1, 1) else output
+
+
 @FAULTS.op("Pool in bfloat16", ops.MaxPool2D, "forward/pool-*")
 def pool_in_16_bits(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
     """Truncate the output to bfloat16."""

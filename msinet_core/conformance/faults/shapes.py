@@ -215,6 +215,31 @@ for _op, _rows_of_op in (
     )
 
 
+def _counted_in_float32(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Return zeros from the first place on that float32 cannot tell from its neighbor."""
+    output = build(op, inputs, roles)
+    value = output.value.copy()
+    value.reshape(-1)[2**24 :] = 0
+    return record(value, [output], lambda gradient: [gradient])
+
+
+def _gradient_counted_in_float32(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    output = build(op, inputs, roles)
+
+    def backward(gradient: Array) -> list[Array]:
+        gradient = gradient.copy()
+        gradient.reshape(-1)[2**23 :] *= 2 if gradient.size > 2**24 else 1
+        return [gradient]
+
+    return record(output.value, [output], backward)
+
+
+FAULTS.op("Values counted in float32", ops.Conv2D, "forward/many-values")(_counted_in_float32)
+FAULTS.op("Gradients counted in float32", ops.Conv2D, "gradient/many-values")(
+    _gradient_counted_in_float32
+)
+
+
 @FAULTS.op(
     "Global mean of the first 65,536 pixels",
     ops.GlobalMean,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32
+from msinet_core.conformance.cases import LIFT, Case, Float32
 from msinet_core.conformance.comparison import (
     Array,
     Outcome,
@@ -16,7 +16,6 @@ from msinet_core.conformance.comparison import (
     worst,
 )
 from msinet_core.conformance.scenario import Check, Rows, Subject
-from msinet_core.conformance.scenarios.gradients import LIFT
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from msinet_core.conformance.cases import Case
-from msinet_core.conformance.comparison import Array, Outcome, compare_all
+from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
 from msinet_core.conformance.scenarios.inputs import linear_network, same_maps
+from msinet_core.device import Model
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
+from msinet_core.network.state import State
 
 ROWS = Rows()
 
@@ -122,6 +124,28 @@ def _threads(subject: Subject) -> Outcome:
         "A model of the other thread": (made, expected),
     }
     return compare_all(pairs, subject.tolerances.convolution)
+
+
+@ROWS.row(
+    "use/training-threads",
+    "Another thread may train and evaluate a model, and read its state.",
+    "update",
+    "training",
+)
+def _training_threads(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (2, 4, 6))
+    models = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+
+    def use(model: Model) -> tuple[State, Array]:
+        for _ in range(2):
+            float(model.train_step([case.batch], 1e-3))
+        return model.state(), np.asarray(model.eval_step(case.batch))
+
+    with ThreadPoolExecutor(1) as pool:
+        state, losses = pool.submit(use, models[0]).result()
+    expected, right = use(models[1])
+    moved = same_movement(case.state, state, expected, subject.tolerances.update)
+    return worst(moved, compare(losses, right, subject.tolerances.update))
 
 
 @ROWS.row(

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, narrow_network
+from msinet_core.conformance.cases import LIFT, Case, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
 from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenarios.forward import many_values
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
@@ -22,9 +23,6 @@ from msinet_core.network.state import Batch
 
 MANY_PIXELS = 1000
 """In a batch: of random images with more, sums of gradients lose digits."""
-
-LIFT = 5.0
-"""Added to maps of images in -1..1 so that they stay above zero."""
 
 TRAINS_DILATED = ("training", "dilated_gradient")
 """The capabilities that training MSI-Net needs."""
@@ -131,6 +129,17 @@ for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
         _measure,
         *(TRAINS_DILATED if _setting.dilated else ("training",)),
     )(_gradients_through(_setting, _measure))
+
+
+@ROWS.row(
+    "gradient/many-values",
+    "The gradient of a layer of more than 2**24 values matches the reference.",
+    "network_gradient",
+    "training",
+)
+def _many_values(subject: Subject) -> Outcome:
+    case = many_values()
+    return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
 
 
 @ROWS.row(

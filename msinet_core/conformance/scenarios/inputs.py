@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32
+from msinet_core.conformance.cases import LIFT, Case, Float32
 from msinet_core.conformance.comparison import Array, Outcome, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
-from msinet_core.conformance.scenarios.gradients import LIFT
 from msinet_core.device import Model
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph, GraphBuilder

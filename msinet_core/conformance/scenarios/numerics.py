@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from msinet_core.conformance.cases import Case
+from msinet_core.conformance.cases import LIFT, Case
 from msinet_core.conformance.comparison import Outcome, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.forward import same_prediction
-from msinet_core.conformance.scenarios.gradients import LIFT, same_gradients
+from msinet_core.conformance.scenarios.gradients import same_gradients
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.ops import Conv2D, GlobalMean, MinMaxNormalize, SubtractMean
+from msinet_core.network.ops import Conv2D, GlobalMean, MaxPool2D, MinMaxNormalize, SubtractMean
 
 ROWS = Rows()
 
@@ -76,6 +76,32 @@ def _large_weights(subject: Subject) -> Outcome:
     net.add("last", Conv2D(2, activation="linear"), "first")
     case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=scale)
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)
+
+
+@ROWS.row(
+    "numerics/far-below-zero",
+    "A pool that pads values near -20,000 ignores its padding.",
+    "selection",
+)
+def _far_below_zero(subject: Subject) -> Outcome:
+    net = GraphBuilder(3)
+    net.add("only", MaxPool2D(strides=1, padding="SAME"), net.input)
+    case = Case(net.build(), (2, 7, 10), -30_000.0, -10_000.0)
+    return same_prediction(subject, case, case.images, subject.tolerances.selection)
+
+
+@ROWS.row(
+    "numerics/large-gradients",
+    "A gradient in the thousands matches the reference: it is not cut.",
+    "gradient",
+    "training",
+)
+def _large_gradients(subject: Subject) -> Outcome:
+    """The loss does not depend on the scale of maps, so small weights have large gradients."""
+    net = GraphBuilder(3)
+    net.add("only", Conv2D(1, 1, activation="linear", use_bias=False), net.input)
+    case = Case(net.build(), (2, 6, 10), 0.0, 1.0, fixed={"only/kernel": 1e-5})
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
 @ROWS.row(
