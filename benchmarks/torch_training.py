@@ -38,6 +38,7 @@ from msinet_core.network.loss import KLDivergence
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_MEAN, msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.registry import load_registry
+from msinet_core.system.allocator import keep_freed_memory
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import random_state
 
@@ -223,6 +224,8 @@ class InOwnProcess:
 
 
 def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
+    if name == "msinet":
+        keep_freed_memory()  # as `msinet-run train` does
     step = InProcess(name, settings)
     pipe.send(step.first_loss)
     with suppress(EOFError):  # the main process has ended

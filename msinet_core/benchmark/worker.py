@@ -12,6 +12,7 @@ from typing import Any
 from msinet_core.benchmark.settings import BenchSettings, Case
 from msinet_core.errors import MsinetError, describe_error
 from msinet_core.registry.registry import load_registry
+from msinet_core.system.allocator import keep_freed_memory
 
 COMMAND = "from msinet_core.benchmark.worker import main; main()"
 
@@ -24,6 +25,7 @@ _EXHAUSTION = re.compile(
 
 def main() -> None:
     """Measure what the command line asks for, and print the row."""
+    keep_freed_memory()  # as `msinet-run train` does
     request = json.loads(sys.argv[1])
     # What frameworks print goes to stderr, so that it does not get into the JSON.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
