@@ -117,9 +117,7 @@ PREDICTED_SETTINGS: tuple[Setting, ...] = (
         high=-1.0,
         measure="op",
     ),
-    Setting(
-        "resize-one-pixel", "a resize of one pixel", _one(Resize(2)), (2, 1, 1), measure="op"
-    ),
+    Setting("resize-one-pixel", "a resize of one pixel", _one(Resize(2)), (2, 1, 1), measure="op"),
     Setting("global-mean-one-channel", "a global mean of one channel", _mean_of_one_channel),
 )
 """Those whose gradients, taken around zero, would show nothing new."""
