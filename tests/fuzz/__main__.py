@@ -1,9 +1,10 @@
 """Damage files of every format at random, read each in a child process, and print what happened.
 
 ``python tests/fuzz --files 100 --seed 0`` damages 100 files of each kind and tries every attack in
-`crafted`. A file fails if reading it ends the process, takes more than ten seconds for each 10 MB
-or more memory than three times the file plus 64 MiB, raises anything but a sentence, or gives wrong
-weights although the file has checksums. Exits with 1 if one fails; failing files are kept.
+`crafted`; ``--only damaged`` and ``--only crafted`` do one of the two. A file fails if reading it
+ends the process, takes more than ten seconds for each 10 MB or more memory than three times the
+file plus 64 MiB, raises anything but a sentence, or gives wrong weights although the file has
+checksums. Exits with 1 if one fails; failing files are kept.
 """
 
 from __future__ import annotations
@@ -44,15 +45,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100, help="Damaged files of each kind.")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("damaged", "crafted"))
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "msinet-fuzz")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        cases = _cases(Path(name), options.files, options.seed)
-        failures = _run(cases, Path(name) / "cases", options.keep)
+        folder = Path(name)
+        damaged, crafted = _damaged(folder, options.files, options.seed), _crafted(folder)
+        cases = {"damaged": damaged, "crafted": crafted}.get(
+            options.only, itertools.chain(damaged, crafted)
+        )
+        failures = _run(cases, folder / "cases", options.keep)
     return 1 if failures else 0
 
 
-def _cases(folder: Path, files: int, seed: int) -> Iterator[Case]:
+def _damaged(folder: Path, files: int, seed: int) -> Iterator[Case]:
     """Write damaged files, one after another."""
     for title, sample in make_samples(folder / "samples").items():
         digest = digest_of(sample.folder / sample.opened) if sample.has_checksums else None
@@ -60,6 +66,10 @@ def _cases(folder: Path, files: int, seed: int) -> Iterator[Case]:
         for number in range(files):
             path = _damage(sample, draw, folder / "cases" / f"{title} {number}")
             yield {"title": f"random damage: {title}", "path": str(path), "digest": digest}
+
+
+def _crafted(folder: Path) -> Iterator[Case]:
+    """Write the files that are made by hand, one after another."""
     for number, (title, attack) in enumerate(ATTACKS.items()):
         target = folder / "cases" / f"attack {number}"
         target.mkdir(parents=True)
