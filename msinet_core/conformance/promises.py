@@ -160,7 +160,10 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Model.train_step",
         "It returns the mean loss over all images, before the step.",
-        ("train/*-losses", "train/accumulated-loss", "calls/training", "calls/long"),
+        (
+            *("train/*-losses", "train/accumulated-loss", "train/loss-digits"),
+            *("calls/training", "calls/long"),
+        ),
     ),
     Promise(
         "Model.train_step",

@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,23 @@ class ReadInOtherThread(ReferenceModel):
         return Deferred(lambda: maps if _is_main() else spoiled(maps))
 
 
+def _train_and(change: Callable[[], object]) -> type[ReferenceModel]:
+    class Changes(ReferenceModel):
+        def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+            change()
+            return super().update(batches, learning_rate)
+
+    return Changes
+
+
+for _effect, _change in (
+    ("prints", lambda: print("step")),
+    ("sets the random seed", lambda: np.random.seed(0)),
+    ("writes a file", lambda: Path("step.log").write_text("step")),
+):
+    FAULTS.model(f"Training {_effect}", "use/side-effects")(_train_and(_change))
+
+
 def _compile_and(change: Callable[[], object]) -> type[ReferenceModel]:
     class Changes(ReferenceModel):
         def __init__(self, device: ReferenceDevice, program: Program) -> None:
@@ -132,6 +151,8 @@ for _effect, _change in (
     ("ignores Ctrl-C", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)),
     ("changes NumPy's handling of errors", lambda: np.seterr(under="ignore")),
     ("changes the current folder", lambda: os.chdir("/")),
+    ("hides warnings", lambda: warnings.simplefilter("ignore", UserWarning)),
+    ("sets an environment variable", lambda: os.environ.update(COMPILED=str(time.time()))),
     (
         "starts a thread for each model",
         lambda: threading.Thread(target=time.sleep, args=(60,), daemon=True).start(),

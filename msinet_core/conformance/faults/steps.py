@@ -14,6 +14,23 @@ from msinet_core.reference.device import ReferenceModel
 FAULTS = Faults()
 
 
+@FAULTS.model("Loss in float16", "train/loss-digits")
+class LossInFloat16(ReferenceModel):
+    """Returns the loss in the precision of convolutions."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        return float(np.float16(super().update(batches, learning_rate)))
+
+
+@FAULTS.model("A batch that comes twice counts once", "use/changed-batches")
+class EqualBatchesOnce(ReferenceModel):
+    """Keeps the batches of a step by their address."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        once = {id(batch): batch for batch in batches}
+        return super().update(tuple(once.values()), learning_rate)
+
+
 # What is averaged.
 
 

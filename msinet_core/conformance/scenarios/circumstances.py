@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,15 +151,22 @@ def _training_threads(subject: Subject) -> Outcome:
 
 @ROWS.row(
     "use/side-effects",
-    "Computing prints nothing, starts no thread for each model, and leaves random numbers, signal "
-    "handlers, NumPy's settings and the current folder alone.",
+    "Computing prints nothing, starts no thread for each model, writes no file into the current "
+    "folder, and leaves random numbers, signal handlers, warnings, NumPy's settings and the "
+    "environment alone.",
     "bits",
 )
 def _side_effects(subject: Subject) -> Outcome:
-    case = Case(small_network(), (2, 8, 12))
+    case = Case(linear_network(), (2, 8, 12))
+    training: dict[str, Any] = {}
+    if subject.spec.capabilities.training:
+        training = {"loss": KLDivergence(), "optimizer": Adam()}
 
     def compute() -> None:
-        np.asarray(subject.device.compile(case.graph, case.state).predict(case.images))
+        model = subject.device.compile(case.graph, case.state, **training)
+        if training:
+            float(model.train_step([case.batch], 1e-3))
+        np.asarray(model.predict(case.images))
         gc.collect()
 
     compute()  # a first model may start what the device keeps
@@ -179,7 +187,10 @@ def _settings() -> dict[str, Any]:
         "NumPy's random numbers": np.random.get_state()[1].tobytes(),  # type: ignore[index]
         "NumPy's handling of errors": np.geterr(),
         "the handler of SIGINT": signal.getsignal(signal.SIGINT),
+        "the handling of warnings": list(warnings.filters),
+        "the environment variables": dict(os.environ),
         "the current folder": os.getcwd(),  # noqa: PTH109
+        "the files in it": [path.name for path in Path.cwd().iterdir()],
         "the number of Python's threads": threading.active_count(),
     }
 
@@ -188,12 +199,18 @@ def _settings() -> dict[str, Any]:
 def _unusual_settings() -> Iterator[None]:
     """Set what an earlier row may already have changed, and restore it."""
     state, handler, folder = np.random.get_state(), signal.getsignal(signal.SIGINT), Path.cwd()
+    variables = dict(os.environ)
     is_main = threading.current_thread() is threading.main_thread()
-    with tempfile.TemporaryDirectory() as temporary, np.errstate(under="warn"):
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        np.errstate(under="warn"),
+        warnings.catch_warnings(),
+    ):
         np.random.seed(271_828)
         if is_main:
             signal.signal(signal.SIGINT, lambda number, frame: signal.default_int_handler(2, frame))
         os.chdir(temporary)
+        warnings.resetwarnings()
         try:
             yield
         finally:
@@ -201,3 +218,5 @@ def _unusual_settings() -> Iterator[None]:
             if is_main:
                 signal.signal(signal.SIGINT, handler)
             np.random.set_state(state)
+            os.environ.clear()
+            os.environ.update(variables)

@@ -108,7 +108,7 @@ def _changed_batches(subject: Subject) -> Outcome:
     views = Batch(case.images[::2, ::-1].transpose(0, 2, 1, 3), case.batch.maps[1:, :, ::-1])
     many = tuple(Batch(batch.images * np.float32(1 + i / 4), batch.maps) for i in range(12))
     empty = Batch(case.images, np.concatenate([case.batch.maps[:2], 0 * case.batch.maps[:1]]))
-    for batches in ([batch], [batch, batch], many, [views], [empty]):
+    for batches in ([batch], [batch, batch], [batch, views, batch], many, [views], [empty]):
         losses = [float(model.train_step(batches, 0.01)) for model in (oracle, device)]
         if len(batches) == 1:
             batch.images[...] *= -1

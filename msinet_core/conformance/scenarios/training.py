@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from msinet_core.conformance.cases import Float32, narrow_network
+from msinet_core.conformance.cases import Case, Float32, narrow_network
 from msinet_core.conformance.comparison import (
     Array,
     Outcome,
     compare,
+    compare_all,
     compare_bits,
 )
 from msinet_core.conformance.scenario import ORACLE, Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement, train
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED, split
+from msinet_core.conformance.scenarios.inputs import linear_network
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     KLDivergence,
@@ -45,6 +47,26 @@ def _four_losses(subject: Subject) -> Outcome:
     actual, _ = train(subject.device, narrow_network(), [RATE] * 4)
     expected, _ = _four_steps_of_the_oracle()
     return compare(actual, expected, subject.tolerances.steps)
+
+
+@ROWS.row(
+    "train/loss-digits",
+    "The loss of a step, of one batch and of two, has as many digits as evaluation's.",
+    "loss",
+    "training",
+)
+def _loss_digits(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (5, 6, 10))
+    pairs = {}
+    for counts in ((5,), (3, 2)):
+        device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+        batches = split(case.batch, *counts)
+        actual, expected = (
+            np.array([float(model.train_step(batches, RATE))], np.float32)
+            for model in (device, oracle)
+        )
+        pairs[f"The loss of {len(counts)} batches"] = (actual, expected)
+    return compare_all(pairs, subject.tolerances.loss)
 
 
 @ROWS.row(
