@@ -119,23 +119,6 @@ class ReadInOtherThread(ReferenceModel):
         return Deferred(lambda: maps if _is_main() else spoiled(maps))
 
 
-def _train_and(change: Callable[[], object]) -> type[ReferenceModel]:
-    class Changes(ReferenceModel):
-        def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-            change()
-            return super().update(batches, learning_rate)
-
-    return Changes
-
-
-for _effect, _change in (
-    ("prints", lambda: print("step")),
-    ("sets the random seed", lambda: np.random.seed(0)),
-    ("writes a file", lambda: Path("step.log").write_text("step")),
-):
-    FAULTS.model(f"Training {_effect}", "use/side-effects")(_train_and(_change))
-
-
 def _compile_and(change: Callable[[], object]) -> type[ReferenceModel]:
     class Changes(ReferenceModel):
         def __init__(self, device: ReferenceDevice, program: Program) -> None:
@@ -159,3 +142,20 @@ for _effect, _change in (
     ),
 ):
     FAULTS.model(f"Compiling {_effect}", "use/side-effects")(_compile_and(_change))
+
+
+def _train_and(change: Callable[[], object]) -> type[ReferenceModel]:
+    class Changes(ReferenceModel):
+        def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+            change()
+            return super().update(batches, learning_rate)
+
+    return Changes
+
+
+for _effect, _done in (
+    ("prints", lambda: print("step")),
+    ("sets the random seed", lambda: np.random.seed(0)),
+    ("writes a file", lambda: Path("step.log").write_text("step")),
+):
+    FAULTS.model(f"Training {_effect}", "use/side-effects")(_train_and(_done))
