@@ -17,6 +17,7 @@ import psutil
 
 import msinet_core as msinet
 from msinet_core.data.demo import make_demo
+from msinet_core.system.allocator import keep_freed_memory
 from msinet_core.system.progress import Progress, Task
 
 INTERVAL = 1000
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--images", type=int, default=500, help="training images in an epoch")
     options = parser.parse_args()
+    keep_freed_memory()  # as `msinet-run train` does
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"

@@ -32,7 +32,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-
 SLOW_ROW = 4.0
 """Of the kit's relative costs; what takes longer is left to ``-m slow``."""
 
@@ -56,7 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine where nothing was measured and "auto" means float32."""
+    """A machine where nothing was measured and "auto" means float32; its memory stays as it is."""
+    monkeypatch.setattr("msinet_core.system.allocator.keep_freed_memory", lambda: None)
     monkeypatch.setattr("msinet_core.hardware.host.computes_bfloat16", lambda: False)
     monkeypatch.setattr(
         "msinet_core.registry.measured.measurements_file", lambda: tmp_path / "bench.json"

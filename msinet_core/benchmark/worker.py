@@ -25,7 +25,7 @@ _EXHAUSTION = re.compile(
 
 def main() -> None:
     """Measure what the command line asks for, and print the row."""
-    keep_freed_memory()  # as `msinet-run train` does
+    keep_freed_memory()  # as the commands do that are measured
     request = json.loads(sys.argv[1])
     # What frameworks print goes to stderr, so that it does not get into the JSON.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:

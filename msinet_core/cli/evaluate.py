@@ -126,10 +126,12 @@ def evaluate(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.errors import MsinetError
     from msinet_core.evaluation import evaluate as front_door
+    from msinet_core.system.allocator import keep_freed_memory
     from msinet_core.system.files import check_writable, write_text
 
     if out is not None:
         check_writable(out)
+    keep_freed_memory()
     evaluation = front_door.evaluate(
         weights, data, report=report, device=device_name(), progress=True, **options
     )

@@ -137,6 +137,7 @@ def predict(
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import load
     from msinet_core.prediction.shards import launched_shard
+    from msinet_core.system.allocator import keep_freed_memory
     from msinet_core.system.files import check_writable_folder
     from msinet_core.system.progress_bars import progress_bars
 
@@ -154,6 +155,7 @@ def predict(
         progress.message("There is nothing to predict.")
         return
     check_writable_folder(out)
+    keep_freed_memory()
     predictor = load(weights, device_name(), progress=progress, **options)
     report = predict_files(predictor, plan, progress)
     overview = f" Overview: {report.overview}" if report.overview else ""

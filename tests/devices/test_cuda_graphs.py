@@ -181,9 +181,15 @@ def test_twice_the_size_is_computed_in_the_images_dtype() -> None:
 # --- the same weights on another device -----------------------------------------------------------
 
 
-def test_channels_first_weights_are_channels_last_weights(nchw: Device, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "size"),
+    [(1 / 16, (120, 160)), pytest.param(1 / 8, (240, 320), marks=pytest.mark.slow)],
+)
+def test_channels_first_weights_are_channels_last_weights(
+    nchw: Device, tmp_path: Path, width: float, size: ops.Size
+) -> None:
     """No kernel is changed on the way, and the two formats give the same maps (layouts.md)."""
-    case = Case(msinet_graph(1 / 16), (1, 120, 160), low=0.0, high=255.0)
+    case = Case(msinet_graph(width), (1, *size), low=0.0, high=255.0)
     file = tmp_path / "one.msinet.h5"
     save_checkpoint(file, Checkpoint(case.graph, case.state))
     state = load_checkpoint(file).state

@@ -66,6 +66,11 @@ def test_every_op_of_every_step_has_a_kernel(precision: str, coordinates: ops.Co
     assert "SpaceToBatchND" not in report.counts
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_step_has_a_convolution_that_would_be_fused(precision: str) -> None:
+    assert fusible(narrow_steps(precision)) == []
+
+
 def test_published_network_in_batches() -> None:
     steps = trace(SPEC, "float16", None, (2, 216, 384, 3))
     assert audit(steps, metal_kernels()).passed
@@ -145,11 +150,6 @@ def layers_of(report: AuditReport, op: str, gradient: bool) -> list[str]:
         if problem.op == op and problem.node.startswith("gradient_tape/") == gradient
     ]
     return sorted(re.sub(r"(conv\d+_\d|resize\d?)_\d+$", r"\1", name) for name in names)
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_no_step_has_a_convolution_that_would_be_fused(precision: str) -> None:
-    assert fusible(narrow_steps(precision)) == []
 
 
 @pytest.mark.parametrize("gradient", [False, True], ids=["forward", "backward"])

@@ -21,4 +21,5 @@ def test_no_file_crashes_hangs_exhausts_memory_or_misleads(
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
     assert len(rows) >= attacks
-    assert sum(int(row[2]) for row in rows) > 0.8 * len(rows)  # refused: the files are damaged
+    tried, refused = (sum(int(row[column]) for row in rows) for column in (1, 2))
+    assert refused > 0.7 * tried  # the files are damaged

@@ -119,43 +119,41 @@ class ReadInOtherThread(ReferenceModel):
         return Deferred(lambda: maps if _is_main() else spoiled(maps))
 
 
-def _compile_and(change: Callable[[], object]) -> type[ReferenceModel]:
-    class Changes(ReferenceModel):
-        def __init__(self, device: ReferenceDevice, program: Program) -> None:
-            super().__init__(device, program)
-            change()
+def _also(method: str, change: Callable[[], object]) -> type[ReferenceModel]:
+    def changed(self: ReferenceModel, *arguments: Any) -> Any:
+        change()
+        return getattr(ReferenceModel, method)(self, *arguments)
 
-    return Changes
+    return type("Changes", (ReferenceModel,), {method: changed})
 
 
-for _effect, _change in (
-    ("prints", lambda: print("compiled")),
-    ("sets the random seed", lambda: np.random.seed(0)),
-    ("ignores Ctrl-C", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)),
-    ("changes NumPy's handling of errors", lambda: np.seterr(under="ignore")),
-    ("changes the current folder", lambda: os.chdir("/")),
-    ("hides warnings", lambda: warnings.simplefilter("ignore", UserWarning)),
-    ("sets an environment variable", lambda: os.environ.update(COMPILED=str(time.time()))),
+for _method, _effect, _change in (
+    ("__init__", "Compiling prints", lambda: print("compiled")),
+    ("__init__", "Compiling sets the random seed", lambda: np.random.seed(0)),
+    ("__init__", "Compiling ignores Ctrl-C", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)),
     (
-        "starts a thread for each model",
+        "__init__",
+        "Compiling changes NumPy's handling of errors",
+        lambda: np.seterr(under="ignore"),
+    ),
+    ("__init__", "Compiling changes the current folder", lambda: os.chdir("/")),
+    (
+        "__init__",
+        "Compiling hides warnings",
+        lambda: warnings.simplefilter("ignore", UserWarning),
+    ),
+    (
+        "__init__",
+        "Compiling sets an environment variable",
+        lambda: os.environ.update(COMPILED=str(time.time())),
+    ),
+    (
+        "__init__",
+        "Compiling starts a thread for each model",
         lambda: threading.Thread(target=time.sleep, args=(60,), daemon=True).start(),
     ),
+    ("update", "Training prints", lambda: print("step")),
+    ("update", "Training sets the random seed", lambda: np.random.seed(0)),
+    ("update", "Training writes a file", lambda: Path("step.log").write_text("step")),
 ):
-    FAULTS.model(f"Compiling {_effect}", "use/side-effects")(_compile_and(_change))
-
-
-def _train_and(change: Callable[[], object]) -> type[ReferenceModel]:
-    class Changes(ReferenceModel):
-        def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-            change()
-            return super().update(batches, learning_rate)
-
-    return Changes
-
-
-for _effect, _done in (
-    ("prints", lambda: print("step")),
-    ("sets the random seed", lambda: np.random.seed(0)),
-    ("writes a file", lambda: Path("step.log").write_text("step")),
-):
-    FAULTS.model(f"Training {_effect}", "use/side-effects")(_train_and(_done))
+    FAULTS.model(_effect, "use/side-effects")(_also(_method, _change))

@@ -51,7 +51,7 @@ def pool_padded_with_zeros(build: Build, op: Any, inputs: Inputs, roles: Roles) 
     return output
 
 
-@FAULTS.op("Pool padded with -10,000", ops.MaxPool2D, "numerics/far-below-zero")
+@FAULTS.op("Pool padded with -10,000", ops.MaxPool2D, "forward/pool-far-below-zero")
 def pool_padded_with_a_number(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
     """Pad with a number that seems low enough."""
     output = build(op, inputs, roles)

@@ -215,29 +215,25 @@ for _op, _rows_of_op in (
     )
 
 
-def _counted_in_float32(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
-    """Return zeros from the first place on that float32 cannot tell from its neighbor."""
+def _counted_in_float32(values: Array) -> Array:
+    """Lose every value behind the last place that float32 can tell from the next."""
+    kept = values.copy()
+    kept.reshape(-1)[2**24 :] = 0
+    return kept
+
+
+@FAULTS.op("Values counted in float32", ops.Conv2D, "forward/many-values")
+def values_counted(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Compute places in float32."""
     output = build(op, inputs, roles)
-    value = output.value.copy()
-    value.reshape(-1)[2**24 :] = 0
-    return record(value, [output], lambda gradient: [gradient])
+    return record(_counted_in_float32(output.value), [output], lambda gradient: [gradient])
 
 
-def _gradient_counted_in_float32(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+@FAULTS.op("Gradients counted in float32", ops.Conv2D, "gradient/many-values")
+def gradients_counted(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Compute places in float32, in the gradient alone."""
     output = build(op, inputs, roles)
-
-    def backward(gradient: Array) -> list[Array]:
-        gradient = gradient.copy()
-        gradient.reshape(-1)[2**23 :] *= 2 if gradient.size > 2**24 else 1
-        return [gradient]
-
-    return record(output.value, [output], backward)
-
-
-FAULTS.op("Values counted in float32", ops.Conv2D, "forward/many-values")(_counted_in_float32)
-FAULTS.op("Gradients counted in float32", ops.Conv2D, "gradient/many-values")(
-    _gradient_counted_in_float32
-)
+    return record(output.value, [output], lambda gradient: [_counted_in_float32(gradient)])
 
 
 @FAULTS.op(

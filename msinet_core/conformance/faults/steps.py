@@ -23,7 +23,7 @@ class LossInFloat16(ReferenceModel):
 
 
 @FAULTS.model("A batch that comes twice counts once", "use/changed-batches")
-class EqualBatchesOnce(ReferenceModel):
+class RepeatedBatchOnce(ReferenceModel):
     """Keeps the batches of a step by their address."""
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from msinet_core.conformance.cases import LIFT, Case, Float32, narrow_network
+from msinet_core.conformance.cases import Case, Float32, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
 from msinet_core.conformance.scenario import ORACLE, Check, Rows, Subject
 from msinet_core.conformance.scenarios.layers import (
@@ -211,25 +211,6 @@ def _megapixels(subject: Subject) -> Outcome:
     net.add("only", SubtractMean(IMAGE_MEAN), net.input)
     case = Case(net.build(), (1, 1030, 1024), 0.0, 255.0)
     return same_prediction(subject, case, case.images, subject.tolerances.op)
-
-
-def many_values() -> Case:
-    """Return a layer of more than 2**24 values: beyond, float32 cannot count one by one."""
-    net = GraphBuilder()
-    net.add("wide", Conv2D(64, 1), net.input)
-    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "wide")
-    net.add("lifted", SubtractMean((-LIFT,)), "last")
-    return Case(net.build(), (1, 520, 512))
-
-
-@ROWS.row(
-    "forward/many-values",
-    "A layer of more than 2**24 values matches the reference: places are not counted in float32.",
-    "convolution",
-)
-def _many_values(subject: Subject) -> Outcome:
-    case = many_values()
-    return same_prediction(subject, case, case.images, subject.tolerances.convolution)
 
 
 @ROWS.row(

@@ -11,7 +11,6 @@ import numpy as np
 from msinet_core.conformance.cases import LIFT, Case, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
 from msinet_core.conformance.scenario import Check, Rows, Subject
-from msinet_core.conformance.scenarios.forward import many_values
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
@@ -129,17 +128,6 @@ for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
         _measure,
         *(TRAINS_DILATED if _setting.dilated else ("training",)),
     )(_gradients_through(_setting, _measure))
-
-
-@ROWS.row(
-    "gradient/many-values",
-    "The gradient of a layer of more than 2**24 values matches the reference.",
-    "network_gradient",
-    "training",
-)
-def _many_values(subject: Subject) -> Outcome:
-    case = many_values()
-    return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
 
 
 @ROWS.row(

@@ -200,6 +200,12 @@ _CONVOLUTIONS = (
         (2, 3, 4),
     ),
     Setting(
+        "many-values",
+        "a convolution of more than 2**24 values, which float32 cannot count",
+        _channels(64, Conv2D(1, 1)),
+        (1, 520, 512),
+    ),
+    Setting(
         "convolution-17-to-33",
         "a convolution of 17 channels to 33, which no vector width divides",
         _channels(17, Conv2D(33)),

@@ -8,7 +8,7 @@ from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.forward import same_prediction
 from msinet_core.conformance.scenarios.gradients import same_gradients
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.ops import Conv2D, GlobalMean, MaxPool2D, MinMaxNormalize, SubtractMean
+from msinet_core.network.ops import Conv2D, GlobalMean, MinMaxNormalize, SubtractMean
 
 ROWS = Rows()
 
@@ -76,18 +76,6 @@ def _large_weights(subject: Subject) -> Outcome:
     net.add("last", Conv2D(2, activation="linear"), "first")
     case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=scale)
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)
-
-
-@ROWS.row(
-    "numerics/far-below-zero",
-    "A pool that pads values near -20,000 ignores its padding.",
-    "selection",
-)
-def _far_below_zero(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("only", MaxPool2D(strides=1, padding="SAME"), net.input)
-    case = Case(net.build(), (2, 7, 10), -30_000.0, -10_000.0)
-    return same_prediction(subject, case, case.images, subject.tolerances.selection)
 
 
 @ROWS.row(

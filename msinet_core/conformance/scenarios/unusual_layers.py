@@ -117,6 +117,14 @@ PREDICTED_SETTINGS: tuple[Setting, ...] = (
         high=-1.0,
         measure="op",
     ),
+    Setting(
+        "pool-far-below-zero",
+        "a pool with SAME padding over values near -20,000",
+        _one(MaxPool2D(strides=1, padding="SAME")),
+        low=-30_000.0,
+        high=-10_000.0,
+        measure="selection",
+    ),
     Setting("resize-one-pixel", "a resize of one pixel", _one(Resize(2)), (2, 1, 1), measure="op"),
     Setting("global-mean-one-channel", "a global mean of one channel", _mean_of_one_channel),
 )
