@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from msinet_core.benchmark.settings import BenchSettings, Case
 from msinet_core.errors import MsinetError, describe_error
+from msinet_core.registry.diagnosis import ran_out_of_memory
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.allocator import keep_freed_memory
 
 COMMAND = "from msinet_core.benchmark.worker import main; main()"
-
-_EXHAUSTION = re.compile(
-    r"out of memory|resource_?exhausted|\boom\b|(can't|cannot|could not|failed to) allocate",
-    re.IGNORECASE,
-)
-"""What the messages of frameworks contain if memory is the reason."""
 
 
 def main() -> None:
@@ -50,7 +44,7 @@ def _row(request: dict[str, Any]) -> dict[str, Any]:
         )
     except Exception as error:
         text = str(error) if isinstance(error, MsinetError) else describe_error(error)
-        return failed_row(case, text, exhausted=isinstance(error, MemoryError))
+        return failed_row(case, text)
 
 
 def failed_row(case: Case, reason: str, *, exhausted: bool = False) -> dict[str, Any]:
@@ -59,7 +53,7 @@ def failed_row(case: Case, reason: str, *, exhausted: bool = False) -> dict[str,
     Args:
         case: The combination.
         reason: Why, in a sentence.
-        exhausted: Whether memory ran out; some messages say so themselves.
+        exhausted: Whether memory ran out; some reasons say so themselves.
     """
-    status = "out of memory" if exhausted or _EXHAUSTION.search(reason) else "failed"
+    status = "out of memory" if exhausted or ran_out_of_memory(reason) else "failed"
     return {**vars(case), "status": status, "reason": reason}

@@ -86,7 +86,7 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
         archive = folder.with_suffix(".zip")
         download(_DRIVE + MODELS[dataset], archive, limit=_MAX_BYTES, progress=progress)
         _unpack(archive, folder)
-        archive.unlink()
+        archive.unlink(missing_ok=True)
     return _model(folder)
 
 
@@ -107,6 +107,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                     f"to download it again."
                 )
     except OSError as error:
+        if folder.is_dir():  # meanwhile unpacked by another process
+            return
         raise MsinetError(
             f"{archive} cannot be unpacked: {os_reason(error)}. Free some disk space, and run the "
             f"command again."

@@ -157,7 +157,8 @@ def cache() -> None:
 @json_option
 def cache_show(as_json: bool) -> None:
     """Show where the cache is and how much space it takes."""
-    from msinet_core.data.cache import cache_folder, cache_sizes
+    from msinet_core.data.cache import cache_sizes
+    from msinet_core.system.files import cache_folder
 
     sizes = cache_sizes()
     if as_json:
@@ -171,7 +172,8 @@ def cache_show(as_json: bool) -> None:
 @cache.command("clear")
 def cache_clear() -> None:
     """Remove fitted images and drawn maps; downloads and weights are kept."""
-    from msinet_core.data.cache import cache_folder, clear_cache
+    from msinet_core.data.cache import clear_cache
+    from msinet_core.system.files import cache_folder
 
     click.echo(f"Freed {clear_cache() / 1e6:,.1f} MB in {cache_folder()}.")
 

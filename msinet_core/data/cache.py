@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from msinet_core.data.digest import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.network.ops import Size
-from msinet_core.system.files import atomic_path
+from msinet_core.system.files import atomic_path, cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,21 +31,14 @@ FIT_VERSION = 1
 _PARTS = ("fitted", "maps")
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder: for files that can be created again."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("msinet", appauthor=False)
-
-
 @dataclass
 class FittedCache:
     """Keep fitted images and maps on disk, where later epochs and runs map them into memory.
 
     An entry's name is a hash of the content of the sample's files and of all parameters, so a
     changed file or size is another entry. Entries are written atomically; several processes can
-    share the folder. When the cache is full, entries that this process has not used make room,
-    the oldest first.
+    share the folder. When the cache is full, entries that this object has not used make room, the
+    oldest first, a tenth of the cache at a time. A run has one object for all its images.
 
     Args:
         folder: The user's cache folder.
@@ -62,7 +56,8 @@ class FittedCache:
         self._limit = _limit() if self.limit is None else self.limit
         self._lock = threading.Lock()
         self._used: set[str] = set()
-        self._size = sum(path.stat().st_size for path in self._entries())
+        self._writing = 0
+        self._size = sum(size for _, size, _ in self._entries())
 
     def load(
         self, sample: Sample, size: Size, image: NDArray[np.float32], map: NDArray[np.float32]
@@ -88,34 +83,47 @@ class FittedCache:
             return
         image[:], map[:] = sample.load(size)
         entry = np.concatenate([image, map], axis=None)
+        self._used.add(key)
         if self._make_room(entry.nbytes):
             try:
                 with atomic_path(path) as temporary:
                     entry.tofile(temporary)
-                self._used.add(key)
             except MsinetError:  # a full disk costs time only
                 self._limit = 0
+            finally:
+                with self._lock:
+                    self._writing -= entry.nbytes
 
     def _make_room(self, size: int) -> bool:
         with self._lock:
-            if self._size + size > self._limit:
-                for path in self._oldest_unused():
-                    self._size -= path.stat().st_size
-                    path.unlink(missing_ok=True)
-                    if self._size + size <= self._limit:
-                        break
+            if self._limit and self._size + size > self._limit:
+                self._remove_oldest(self._limit - max(size, self._limit // 10))
+                if self._size + size > self._limit:
+                    self._limit = 0  # this run uses all of it: do not search again
             fits = self._size + size <= self._limit
             self._size += size * fits
+            self._writing += size * fits
         return fits
 
-    def _oldest_unused(self) -> list[Path]:
-        if not self._limit:
-            return []
-        unused = [path for path in self._entries() if path.stem not in self._used]
-        return sorted(unused, key=lambda path: path.stat().st_mtime)
+    def _remove_oldest(self, wanted: int) -> None:
+        """Remove entries until the rest has at most `wanted` bytes, or is in use."""
+        entries = sorted(self._entries())
+        # Other processes write and remove entries too.
+        self._size = self._writing + sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if self._size <= wanted:
+                break
+            if path.stem not in self._used:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    self._size -= size
 
-    def _entries(self) -> list[Path]:
-        return list(self._folder.glob("*/*.f32"))
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield the time, the bytes and the path of each entry."""
+        for path in self._folder.glob("*/*.f32"):
+            with suppress(FileNotFoundError):  # another process has removed it
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
 
 
 def _key(sample: Sample, size: Size) -> str:
@@ -140,10 +148,12 @@ def cache_sizes(folder: Path | None = None) -> dict[str, int]:
     Args:
         folder: The cache folder; None: the user's.
     """
-    return {
-        part: sum(path.stat().st_size for path in _part(folder, part).rglob("*") if path.is_file())
-        for part in _PARTS
-    }
+    sizes = dict.fromkeys(_PARTS, 0)
+    for part in _PARTS:
+        for path in _part(folder, part).rglob("*"):
+            with suppress(FileNotFoundError):  # another process has removed it
+                sizes[part] += path.stat().st_size * path.is_file()
+    return sizes
 
 
 def clear_cache(folder: Path | None = None) -> int:

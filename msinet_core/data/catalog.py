@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from msinet_core.data.cache import cache_folder
 from msinet_core.data.dataset import DEMO, find_folder
 from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
 from msinet_core.data.published import PUBLISHED
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
+from msinet_core.system.files import cache_folder
 
 
 def list_datasets(root: Path | None = None) -> list[dict[str, Any]]:

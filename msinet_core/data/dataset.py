@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from msinet_core.data.cache import cache_folder
 from msinet_core.data.demo import demo_folder, make_demo
 from msinet_core.data.folder import LAYOUT, SALIENCY, STIMULI, Scan, scan_folder
 from msinet_core.data.maps import DrawnTruth, recorded_sigma
@@ -16,6 +15,7 @@ from msinet_core.data.sample import FileTruth, Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
+from msinet_core.system.files import cache_folder
 from msinet_core.system.settings import SPLIT_SEED
 
 SplitName = Literal["train", "valid", "test"]

@@ -47,6 +47,11 @@ def draw_maps(
             f"{target} has maps already. To score with maps of another sigma, use --sigma; to draw "
             f"new ones, move or remove {target} first."
         )
+    if target.is_dir() and (others := sorted(path.name for path in target.iterdir())):
+        raise UsageError(
+            f"{target} has files that are not maps, such as {others[0]}. Move or remove {target} "
+            f"first."
+        )
     if problems:
         raise DataError(
             f"No maps were drawn:\n{bullet_list(problems)}\nFix these files, and run the command "

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msinet_core.data.by_hand import File, check_archives, find_archives, open_folder
-from msinet_core.data.cache import cache_folder
 from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, find_folder, unknown_name
 from msinet_core.data.download import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
@@ -16,7 +15,7 @@ from msinet_core.data.osie import is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset
 from msinet_core.data.recipes import RECIPES, Rule
 from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list, os_reason
-from msinet_core.system.files import atomic_folder, check_writable_folder
+from msinet_core.system.files import atomic_folder, cache_folder, check_writable_folder
 from msinet_core.system.progress import Progress
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.cache import cache_folder
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.images import read_map, to_gray, write_map
 from msinet_core.errors import DataError, MsinetError
+from msinet_core.system.files import cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

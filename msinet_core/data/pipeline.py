@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 from msinet_core.errors import UsageError
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
+from msinet_core.system.resources import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ _FLIPS = 1
 
 def default_workers() -> int:
     """Return how many threads read images by default: one per core, at most 16."""
-    return min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
+    return min(MAX_DEFAULT_WORKERS, available_cores() or 1)
 
 
 class BatchPipeline:

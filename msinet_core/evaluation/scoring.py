@@ -25,6 +25,7 @@ from msinet_core.metrics.table import METRICS, Target
 from msinet_core.prediction.stream import Done, Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
+from msinet_core.system.resources import available_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,7 +203,7 @@ def read_maps(
         except DataError as error:
             return Failed(sample, error)
 
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers or available_cores())
     try:
         yield from pool.map(score, samples)
     finally:

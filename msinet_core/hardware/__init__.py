@@ -7,12 +7,12 @@ from msinet_core.hardware.host import (
     command_output,
     cpu_hardware,
     distribution_version,
-    file_text,
     fits,
     missing_requirements,
     pci_devices,
 )
 from msinet_core.hardware.onednn import missing_channels
+from msinet_core.system.resources import file_text
 
 __all__ = [
     "PciDevice",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msinet_core.hardware.host import file_text
 from msinet_core.hardware.nvidia import read_gpus
+from msinet_core.system.resources import file_text
 
 _POWERCAP = Path("/sys/class/powercap")
 

@@ -7,16 +7,16 @@ fails would hide the results of all other devices.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from msinet_core.hardware.hardware import Hardware
+from msinet_core.system.resources import available_cores, available_memory, file_text
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -25,7 +25,6 @@ COMMAND_TIMEOUT = 2.0
 """The time limit of a command in seconds; the commands of probes take hundredths of one."""
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-_CGROUPS = Path("/sys/fs/cgroup")
 _PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
@@ -115,18 +114,6 @@ def command_output(*command: str, timeout: float = COMMAND_TIMEOUT) -> str:
     return done.stdout.strip()
 
 
-def file_text(path: str | Path) -> str:
-    """Return a text file's content; empty if it cannot be read.
-
-    Args:
-        path: The file.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def pci_devices(vendor: str) -> list[PciDevice]:
     """List the PCI devices of a vendor, with or without a loaded driver; Linux only.
 
@@ -148,8 +135,8 @@ def cpu_hardware() -> Hardware:
     """Describe the processor: its name, and the cores and bytes that this process may use."""
     return Hardware(
         name=_cpu_name(),
-        cores=_available_cores(),
-        memory=_available_memory(),
+        cores=available_cores(),
+        memory=available_memory(),
         bfloat16=computes_bfloat16(),
     )
 
@@ -183,47 +170,3 @@ def _cpuinfo(key: str) -> str:
         if name.strip() == key:
             return value.strip()
     return ""
-
-
-def _available_cores() -> int | None:
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):  # unsupported on some systems
-        cores = os.cpu_count() or 0
-    shares = [cores] if cores else []
-    for quota, period in _cpu_quotas():
-        shares.append(max(1, -(-quota // period)))
-    return min(shares, default=None)
-
-
-def _cpu_quotas() -> Iterator[tuple[int, int]]:
-    for group in _control_groups():
-        values = file_text(group / "cpu.max").split()
-        if len(values) == 2 and values[0].isdigit() and values[1].isdigit():
-            yield int(values[0]), max(1, int(values[1]))
-    quota = file_text(_CGROUPS / "cpu" / "cpu.cfs_quota_us").strip()
-    period = file_text(_CGROUPS / "cpu" / "cpu.cfs_period_us").strip()
-    if quota.isdigit() and period.isdigit():  # -1 means no limit
-        yield int(quota), max(1, int(period))
-
-
-def _available_memory() -> int | None:
-    limits = []
-    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    files = [group / "memory.max" for group in _control_groups()]
-    files.append(_CGROUPS / "memory" / "memory.limit_in_bytes")
-    for file in files:
-        value = file_text(file).strip()
-        if value.isdigit():  # "max" means no limit
-            limits.append(int(value))
-    return min((limit for limit in limits if limit > 0), default=None)
-
-
-def _control_groups() -> Iterator[Path]:
-    """Yield this process's control group (version 2) and its parents, innermost first."""
-    for line in file_text(Path("/proc/self/cgroup")).splitlines():
-        if line.startswith("0::/"):
-            group = _CGROUPS / line.removeprefix("0::/")
-            yield group
-            yield from (parent for parent in group.parents if _CGROUPS in (parent, *parent.parents))

@@ -65,7 +65,9 @@ def this_machine() -> Machine:
     cpu = cpu_hardware()
     gpus = [gpu.name for gpu in nvidia_gpus()]
     driver = query_driver() if gpus else None
-    system = f"{platform.system()} {platform.release()}"
+    # Updates of the kernel within a version do not make it another machine.
+    version = ".".join(platform.release().split(".")[:2])
+    system = f"{platform.system()} {version}"
     if sys.platform == "darwin":
         system = f"macOS {platform.mac_ver()[0]}"
         gpus += [apple_gpu().name] if platform.machine() == "arm64" else []

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from msinet_core.hardware.hardware import Hardware
-from msinet_core.hardware.host import command_output, distribution_version, file_text, pci_devices
+from msinet_core.hardware.host import command_output, distribution_version, pci_devices
+from msinet_core.system.resources import file_text
 
 _LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 """The NVIDIA Management Library, which is installed with the driver.

@@ -202,10 +202,12 @@ class Stream(Generic[Item, Result]):
 
     def _device_error(self, batch: Sequence[_Loaded[Item]], error: Exception) -> MsinetError:
         height, width = batch[0].size
+        # A device's own sentence has its own advice.
+        hint = "" if isinstance(error, MsinetError) else f" {advice(error, self.model.device_name)}"
         device_error = MsinetError(
             f"Device '{self.model.device_name}' failed on {len(batch)} "
             f"image{'s' * (len(batch) > 1)} of {height}x{width}: "
-            f"{describe_error(error)} {advice(error, self.model.device_name)}"
+            f"{describe_error(error)}{hint}"
         )
         device_error.__cause__ = error
         if not self.survives_device_errors:

@@ -24,9 +24,11 @@ TRACEBACK_COMMAND = "msinet-run plugins list --traceback"
 _CORE = str(Path(__file__).parents[1]) + os.sep
 
 _MEMORY = re.compile(
-    r"out of memory|(not enough|insufficient) memory|resource_?exhausted|\ballocat|\bOOM\b",
+    r"MemoryError|out of memory|(not enough|insufficient) memory|resource_?exhausted|\bOOM\b|"
+    r"malloc\]|(can't|cannot|could not|failed to|unable to) allocate|tried to allocate",
     re.IGNORECASE,
 )
+"""What the messages of frameworks contain if memory is the reason."""
 
 
 def describe_failure(error: BaseException, spec: DeviceSpec) -> str:
@@ -74,6 +76,15 @@ def clear_locals(error: BaseException) -> None:
         traceback.clear_frames(one.__traceback__)
 
 
+def ran_out_of_memory(message: str) -> bool:
+    """Return whether a failure's message says that memory was the reason.
+
+    Args:
+        message: The message, with the type of the exception.
+    """
+    return _MEMORY.search(message) is not None
+
+
 def advice(error: BaseException, device: str) -> str:
     """Suggest what to try when a device failed.
 
@@ -81,7 +92,7 @@ def advice(error: BaseException, device: str) -> str:
         error: What was raised; each framework has its own type for running out of memory.
         device: The device's name.
     """
-    if isinstance(error, MemoryError) or _MEMORY.search(describe_error(error)):
+    if ran_out_of_memory(describe_error(error)):
         return (
             "If it ran out of memory, try in this order: (1) a smaller --batch-size, for training "
             "with an --accumulate that keeps their product, so that the steps stay the same and "

@@ -6,6 +6,7 @@ import importlib
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -77,17 +78,20 @@ def _program() -> str:
 
 
 def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
-    from packaging.requirements import Requirement
+    from packaging.requirements import InvalidRequirement, Requirement
 
-    requirements = [Requirement(text) for text in spec.requires]
+    missing = missing_requirements(spec.requires)
+    requirements = []
+    for text in spec.requires:
+        with suppress(InvalidRequirement):  # listed in `missing`
+            requirements.append(Requirement(text))
     names = [item.name for item in requirements if item.marker is None or item.marker.evaluate()]
-    if not names:
+    if not (names or missing):
         detail = "No packages are needed."
         if requirements:
             detail = "The packages it needs do not support this machine."
         yield Finding("packages", "note" if requirements else "ok", detail)
         return
-    missing = missing_requirements(spec.requires)
     versions = {name: distribution_version(name) for name in names}
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     detail = " ".join([*([f"{found}."] if found else []), *missing])

@@ -17,7 +17,7 @@ from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import distribution_version
 from msinet_core.hardware.machine import this_machine
 from msinet_core.registry.typed_json import field_problems, from_json
-from msinet_core.system.files import write_text
+from msinet_core.system.files import cache_folder, write_text
 from msinet_core.system.version import __version__
 
 Work = Literal["predict", "train"]
@@ -68,9 +68,7 @@ class Measured:
 
 def measurements_file() -> Path:
     """Return the file of measurements in the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_path("msinet", appauthor=False)) / "bench.json"
+    return cache_folder() / "bench.json"
 
 
 def recall() -> list[Measured]:

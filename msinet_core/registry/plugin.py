@@ -225,6 +225,8 @@ def spec_problems(spec: object) -> list[str]:
     ]
     if not is_axis_order(spec.kernel_layout, CANONICAL_KERNEL_LAYOUT):
         problems.append(f"kernel_layout {spec.kernel_layout!r} must be an order of the axes HWIO")
+    if len({spec.name, *spec.aliases}) <= len(spec.aliases):
+        problems.append(f"aliases {spec.aliases} must differ from the name and from each other")
     problems += [
         f"option {option.name!r} must have its default {option.default!r} among its choices"
         for option in spec.options

@@ -8,7 +8,9 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -19,6 +21,13 @@ from msinet_core.errors import MsinetError, os_reason
 _TEMPORARY = re.compile(r"\.msinet-(?P<host>.+)-(?P<process>\d{1,9})-[0-9a-f]{8}\.tmp")
 
 
+def cache_folder() -> Path:
+    """Return the user's cache folder: for files that can be created or downloaded again."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("msinet", appauthor=False)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end.
@@ -27,22 +36,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary file is removed; so are those that killed processes of this machine left.
 
     Args:
-        path: The file to create or replace; its folder is created if it is missing.
+        path: The file to create or replace; its folder is created if it is missing. What a link
+            points to is replaced, and a device such as ``/dev/null`` is written to.
 
     Raises:
         MsinetError: The file system refused; `path` is unchanged.
     """
-    temporary = _temporary(path.parent)
+    stream = _is_stream(path)
+    if path.is_symlink() and not stream:
+        path = Path(os.path.realpath(path))
+    temporary = _temporary(Path(tempfile.gettempdir()) if stream else path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent)
+        _remove_leftovers(temporary.parent)
         yield temporary
-        move_into_place(temporary, path)
+        if stream:
+            with temporary.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        else:
+            move_into_place(temporary, path)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is a device, a pipe, or a name for one, such as ``/dev/stdout``."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    if path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",)):
+        return True
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def check_writable(path: Path) -> None:
@@ -56,7 +84,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise _refused(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    check_writable_folder(path.parent, path)
+    if not _is_stream(path):
+        check_writable_folder(path.parent, path)
 
 
 def check_writable_folder(folder: Path, target: Path | None = None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from msinet_core.system.progress import Progress
+from msinet_core.system.resources import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ def in_threads(
     """
     with (
         (progress or Progress()).task(description, len(items)) as task,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(available_cores()) as pool,
     ):
         for result in pool.map(function, items):
             yield result
@@ -51,5 +51,5 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     Returns:
         The results in the order of the items; the first exception in that order is raised.
     """
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_THREADS, available_cores() or 1)) as pool:
         return list(pool.map(function, items))

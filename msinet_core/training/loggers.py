@@ -6,7 +6,7 @@ import importlib
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -130,7 +130,10 @@ class _Guarded:
         try:
             yield
         except Exception as error:
-            self._logger = None
+            failed, self._logger = self._logger, None
+            if failed:
+                with suppress(Exception):  # it may hold threads and files
+                    failed.close()
             reason = os_reason(error) if isinstance(error, OSError) else str(error)
             self._progress.message(
                 f"Logging to {self._name} stopped: {reason or type(error).__name__}. Training "

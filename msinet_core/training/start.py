@@ -147,12 +147,13 @@ def _fit(
                 config.log, run.path, {**config.to_dict(), **facts}, prepared.step, progress
             )
             run = replace(run, loggers=stack.enter_context(loggers))
+        cache = FittedCache() if config.cache else None
         trainer = Trainer(
             model,
             prepared.graph,
             config,
-            train=_pipeline(prepared, device, training=True),
-            valid=_pipeline(prepared, device, training=False),
+            train=_pipeline(prepared, device, cache, training=True),
+            valid=_pipeline(prepared, device, cache, training=False),
             run=run,
             position=prepared.position,
             step=prepared.step,
@@ -170,7 +171,9 @@ def _fit(
             ) from error
 
 
-def _pipeline(prepared: Prepared, device: Device, *, training: bool) -> BatchPipeline:
+def _pipeline(
+    prepared: Prepared, device: Device, cache: FittedCache | None, *, training: bool
+) -> BatchPipeline:
     config, dataset, processes = prepared.config, prepared.dataset, device.processes
     assert config.image_size is not None
     return BatchPipeline(
@@ -182,5 +185,5 @@ def _pipeline(prepared: Prepared, device: Device, *, training: bool) -> BatchPip
         flip=training and config.flip,
         workers=config.workers,
         shard=(processes.index, processes.count),
-        cache=FittedCache() if config.cache else None,
+        cache=cache,
     )

@@ -73,6 +73,7 @@ def column(path: Path, name: str) -> list[float]:
 
 
 @pytest.mark.skipif(len(AVAILABLE) < 2, reason="no framework is installed")
+@pytest.mark.slow
 def test_a_run_that_moves_has_the_losses_of_a_run_that_stays(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ print(json.dumps(losses + [float(loss) for loss in model.eval_step(case.batch)])
 """
 
 
+@pytest.mark.slow
 def test_several_cores_share_a_batch(case) -> None:
     """By the strategy's code, on two halves of a processor: three images fill two cores with four.
 

@@ -116,6 +116,7 @@ def test_steps_in_one_execution_are_the_references_steps() -> None:
         np.testing.assert_allclose(state.weights[name], weight, atol=1e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_how_steps_are_grouped_does_not_change_a_bit(case: Case) -> None:
     """Also when they go on from a state that was saved between two of one group."""
     whole = compiled(case, 2)

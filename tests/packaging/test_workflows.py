@@ -88,6 +88,7 @@ def report(checkout: Path) -> Path:
     return checkout / "hardware-report"
 
 
+@pytest.mark.slow
 def test_the_report_has_what_the_issue_template_asks_for(report: Path) -> None:
     devices = json.loads((report / "devices-reference.json").read_text("utf-8"))
     assert [item["name"] for item in devices["devices"]] == ["reference"]
@@ -100,7 +101,8 @@ def test_the_report_has_what_the_issue_template_asks_for(report: Path) -> None:
         assert len(file.readlines()) == 1 + 3  # on the host, on the device, on the host
 
 
-def test_a_device_that_fails_is_reported_and_hides_no_other(checkout: Path, report: Path) -> None:
+def test_a_device_that_fails_is_reported_and_hides_no_other(checkout: Path) -> None:
+    report = checkout / "hardware-report"
     shutil.rmtree(report, ignore_errors=True)
     done = run(
         ".ci/hardware here doctor", checkout, **{**SMALL, "DEVICES": "no-such-device reference"}

@@ -114,7 +114,9 @@ def test_the_file_is_found_in_our_cache_and_then_in_keras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(
+        "platformdirs.user_cache_path", lambda *_, **options: tmp_path / "cache" / "msinet"
+    )
     ours = tmp_path / "cache" / "msinet" / "weights"
     theirs = tmp_path / "keras" / "models"
     assert keras_vgg16.folders() == (ours, theirs)

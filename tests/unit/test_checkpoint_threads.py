@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 
 def test_items_are_worked_on_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("msinet_core.system.threads.available_cores", lambda: 2)
     together = threading.Barrier(2, timeout=30)
     assert sorted(each(lambda _: together.wait(), range(2))) == [0, 1]
 

@@ -101,6 +101,7 @@ class Bfloat16Device(ReferenceDevice):
         return record(value, [variable], lambda gradient: [round_to_bfloat16(gradient)])
 
 
+@pytest.mark.slow
 def test_a_bfloat16_device_passes_in_bfloat16_and_fails_in_float32():
     spec = dataclasses.replace(SPEC, capabilities=Capabilities(precisions=("bfloat16",)))
     rows = [row for row in QUICK if not row.id.endswith(("-large", "240x320", "-512", "/long"))]

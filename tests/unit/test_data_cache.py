@@ -108,6 +108,37 @@ def test_the_cache_is_bounded_and_older_runs_make_room(
     assert len(entries(folder)) == 3
 
 
+def test_a_cache_in_use_is_searched_once(
+    samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FittedCache(tmp_path / "cache", 2 * ENTRY)
+    searches, search = [], cache._remove_oldest
+    monkeypatch.setattr(cache, "_remove_oldest", lambda wanted: searches.append(search(wanted)))
+    for _ in range(2):
+        epoch(samples, cache)
+    assert len(searches) == 1
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_entries_that_another_process_removes_are_no_failure(
+    samples: tuple[Sample, ...], tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, limit = tmp_path / "cache", 3 * ENTRY
+    epoch(samples, FittedCache(folder, limit))
+    cache, glob = FittedCache(folder, limit), Path.glob
+
+    def vanishing(path: Path, pattern: str) -> list[Path]:
+        found = list(glob(path, pattern))
+        for entry in found[:2]:
+            entry.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", vanishing)
+    valid = open_dataset(str(tiny_data)).valid
+    assert epoch(valid, cache) == epoch(valid, None)
+    cache_sizes(folder)
+
+
 def test_a_full_or_read_only_disk_costs_time_only(
     samples: tuple[Sample, ...], tmp_path: Path
 ) -> None:

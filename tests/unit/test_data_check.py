@@ -77,6 +77,14 @@ def test_nothing_is_drawn_if_an_image_has_no_fixations(seen: Path) -> None:
     assert sorted(path.name for path in seen.iterdir()) == ["fixations", "stimuli"]
 
 
+def test_a_folder_with_other_files_is_refused_before_the_work(seen: Path) -> None:
+    (seen / "saliency").mkdir()
+    (seen / "saliency" / ".DS_Store").touch()
+    with pytest.raises(UsageError, match="DS_Store"):
+        draw_maps(str(seen), 8)
+    assert [path.name for path in (seen / "saliency").iterdir()] == [".DS_Store"]
+
+
 def test_maps_in_a_split_folder_are_drawn_beside_their_images(seen: Path) -> None:
     for part in ("stimuli", "fixations"):
         for split, chosen in (("train", "0[0-5]*"), ("val", "0[6-7]*"), ("test", "0[8-9]*")):

@@ -20,7 +20,9 @@ TINY = Path(__file__).parent / "data" / "checkpoints"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(
+        "platformdirs.user_cache_path", lambda *_, **options: tmp_path / "cache" / "msinet"
+    )
     return tmp_path / "cache" / "msinet" / "weights"
 
 
@@ -70,6 +72,20 @@ def test_a_published_checkpoint_is_unpacked_once(cache: Path, asked: list[str]) 
     assert sorted(path.name for path in cache.iterdir()) == ["published-salicon"]
     assert not (cache / "published-salicon" / "readme.txt").exists()
     assert find_format(prefix).name == "tf1"
+
+
+def test_processes_may_unpack_the_same_archive(
+    cache: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack = published._unpack
+
+    def twice(archive: Path, folder: Path) -> None:
+        unpack(archive, folder)  # by another process
+        archive.unlink()
+        unpack(archive, folder)
+
+    monkeypatch.setattr(published, "_unpack", twice)
+    assert resolve_weights("published:salicon").parent == cache / "published-salicon"
 
 
 def test_a_published_frozen_graph_is_found(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,36 @@ def test_a_finished_file_replaces_another(tmp_path: Path) -> None:
     (tmp_path / "name").write_text("old")
     move_into_place(tmp_path / "finished", tmp_path / "name")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("name", "new")]
+
+
+def test_the_file_that_a_link_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "file", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on Windows")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(pipe.read_text)
+        write_text(pipe, "content")
+        assert received.result(timeout=30) == "content"
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="not on Windows")
+def test_a_device_file_is_written_to_and_not_replaced() -> None:
+    check_writable(Path("/dev/null"))
+    write_text(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msinet_core.data.pipeline import default_workers
 from msinet_core.hardware import host
+from msinet_core.hardware.machine import this_machine
+from msinet_core.system import resources
 
 
 def install(folder: Path, name: str, number: str) -> None:
@@ -119,7 +122,8 @@ def test_this_machine_has_a_processor() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The files of a simulated machine, by path."""
     files: dict[str, str] = {}
-    monkeypatch.setattr(host, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
+    for module in (host, resources):
+        monkeypatch.setattr(module, "file_text", lambda path: files.get(Path(path).as_posix(), ""))
     return files
 
 
@@ -191,3 +195,18 @@ def test_no_framework_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_an_update_of_the_kernel_is_no_other_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = []
+    for release in ("6.8.0-45-generic", "6.8.0-47-generic"):
+        monkeypatch.setattr("platform.release", lambda release=release: release)
+        described.append(this_machine.__wrapped__().describe())
+    assert described[0] == described[1]
+
+
+def test_reading_threads_are_as_many_as_the_cores_of_this_process(
+    machine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 5, 9}, raising=False)
+    assert default_workers() == 3

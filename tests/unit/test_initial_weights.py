@@ -27,7 +27,9 @@ GRAPH = msinet_graph(0.02)
 def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Hide the caches of this machine from the tests; return the folder of Keras."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(
+        "platformdirs.user_cache_path", lambda *_, **options: tmp_path / "cache" / "msinet"
+    )
     folder = tmp_path / "keras" / "models"
     folder.mkdir(parents=True)
     return folder

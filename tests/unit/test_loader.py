@@ -185,6 +185,8 @@ def test_a_valid_spec_has_no_problems() -> None:
         ("name", 3),
         ("aliases", ("two words",)),
         ("aliases", ["list"]),
+        ("aliases", ("toy",)),
+        ("aliases", ("one", "one")),
         ("factory", "toy.device"),
         ("probe", None),
         ("data_format", "NCWH"),

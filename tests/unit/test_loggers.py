@@ -142,8 +142,11 @@ class Refusing:
     def add_scalar(self, *arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
+    def __init__(self) -> None:
+        self.closed = 0
+
     def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 def use_writer(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
@@ -152,12 +155,14 @@ def use_writer(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
 
 
 def test_a_failing_logger_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_writer(monkeypatch, lambda *arguments, **options: Refusing())
-    shown = Messages()
+    writer, shown = Refusing(), Messages()
+    use_writer(monkeypatch, lambda *arguments, **options: writer)
     with open_loggers(("tensorboard",), tmp_path, {}, 0, shown) as (logger,):
         logger.step(STEP)
         logger.step(STEP)
+        assert writer.closed == 1, "it may hold threads and files"
         logger.epoch(EPOCH)
+    assert writer.closed == 1
     (message,) = shown.texts
     assert "tensorboard" in message
     assert "No space left on device" in message

@@ -11,6 +11,7 @@ from pathlib import Path
 from msinet_core.checkpoint.archive import Archive
 from msinet_core.checkpoint.hdf5_tensors import dataset_tensor
 from msinet_core.checkpoint.wire import hdf5
+from msinet_core.system.files import cache_folder
 
 FILE_NAME = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{FILE_NAME}"
@@ -20,10 +21,8 @@ _LAYER = re.compile(r"block([1-5])_conv([1-3])/")
 
 def folders() -> tuple[Path, ...]:
     """Return the folders that may hold the file: our cache, then Keras' own."""
-    from platformdirs import user_cache_path
-
     keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return user_cache_path("msinet") / "weights", keras / "models"
+    return cache_folder() / "weights", keras / "models"
 
 
 def find() -> Path | None:
