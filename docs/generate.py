@@ -18,10 +18,10 @@ from typing import Any
 import click
 
 import msinet_core
-from msinet_core.benchmark.results_page import results_page
+from docs.results_page import results_page
 from msinet_core.cli import COMMANDS, cli
-from msinet_core.conformance.reference_page import fill_in
 from msinet_core.conformance.report import FAILURES
+from tests.faults.page import fill_in
 
 DOCS = Path(__file__).parent
 API_TEMPLATE = DOCS / "api.txt"

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from msinet_core.conformance import Subject
-from msinet_core.conformance.faults import FAULTS
 from msinet_core.conformance.scenarios import calls
 from msinet_core.conformance.scenarios.calls import Call, run_calls, script, shorten
 from msinet_core.conformance.walk import GRAPHS, DisagreementError, Walk
 from msinet_core.device import Capabilities
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
+from tests.faults import FAULTS
 
 SHAPE = (2, 8, 10)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -11,13 +12,16 @@ import pytest
 
 from msinet_core.conformance import ALL_SCENARIOS, SCENARIOS, Subject, prove
 from msinet_core.conformance.checker import Checker
-from msinet_core.conformance.faults import FAULTS
-from msinet_core.conformance.promises import PROMISES
-from msinet_core.conformance.reference_page import fill_in, tables
+from msinet_core.conformance.likeness import KNOWN_FAULTS, known_faults
 from msinet_core.conformance.scenarios import calls
 from msinet_core.device import Deferred, Device, DeviceSpec, Model
 from msinet_core.reference import SPEC
+from tests.faults import FAULTS
+from tests.faults.known import failures, has_quick_rows, is_quick
+from tests.faults.page import fill_in, tables
+from tests.faults.promises import PROMISES
 
+COMMAND = "run: python -m tests.faults.known"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
 
 
@@ -50,6 +54,22 @@ def test_each_pattern_of_a_fault_names_a_row() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
 
 
+def test_the_table_of_known_faults_has_today_s_faults_and_rows() -> None:
+    table = json.loads(KNOWN_FAULTS.read_text(encoding="utf-8"))
+    assert table["rows"] == [row.id for row in SCENARIOS if is_quick(row)], COMMAND
+    known = known_faults()
+    assert list(known) == [fault.name for fault in FAULTS if has_quick_rows(fault)], COMMAND
+    for fault in FAULTS:
+        assert fault.ids & set(table["rows"]) <= known.get(fault.name, fault.ids), COMMAND
+
+
+@pytest.mark.slow
+def test_the_table_of_known_faults_has_the_rows_that_fail() -> None:
+    known = known_faults()
+    for fault in list(filter(has_quick_rows, FAULTS))[::12]:
+        assert known[fault.name] == set(failures(fault)), f"{fault.name}; {COMMAND}"
+
+
 def test_a_fault_passes_the_rows_that_it_does_not_affect() -> None:
     fault = next(fault for fault in FAULTS if fault.name == "Dilation ignored")
     groups = ("forward", "loss", "adam", "state")
@@ -75,7 +95,7 @@ def test_a_fault_passes_the_rows_that_it_does_not_affect() -> None:
 @pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs")
 def test_the_page_is_up_to_date() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert fill_in(text) == text, f"run: python -m msinet_core.conformance.reference_page {PAGE}"
+    assert fill_in(text) == text, f"run: python -m tests.faults.page {PAGE}"
     for scenario in ALL_SCENARIOS:
         assert text.count(f"| `{scenario.id}` | {scenario.description} |") == 1
 

@@ -10,17 +10,17 @@ import pytest
 
 from msinet_core.conformance import OPENING
 from msinet_core.conformance.checker import Checker
-from msinet_core.conformance.faults.descriptions import (
-    heavy_light_module,
-    heavy_probe,
-    one_precision,
-)
 from msinet_core.conformance.scenario import open_subject
 from msinet_core.conformance.scenarios.description import required_packages
 from msinet_core.conformance.scenarios.fresh_process import MissingPackages
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.errors import UsageError
 from msinet_core.reference import SPEC
+from tests.faults.descriptions import (
+    heavy_light_module,
+    heavy_probe,
+    one_precision,
+)
 
 
 def absent(reason: str, fix: str) -> Probe:
@@ -121,7 +121,7 @@ def test_the_module_that_imports_a_framework_is_named_once() -> None:
     spec = dataclasses.replace(heavy_light_module(), requires=("h5py>=3",))
     light, device = rows(spec, "description"), rows(spec, "device")
     reason = light["description/imports"].reason
-    assert "msinet_core.conformance.faults.heavy, line 5, imports h5py" in reason
+    assert "tests.faults.heavy, line 5, imports h5py" in reason
     for row in (light["description/probe-imports"], device["device/no-fallback"]):
         assert row.status == "not applicable"
         assert "description/imports" in row.reason

@@ -14,10 +14,10 @@ from msinet_core.conformance import ALL_SCENARIOS
 TESTS = """
 import dataclasses
 
-from msinet_core.conformance.faults.fault import on
+from tests.faults.fault import on
 from msinet_core.network.ops import Concat
 from msinet_core.conformance import DeviceConformance
-from msinet_core.conformance.faults.descriptions import opens_although_unavailable
+from tests.faults.descriptions import opens_although_unavailable
 from msinet_core.reference import SPEC
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Faults
 from msinet_core.device import Program
 from msinet_core.network.adam import Adam
 from msinet_core.network.state import Batch, OptimizerState, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
+from tests.faults.fault import Faults
 
 FAULTS = Faults()
 

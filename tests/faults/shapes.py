@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Build, Faults, Images, Inputs, Roles
 from msinet_core.network import ops
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.reference.tape import Array, Variable, record
+from tests.faults.fault import Build, Faults, Images, Inputs, Roles
 
 FAULTS = Faults()
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import spoiled
-from msinet_core.conformance.faults.fault import Faults, Images
 from msinet_core.device import Deferred, Program
 from msinet_core.network.state import Batch, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
+from tests.faults.change import spoiled
+from tests.faults.fault import Faults, Images
 
 FAULTS = Faults()
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import (
+from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
+from msinet_core.reference.tape import Variable, record
+from tests.faults.change import (
     VANISHING,
     times,
 )
-from msinet_core.conformance.faults.fault import Build, Faults, Inputs, Roles
-from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
-from msinet_core.reference.tape import Variable, record
+from tests.faults.fault import Build, Faults, Inputs, Roles
 
 FAULTS = Faults()
 

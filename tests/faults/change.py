@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Build, FaultyDevice, Inputs, Roles, on
 from msinet_core.reference.tape import Array, Variable, record
+from tests.faults.fault import Build, FaultyDevice, Inputs, Roles, on
 
 VANISHING = 1e-300
 """An epsilon above zero that vanishes in float32."""

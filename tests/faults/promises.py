@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from msinet_core.conformance.faults import FAULTS, Fault
 from msinet_core.conformance.scenario import Scenario
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
+from tests.faults import FAULTS, Fault
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import (
-    flipped,
-)
-from msinet_core.conformance.faults.fault import Build, Faults, Inputs, Roles
 from msinet_core.network import ops
 from msinet_core.reference.tape import Variable, record
+from tests.faults.change import (
+    flipped,
+)
+from tests.faults.fault import Build, Faults, Inputs, Roles
 
 FAULTS = Faults()
 

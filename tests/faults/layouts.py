@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core.conformance.faults.fault import Faults, FaultyDevice
 from msinet_core.network.graph import Parameter
 from msinet_core.network.state import OptimizerState, State
 from msinet_core.reference.device import ReferenceModel
+from tests.faults.fault import Faults, FaultyDevice
 
 Kernel: TypeAlias = NDArray[np.float32]
 

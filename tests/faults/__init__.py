@@ -6,7 +6,7 @@ Every row catches at least one, so no row passes regardless of the device.
 
 from __future__ import annotations
 
-from msinet_core.conformance.faults import (
+from tests.faults import (
     adam,
     arrays,
     circumstances,
@@ -24,7 +24,7 @@ from msinet_core.conformance.faults import (
     steps,
     unusual_layers,
 )
-from msinet_core.conformance.faults.fault import Fault
+from tests.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
     *descriptions.FAULTS,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Faults
 from msinet_core.network.loss import KLDivergence, WeightedSum
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
+from tests.faults.fault import Faults
 
 FAULTS = Faults()
 

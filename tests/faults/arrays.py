@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Faults, Images
 from msinet_core.device import Program
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array
+from tests.faults.fault import Faults, Images
 
 FAULTS = Faults()
 

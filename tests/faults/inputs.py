@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import spoiled
-from msinet_core.conformance.faults.fault import Faults, Images
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.reference.tape import Array
+from tests.faults.change import spoiled
+from tests.faults.fault import Faults, Images
 
 FAULTS = Faults()
 

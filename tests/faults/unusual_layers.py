@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Build, Change, Faults, Inputs, Roles
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.network import ops
 from msinet_core.reference.tape import Array, Variable, record
+from tests.faults.fault import Build, Change, Faults, Inputs, Roles
 
 FAULTS = Faults()
 

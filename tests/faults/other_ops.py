@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import (
+from msinet_core.errors import UsageError
+from msinet_core.network import ops
+from msinet_core.reference.tape import Variable, record
+from tests.faults.change import (
     VANISHING,
     flipped,
     scaled_gradient,
     times,
     truncated,
 )
-from msinet_core.conformance.faults.fault import Build, Faults, Inputs, Roles
-from msinet_core.errors import UsageError
-from msinet_core.network import ops
-from msinet_core.reference.tape import Variable, record
+from tests.faults.fault import Build, Faults, Inputs, Roles
 
 FAULTS = Faults()
 

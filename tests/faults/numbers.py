@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.change import truncated
-from msinet_core.conformance.faults.fault import Build, Faults, Images, Inputs, Roles
 from msinet_core.network import ops
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.state import Batch
 from msinet_core.reference.device import ReferenceModel
 from msinet_core.reference.tape import Array, Variable, record
+from tests.faults.change import truncated
+from tests.faults.fault import Build, Faults, Images, Inputs, Roles
 
 FAULTS = Faults()
 

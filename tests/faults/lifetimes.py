@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.faults.fault import Faults, FaultyDevice, Images
 from msinet_core.device import Deferred, Program
 from msinet_core.network.state import Batch, State
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Array, Variable
+from tests.faults.fault import Faults, FaultyDevice, Images
 
 FAULTS = Faults()
 

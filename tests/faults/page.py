@@ -1,6 +1,6 @@
 """Write the tables of docs/reference/conformance.md.
 
-Update the page with ``python -m msinet_core.conformance.reference_page FILE``. A table is between
+Update the page with ``python -m tests.faults.page FILE``. A table is between
 ``<!-- NAME -->`` and ``<!-- /NAME -->``; the text around it is written by hand.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 
-from msinet_core.conformance.faults import FAULTS
-from msinet_core.conformance.promises import PROMISES
 from msinet_core.conformance.scenario import MISSING_CAPABILITY, Scenario
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_core.conformance.tolerances import REASONS, TOLERANCES, Tolerances
 from msinet_core.device import PRECISIONS
 from msinet_core.system.files import write_text
+from tests.faults import FAULTS
+from tests.faults.promises import PROMISES
 
 
 def tables() -> Mapping[str, str]:

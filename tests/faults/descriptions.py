@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from msinet_core.conformance.faults.change import scaled_gradient
-from msinet_core.conformance.faults.fault import Faults, FaultyDevice
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
 from msinet_core.network import ops
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice
+from tests.faults.change import scaled_gradient
+from tests.faults.fault import Faults, FaultyDevice
 
 FAULTS = Faults()
 
@@ -31,13 +31,13 @@ def unknown_kernel_layout() -> DeviceSpec:
 @FAULTS.device("Light module imports a heavy library", "description/imports")
 def heavy_light_module() -> DeviceSpec:
     """Define the probe in a module that imports a heavy library."""
-    from msinet_core.conformance.faults import heavy
+    from tests.faults import heavy
 
     return _wrong(probe=heavy.probe)
 
 
 def _importing_probe() -> Probe:
-    from msinet_core.conformance.faults import heavy
+    from tests.faults import heavy
 
     return heavy.probe()
 
