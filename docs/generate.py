@@ -92,7 +92,8 @@ def _api(name: str) -> Iterator[str]:
     elif inspect.isfunction(value):
         yield from _documented("function", name)
         result = value.__globals__.get(value.__annotations__["return"])
-        if inspect.isclass(result) and result.__name__ not in msinet_core.__all__:
+        ours = inspect.isclass(result) and result.__module__.startswith("msinet_core")
+        if ours and result.__name__ not in msinet_core.__all__:
             yield from _documented("class", result.__name__, result.__module__)
     else:
         yield from _documented("data", name)

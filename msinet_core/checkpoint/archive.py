@@ -180,7 +180,7 @@ class Archive:
     resize: frozenset[Coordinates] = frozenset()
 
     def __post_init__(self) -> None:
-        # Whatever shows a name shows it escaped; the network has no such names.
+        # Names are escaped here, so that messages and tables can show them as they are.
         object.__setattr__(self, "weights", self._checked(self.weights))
         object.__setattr__(self, "unused", tuple(map(printable, self.unused)))
         if self.optimizer is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ class Conversion:
 
     source: Format
     target: Format
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint = field(repr=False)
     left_behind: tuple[str, ...]
 
 

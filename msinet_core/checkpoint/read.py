@@ -140,7 +140,7 @@ def require_whole_network(found: Format, path: Path) -> None:
         path: The file.
 
     Raises:
-        CheckpointError: It does.
+        CheckpointError: The file holds only an encoder.
     """
     if found.encoder_only:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""JSON texts in files: networks and metadata, read as if they were made to do harm."""
+"""JSON texts in files: networks and metadata, treated as untrusted."""
 
 from __future__ import annotations
 

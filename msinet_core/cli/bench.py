@@ -89,7 +89,7 @@ def bench(
     msinet-run bench --resume --json here.json --precision float32,bfloat16 --batch-size 1,2,4,8
     msinet-run bench --from here.json mac.json --plot rates.png
     """  # noqa: D301  -- click reads \b as "do not wrap"
-    from msinet_core.benchmark import bench as front_door
+    import msinet_core as msinet
     from msinet_core.benchmark.results import read_all
     from msinet_core.system.figures import check_plot
 
@@ -103,7 +103,7 @@ def bench(
         devices = [name for name in (device_name(), *names) if name]
         devices += [baseline] if devices and baseline else []
         output = None if json_file == STDOUT else json_file
-        measured = front_door.bench(
+        measured = msinet.bench(
             devices, output=output, resume=resume, trace=trace, progress=True, **settings
         )
         machines = [measured]

@@ -28,11 +28,11 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
     Example: msinet-run compare before.csv after.csv
     """
+    import msinet_core as msinet
     from msinet_core.cli.tables import fixed, print_table
-    from msinet_core.evaluation.compare import compare as front_door
     from msinet_core.metrics.table import METRICS
 
-    result = front_door(first, second)
+    result = msinet.compare(first, second)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
         return

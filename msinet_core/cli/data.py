@@ -115,7 +115,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
         click.get_current_context().exit(1 if count else 0)
-    for line in report.unused:
+    for line in report.dataset.unused:
         click.echo(line, err=True)
     if count:
         raise DataError(

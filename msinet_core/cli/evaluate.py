@@ -124,33 +124,35 @@ def evaluate(
     msinet-run evaluate --data osie --data-root datasets --weights best.msinet.h5
     msinet-run evaluate --data osie --maps their-maps --sigma 24 --report report.html
     """  # noqa: D301  -- click reads \b as "do not wrap"
+    import msinet_core as msinet
+    from msinet_core.data.dataset import check_output
     from msinet_core.errors import MsinetError
-    from msinet_core.evaluation import evaluate as front_door
     from msinet_core.system.allocator import keep_freed_memory
-    from msinet_core.system.files import check_writable, write_text
+    from msinet_core.system.files import write_text
 
     if out is not None:
-        check_writable(out)
+        check_output(out, (".csv",), data, options["data_root"])
     keep_freed_memory()
-    evaluation = front_door.evaluate(
+    evaluation = msinet.evaluate(
         weights, data, report=report, device=device_name(), progress=True, **options
     )
     for note in evaluation.notes:
         click.echo(note, err=True)
-    if out is not None:
+    if out is not None and evaluation.images:
         write_text(out, evaluation.to_csv())
         click.echo(f"Wrote the scores of each image to {out}.", err=True)
-    if report is not None:
+    if report is not None and evaluation.images:
         click.echo(f"Wrote the report to {report}.", err=True)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
-    else:
+    elif evaluation.images:
         _print_table(evaluation)
     if evaluation.failures:
         total = len(evaluation.images) + len(evaluation.failures)
+        rest = "The scores are of the others." if evaluation.images else "Nothing was scored."
         raise MsinetError(
-            f"{len(evaluation.failures)} of {total} images could not be used, as listed above. The "
-            f"scores are of the others."
+            f"{len(evaluation.failures)} of {total} images could not be used, as listed above. "
+            f"{rest}"
         )
 
 

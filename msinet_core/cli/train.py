@@ -56,8 +56,8 @@ def train(
     msinet-run --device metal train --resume --run runs/osie-cpu-20260101-120000
     msinet-run train --config runs/osie-cpu-20260101-120000/config.toml --seed 7
     """  # noqa: D301  -- click reads \b as "do not wrap"
+    import msinet_core as msinet
     from msinet_core.system.allocator import keep_freed_memory
-    from msinet_core.training import train as front_door
 
     keep_freed_memory()
     default = click.core.ParameterSource.DEFAULT
@@ -66,7 +66,7 @@ def train(
         for name, value in settings.items()
         if ctx.get_parameter_source(name) is not default
     }
-    result = front_door.train(
+    result = msinet.train(
         device=device_name(),
         run=run,
         config=config,

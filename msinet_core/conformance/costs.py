@@ -1,4 +1,4 @@
-"""How long rows take, relative to each other: what is left of a check cannot be told by counting.
+"""How long rows take, relative to each other, for the progress of a check.
 
 Seconds on two cores, rounded: ``plugins check reference --json`` and the same of `torch-cpu` and
 `cpu`. Most of them are those of the reference itself, which computes every row too.

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, survey
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.images import read_image
 from msinet_core.data.maps import DrawnTruth
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
+from msinet_core.network.ops import Size
 from msinet_core.system.progress import Progress
 from msinet_core.system.threads import in_threads
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Result = TypeVar("Result")
-
-MAX_OUTSIDE = 0.05
-"""The largest share of fixations outside their images that is not a problem."""
 
 LOWEST_FIT = 1.0
 """The lowest mean NSS of true maps at their own fixations. On OSIE it is 3.1; 0.41 with maps that
@@ -43,7 +42,6 @@ class Report:
     Args:
         dataset: The usable part of the dataset.
         problems: A sentence for every problem.
-        unused: A line for every file and folder that is not used.
         images: The number of images that were checked.
         fixations: The number of fixations on the images; None if the dataset has none.
         outside: The number of fixations outside their image, which are ignored.
@@ -52,7 +50,6 @@ class Report:
 
     dataset: Dataset
     problems: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
     images: int = 0
     fixations: int | None = None
     outside: int = 0
@@ -70,7 +67,7 @@ class Report:
             "nss_of_maps_at_fixations": self.fit,
             "sigma": self.dataset.sigma,
             "problems": self.problems,
-            "unused": self.unused,
+            "unused": list(self.dataset.unused),
         }
 
 
@@ -82,6 +79,7 @@ class _Checked:
         problems: With its image and its map.
         unread: With its fixations, which all images may have in common.
         pixels: A digest of the image's pixels.
+        size: The image's height and width in pixels.
         fixations: Its fixations.
         map: The standardized map, ``(H, W)``, if it did not come from these fixations.
     """
@@ -89,6 +87,7 @@ class _Checked:
     problems: tuple[str, ...]
     unread: tuple[str, ...] = ()
     pixels: bytes = b""
+    size: Size = (0, 0)
     fixations: Fixations | None = None
     map: NDArray[np.float32] | None = None
 
@@ -107,13 +106,13 @@ def check_dataset(
         UsageError: No such dataset.
         DataError: A file of all images, such as OSIE's fixations, cannot be read.
     """
-    dataset, problems, unused = survey(name_or_folder, root)
-    report = Report(dataset, list(problems), list(unused))
+    dataset, problems = survey(name_or_folder, root)
+    report = Report(dataset, list(problems))
     # Sorted, since a dataset without train/ and val/ is in random order.
     samples = sorted(dataset.samples, key=lambda sample: sample.stimulus)
     unread: list[tuple[Sample, str]] = []
     pictures: defaultdict[bytes, list[Sample]] = defaultdict(list)
-    fits = _Fits()
+    fits, coverage = _Fits(), Coverage()
     results = in_threads(_check_sample, samples, f"check {dataset.name}", progress)
     for sample, checked in zip(samples, results, strict=True):
         report.images += 1
@@ -121,15 +120,13 @@ def check_dataset(
         unread += [(sample, text) for text in checked.unread]
         pictures[checked.pixels].append(sample)
         if checked.fixations is not None:
-            count = sum(len(pixels) for pixels in checked.fixations.observers)
-            report.fixations = (report.fixations or 0) + count
-            report.outside += checked.fixations.outside
+            coverage.add(checked.fixations, checked.size)
         fits.add(checked)
     pictures.pop(b"", None)
-    report.fit = fits.own
+    report.fixations, report.outside, report.fit = coverage.count, coverage.outside, fits.own
     report.problems += _grouped(unread)
     report.problems += _repeated(dataset, pictures.values())
-    report.problems += fits.problems() + _far_outside(report)
+    report.problems += fits.problems() + coverage.problems()
     return report
 
 
@@ -146,11 +143,19 @@ def _check_sample(sample: Sample) -> _Checked:
             f"The map of {sample.stimulus} is black. Replace it, or remove it and the image."
         )
     unread: list[str] = []
-    fixations = None if image is None else _attempt(unread, truth.read_fixations)
-    pixels = b"" if image is None else hashlib.sha256(image.tobytes()).digest()
+    fixations, pixels, size = None, b"", (0, 0)
+    if image is not None:
+        fixations = _attempt(unread, truth.read_fixations)
+        pixels, size = hashlib.sha256(image.tobytes()).digest(), (image.shape[0], image.shape[1])
+    none = fixations is not None and not any(len(points) for points in fixations.observers)
+    if none and not truth.has_map:
+        problems.append(
+            f"{sample.stimulus} has neither a map nor fixations on the image. Add them, or remove "
+            f"the image."
+        )
     own_map = map is not None and np.ptp(map) > 0 and not isinstance(truth, DrawnTruth)
     standardized = (map[..., 0] - map.mean()) / map.std() if map is not None and own_map else None
-    return _Checked(tuple(problems), tuple(unread), pixels, fixations, standardized)
+    return _Checked(tuple(problems), tuple(unread), pixels, size, fixations, standardized)
 
 
 def _attempt(problems: list[str], read: Callable[[], Result]) -> Result | None:
@@ -210,17 +215,6 @@ class _Fits:
         pixels = pixels[(pixels < map.map.shape).all(axis=1)]
         if len(pixels):
             self._scores[name].append(float(map.map[tuple(pixels.T)].mean()))
-
-
-def _far_outside(report: Report) -> list[str]:
-    total = (report.fixations or 0) + report.outside
-    if not total or report.outside <= MAX_OUTSIDE * total:
-        return []
-    return [
-        f"{report.outside:,} of {total:,} fixations ({report.outside / total:.0%}) are outside "
-        f"their images. Coordinates are pixels of the image from its upper left corner, not of "
-        f"the screen; check the offset, the scale, and the columns x and y."
-    ]
 
 
 def _repeated(dataset: Dataset, groups: Iterable[Sequence[Sample]]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
-from msinet_core.data.folder import LAYOUT, SALIENCY, STIMULI, Scan, scan_folder
+from msinet_core.data.folder import LAYOUT, PARTS, SALIENCY, STIMULI, Scan, scan_folder
 from msinet_core.data.maps import DrawnTruth, recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
@@ -15,7 +16,7 @@ from msinet_core.data.sample import FileTruth, Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.files import cache_folder
+from msinet_core.system.files import cache_folder, check_writable, is_stream
 from msinet_core.system.settings import SPLIT_SEED
 
 SplitName = Literal["train", "valid", "test"]
@@ -41,6 +42,7 @@ class Dataset:
         test: For a final test; empty unless the folder has ``test/``.
         sigma: Standard deviation in pixels of the Gaussian at each fixation of the maps; None if
             it is not known.
+        unused: A line for every file and folder that is left out.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     has_own_size: bool = True
     test: tuple[Sample, ...] = ()
     sigma: float | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -94,7 +97,7 @@ def open_dataset(
         UsageError: No such name or folder, or the named dataset is not on this machine.
         DataError: Its files do not match; all problems are listed.
     """
-    dataset, problems, _ = survey(name_or_folder, root, split_seed=split_seed, sigma=sigma)
+    dataset, problems = survey(name_or_folder, root, split_seed=split_seed, sigma=sigma)
     folder = find_folder(name_or_folder, root)
     if problems and folder is not None and (folder.resolve().parent / STIMULI).is_dir():
         raise UsageError(f"{folder} is only a part of a dataset. Did you mean '{folder.parent}'?")
@@ -121,12 +124,10 @@ class Survey(NamedTuple):
     Args:
         dataset: The usable part.
         problems: A line for every file that does not match.
-        unused: A line for every file and folder that is silently left out.
     """
 
     dataset: Dataset
     problems: list[str]
-    unused: list[str]
 
 
 def survey(
@@ -175,8 +176,9 @@ def survey(
         has_own_size=published is not None,
         test=tuple(scan.test),
         sigma=known_sigma,
+        unused=tuple(scan.unused),
     )
-    return Survey(dataset, problems, scan.unused)
+    return Survey(dataset, problems)
 
 
 def _with_drawn_maps(scan: Scan, sigma: float) -> Scan:
@@ -214,6 +216,28 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
         return named if named.is_dir() else None
     candidates = (Path(name_or_folder).expanduser(), named)
     return next((path for path in candidates if path.is_dir()), None)
+
+
+def check_output(path: Path, suffixes: Sequence[str], name_or_folder: str, root: Any) -> None:
+    """Refuse a file of results that could replace an image, a map, fixations or weights.
+
+    Args:
+        path: The file to create or replace.
+        suffixes: Those that such a file may have.
+        name_or_folder: The dataset, as for `open_dataset`.
+        root: As for `open_dataset`.
+
+    Raises:
+        UsageError: It has another suffix, or is in a folder of the dataset's files.
+        MsinetError: It cannot be written.
+    """
+    if path.suffix.lower() not in suffixes and not is_stream(path):
+        raise UsageError(f"Invalid file of results: {path}; name it {path.stem}{suffixes[0]}")
+    folder = find_folder(name_or_folder, root)
+    inside = [] if folder is None else [(folder / part).resolve() for part in PARTS]
+    if any(part in path.resolve().parents for part in inside):
+        raise UsageError(f"{path} is among the files of the dataset. Choose another folder.")
+    check_writable(path)
 
 
 def _split(

@@ -37,22 +37,27 @@ LARGEST_IMAGE = 2**27
 
 _ORIENTATION = 0x0112
 _JPEG_GRAY = (127, 128)
+_NEARLY_GRAY = 32
+"""How much the channels of a gray pixel may differ, after JPEG's rounding."""
+
 _FILLER = b"\x5a" * 256
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
-def decode(path: Path, mode: Mode) -> NDArray[Any]:
+def decode(path: Path, mode: Mode, *, gray: bool = False) -> NDArray[Any]:
     """Decode the first frame of an image file, upright; see `to_pixels`.
 
     Args:
         path: The file.
         mode: ``"RGB"`` for images, ``"L"`` for maps.
+        gray: Whether to refuse an image in color.
 
     Returns:
         ``(H, W, 3)`` or ``(H, W, 1)`` in 0..255: uint8, or float32 if the file has more bits.
 
     Raises:
-        DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
+        DataError: The file is missing, not an image, damaged, truncated, in color, or too large to
+            decode.
     """
     with _opened(path) as stream:
         data = stream.read()
@@ -65,6 +70,11 @@ def decode(path: Path, mode: Mode) -> NDArray[Any]:
     _load(path, picture)
     if picture.format in ("JPEG", "MPO") and _ends_early(picture, data):
         raise _damaged(path, "its data end before the last pixel")
+    if gray and _is_colored(picture):
+        raise DataError(
+            f"{path} is in color, but a map is gray: white where people look. If it was drawn with "
+            f"a color map, write its values instead."
+        )
     return to_pixels(picture, path, mode)
 
 
@@ -226,6 +236,14 @@ def _with_filler(data: bytes) -> bytes:
             parts += [data[start:at], _FILLER]
             start = at
     return b"".join([*parts, data[start:]])
+
+
+def _is_colored(picture: Image) -> bool:
+    """Return whether more than a hundredth of the pixels are not gray."""
+    if picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I"):
+        return False
+    pixels = np.asarray(picture.convert("RGB"))
+    return bool((np.ptp(pixels, axis=2) > _NEARLY_GRAY).mean() > 0.01)
 
 
 def _wide_gray(name: object, picture: Image) -> NDArray[np.float32] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core.data.decode import SUFFIXES, decode
-from msinet_core.errors import DataError
+from msinet_core.errors import DataError, os_reason
 from msinet_core.network.ops import Size
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ COLUMNS = {
     "observer": ("observer", "subject", "participant", "viewer", "subject_id", "participant_id"),
 }
 """For each column of a table the names it may have, in any case; the first found is used."""
+
+_DELIMITERS = ",;\t"
+_MISSING = ("", ".")
 
 FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
 """Suffixes, in lower case, of files with fixations."""
@@ -64,8 +68,9 @@ class Fixations:
 def read_fixation_file(path: Path, size: Size) -> Fixations:
     """Read the fixations of one image.
 
-    * ``.csv``: a header with the columns ``x`` and ``y`` (pixels, 0 at the left and at the top)
-      and optionally ``observer``, in any case, or a synonym in `COLUMNS`; a row for each fixation.
+    * ``.csv``: UTF-8 with commas, semicolons or tabs; a header with the columns ``x`` and ``y``
+      (pixels, 0 at the left and at the top) and optionally ``observer``, in any case, or a synonym
+      in `COLUMNS`; a row for each fixation. Missing values count as outside the image.
     * ``.mat``: MATLAB, as in CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``).
     * an image of the stimulus' size: every pixel that is not black is a fixation.
 
@@ -125,17 +130,32 @@ def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
 
 def _read_csv(path: Path, size: Size) -> Fixations:
     observers: dict[str, list[tuple[float, float]]] = {}
+    number = 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream, skipinitialspace=True)
+            header = stream.readline()
+            delimiter = max(_DELIMITERS, key=header.count)
+            stream.seek(0)
+            rows = csv.DictReader(stream, delimiter=delimiter, skipinitialspace=True)
             column = _columns(path, rows.fieldnames or ())
-            for row in rows:
-                point = float(row[column["y"]]), float(row[column["x"]])
+            for number, row in enumerate(rows, 2):  # noqa: B007  -- for the message
+                point = _number(row[column["y"]]), _number(row[column["x"]])
                 observer = row[column["observer"]] if "observer" in column else ""
                 observers.setdefault(observer or "", []).append(point)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"Could not read {path} as a table of fixations: {error}.") from error
+    except UnicodeError as error:
+        raise DataError(f"{path} is not UTF-8 text. Save it as CSV in UTF-8.") from error
+    except (OSError, ValueError, csv.Error) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        raise DataError(
+            f"Could not read {path} as a table of fixations: row {number}: {reason}. Each row has "
+            f"the pixels x and y of a fixation; correct it or remove it."
+        ) from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
+
+
+def _number(text: str | None) -> float:
+    """Return a coordinate; NaN for a missing one, which EyeLink writes as a point."""
+    return math.nan if text in _MISSING else float(text or "")
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:
@@ -148,8 +168,9 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:
     }
     if not {"x", "y"} <= columns.keys():
         raise DataError(
-            f"{path} has no header with the columns x and y. "
-            f"Found: {', '.join(header or ['nothing'])}."
+            f"{path} has no header with the columns x and y. Found: "
+            f"{', '.join(header or ['nothing'])}. Rename the columns; other names for x are "
+            f"{', '.join(COLUMNS['x'][1:])}."
         )
     return columns
 

@@ -14,14 +14,18 @@ from msinet_core.data.sample import FileTruth, Sample
 
 STIMULI, SALIENCY, FIXATIONS = "stimuli", "saliency", "fixations"
 SPLITS = ("train", "val", "test")
-_PARTS = (STIMULI, SALIENCY, FIXATIONS)
+PARTS = (STIMULI, SALIENCY, FIXATIONS)
+
+_LIKE_SPLITS = {"train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing"}
+_LIKE_SPLITS |= {"tst"}
+"""Names in lower case of folders that look like splits: their images must not be pooled."""
 
 LAYOUT = """\
 A dataset is a folder with
   stimuli/train/NAME.jpg    stimuli/val/NAME.jpg      images
   saliency/train/NAME.png   saliency/val/NAME.png     maps of the same names
   fixations/train/NAME.csv  fixations/val/NAME.csv    fixations (optional)
-and optionally test/ beside train/ and val/; or the same without these folders, which is split 80
+and optionally test/ beside train/ and val/; or the same without train/ and val/, which is split 80
 to 20. Without maps: msinet-run data maps DIR --sigma PX draws them from the fixations."""
 
 
@@ -52,35 +56,59 @@ def scan_folder(folder: Path) -> Scan:
         folder: The dataset.
     """
     missing = [] if (folder / STIMULI).is_dir() else [f"{STIMULI}/: no such folder"]
-    if not any((folder / part).is_dir() for part in _PARTS[1:]):
-        missing.append(f"{SALIENCY}/: no such folder, nor {FIXATIONS}/")
+    if not any((folder / part).is_dir() for part in PARTS[1:]):
+        missing.append(f"{SALIENCY}/: no such folder, nor {FIXATIONS}/ with a file for each image")
     if missing:
         return Scan([], None, missing)
     drawn = not index(folder, SALIENCY, SUFFIXES)
-    if not any((folder / part / split).is_dir() for part in _PARTS for split in SPLITS[:2]):
-        return _pair(folder, "", drawn)
-    parts = [_pair(folder, split, drawn) for split in SPLITS[:2]]
-    if any((folder / part / SPLITS[2]).is_dir() for part in _PARTS):
-        parts.append(_pair(folder, SPLITS[2], drawn))
+    misnamed = _misnamed_splits(folder)
+    if misnamed:
+        return Scan([], None, misnamed)
+    present = [name for name in SPLITS if any((folder / part / name).is_dir() for part in PARTS)]
+    test = _pair(folder, SPLITS[2], drawn) if SPLITS[2] in present else Scan([], None, [])
+    if not {*SPLITS[:2]} & {*present}:
+        rest = _pair(folder, "", drawn)
+        return Scan(
+            rest.train,
+            None,
+            rest.problems + test.problems,
+            test.train,
+            rest.unused + test.unused,
+        )
+    train, valid = (_pair(folder, split, drawn) for split in SPLITS[:2])
     return Scan(
-        parts[0].train,
-        parts[1].train,
-        [problem for part in parts for problem in part.problems],
-        parts[2].train if parts[2:] else [],
-        [line for part in parts for line in part.unused] + _unknown_splits(folder),
+        train.train,
+        valid.train,
+        train.problems + valid.problems + test.problems,
+        test.train,
+        train.unused + valid.unused + test.unused + _unknown_splits(folder),
     )
+
+
+def _misnamed_splits(folder: Path) -> list[str]:
+    return [
+        f"{path.relative_to(folder).as_posix()}/: looks like a split, but splits are named train/, "
+        f"val/ and test/; rename it"
+        for path in _inside(folder)
+        if path.name not in SPLITS and path.name.lower() in _LIKE_SPLITS and path.is_dir()
+    ]
 
 
 def _unknown_splits(folder: Path) -> list[str]:
     return [
-        f"{part}/{path.name}{'/' * path.is_dir()}: not in train/, val/ or test/, and not used"
-        for part in _PARTS
-        if (folder / part).is_dir()
-        for path in sorted((folder / part).iterdir())
+        f"{path.relative_to(folder).as_posix()}{'/' * path.is_dir()}: not in train/, val/ or "
+        f"test/, and not used"
+        for path in _inside(folder)
         if path.name not in SPLITS
         and not path.name.startswith(".")
         and (path.is_dir() or path.suffix.lower() in FIXATION_SUFFIXES)
     ]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """List what is in the folders of images, maps and fixations."""
+    parts = [folder / part for part in PARTS if (folder / part).is_dir()]
+    return [path for part in parts for path in sorted(part.iterdir())]
 
 
 def index(folder: Path, part: str, suffixes: Collection[str]) -> dict[str, list[str]]:
@@ -118,10 +146,15 @@ def conflicts(files: dict[str, list[str]]) -> list[str]:
 
 
 def _pair(folder: Path, split: str, drawn: bool) -> Scan:
-    parts = [f"{name}/{split}".rstrip("/") for name in _PARTS]
-    stimuli = index(folder, parts[0], SUFFIXES)
-    maps = index(folder, parts[1], SUFFIXES)
-    fixations = index(folder, parts[2], FIXATION_SUFFIXES)
+    parts = [f"{name}/{split}".rstrip("/") for name in PARTS]
+    stimuli, maps, fixations = (
+        {
+            name: files
+            for name, files in index(folder, part, suffixes).items()
+            if split or not name.startswith(f"{SPLITS[2]}/")
+        }
+        for part, suffixes in zip(parts, (SUFFIXES, SUFFIXES, FIXATION_SUFFIXES), strict=True)
+    )
     needed, part, kind = (fixations, 2, "fixations") if drawn else (maps, 1, "map")
     example = f"{parts[part]}/{{}}.{'csv' if drawn else 'png'} (or another suffix)"
     problems = [] if stimuli else [f"{parts[0]}/: no images in this folder"]

@@ -97,15 +97,17 @@ def read_map(path: Path) -> NDArray[np.float32]:
     """Read a saliency map.
 
     Args:
-        path: The file; colors are reduced to their luminance.
+        path: The file.
 
     Returns:
         ``(H, W, 1)`` float32 in 0..1.
 
     Raises:
-        DataError: The file is missing, not an image, damaged, truncated, or too large to decode.
+        DataError: The file is missing, not an image, damaged, truncated, in color, or too large to
+            decode.
     """
-    map: NDArray[np.float32] = np.divide(decode(path, "L"), np.float32(255), dtype=np.float32)
+    gray = decode(path, "L", gray=True)
+    map: NDArray[np.float32] = np.divide(gray, np.float32(255), dtype=np.float32)
     return map
 
 

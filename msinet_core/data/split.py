@@ -58,7 +58,7 @@ class StoredSplit:
         Args:
             dataset: The images that are really used.
             seed: The seed of the split.
-            initial: The split that the initial weights were trained with; None: random or VGG16.
+            initial: The split that the weights were trained with before; None: random or VGG16.
             progress: Shows progress.
 
         Raises:
@@ -70,7 +70,8 @@ class StoredSplit:
             for name in SPLIT_NAMES
         }
         initial = initial or cls()
-        return cls(seed, **parts, earlier=initial.trained, complete=initial.complete)
+        earlier = initial.trained - parts["train"]
+        return cls(seed, **parts, earlier=earlier, complete=initial.complete)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the split as JSON: for each part its digests, sorted, 8 characters each."""

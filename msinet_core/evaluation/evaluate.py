@@ -12,7 +12,7 @@ import numpy as np
 
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
-from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName, open_dataset
+from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName, check_output, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
     Selection,
@@ -28,7 +28,6 @@ from msinet_core.evaluation.result import Evaluation
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.files import check_writable
 from msinet_core.system.kinds import POSITIVE_NUMBER
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
@@ -108,15 +107,15 @@ def evaluate(
         >>> evaluation.summary()["nss"]["model"].mean
     """
     _check_arguments(weights, data, maps, split, sigma)
+    root = None if data_root is None else Path(data_root)
     if report is not None:
-        check_writable(Path(report))
+        check_output(Path(report), (".html", ".htm"), os.fspath(data), root)
     progress = as_progress(progress)
     metadata: Mapping[str, Any] = {}
     if weights is not None:
         metadata = read_metadata(resolve_weights(os.fspath(weights), progress))
     stored = StoredSplit.from_metadata(metadata)
     seed = split_seed if split_seed is not None else stored.seed if stored else SPLIT_SEED
-    root = None if data_root is None else Path(data_root)
     dataset = open_dataset(os.fspath(data), root, split_seed=seed, sigma=sigma, need_maps=False)
     selection = Selection(dataset.part(split))
     if stored is not None:
@@ -159,7 +158,7 @@ def evaluate(
         ),
         **facts,
     )
-    if report is not None:
+    if report is not None and evaluation.images:
         write_report(evaluation, Path(report))
     return evaluation
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FEWEST_OTHER_IMAGES = 3
-"""Without as many other images with fixations, what they have in common is not known."""
+"""The least number of other images with fixations from which the center bias is estimated."""
 
 _SIZES_KEPT = 8
 

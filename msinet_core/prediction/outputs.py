@@ -221,6 +221,6 @@ def _check_folders(jobs: Sequence[Job], out: Path) -> None:
         if Path(realpath(job.map.parent)) in folders:
             raise UsageError(
                 f"Cannot write to {out}: results in {job.map.parent}, which images are read from, "
-                f"could replace them or be mistaken for them. Choose another folder, for example "
-                f"--out {out / 'maps'}."
+                f"could replace them or be mistaken for them. Choose a folder without images, for "
+                f"example --out maps."
             )

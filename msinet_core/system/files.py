@@ -42,7 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         MsinetError: The file system refused; `path` is unchanged.
     """
-    stream = _is_stream(path)
+    stream = is_stream(path)
     if path.is_symlink() and not stream:
         path = Path(os.path.realpath(path))
     temporary = _temporary(Path(tempfile.gettempdir()) if stream else path.parent)
@@ -62,8 +62,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _is_stream(path: Path) -> bool:
-    """Return whether a path is a device, a pipe, or a name for one, such as ``/dev/stdout``."""
+def is_stream(path: Path) -> bool:
+    """Return whether a path is a device, a pipe, or a name for one, such as ``/dev/stdout``.
+
+    Args:
+        path: Any path.
+    """
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -84,7 +88,7 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise _refused(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    if not _is_stream(path):
+    if not is_stream(path):
         check_writable_folder(path.parent, path)
 
 
@@ -111,9 +115,9 @@ def _refused(path: Path, error: OSError) -> MsinetError:
     exists = os.path.exists(path)  # noqa: PTH110  -- Path.exists raises if a name is too long
     kept = " What was there before is unchanged." if exists else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    cure = "Free some space, or choose" if full else "Choose"
+    advice = "Free some space, or choose" if full else "Choose"
     return MsinetError(
-        f"Could not write {path}: {os_reason(error)}.{kept} {cure} another folder, and run the "
+        f"Could not write {path}: {os_reason(error)}.{kept} {advice} another folder, and run the "
         f"command again."
     )
 

@@ -59,18 +59,27 @@ def read_config_to_repeat(path: Path, changes: Mapping[str, Any]) -> TrainConfig
         changes: Settings that override the file's.
 
     Raises:
-        UsageError: The file does not exist, or a change is not accepted.
-        MsinetError: The file cannot be read, or holds no valid settings.
+        UsageError: The file does not exist, cannot be read, or holds invalid settings; or a change
+            is not accepted.
     """
     path = path / "config.toml" if path.is_dir() else path
-    values = {"device": AUTO, **_read_settings(path)}
+    try:
+        return replace(_read_to_repeat(path, changes), **changes)
+    except MsinetError as error:  # the file is an argument here, not a run's own
+        raise UsageError(str(error)) from error
+
+
+def _read_to_repeat(path: Path, changes: Mapping[str, Any]) -> TrainConfig:
+    values = {"device": AUTO}
+    for name, value in _read_settings(path).items():
+        values[name.replace("-", "_")] = value
     names = [item.name for item in fields(TrainConfig)]
     for name in values:
         if name not in names:
-            raise MsinetError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
+            raise UsageError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
     if "data" not in {**values, **changes}:
-        raise MsinetError(f"{path} names no dataset. Add data, or use --data.")
-    return replace(_make_config(path, {"data": "", **values}), **changes)
+        raise UsageError(f"{path} names no dataset. Add data, or use --data.")
+    return _make_config(path, {"data": "", **values})
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

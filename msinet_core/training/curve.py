@@ -10,7 +10,7 @@ import numpy as np
 
 from msinet_core.metrics.table import METRICS
 from msinet_core.system.figures import figures_released, save_figure
-from msinet_core.training.selection import Selection
+from msinet_core.training.selection import LOSS, Selection
 
 _TRAIN_COLOR, _VALID_COLOR = "#3b75af", "#d9541e"
 
@@ -105,6 +105,8 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Sel
     if index is None:
         return
     epoch, loss = rows[index]["epoch"], rows[index]["valid_loss"]
+    score = "" if selection.by == LOSS else f" {rows[index][selection.by]:.4f}"
+    by = f" {METRICS[selection.by].title}{score}" if score else ""
     axes.plot(
         [epoch],
         [loss],
@@ -114,5 +116,5 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Sel
         markerfacecolor="none",
         markeredgecolor=_VALID_COLOR,
         markeredgewidth=1.5,
-        label=f"best: {loss:.4f}, epoch {epoch:g}",
+        label=f"best{by}: epoch {epoch:g}, loss {loss:.4f}",
     )

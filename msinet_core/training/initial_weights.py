@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ENCODER_OUTPUT = "pool5"
 """The last node of the VGG16 encoder in MSI-Net."""
 
+ALL_RANDOM = "All layers start from random weights"
+"""How the sentence about such weights begins."""
+
 
 def random_state(graph: Graph, seed: int) -> State:
     """Draw random weights for a network; biases are zero.
@@ -89,7 +92,7 @@ def initial_state(
         UsageError: The file does not exist, or the seed is negative.
     """
     if init == "random":
-        return random_state(graph, seed), f"All layers start from random weights (seed {seed})."
+        return random_state(graph, seed), f"{ALL_RANDOM} (seed {seed})."
     if init in ("auto", "vgg16"):
         return _from_cache(graph, seed, progress, required=init == "vgg16")
     path = Path(init)
@@ -136,7 +139,7 @@ def _from_cache(
         reason = "because VGG16 weights only fit a network with the published encoder, width 1"
     else:
         return _from_vgg16(graph, path, seed)
-    origin = f"All layers start from random weights (seed {seed}), {reason}."
+    origin = f"{ALL_RANDOM} (seed {seed}), {reason}."
     return random_state(graph, seed), origin
 
 

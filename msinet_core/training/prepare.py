@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from msinet_core.network.ops import Size
 from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
-from msinet_core.training.initial_weights import check_init, initial_state
+from msinet_core.training.initial_weights import ALL_RANDOM, check_init, initial_state
 from msinet_core.training.position import Position
 from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
 from msinet_core.training.selection import NEED_FIXATIONS
@@ -102,7 +102,8 @@ def prepare(
         check_images(checkpoint, images, dataset)
         graph, state = checkpoint.graph, checkpoint.state
         origin = "Continuing from the run's latest checkpoint."
-        split = StoredSplit.from_metadata(checkpoint.metadata)
+        stored = StoredSplit.from_metadata(checkpoint.metadata)
+        split = stored and StoredSplit.of(dataset, config.split_seed, stored, progress)
     else:
         graph, state, origin, metadata = _initial_network(config, progress)
         trained_size = image_size_of(metadata)
@@ -110,6 +111,9 @@ def prepare(
         if initial is None and config.init_file is not None:
             initial = StoredSplit(complete=False)
         split = StoredSplit.of(dataset, config.split_seed, initial, progress)
+    notes = [origin, *_notes(dataset, split, config.data)]
+    if config.freeze and origin.startswith(ALL_RANDOM):
+        notes.append(f"The frozen {' and '.join(config.freeze)} keeps its random weights.")
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)
     before = {} if checkpoint is None else checkpoint.metadata
@@ -128,8 +132,22 @@ def prepare(
         position_of(checkpoint, config),
         step_of(checkpoint),
         precision,
-        tuple(filter(None, (origin, note, why))),
+        tuple(filter(None, (*notes, note, why))),
     )
+
+
+def _notes(dataset: Dataset, split: StoredSplit | None, data: str) -> Iterator[str]:
+    """Say what may be wrong with the images, though the run can start."""
+    if split is not None and split.train & split.valid:
+        yield (
+            f"{len(split.train & split.valid)} images are in both splits, so the validation loss "
+            f"is too low. List them with: msinet-run data check {data}"
+        )
+    if dataset.unused:
+        yield (
+            f"{len(dataset.unused)} files or folders of the dataset are not used, for example "
+            f"{dataset.unused[0]}. List them with: msinet-run data check {data}"
+        )
 
 
 def image_digest(dataset: Dataset) -> dict[str, Any]:

@@ -119,7 +119,9 @@ class RunComparison:
         """
         from msinet_core.training.curve import draw_curves
 
-        histories = [(run.path.name, run.history) for run in self.runs]
+        losses = self.differing.get("loss", [])
+        names = [run.path.name + (f" ({run.config.loss})" if losses else "") for run in self.runs]
+        histories = [(name, run.history) for name, run in zip(names, self.runs, strict=True)]
         draw_curves(histories, list(self.best), Path(path))
 
     def to_dict(self) -> dict[str, Any]:

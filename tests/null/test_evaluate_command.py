@@ -320,6 +320,23 @@ def test_wrong_arguments_are_refused(run: Run, weights, tiny_data, arguments, ex
     assert "Traceback" not in result.output
 
 
+def test_results_never_replace_images_or_weights(run: Run, weights, looked_at):
+    before = {path: path.read_bytes() for path in [*looked_at.rglob("*.*"), weights]}
+    for option, path in (
+        ("--out", weights),
+        ("--out", looked_at / "fixations" / "val" / "val00.csv"),
+        ("--out", looked_at / "stimuli" / "scores.csv"),
+        ("--report", looked_at / "stimuli" / "val" / "val00.png"),
+        ("--report", "scores.csv"),
+    ):
+        result = run(
+            *REFERENCE, "evaluate", "--data", looked_at, "--weights", weights, option, path
+        )
+        assert result.exit_code == 2, result.output
+        assert str(path) in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_an_image_without_a_map_is_listed(run: Run, weights, tiny_data):
     (tiny_data / "saliency" / "val" / "val00.png").unlink()
     result = run(*REFERENCE, "evaluate", "--data", tiny_data, "--weights", weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,30 @@ def test_a_resumed_run_refuses_images_with_other_names(
     result = run("train", "--resume", "--run", "r", "--epochs", "2", "--data", other)
     assert result.exit_code == 1, result.output
     assert "--init" in result.output
+
+
+def test_what_may_be_wrong_with_the_images_and_weights_is_said(run: Run, tiny_data: Path) -> None:
+    for part in ("stimuli", "saliency"):
+        shutil.copy(tiny_data / part / "train/train00.png", tiny_data / part / "val/again.png")
+    shutil.copy(tiny_data / "stimuli/val/val00.png", tiny_data / "stimuli/loose.png")
+    result = run("train", "--data", tiny_data, "--run", "r", *BEGIN, "--freeze", "encoder")
+    assert result.exit_code == 0, result.output
+    assert "1 images are in both splits" in result.stderr
+    assert "stimuli/loose.png" in result.stderr
+    assert "frozen encoder keeps its random weights" in result.stderr
+
+
+def test_an_image_that_changes_during_a_run_is_recorded(run: Run, tiny_data: Path) -> None:
+    assert run("train", "--data", tiny_data, "--run", "r", *BEGIN).exit_code == 0
+    image = tiny_data / "stimuli/train/train00.png"
+    unseen = tiny_data / "stimuli/val/val00.png"
+    image.write_bytes(unseen.read_bytes())
+    assert run("train", "--resume", "--run", "r", "--epochs", "2").exit_code == 0
+    result = run(
+        *("--device", "reference", "evaluate", "--data", tiny_data, "--no-baselines"),
+        *("--weights", "r/checkpoints/latest.msinet.h5", "--json"),
+    )
+    assert json.loads(result.stdout)["images"] == 2, "of three"
 
 
 def test_a_network_larger_than_the_memory_is_refused(run: Run, tiny_data: Path) -> None:

@@ -77,6 +77,51 @@ def test_nothing_is_drawn_if_an_image_has_no_fixations(seen: Path) -> None:
     assert sorted(path.name for path in seen.iterdir()) == ["fixations", "stimuli"]
 
 
+def rescale(folder: Path, scale: float, offset: float = 0) -> None:
+    for path in (folder / "fixations").glob("*.csv"):
+        lines = path.read_text().splitlines()
+        x, y = (lines[0].split(",").index(name) for name in "xy")
+        rows = [line.split(",") for line in lines[1:]]
+        for row in rows:
+            row[x] = str(float(row[x]) * scale / SIZE[1] + offset)
+            row[y] = str(float(row[y]) * scale / SIZE[0])
+        path.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]))
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "fractions"), (45, "percent")])
+def test_coordinates_in_another_unit_are_a_problem(seen: Path, scale: float, unit: str) -> None:
+    rescale(seen, scale)
+    (problem,) = problems_of(seen)
+    assert unit in problem
+    with pytest.raises(DataError, match=unit):
+        draw_maps(str(seen), 8)
+    assert not (seen / "saliency").exists()
+
+
+def test_fixations_that_are_dropped_are_reported_when_maps_are_drawn(run: Run, seen: Path) -> None:
+    for path in sorted((seen / "fixations").glob("*.csv"))[:3]:
+        path.write_text(path.read_text() + "\n999,5" * 30)
+    result = run("data", "maps", seen, "--sigma", "8")
+    assert result.exit_code == 0
+    assert "90 of 390 fixations" in result.stderr
+
+
+def test_an_image_with_neither_map_nor_fixations_is_a_problem(seen: Path) -> None:
+    (seen / "fixations" / "03.csv").write_text("x,y\n")
+    (problem,) = problems_of(seen)
+    assert "03.png" in problem
+
+
+def test_maps_in_color_are_refused(mapped: Path) -> None:
+    path = mapped / "saliency" / "03.png"
+    gray = np.asarray(Image.open(path))
+    Image.fromarray(np.stack([gray] * 3, axis=-1)).save(path)
+    assert problems_of(mapped) == []
+    Image.fromarray(np.stack([gray, 255 - gray, gray], axis=-1)).save(path)
+    (problem,) = problems_of(mapped)
+    assert "03.png" in problem and "color" in problem
+
+
 def test_a_folder_with_other_files_is_refused_before_the_work(seen: Path) -> None:
     (seen / "saliency").mkdir()
     (seen / "saliency" / ".DS_Store").touch()

@@ -202,7 +202,7 @@ def test_every_published_dataset_becomes_a_valid_folder(
 @pytest.mark.parametrize("name", list(ARCHIVES))
 def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
-    dataset, _, _ = survey(name, tmp_path)
+    dataset, _ = survey(name, tmp_path)
     fixations = dataset.train[0].truth.read_fixations()
     assert fixations is not None
     assert [5, 7] in np.concatenate(fixations.observers).tolist()
@@ -216,7 +216,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     served: Path, tmp_path: Path, name: str, sigma: float, points: list[list[list[int]]]
 ) -> None:
     get(name, tmp_path)
-    dataset, _, _ = survey(name, tmp_path)
+    dataset, _ = survey(name, tmp_path)
     sample = dataset.train[0]
     found = sample.truth.read_fixations()
     assert found is not None

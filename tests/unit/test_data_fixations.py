@@ -35,9 +35,29 @@ def test_a_table_distinguishes_observers(tmp_path):
     assert pixels(path) == [[[4, 3]]]
 
 
+def test_tables_have_commas_semicolons_or_tabs_and_missing_values(tmp_path):
+    path = tmp_path / "a.csv"
+    for delimiter in ",;\t":
+        path.write_text("subject,x,y\nann,7,5\nbob,0,1\n".replace(",", delimiter))
+        assert pixels(path) == [[[5, 7]], [[1, 0]]]
+    path.write_text("x,y\n1,2\n.,.\n,\nnan,3\n3,4\n")
+    assert pixels(path) == [[[2, 1], [4, 3]]]
+    assert read_fixation_file(path, SIZE).outside == 3
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("x,y\n1,2\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"a\.csv is not UTF-8"):
+        read_fixation_file(path, SIZE)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("FPOGX,FPOGY\n1,2\n", "FPOGX.*current_fix_x"),
+        ("x,y\n1,2\n3,left\n", "row 3.*left"),
+        ("x;y\n1,5;2\n", "row 2.*1,5"),
         ("1,2\n3,4\n", "1, 2"),
         ("", "x and y"),
         ("x,y\n1,left\n", "left"),

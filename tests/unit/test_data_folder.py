@@ -74,6 +74,25 @@ def test_a_flat_folder_is_split_80_to_20_by_the_seed(make):
     assert names(dataset.valid) != names(other.valid)
 
 
+def test_a_folder_test_is_kept_apart_from_a_flat_folder(make):
+    apart = ("stimuli/test/x.jpg", "saliency/test/x.png", "stimuli/test/y.jpg")
+    folder = make(*flat(5), *apart, "saliency/test/y.png")
+    dataset = open_dataset(str(folder))
+    assert names(dataset.test) == ["x", "y"]
+    assert sorted(names(dataset.train + dataset.valid)) == [f"{n:04d}" for n in range(5)]
+    assert {sample.file for sample in dataset.test} == {"test/x.jpg", "test/y.jpg"}
+    (folder / "saliency/test/y.png").unlink()
+    with pytest.raises(DataError, match=r"test/y\.jpg"):
+        open_dataset(str(folder))
+
+
+@pytest.mark.parametrize("name", ["training", "Train", "validation", "valid", "dev", "tst", "TEST"])
+def test_folders_that_look_like_splits_are_not_pooled(make, name):
+    folder = make(*(f"{part.split('/')[0]}/{name}/{part.split('/')[1]}" for part in flat(4)))
+    with pytest.raises(DataError, match=f"stimuli/{name}/.*rename"):
+        open_dataset(str(folder))
+
+
 def test_two_images_are_enough_and_one_is_not(make):
     two = open_dataset(str(make(*flat(2), folder="two")))
     assert (len(two.train), len(two.valid)) == (1, 1)
@@ -117,7 +136,7 @@ def test_a_hundred_images_without_maps_are_all_named(make):
 
 
 def test_the_usable_part_can_still_be_checked(make):
-    dataset, problems, _ = survey(str(make(*flat(3), "stimuli/extra.jpg")))
+    dataset, problems = survey(str(make(*flat(3), "stimuli/extra.jpg")))
     assert names(dataset.train) == ["0000", "0001", "0002"]
     (problem,) = problems
     assert "stimuli/extra.jpg" in problem

@@ -184,7 +184,7 @@ def test_one_observer_with_one_fixation_is_no_special_case(tmp_path):
 
 @pytest.mark.skipif(not (REAL / "osie").is_dir(), reason="the real OSIE set is not here")
 def test_the_real_set_has_its_published_split_and_all_its_fixations(cache):
-    dataset, problems, _ = survey("osie", REAL)
+    dataset, problems = survey("osie", REAL)
     assert problems == []
     assert (len(dataset.train), len(dataset.valid)) == (500, 200)
     assert dataset.image_size == (240, 320)

@@ -1,6 +1,6 @@
-"""HDF5 files, read as data: damage and malice cannot crash a library that is not used.
+"""Read HDF5 files without the HDF5 library, which damaged or hostile files can crash.
 
-One flipped bit can make the HDF5 library crash the process, loop forever or take all memory. The
+One flipped bit can make the library end the process, loop forever or take all memory. The
 structures that Keras writes, HDF5's oldest, are few, so they are read here; all others are refused.
 
 Source: HDF5 File Format Specification 3.0.
@@ -55,7 +55,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def read_root(path: Path) -> Group:
-    """Read the attributes of an HDF5 file and the names of its members, which seem to be empty.
+    """Read the attributes of an HDF5 file and the names of its members; read no content.
 
     Args:
         path: Any path.
