@@ -61,12 +61,11 @@ def scan_folder(folder: Path) -> Scan:
     if missing:
         return Scan([], None, missing)
     drawn = not index(folder, SALIENCY, SUFFIXES)
-    misnamed = _misnamed_splits(folder)
-    if misnamed:
-        return Scan([], None, misnamed)
     present = [name for name in SPLITS if any((folder / part / name).is_dir() for part in PARTS)]
     test = _pair(folder, SPLITS[2], drawn) if SPLITS[2] in present else Scan([], None, [])
     if not {*SPLITS[:2]} & {*present}:
+        if misnamed := _misnamed_splits(folder):
+            return Scan([], None, misnamed)
         rest = _pair(folder, "", drawn)
         return Scan(
             rest.train,

@@ -43,8 +43,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         MsinetError: The file system refused; `path` is unchanged.
     """
     stream = is_stream(path)
-    if path.is_symlink() and not stream:
-        path = Path(os.path.realpath(path))
+    with suppress(OSError):  # the name is too long, which writing will report
+        if path.is_symlink() and not stream:
+            path = Path(os.path.realpath(path))
     temporary = _temporary(Path(tempfile.gettempdir()) if stream else path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

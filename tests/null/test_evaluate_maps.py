@@ -218,8 +218,8 @@ def test_the_report_is_one_file_that_a_browser_shows(seen: Path, good, tmp_path:
 def test_files_that_cannot_be_written_are_refused_first(seen: Path, run: Run) -> None:
     Path("file").touch()
     options = ("--data", seen / "own", "--maps", seen / "good")
-    for option in ("--out", "--report"):
-        result = run("evaluate", *options, option, "file/result")
+    for option, path in (("--out", "file/result.csv"), ("--report", "file/result.html")):
+        result = run("evaluate", *options, option, path)
         assert result.exit_code == 1
         assert "read fixations" not in result.stderr
 

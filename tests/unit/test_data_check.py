@@ -189,7 +189,7 @@ def test_what_is_not_used_is_said(run: Run, tiny_data: Path) -> None:
     for name in ("stimuli/validation/a.png", "fixations/val/nobody.csv"):
         (tiny_data / name).parent.mkdir(parents=True, exist_ok=True)
         (tiny_data / name).write_text("x,y\n")
-    unused = check_dataset(str(tiny_data)).unused
+    unused = list(open_dataset(str(tiny_data)).unused)
     assert [line.split(":")[0] for line in unused] == [
         "fixations/val/nobody.csv",
         "stimuli/validation/",

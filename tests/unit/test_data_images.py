@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.data import find_images, read_image, read_map, write_map
-from msinet_core.data.decode import image_size
+from msinet_core.data.decode import decode, image_size
 from msinet_core.data.images import as_image
 from msinet_core.errors import DataError, MsinetError, UsageError
 
@@ -70,8 +70,7 @@ def test_jpeg_is_read_as_pillow_decodes_it(tmp_path, mode, options):
     picture = Image.open(path).rotate(180)
     if mode != "CMYK":  # Pillow inverts it
         np.testing.assert_array_equal(read_image(path), np.asarray(picture.convert("RGB")))
-        expected = np.asarray(picture.convert("L"), np.float32)[..., None] / np.float32(255)
-        np.testing.assert_array_equal(read_map(path), expected)
+        np.testing.assert_array_equal(decode(path, "L")[..., 0], np.asarray(picture.convert("L")))
     assert read_image(path).shape == (64, 96, 3)
 
 
@@ -177,10 +176,20 @@ def test_damaged_exif_data_are_ignored(tmp_path):
     assert read_image(path).shape == (64, 96, 3)
 
 
-def test_a_map_in_color_is_its_luminance_in_0_to_1(tmp_path):
-    map = read_map(save(tmp_path / "a.png", COLORS))
-    assert map.shape == (2, 3, 1)
-    np.testing.assert_allclose(map[0, :, 0], [0.299, 0.587, 0.114], atol=0.005)
+def test_a_map_is_gray_in_0_to_1(tmp_path):
+    gray = np.array([[0, 51, 255]], np.uint8)
+    for pixels in (gray, np.stack([gray] * 3, axis=-1)):
+        map = read_map(save(tmp_path / "a.png", pixels))
+        np.testing.assert_allclose(map[..., 0], [[0, 0.2, 1]], rtol=1e-6)
+    with pytest.raises(DataError, match=r"a\.png is in color"):
+        read_map(save(tmp_path / "a.png", COLORS))
+
+
+@pytest.mark.usefixtures("decoder")
+def test_gray_that_jpeg_saved_in_color_is_gray(tmp_path):
+    gray = photo().convert("L")
+    path = save(tmp_path / "a.jpg", gray.convert("RGB"), quality=60)
+    assert np.abs(read_map(path)[..., 0] * 255 - np.asarray(gray)).mean() < 6
 
 
 @pytest.mark.usefixtures("decoder")

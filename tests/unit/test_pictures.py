@@ -147,7 +147,7 @@ def test_curve_marks_the_best_epoch(monkeypatch, tmp_path):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "training",
         "validation",
-        "best: 1.0000, epoch 3",
+        "best: epoch 3, loss 1.0000",
     ]
     assert list(axes.lines[-1].get_xdata()) == [3]
 
