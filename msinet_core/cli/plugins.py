@@ -105,7 +105,8 @@ def check_device(
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 
-    spec = load_registry(in_process=True).spec(device)
+    with _stdout_to_stderr():
+        spec = load_registry(in_process=True).spec(device)
     if precision is not None:
         spec.check_precision(precision)
     spec.check_options(device_options)
@@ -134,6 +135,9 @@ def check_device(
         click.echo(report.to_json())
     else:
         _print_report(report)
+        others = [name for name in spec.capabilities.precisions if name != report.precision]
+        if report.passed and others and precision is None:
+            click.echo(f"Check its other precisions too: --precision {' or '.join(others)}")
     if os.environ.get(DEBUG_VARIABLE):
         _print_tracebacks(report)
     if not report.complete:

@@ -12,11 +12,8 @@ KNOWN_FAULTS = Path(__file__).with_name("known_faults.json")
 """The quick rows, and by number those that each wrong device fails; `tests.faults.known` writes
 it."""
 
-_ENOUGH = 0.8
+_ENOUGH = 0.9
 """The share of failed rows that a fault and the device must have in common to be alike."""
-
-_PARTLY = 0.6
-"""The share that is worth a mention."""
 
 _MOST = 3
 """How many equally likely faults are named."""
@@ -40,12 +37,14 @@ def likeness(rows: Sequence[Result]) -> str:
     quick = checked & set().union(*known.values())
     scores = {name: _overlap(fails & quick, failed & quick) for name, fails in known.items()}
     best = max(scores.values())
-    if best < _PARTLY:
+    if best < _ENOUGH:
         return ""
     alike = [f"'{name}'" for name, score in scores.items() if score == best]
     names = " or ".join(alike[:_MOST])
-    much = "This looks like" if best >= _ENOUGH else "In part this looks like"
-    return f"{much}: {names}. The page 'Conformance' of the documentation lists wrong devices."
+    return (
+        f"Nearly the same rows fail with this mistake: {names}. The page 'Conformance' of the "
+        f"documentation lists wrong devices."
+    )
 
 
 def known_faults() -> Mapping[str, Set[str]]:

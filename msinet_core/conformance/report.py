@@ -19,10 +19,10 @@ Status = Literal[
 FAILURES: tuple[Status, ...] = ("failed", "passed unexpectedly")
 
 FROM_SMALL_TO_LARGE = (
-    *("description", "device", "state", "forward", "loss", "gradient", "adam", "numerics"),
-    *("network", "train", "calls", "use", "memory"),
+    *("description", "device/opens", "device/unavailable", "state", "forward", "loss", "gradient"),
+    *("adam", "numerics", "network", "device", "train", "calls", "use", "memory"),
 )
-"""Groups by how much of a device their rows use."""
+"""Groups, and rows that come before their groups, by how much of a device they use."""
 
 _OF_LONG_SUMS = ("train/four-updates", "train/resumed", "train/resumed-from-file", "numerics/")
 """Rows that fail alone if sums over many values lose digits."""
@@ -117,11 +117,12 @@ class Report:
         """Where to look first: the failed row that uses least of the device; empty if none."""
         if not self.failed:
             return ""
-        order = {group: index for index, group in enumerate(FROM_SMALL_TO_LARGE)}
-        first = min(self.failed, key=lambda row: order.get(row.group, len(order)))
-        others = len(self.failed) - 1
-        text = f"Start with {first.id}"
-        text += f"; the other {others} failed rows use more of the device." if others else "."
+        order = {name: index for index, name in enumerate(FROM_SMALL_TO_LARGE)}
+        first = min(
+            self.failed, key=lambda row: order.get(row.id, order.get(row.group, len(order)))
+        )
+        more = ", which uses least of the device" if self.failed[1:] else ""
+        text = f"Start with {first.id}{more}."
         if all(row.id.startswith(_OF_LONG_SUMS) for row in self.failed):
             text += (
                 " Only long sums are off: gradients of biases, means or losses are probably summed "

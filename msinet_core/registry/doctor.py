@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -61,6 +62,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         # Compiling for hardware elsewhere needs neither that hardware nor its driver.
         elsewhere = "topology" in arguments and finding.status == "problem"
         yield replace(finding, status="note") if elsewhere else finding
+    yield from _factory(spec)
     yield _choices(spec)
     if spec.capabilities.training:
         yield _memory(spec, arguments)
@@ -102,8 +104,22 @@ def _availability(spec: DeviceSpec) -> Finding:
     probe = run_probe(spec)
     hardware = ", ".join(item.name for item in probe.hardware)
     detail = " ".join(filter(None, [f"{hardware}." if hardware else "", probe.reason]))
-    status: Status = "ok" if probe.ready else "problem"
-    return Finding("availability", status, detail or "Available.", probe.fix)
+    if probe.ready:
+        return Finding("availability", "ok", detail or "Available.", probe.fix)
+    detail = detail or "The probe says that it is not available, and gives no reason."
+    return Finding("availability", "problem", detail, probe.fix)
+
+
+def _factory(spec: DeviceSpec) -> Iterator[Finding]:
+    """Yield a finding if the module that opens the device does not exist."""
+    module = spec.factory.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module) is not None or module in sys.modules
+    except (ImportError, ValueError):
+        found = module in sys.modules
+    if not found:
+        detail = f"The module '{module}' of its factory '{spec.factory}' does not exist."
+        yield Finding("factory", "problem", detail, "Correct the plugin's DeviceSpec.")
 
 
 def _choices(spec: DeviceSpec) -> Finding:

@@ -85,6 +85,20 @@ def test_a_plugins_findings_and_its_failure_are_shown(
     assert "fuse=on|off (default on): Fuse layers." in findings["choices"]["detail"]
 
 
+def test_a_description_with_mistakes_is_a_finding(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PLUGIN", PLUGIN.replace("package>=2", "package>="))
+    plugin(run, monkeypatch, "Probe(Availability.NOT_HERE)")
+    result = run("doctor", "--device", "npu", "--json")
+    assert result.exit_code == 1
+    findings = {item["title"]: item for item in json.loads(result.stdout)["findings"]}
+    assert "no-such-package>=" in findings["packages"]["detail"]
+    assert "x.y" in findings["factory"]["detail"]
+    assert "Available" not in findings["availability"]["detail"]
+    assert {findings[name]["status"] for name in ("packages", "factory")} == {"problem"}
+
+
 def plugin(run: Run, monkeypatch: pytest.MonkeyPatch, probe: str) -> None:
     """Install the plugin in the current, temporary folder."""
     Path("doctored_plugin.py").write_text(PLUGIN.replace("PROBE", probe))

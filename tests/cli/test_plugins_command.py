@@ -241,3 +241,26 @@ def test_broken_plugins_and_conflicts_come_with_a_fix(listed) -> None:
     assert "plugins list --traceback" in listed.stderr
     assert "'npu'" in listed.stderr
     assert "MSINET_DISABLE_PLUGINS=" in listed.stderr
+
+
+def test_what_a_plugin_prints_stays_out_of_the_document(tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(
+        "from dataclasses import replace\n"
+        "from msinet_core import hookimpl\n"
+        "from msinet_core.reference import SPEC\n"
+        "print('hello')\n"
+        "@hookimpl\n"
+        "def msinet_register_devices(register):\n"
+        "    print('hello again')\n"
+        "    register(replace(SPEC, name='chatty', aliases=()))\n"
+    )
+    code = "from msinet_core.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "plugins", "check", "chatty", "--rows", FEW[1], "--json"],
+        env={**os.environ, "MSINET_PLUGINS": "chatty", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["passed"] is True
+    assert "hello" in done.stderr

@@ -96,6 +96,16 @@ class KeepsEverything(ReferenceModel):
         return super().update(batches, learning_rate)
 
 
+@FAULTS.model("The gradients of every step are kept", "memory/gradients")
+class KeepsGradients(ReferenceModel):
+    """Appends as many values as the weights have to a list."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        gradients = [weight.copy() for weight in super().state().weights.values()]
+        vars(self).setdefault("_all", []).append(gradients)
+        return super().update(batches, learning_rate)
+
+
 @FAULTS.device("Every model is kept", "memory/models")
 class KeepsModels(FaultyDevice):
     """Appends every model to a list."""

@@ -188,7 +188,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("Model", "What was dropped leaves no memory behind.", ("memory/*",)),
     Promise(
         "Model",
-        "Any thread may call it; pauses and the number of calls change nothing.",
+        "Any thread may call it, one at a time; pauses and the number of calls change nothing.",
         (
             "use/threads",
             "use/training-threads",

@@ -148,6 +148,31 @@ class RunningMean(ReferenceModel):
         return self._mean
 
 
+@FAULTS.model("The divergence is the loss of every step", "train/other-losses")
+class DivergenceReported(ReferenceModel):
+    """Trains with the given loss, and returns the divergence."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        given, self._loss = self._loss, KLDivergence()
+        loss = float(np.mean(np.concatenate([self.losses(batch) for batch in batches])))
+        self._loss = given
+        super().update(batches, learning_rate)
+        return loss
+
+
+@FAULTS.model("An empty image pads the odd batches of a step", "train/other-losses")
+class PaddedLoss(ReferenceModel):
+    """Divides the loss of a batch and its padding by the number of real images."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        loss = super().update(batches, learning_rate)
+        images = sum(len(batch.images) for batch in batches)
+        if images % 2 == 0 or self._loss is None:
+            return loss
+        empty = Batch(*(np.zeros_like(part[:1]) for part in batches[0]))
+        return loss + float(self.losses(empty)[0]) / images
+
+
 # The loss that is trained.
 
 

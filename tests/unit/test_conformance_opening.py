@@ -40,11 +40,12 @@ def rows(spec: DeviceSpec, group: str):
     return {row.id: checker.result(row) for row in OPENING if row.group == group}
 
 
-def test_a_probe_that_cannot_be_pickled_makes_rows_not_applicable() -> None:
+def test_a_probe_that_cannot_be_pickled_fails_the_rows_about_it() -> None:
     found = rows(dataclasses.replace(SPEC, probe=lambda: absent("R.", "F.")), "description")
     assert found["description/imports"].status == "passed"
     for row in ("description/probe-imports", "description/probe-result", "description/probe-time"):
-        assert found[row].status == "not applicable"
+        assert found[row].status == "failed"
+        assert "pickled" in found[row].reason
 
 
 @pytest.mark.parametrize(

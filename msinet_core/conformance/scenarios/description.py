@@ -15,6 +15,7 @@ from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
+from msinet_core.hardware.host import missing_requirements
 from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
@@ -38,6 +39,9 @@ ROWS = Rows()
 @ROWS.row("description/valid", "The device's description can be registered.", "bits")
 def _is_valid(subject: Subject) -> Outcome:
     problems = spec_problems(subject.spec)
+    if not problems:
+        sentences = missing_requirements(subject.spec.requires)
+        problems = [text for text in sentences if text.startswith("Invalid requirement")]
     return Outcome(len(problems), 0.0, "; ".join(problems))
 
 
@@ -52,8 +56,7 @@ def finding(subject: Subject, key: str) -> Any:
         key: A key of what `fresh_process.examine` returns.
 
     Raises:
-        RuntimeError: The light module cannot be imported.
-        NotApplicable: The description cannot be pickled.
+        RuntimeError: The light module cannot be imported, or the description cannot be pickled.
     """
     if subject not in _findings:
         _findings[subject] = _examine(subject.spec)
@@ -61,9 +64,9 @@ def finding(subject: Subject, key: str) -> Any:
     if "failure" in found:
         raise RuntimeError(found["failure"])
     if key not in found:
-        raise NotApplicable(
-            "the device's description cannot be pickled; define its probe at the top level of a "
-            "module"
+        raise RuntimeError(
+            "The device's description cannot be pickled. Define its probe at the top level of a "
+            "module."
         )
     return found[key]
 

@@ -83,6 +83,19 @@ def _steps(subject: Subject) -> Outcome:
     return _growth(lambda: float(model.train_step([batch], 1e-5)), 5, 60, kept=batch.images.nbytes)
 
 
+@ROWS.row(
+    "memory/gradients", "Gradients of many weights leave no memory behind.", "memory", "training"
+)
+def _gradients(subject: Subject) -> Outcome:
+    net = GraphBuilder(64)
+    net.add("only", Conv2D(1), net.add("many", Conv2D(256), net.input))
+    case = Case(net.build(), (1, 3, 4))
+    loss, optimizer = KLDivergence(), Adam()
+    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    kept = 4 * case.graph.parameter_count
+    return _growth(lambda: float(model.train_step([case.batch], 1e-5)), 5, 60, kept=kept)
+
+
 @ROWS.row("memory/evaluations", "Evaluations leave no memory behind.", "memory", "training")
 def _evaluations(subject: Subject) -> Outcome:
     case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})

@@ -20,9 +20,13 @@ from msinet_core.conformance.scenario import ORACLE, Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement, train
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED, split
 from msinet_core.conformance.scenarios.inputs import linear_network
+from msinet_core.conformance.scenarios.losses import SUM
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
+    Correlation,
     KLDivergence,
+    ScanpathSaliency,
+    Similarity,
 )
 from msinet_core.network.state import State
 
@@ -66,6 +70,24 @@ def _loss_digits(subject: Subject) -> Outcome:
             for model in (device, oracle)
         )
         pairs[f"The loss of {len(counts)} batches"] = (actual, expected)
+    return compare_all(pairs, subject.tolerances.loss)
+
+
+@ROWS.row(
+    "train/other-losses",
+    "The loss of a step is that of its loss function, also in a batch of three.",
+    "loss",
+    "training",
+)
+def _other_losses(subject: Subject) -> Outcome:
+    case = Case(linear_network(), (3, 6, 10))
+    pairs = {}
+    for loss in (Correlation(), Similarity(), ScanpathSaliency(), SUM):
+        models = subject.compile(case.graph, case.state, loss, Adam())
+        actual, expected = (
+            np.array([float(model.train_step([case.batch], RATE))], np.float32) for model in models
+        )
+        pairs[f"The loss {type(loss).__name__} of a step"] = (actual, expected)
     return compare_all(pairs, subject.tolerances.loss)
 
 
