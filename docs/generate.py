@@ -7,7 +7,6 @@ if a file is out of date; a test does the same.
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import click
 
 import msinet_core
+from docs.api_page import api
 from docs.results_page import results_page
 from msinet_core.cli import COMMANDS, cli
 from msinet_core.conformance.report import FAILURES
@@ -77,33 +77,9 @@ def api_page() -> str:
     """
 
     def expand(match: re.Match[str]) -> str:
-        lines = (line for name in match[1].split() for line in _api(name))
-        return "\n".join(["```{eval-rst}", *lines, "```"])
+        return "\n".join(line for name in match[1].split() for line in api(name)).rstrip()
 
     return NAMES.sub(expand, API_TEMPLATE.read_text("utf-8"))
-
-
-def _api(name: str) -> Iterator[str]:
-    value = getattr(msinet_core, name)
-    if inspect.ismodule(value):
-        yield from (f".. automodule:: {value.__name__}", "   :members:", "")
-    elif inspect.isclass(value):
-        yield from _documented("exception" if issubclass(value, Exception) else "class", name)
-    elif inspect.isfunction(value):
-        yield from _documented("function", name)
-        result = value.__globals__.get(value.__annotations__["return"])
-        ours = inspect.isclass(result) and result.__module__.startswith("msinet_core")
-        if ours and result.__name__ not in msinet_core.__all__:
-            yield from _documented("class", result.__name__, result.__module__)
-    else:
-        yield from _documented("data", name)
-
-
-def _documented(kind: str, name: str, module: str = "msinet_core") -> Iterator[str]:
-    yield f".. auto{kind}:: {module}.{name}"
-    if kind == "class":
-        yield "   :members:"
-    yield ""
 
 
 def conformance_page() -> str:
