@@ -6,12 +6,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.guard import reason
 from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import OptimizerState, State
+from msinet_core.network.state import (
+    WEIGHT,
+    Mismatch,
+    OptimizerState,
+    State,
+    find_mismatches,
+)
 from msinet_core.system.threads import each
 
 if TYPE_CHECKING:
@@ -39,10 +45,6 @@ _MAX_AXES = 32
 
 _MAX_STEP = 2**53
 """Devices compute Adam's bias correction in float64, which has no larger odd numbers."""
-
-_WEIGHT = "weight "
-_MOMENTS = ("first moment ", "second moment ")
-"""How the lines of `State.mismatches` begin."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class Archive:
         """Return the archive without Adam's moments, so that they are not read."""
         return replace(self, optimizer=None)
 
-    def mismatches(self, graph: Graph) -> list[str]:
+    def mismatches(self, graph: Graph) -> list[Mismatch]:
         """List every way in which the stored tensors do not fit a graph, from their shapes alone.
 
         A weight's moments are left out if they differ just as the weight does.
@@ -245,14 +247,10 @@ class Archive:
         Args:
             graph: The network they are for.
         """
-        # State.mismatches looks at names and shapes only, and stored tensors have both.
-        found = State.mismatches(cast("State", self), graph)
-        weights = {line.removeprefix(_WEIGHT) for line in found if line.startswith(_WEIGHT)}
-        return [
-            line
-            for line in found
-            if not line.startswith(_MOMENTS) or line.split(" moment ", 1)[1] not in weights
-        ]
+        moments = None if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
+        found = find_mismatches(graph, self.weights, moments)
+        weights = {(item.name, item.problem) for item in found if item.group == WEIGHT}
+        return [item for item in found if item.group == WEIGHT or item[1:3] not in weights]
 
     def read_state(self, graph: Graph) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
@@ -309,15 +307,15 @@ def damage_message(path: Path | str, damage: list[str]) -> str:
     )
 
 
-def summarize(mismatches: list[str], graph: Graph) -> str:
+def summarize(mismatches: list[Mismatch], graph: Graph) -> str:
     """Count in one sentence what does not fit.
 
     Args:
         mismatches: The list from `Archive.mismatches`.
         graph: The network that they do not fit.
     """
-    weights = [line for line in mismatches if line.startswith(_WEIGHT)]
-    shapes = sum("has shape" in line for line in weights)
+    weights = [item for item in mismatches if item.group == WEIGHT]
+    shapes = sum(item.has_other_shape for item in weights)
     counts = {
         f"{{}} of {len(graph.parameters)} weights have other shapes": shapes,
         "{} weights are missing or unknown": len(weights) - shapes,
@@ -326,13 +324,14 @@ def summarize(mismatches: list[str], graph: Graph) -> str:
     return ", ".join(text.format(count) for text, count in counts.items() if count) + "."
 
 
-def list_mismatches(mismatches: list[str]) -> str:
+def list_mismatches(mismatches: list[Mismatch]) -> str:
     """List mismatches: all if they are few, else the first three.
 
     Args:
         mismatches: The list from `Archive.mismatches`.
     """
-    return bullet_list(mismatches, len(mismatches) if len(mismatches) <= _FEW else 3)
+    lines = list(map(str, mismatches))
+    return bullet_list(lines, len(lines) if len(lines) <= _FEW else 3)
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:

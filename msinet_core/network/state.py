@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,26 +71,68 @@ class State:
     weights: Tensors = field(default_factory=dict)
     optimizer: OptimizerState | None = None
 
-    def mismatches(self, graph: Graph) -> list[str]:
+    def mismatches(self, graph: Graph) -> list[Mismatch]:
         """List all differences between the tensors and a graph's parameters; empty if they fit.
 
         Args:
             graph: The network.
         """
-        groups = {"weight": self.weights}
-        if self.optimizer is not None:
-            groups |= {"first moment": self.optimizer.m, "second moment": self.optimizer.v}
-        shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
-        found = []
-        for group, tensors in groups.items():
-            for name, shape in shapes.items():
-                if name not in tensors:
-                    found.append(f"{group} {name}: missing, expected shape {shape}")
-                elif tuple(tensors[name].shape) != shape:
-                    found.append(
-                        f"{group} {name}: has shape {tuple(tensors[name].shape)}, expected {shape}"
-                    )
-            found += [
-                f"{group} {name}: not in the network" for name in sorted(tensors.keys() - shapes)
-            ]
-        return found
+        moments = None if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
+        return find_mismatches(graph, self.weights, moments)
+
+
+class Mismatch(NamedTuple):
+    """A tensor that does not fit a network; as text, a line for messages.
+
+    Args:
+        group: ``"weight"``, ``"first moment"`` or ``"second moment"``.
+        name: The parameter.
+        problem: What is wrong with it.
+        has_other_shape: Whether that is its shape; otherwise it is missing or unknown.
+    """
+
+    group: str
+    name: str
+    problem: str
+    has_other_shape: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.name}: {self.problem}"
+
+
+WEIGHT = "weight"
+"""The group of mismatches of weights."""
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def find_mismatches(
+    graph: Graph,
+    weights: Mapping[str, _Shaped],
+    moments: tuple[Mapping[str, _Shaped], Mapping[str, _Shaped]] | None,
+) -> list[Mismatch]:
+    """Compare names and shapes of tensors with a graph's parameters.
+
+    Args:
+        graph: The network.
+        weights: Anything with shapes, by name.
+        moments: Adam's first and second moments, if there are any.
+    """
+    groups = {WEIGHT: weights}
+    if moments is not None:
+        groups |= {"first moment": moments[0], "second moment": moments[1]}
+    shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
+    found = []
+    for group, tensors in groups.items():
+        for name, shape in shapes.items():
+            if name not in tensors:
+                found.append(Mismatch(group, name, f"missing, expected shape {shape}"))
+            elif (actual := tuple(tensors[name].shape)) != shape:
+                text = f"has shape {actual}, expected {shape}"
+                found.append(Mismatch(group, name, text, has_other_shape=True))
+        unknown = sorted(tensors.keys() - shapes)
+        found += [Mismatch(group, name, "not in the network") for name in unknown]
+    return found

@@ -109,6 +109,9 @@ class Registry:
         message = f"Unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
         if not near or distributions_without_entry_point():
             message += f" {entry_point_hint()}"
+        for loaded in self.plugins:
+            if loaded.disabled and name.startswith(loaded.plugin.name):
+                message += f" {DISABLE_VARIABLE} disables {loaded.plugin}."
         if self.problems:
             broken = [f"{loaded.plugin}: {loaded.problem}" for loaded in self.problems]
             message += (

@@ -53,6 +53,16 @@ def test_an_unknown_device_gets_a_suggestion_the_list_and_the_broken_plugins() -
     assert "msinet-run plugins list --traceback" in message
 
 
+def test_a_disabled_plugin_is_named() -> None:
+    plugins = [
+        LoadedPlugin(Plugin("npu", "npu_device", "npu-device", "1"), disabled=True),
+        LoadedPlugin(Plugin("gpu", "gpu_device", "gpu-device", "1"), disabled=True),
+    ]
+    with pytest.raises(UsageError, match="MSINET_DISABLE_PLUGINS disables .*npu_device") as error:
+        Registry(plugins).spec("npu-2")
+    assert "gpu_device" not in str(error.value)
+
+
 def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_fix() -> None:
     devices = registry([device("npu"), device("cpu")], [device("npu")])
     with pytest.raises(PluginError) as caught:
