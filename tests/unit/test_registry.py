@@ -58,7 +58,7 @@ def test_a_disabled_plugin_is_named() -> None:
         LoadedPlugin(Plugin("npu", "npu_device", "npu-device", "1"), disabled=True),
         LoadedPlugin(Plugin("gpu", "gpu_device", "gpu-device", "1"), disabled=True),
     ]
-    with pytest.raises(UsageError, match="MSINET_DISABLE_PLUGINS disables .*npu_device") as error:
+    with pytest.raises(UsageError, match=r"MSINET_DISABLE_PLUGINS disables .*npu_device") as error:
         Registry(plugins).spec("npu-2")
     assert "gpu_device" not in str(error.value)
 
