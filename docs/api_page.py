@@ -6,7 +6,6 @@ import ast
 import importlib
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import msinet_core
+from docs.results_page import wrap
 
 WIDTH = 100
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Example|Source): *", re.MULTILINE)
@@ -174,6 +174,4 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return wrap(text, indent).splitlines()

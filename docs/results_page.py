@@ -52,9 +52,9 @@ def _section(path: Path, results: Results) -> Iterator[str]:
     yield from map(_row, table.rows)
     yield ""
     if table.notes:
-        yield from (_wrap(f"* {note}", indent="  ") for note in table.notes)
+        yield from (wrap(f"* {note}", indent="  ") for note in table.notes)
         yield ""
-    yield _wrap(f"{results.fastest_sentence()}.") + "\n"
+    yield wrap(f"{results.fastest_sentence()}.") + "\n"
 
 
 def _missing(found: Sequence[Results]) -> Iterator[str]:
@@ -68,7 +68,13 @@ def _missing(found: Sequence[Results]) -> Iterator[str]:
     yield ""
 
 
-def _wrap(text: str, indent: str = "") -> str:
+def wrap(text: str, indent: str = "") -> str:
+    """Break a paragraph of Markdown into lines of at most 100 characters.
+
+    Args:
+        text: The paragraph.
+        indent: Of the lines after the first.
+    """
     return textwrap.fill(
         text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

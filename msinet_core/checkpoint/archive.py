@@ -250,7 +250,11 @@ class Archive:
         moments = None if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
         found = find_mismatches(graph, self.weights, moments)
         weights = {(item.name, item.problem) for item in found if item.group == WEIGHT}
-        return [item for item in found if item.group == WEIGHT or item[1:3] not in weights]
+        return [
+            item
+            for item in found
+            if item.group == WEIGHT or (item.name, item.problem) not in weights
+        ]
 
     def read_state(self, graph: Graph) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.

@@ -16,7 +16,7 @@ _ENOUGH = 0.9
 """The share of failed rows that a fault and the device must have in common to be alike."""
 
 _MOST = 3
-"""How many equally likely faults are named."""
+"""More equally likely faults than these say nothing."""
 
 
 def likeness(rows: Sequence[Result]) -> str:
@@ -37,13 +37,12 @@ def likeness(rows: Sequence[Result]) -> str:
     quick = checked & set().union(*known.values())
     scores = {name: _overlap(fails & quick, failed & quick) for name, fails in known.items()}
     best = max(scores.values())
-    if best < _ENOUGH:
-        return ""
     alike = [f"'{name}'" for name, score in scores.items() if score == best]
-    names = " or ".join(alike[:_MOST])
+    if best < _ENOUGH or len(alike) > _MOST:
+        return ""
     return (
-        f"Nearly the same rows fail with this mistake: {names}. The page 'Conformance' of the "
-        f"documentation lists wrong devices."
+        f"Nearly the same rows fail with this mistake: {' or '.join(alike)}. The page "
+        f"'Conformance' of the documentation lists wrong devices."
     )
 
 

@@ -147,8 +147,7 @@ def _check_sample(sample: Sample) -> _Checked:
     if image is not None:
         fixations = _attempt(unread, truth.read_fixations)
         pixels, size = hashlib.sha256(image.tobytes()).digest(), (image.shape[0], image.shape[1])
-    none = fixations is not None and not any(len(points) for points in fixations.observers)
-    if none and not truth.has_map:
+    if fixations is not None and not truth.has_map and not fixations.count:
         problems.append(
             f"{sample.stimulus} has neither a map nor fixations on the image. Add them, or remove "
             f"the image."

@@ -36,11 +36,10 @@ class Coverage:
             fixations: The fixations.
             size: The image's height and width in pixels.
         """
-        self.count = self.count or 0
+        self.count = (self.count or 0) + fixations.count
         self.outside += fixations.outside
         for pixels in fixations.observers:
             if len(pixels):
-                self.count += len(pixels)
                 self._reach = max(self._reach, float((pixels.max(axis=0) / size).max()))
                 self._furthest = max(self._furthest, int(pixels.max()))
 

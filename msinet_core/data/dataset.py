@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
 from msinet_core.data.folder import LAYOUT, PARTS, SALIENCY, STIMULI, Scan, scan_folder
@@ -218,7 +218,9 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def check_output(path: Path, suffixes: Sequence[str], name_or_folder: str, root: Any) -> None:
+def check_output(
+    path: Path, suffixes: Sequence[str], name_or_folder: str, root: Path | None
+) -> None:
     """Refuse a file of results that could replace an image, a map, fixations or weights.
 
     Args:
@@ -232,7 +234,10 @@ def check_output(path: Path, suffixes: Sequence[str], name_or_folder: str, root:
         MsinetError: It cannot be written.
     """
     if path.suffix.lower() not in suffixes and not is_stream(path):
-        raise UsageError(f"Invalid file of results: {path}; name it {path.stem}{suffixes[0]}")
+        raise UsageError(
+            f"Results go to a file *{suffixes[0]}, not to {path}. Use, for example, "
+            f"{path.stem}{suffixes[0]}"
+        )
     folder = find_folder(name_or_folder, root)
     inside = [] if folder is None else [(folder / part).resolve() for part in PARTS]
     if any(part in path.resolve().parents for part in inside):

@@ -87,7 +87,7 @@ def draw_maps(
 
 def _draw(path: Path, sample: Sample, sigma: float) -> tuple[Fixations, Size]:
     fixations = sample.truth.read_fixations()
-    if fixations is None or not sum(map(len, fixations.observers)):
+    if fixations is None or not fixations.count:
         raise DataError(
             f"{sample.stimulus} has no fixations on the image, so its map would be black. Add "
             f"them, or remove the image. No maps were written."

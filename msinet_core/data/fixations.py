@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ COLUMNS = {
 """For each column of a table the names it may have, in any case; the first found is used."""
 
 _DELIMITERS = ",;\t"
-_MISSING = ("", ".")
+_MISSING = frozenset(("", ".", "nan", "na"))
+"""What programs write for a fixation without a place, in lower case; EyeLink's is a point."""
 
 FIXATION_SUFFIXES = SUFFIXES | {".csv", ".mat"}
 """Suffixes, in lower case, of files with fixations."""
@@ -47,6 +47,11 @@ class Fixations:
 
     observers: tuple[NDArray[np.int64], ...]
     outside: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of fixations on the image."""
+        return sum(map(len, self.observers))
 
     @classmethod
     def from_points(cls, observers: Iterable[Points], size: Size) -> Fixations:
@@ -70,7 +75,7 @@ def read_fixation_file(path: Path, size: Size) -> Fixations:
 
     * ``.csv``: UTF-8 with commas, semicolons or tabs; a header with the columns ``x`` and ``y``
       (pixels, 0 at the left and at the top) and optionally ``observer``, in any case, or a synonym
-      in `COLUMNS`; a row for each fixation. Missing values count as outside the image.
+      in `COLUMNS`; a row for each fixation. Rows without a value are left out.
     * ``.mat``: MATLAB, as in CAT2000 (a matrix ``fixLocs``) or SALICON (a structure ``gaze``).
     * an image of the stimulus' size: every pixel that is not black is a fixation.
 
@@ -139,7 +144,12 @@ def _read_csv(path: Path, size: Size) -> Fixations:
             rows = csv.DictReader(stream, delimiter=delimiter, skipinitialspace=True)
             column = _columns(path, rows.fieldnames or ())
             for number, row in enumerate(rows, 2):  # noqa: B007  -- for the message
-                point = _number(row[column["y"]]), _number(row[column["x"]])
+                place = row[column["y"]], row[column["x"]]
+                if None in place:
+                    raise ValueError("a value is missing at the end")
+                if not _MISSING.isdisjoint(text.strip().lower() for text in place):
+                    continue
+                point = float(place[0]), float(place[1])
                 observer = row[column["observer"]] if "observer" in column else ""
                 observers.setdefault(observer or "", []).append(point)
     except UnicodeError as error:
@@ -151,11 +161,6 @@ def _read_csv(path: Path, size: Size) -> Fixations:
             f"the pixels x and y of a fixation; correct it or remove it."
         ) from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
-
-
-def _number(text: str | None) -> float:
-    """Return a coordinate; NaN for a missing one, which EyeLink writes as a point."""
-    return math.nan if text in _MISSING else float(text or "")
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:

@@ -16,8 +16,9 @@ STIMULI, SALIENCY, FIXATIONS = "stimuli", "saliency", "fixations"
 SPLITS = ("train", "val", "test")
 PARTS = (STIMULI, SALIENCY, FIXATIONS)
 
-_LIKE_SPLITS = {"train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing"}
-_LIKE_SPLITS |= {"tst"}
+_LIKE_SPLITS = frozenset(
+    ["train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing", "tst"]
+)
 """Names in lower case of folders that look like splits: their images must not be pooled."""
 
 LAYOUT = """\
@@ -61,26 +62,19 @@ def scan_folder(folder: Path) -> Scan:
     if missing:
         return Scan([], None, missing)
     drawn = not index(folder, SALIENCY, SUFFIXES)
-    present = [name for name in SPLITS if any((folder / part / name).is_dir() for part in PARTS)]
-    test = _pair(folder, SPLITS[2], drawn) if SPLITS[2] in present else Scan([], None, [])
-    if not {*SPLITS[:2]} & {*present}:
-        if misnamed := _misnamed_splits(folder):
-            return Scan([], None, misnamed)
-        rest = _pair(folder, "", drawn)
-        return Scan(
-            rest.train,
-            None,
-            rest.problems + test.problems,
-            test.train,
-            rest.unused + test.unused,
-        )
-    train, valid = (_pair(folder, split, drawn) for split in SPLITS[:2])
+    present = {name for name in SPLITS if any((folder / part / name).is_dir() for part in PARTS)}
+    divided = not present.isdisjoint(SPLITS[:2])
+    if not divided and (misnamed := _misnamed_splits(folder)):
+        return Scan([], None, misnamed)
+    parts = [_pair(folder, split, drawn) for split in (SPLITS[:2] if divided else ("",))]
+    tests = [_pair(folder, name, drawn) for name in SPLITS[2:] if name in present]
+    unused = [line for part in (*parts, *tests) for line in part.unused]
     return Scan(
-        train.train,
-        valid.train,
-        train.problems + valid.problems + test.problems,
-        test.train,
-        train.unused + valid.unused + test.unused + _unknown_splits(folder),
+        parts[0].train,
+        parts[1].train if divided else None,
+        [problem for part in (*parts, *tests) for problem in part.problems],
+        [sample for part in tests for sample in part.train],
+        unused + (_unknown_splits(folder) if divided else []),
     )
 
 

@@ -61,19 +61,29 @@ def missing_requirements(requirements: Sequence[str]) -> list[str]:
     Args:
         requirements: Requirement strings (PEP 508), for example ``"tensorflow>=2.16"``.
     """
+    applicable, invalid = parse_requirements(requirements)
+    return [text for item in applicable for text in _shortfall(item)] + invalid
+
+
+def parse_requirements(requirements: Sequence[str]) -> tuple[list[Requirement], list[str]]:
+    """Return the requirements that apply to this machine, and a sentence for each invalid one.
+
+    Args:
+        requirements: Requirement strings (PEP 508).
+    """
     from packaging.requirements import InvalidRequirement, Requirement
 
-    sentences = []
+    applicable, invalid = [], []
     for text in requirements:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
             first_line = str(error).partition("\n")[0].rstrip(".")
-            sentences.append(f"Invalid requirement '{text}': {first_line}.")
+            invalid.append(f"Invalid requirement '{text}': {first_line}.")
             continue
         if requirement.marker is None or requirement.marker.evaluate():
-            sentences += _shortfall(requirement)
-    return sentences
+            applicable.append(requirement)
+    return applicable, invalid
 
 
 def fits(version: str, specifier: str) -> bool:

@@ -7,13 +7,16 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import MsinetError, describe_error
-from msinet_core.hardware.host import distribution_version, missing_requirements
+from msinet_core.hardware.host import (
+    distribution_version,
+    missing_requirements,
+    parse_requirements,
+)
 from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.registry.registry import run_probe
@@ -80,21 +83,15 @@ def _program() -> str:
 
 
 def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
-    from packaging.requirements import InvalidRequirement, Requirement
-
+    applicable, _ = parse_requirements(spec.requires)
     missing = missing_requirements(spec.requires)
-    requirements = []
-    for text in spec.requires:
-        with suppress(InvalidRequirement):  # listed in `missing`
-            requirements.append(Requirement(text))
-    names = [item.name for item in requirements if item.marker is None or item.marker.evaluate()]
-    if not (names or missing):
+    if not (applicable or missing):
         detail = "No packages are needed."
-        if requirements:
+        if spec.requires:
             detail = "The packages it needs do not support this machine."
-        yield Finding("packages", "note" if requirements else "ok", detail)
+        yield Finding("packages", "note" if spec.requires else "ok", detail)
         return
-    versions = {name: distribution_version(name) for name in names}
+    versions = {item.name: distribution_version(item.name) for item in applicable}
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     detail = " ".join([*([f"{found}."] if found else []), *missing])
     yield Finding("packages", "problem" if missing else "ok", detail)

@@ -105,8 +105,9 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Sel
     if index is None:
         return
     epoch, loss = rows[index]["epoch"], rows[index]["valid_loss"]
-    score = "" if selection.by == LOSS else f" {rows[index][selection.by]:.4f}"
-    by = f" {METRICS[selection.by].title}{score}" if score else ""
+    by = ""
+    if selection.by != LOSS:
+        by = f" {METRICS[selection.by].title} {rows[index][selection.by]:.4f}"
     axes.plot(
         [epoch],
         [loss],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from msinet_core.checkpoint.catalog import find_format, open_checkpoint
 from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import fetch_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
-from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.msinet import PARTS, msinet_graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import State
 from msinet_core.system.progress import Progress
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
     from msinet_core.network.state import Tensors
 
+ENCODER = "encoder"
 ENCODER_OUTPUT = "pool5"
 """The last node of the VGG16 encoder in MSI-Net."""
-
-ALL_RANDOM = "All layers start from random weights"
-"""How the sentence about such weights begins."""
 
 
 def random_state(graph: Graph, seed: int) -> State:
@@ -72,10 +71,18 @@ def random_state(graph: Graph, seed: int) -> State:
     return State(weights)
 
 
+_Initial = tuple[State, str, Collection[str]]
+"""Weights, a sentence about their origin, and the parts of the network that are random."""
+
+
 def initial_state(
-    graph: Graph, init: str, seed: int, progress: Progress | None = None
+    graph: Graph,
+    init: str,
+    seed: int,
+    progress: Progress | None = None,
+    frozen: Sequence[str] = (),
 ) -> tuple[State, str]:
-    """Return the weights that training starts from, and a sentence about their origin.
+    """Return the weights that training starts from, and sentences about their origin.
 
     Args:
         graph: The network.
@@ -85,21 +92,29 @@ def initial_state(
             `read_weights` accepts, or VGG16 weights.
         seed: For random weights.
         progress: Shows the download.
+        frozen: The parts of the network that are not trained.
 
     Raises:
         CheckpointError: The file is damaged, or does not fit the network.
         MsinetError: VGG16 cannot be downloaded; says where to put it by hand.
         UsageError: The file does not exist, or the seed is negative.
     """
+    state, origin, random = _initial(graph, init, seed, progress)
+    if still := [part for part in frozen if part in random]:
+        origin += f" The frozen {' and '.join(still)} will stay random."
+    return state, origin
+
+
+def _initial(graph: Graph, init: str, seed: int, progress: Progress | None) -> _Initial:
     if init == "random":
-        return random_state(graph, seed), f"{ALL_RANDOM} (seed {seed})."
+        return _all_random(graph, seed)
     if init in ("auto", "vgg16"):
         return _from_cache(graph, seed, progress, required=init == "vgg16")
     path = Path(init)
     if find_format(path).encoder_only:
         return _from_vgg16(graph, path, seed)
     weights = State(read_weights(path, graph).state.weights)
-    return weights, f"All layers start from the weights in {path}."
+    return weights, f"All layers start from the weights in {path}.", ()
 
 
 def check_init(init: str) -> None:
@@ -123,35 +138,38 @@ def check_init(init: str) -> None:
         ) from error
 
 
-def _from_cache(
-    graph: Graph, seed: int, progress: Progress | None, *, required: bool
-) -> tuple[State, str]:
+def _from_cache(graph: Graph, seed: int, progress: Progress | None, *, required: bool) -> _Initial:
     path = keras_vgg16.find()
     if path is None and required:
         _check_encoder(graph, keras_vgg16.FILE_NAME)
         path = fetch_vgg16(progress)
     if path is None:
         reason = (
-            "because VGG16 weights are not on this machine. A pretrained encoder learns faster: "
+            ", because VGG16 weights are not on this machine. A pretrained encoder learns faster: "
             f"--init vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
         )
     elif not required and _encoder(graph) != _encoder(msinet_graph()):
-        reason = "because VGG16 weights only fit a network with the published encoder, width 1"
+        reason = ", because VGG16 weights only fit a network with the published encoder, width 1"
     else:
         return _from_vgg16(graph, path, seed)
-    origin = f"{ALL_RANDOM} (seed {seed}), {reason}."
-    return random_state(graph, seed), origin
+    return _all_random(graph, seed, reason)
 
 
-def _from_vgg16(graph: Graph, path: Path, seed: int) -> tuple[State, str]:
+def _all_random(graph: Graph, seed: int, reason: str = "") -> _Initial:
+    origin = f"All layers start from random weights (seed {seed}){reason}."
+    return random_state(graph, seed), origin, PARTS
+
+
+def _from_vgg16(graph: Graph, path: Path, seed: int) -> _Initial:
     encoder = _check_encoder(graph, path)
     with open_checkpoint(path) as (_, archive):
         trained: Tensors = archive.read_state(encoder).weights
     weights = {**random_state(graph, seed).weights, **trained}
-    return State(weights), (
+    origin = (
         f"The encoder starts from the VGG16 weights in {path}, the other layers from random "
         f"weights (seed {seed})."
     )
+    return State(weights), origin, PARTS.keys() - {ENCODER}
 
 
 def _check_encoder(graph: Graph, path: Path | str) -> Graph:

@@ -23,7 +23,7 @@ from msinet_core.network.ops import Size
 from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
-from msinet_core.training.initial_weights import ALL_RANDOM, check_init, initial_state
+from msinet_core.training.initial_weights import check_init, initial_state
 from msinet_core.training.position import Position
 from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
 from msinet_core.training.selection import NEED_FIXATIONS
@@ -112,8 +112,6 @@ def prepare(
             initial = StoredSplit(complete=False)
         split = StoredSplit.of(dataset, config.split_seed, initial, progress)
     notes = [origin, *_notes(dataset, split, config.data)]
-    if config.freeze and origin.startswith(ALL_RANDOM):
-        notes.append(f"The frozen {' and '.join(config.freeze)} keeps its random weights.")
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)
     before = {} if checkpoint is None else checkpoint.metadata
@@ -140,13 +138,13 @@ def _notes(dataset: Dataset, split: StoredSplit | None, data: str) -> Iterator[s
     """Say what may be wrong with the images, though the run can start."""
     if split is not None and split.train & split.valid:
         yield (
-            f"{len(split.train & split.valid)} images are in both splits, so the validation loss "
-            f"is too low. List them with: msinet-run data check {data}"
+            f"Images in both splits: {len(split.train & split.valid)}, which makes the validation "
+            f"loss too low. List them with: msinet-run data check {data}"
         )
     if dataset.unused:
         yield (
-            f"{len(dataset.unused)} files or folders of the dataset are not used, for example "
-            f"{dataset.unused[0]}. List them with: msinet-run data check {data}"
+            f"Not used: {len(dataset.unused)} in {dataset.name}, for example {dataset.unused[0]}. "
+            f"List all with: msinet-run data check {data}"
         )
 
 
@@ -218,7 +216,7 @@ def _initial_network(
     if config.image_size is not None:
         graph.check_image_size(config.image_size)
     _check_memory(graph)
-    state, origin = initial_state(graph, config.init, config.seed, progress)
+    state, origin = initial_state(graph, config.init, config.seed, progress, config.freeze)
     return graph, state, origin, metadata
 
 

@@ -119,8 +119,8 @@ class RunComparison:
         """
         from msinet_core.training.curve import draw_curves
 
-        losses = self.differing.get("loss", [])
-        names = [run.path.name + (f" ({run.config.loss})" if losses else "") for run in self.runs]
+        differ = "loss" in self.differing
+        names = [run.path.name + (f" ({run.config.loss})" if differ else "") for run in self.runs]
         histories = [(name, run.history) for name, run in zip(names, self.runs, strict=True)]
         draw_curves(histories, list(self.best), Path(path))
 

@@ -304,9 +304,9 @@ def test_what_may_be_wrong_with_the_images_and_weights_is_said(run: Run, tiny_da
     shutil.copy(tiny_data / "stimuli/val/val00.png", tiny_data / "stimuli/loose.png")
     result = run("train", "--data", tiny_data, "--run", "r", *BEGIN, "--freeze", "encoder")
     assert result.exit_code == 0, result.output
-    assert "1 images are in both splits" in result.stderr
+    assert "Images in both splits: 1" in result.stderr
     assert "stimuli/loose.png" in result.stderr
-    assert "frozen encoder keeps its random weights" in result.stderr
+    assert "frozen encoder will stay random" in result.stderr
 
 
 def test_an_image_that_changes_during_a_run_is_recorded(run: Run, tiny_data: Path) -> None:

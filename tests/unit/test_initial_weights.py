@@ -160,9 +160,10 @@ def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:
     graph = msinet_graph()
     random = random_state(graph, 5).weights
     for init in ("vgg16", "auto", str(path)):
-        state, sentence = initial_state(graph, init, 5)
+        state, sentence = initial_state(graph, init, 5, frozen=("encoder", "decoder"))
         assert state.mismatches(graph) == []
         assert str(path) in sentence
+        assert sentence.endswith("The frozen decoder will stay random.")
         for name, tensor in state.weights.items():
             if name.startswith("conv"):
                 assert (tensor == 0.25).all()
@@ -231,3 +232,12 @@ def test_a_word_that_is_not_a_file_is_wrong_usage(tmp_path: Path) -> None:
     path.write_text("not weights")
     with pytest.raises(CheckpointError, match=path.name):
         initial_state(GRAPH, str(path), 5)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "random"),
+    [((), ""), (("encoder",), "encoder"), (("encoder", "decoder"), "encoder and decoder")],
+)
+def test_frozen_parts_that_stay_random_are_named(frozen: tuple[str, ...], random: str) -> None:
+    _, sentence = initial_state(GRAPH, "random", 5, frozen=frozen)
+    assert sentence.endswith(f"The frozen {random} will stay random." if random else "(seed 5).")

@@ -15,7 +15,7 @@ from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
-from msinet_core.hardware.host import missing_requirements
+from msinet_core.hardware.host import parse_requirements
 from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
@@ -38,10 +38,7 @@ ROWS = Rows()
 
 @ROWS.row("description/valid", "The device's description can be registered.", "bits")
 def _is_valid(subject: Subject) -> Outcome:
-    problems = spec_problems(subject.spec)
-    if not problems:
-        sentences = missing_requirements(subject.spec.requires)
-        problems = [text for text in sentences if text.startswith("Invalid requirement")]
+    problems = spec_problems(subject.spec) or parse_requirements(subject.spec.requires)[1]
     return Outcome(len(problems), 0.0, "; ".join(problems))
 
 
@@ -115,13 +112,10 @@ def required_packages(spec: DeviceSpec) -> set[str]:
     Args:
         spec: The device.
     """
-    from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     required = {
-        canonicalize_name(requirement.name)
-        for requirement in map(Requirement, spec.requires)
-        if requirement.marker is None or requirement.marker.evaluate()
+        canonicalize_name(requirement.name) for requirement in parse_requirements(spec.requires)[0]
     } - set(LIGHT)
     installed = {
         package

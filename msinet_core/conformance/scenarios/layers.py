@@ -201,7 +201,7 @@ _CONVOLUTIONS = (
     ),
     Setting(
         "many-values",
-        "a convolution of more than 2**24 values, which float32 cannot count",
+        "a convolution of more values than float32 can count, 2**24",
         _channels(64, Conv2D(1, 1)),
         (1, 520, 512),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     Correlation,
     KLDivergence,
+    Loss,
     ScanpathSaliency,
     Similarity,
 )
@@ -63,13 +65,10 @@ def _loss_digits(subject: Subject) -> Outcome:
     case = Case(linear_network(), (5, 6, 10))
     pairs = {}
     for counts in ((5,), (3, 2)):
-        device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
         batches = split(case.batch, *counts)
-        actual, expected = (
-            np.array([float(model.train_step(batches, RATE))], np.float32)
-            for model in (device, oracle)
+        pairs[f"The loss of {len(counts)} batches"] = _losses(
+            subject, case, KLDivergence(), batches
         )
-        pairs[f"The loss of {len(counts)} batches"] = (actual, expected)
     return compare_all(pairs, subject.tolerances.loss)
 
 
@@ -87,12 +86,20 @@ def _other_losses(subject: Subject) -> Outcome:
     batch = Batch(case.images, (maps / 2).astype(np.float32))
     pairs = {}
     for loss in (Correlation(), Similarity(), ScanpathSaliency(), SUM):
-        models = subject.compile(case.graph, case.state, loss, Adam())
-        actual, expected = (
-            np.array([float(model.train_step([batch], RATE))], np.float32) for model in models
-        )
-        pairs[f"The loss {type(loss).__name__} of a step"] = (actual, expected)
+        name = f"The loss {type(loss).__name__} of a step"
+        pairs[name] = _losses(subject, case, loss, [batch])
     return compare_all(pairs, subject.tolerances.loss)
+
+
+def _losses(
+    subject: Subject, case: Case, loss: Loss, batches: Sequence[Batch]
+) -> tuple[Float32, Float32]:
+    """Return the loss of a step on the device and on the reference."""
+    models = subject.compile(case.graph, case.state, loss, Adam())
+    actual, expected = (
+        np.array([float(model.train_step(batches, RATE))], np.float32) for model in models
+    )
+    return actual, expected
 
 
 @ROWS.row(
