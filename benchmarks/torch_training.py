@@ -1,4 +1,4 @@
-"""Compare training on torch-cpu with a plain PyTorch loop of the same network.
+"""Compare training on torch-cpu, or another device, with a plain PyTorch loop of the same network.
 
 Both alternate, round by round, so that other load on the machine affects both; the result is the
 median over the rounds of (msinet's seconds / the loop's seconds). They share a process, or with
@@ -8,6 +8,7 @@ already obtained from the system.
     python benchmarks/torch_training.py
     python benchmarks/torch_training.py --precision bfloat16 --rounds 9
     python benchmarks/torch_training.py --precision bfloat16 --apart
+    python benchmarks/torch_training.py --precision bfloat16 --apart --device cpu
     python benchmarks/torch_training.py --threads 1 --rounds 5
     python benchmarks/torch_training.py --width 0.25 --image-size 120x160 --rounds 3
 
@@ -167,7 +168,7 @@ def by_hand(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
 def by_msinet(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]:
     """Return a training step of the device."""
     graph = msinet_graph(settings.width, settings.resize)
-    device = load_registry().spec("torch-cpu").open(settings.precision)
+    device = load_registry().spec(settings.device).open(settings.precision)
     state = random_state(graph, seed=0)
     model = device.compile(graph, state, loss=KLDivergence(), optimizer=Adam())
     return lambda: float(model.train_step([batch], RATE))
@@ -259,6 +260,7 @@ def comparison(times: dict[str, list[float]]) -> dict[str, Any]:
 def main() -> None:
     """Print the medians and their ratio as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default="torch-cpu", help="another one needs --apart")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--resize", choices=("asymmetric", "half_pixel"), default="asymmetric")
     parser.add_argument("--width", type=float, default=1.0)

@@ -29,6 +29,16 @@ class CpuLayers(TensorFlowLayers):
             kernel = tf.pad(kernel, ((0, 0), (0, 0), (0, missing), (0, 0)))
         return super().convolve(op, images, kernel)
 
+    def channel_sums(self, features: Tensor) -> Tensor:
+        """Sum each channel, ``(C,)``, with a matrix product in bfloat16.
+
+        It adds in float32 without a copy of the features in float32.
+        """
+        if features.dtype != tf.bfloat16:
+            return super().channel_sums(features)
+        pixels = tf.reshape(features, (-1, features.shape[3]))
+        return tf.matmul(tf.ones_like(pixels[:, :1]), pixels, transpose_a=True)[0]
+
 
 def dilation_has_gradient(dtype: Any) -> bool:
     """Return whether TensorFlow's CPU kernels can differentiate a dilated convolution.

@@ -72,12 +72,19 @@ class TensorFlowLayers(Layers):
 
         def biased(features: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
             def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-                total = tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(0, *self.spatial_axes))
-                return upstream, tf.cast(total, bias.dtype)
+                return upstream, tf.cast(self.channel_sums(upstream), bias.dtype)
 
             return tf.nn.bias_add(features, bias, self.data_format), gradient
 
         return tf.custom_gradient(biased)(features, bias)
+
+    def channel_sums(self, features: Tensor) -> Tensor:
+        """Sum each channel, ``(C,)``, in float32.
+
+        Args:
+            features: In the device's data format.
+        """
+        return tf.reduce_sum(tf.cast(features, tf.float32), axis=(0, *self.spatial_axes))
 
     def max_pool2d(self, op: ops.MaxPool2D, inputs: Inputs, parameters: Parameters) -> Tensor:
         """Take the maximum over windows; SAME pads with minus infinity."""

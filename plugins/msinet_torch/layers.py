@@ -98,7 +98,13 @@ class TorchLayers(Layers):
         return torch.cat([features.to(self.dtype) for features in inputs], 1)
 
     def global_mean(self, op: ops.GlobalMean, inputs: Inputs, parameters: Parameters) -> Tensor:
-        return inputs[0].mean(SPATIAL_AXES, keepdim=True, dtype=torch.float32)
+        images = inputs[0]
+        if memory_format(images) == torch.contiguous_format:
+            return images.mean(SPATIAL_AXES, keepdim=True, dtype=torch.float32)
+        # Over the axes in memory order: the gradient is then channels_last as well, and so is the
+        # sum with the gradients of the other branches, which is several times as fast.
+        means = images.movedim(1, 3).mean((1, 2), keepdim=True, dtype=torch.float32)
+        return means.movedim(3, 1)
 
     def min_max_normalize(
         self, op: ops.MinMaxNormalize, inputs: Inputs, parameters: Parameters

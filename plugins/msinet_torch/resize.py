@@ -55,7 +55,10 @@ class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
         ctx.settings = axis, scale, coordinates
         shape = list(images.shape)
         shape[axis] *= scale
-        output = images.new_empty(shape).contiguous(memory_format=memory_format(images))
+        # Not `new_empty`, which takes no memory format, so that a copy would follow.
+        output = torch.empty(
+            shape, dtype=images.dtype, device=images.device, memory_format=memory_format(images)
+        )
         for number, phase in enumerate(phases(scale, coordinates)):
             target = _every(output, axis, scale, number)
             if not phase.weight:
