@@ -84,7 +84,7 @@ _MODULES = {
         "untrained_program",
     ),
     "registry.hookspecs": ("Register", "hookimpl"),
-    "system.child_process": ("python_command",),
+    "system.child_process": ("ChildResult", "run_python"),
     "system.native_output": ("suppress_native_stderr",),
 }
 """Where each public name is defined."""

@@ -83,7 +83,8 @@ from msinet_core.registry.kernel_audit import AuditProblem as AuditProblem
 from msinet_core.registry.kernel_audit import AuditReport as AuditReport
 from msinet_core.registry.kernel_audit import ProblemKind as ProblemKind
 from msinet_core.registry.kernel_audit import untrained_program as untrained_program
-from msinet_core.system.child_process import python_command as python_command
+from msinet_core.system.child_process import ChildResult as ChildResult
+from msinet_core.system.child_process import run_python as run_python
 from msinet_core.system.native_output import suppress_native_stderr as suppress_native_stderr
 from msinet_core.system.version import __version__ as __version__
 from msinet_core.training.runs import RunComparison as RunComparison

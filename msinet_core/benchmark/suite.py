@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from msinet_core.benchmark.results import Results, case_of
 from msinet_core.benchmark.settings import BenchSettings, Case
 from msinet_core.benchmark.worker import COMMAND, failed_row
 from msinet_core.errors import InterruptedRunError
-from msinet_core.system.child_process import describe_exit, python_command
+from msinet_core.system.child_process import run_python
 from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -120,25 +119,17 @@ def _measure_apart(
             "scratch": scratch,
             "trace": str(traces.absolute() / name) if traces else None,
         }
-        try:
-            done = subprocess.run(
-                python_command(COMMAND, json.dumps(request)),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=settings.timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return failed_row(case, f"The measurement did not finish within {settings.timeout} s.")
-    row = next(_objects(done.stdout), None)
+        done = run_python(COMMAND, json.dumps(request), timeout=settings.timeout)
+    if done.code is None:
+        return failed_row(case, f"The measurement {done.how}.")
+    row = next(_objects(done.output), None)
     if row is not None:
         return row
-    last = (done.stderr.decode(errors="replace").strip() or "no message").splitlines()[-1]
-    reason = f"The device {describe_exit(done.returncode)}: {last}"
-    return failed_row(case, reason, exhausted=done.returncode == _KILLED)
+    reason = f"The device {done.how}: {done.last_line}"
+    return failed_row(case, reason, exhausted=done.code == _KILLED)
 
 
-def _objects(output: bytes) -> Iterator[dict[str, Any]]:
+def _objects(output: str) -> Iterator[dict[str, Any]]:
     for line in output.splitlines():
-        if line.startswith(b'{"'):
+        if line.startswith('{"'):
             yield json.loads(line)

@@ -15,6 +15,7 @@ from msinet_core.conformance.likeness import likeness
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.conformance.scenario import Scenario, Subject, open_subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING, SCENARIOS
+from msinet_core.conformance.scenarios.opening import OPENS
 from msinet_core.device import Device, DeviceSpec
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.progress import Progress
@@ -44,13 +45,14 @@ def run(
         scenarios: The rows.
 
     Returns:
-        A report. If the device does not open, it has the rows that need no open device. After
-        Ctrl-C it has the rows so far and is not `complete`.
+        A report. If the device does not open, it has the rows that need no open device, and in any
+        case the one with the reason. After Ctrl-C it has the rows so far and is not `complete`.
     """
     started = time.monotonic()
     subject = open_subject(spec, precision, options)
     if subject.opened is None:
-        scenarios = [scenario for scenario in scenarios if scenario in OPENING]
+        chosen = {*(scenario.id for scenario in scenarios), OPENS}
+        scenarios = [scenario for scenario in OPENING if scenario.id in chosen]
     checker = Checker(subject, expected, quick, soak)
     report = _report(checker, progress, scenarios, precision or "auto")
     report = replace(report, seconds=time.monotonic() - started)

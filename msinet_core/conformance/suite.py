@@ -15,6 +15,7 @@ from msinet_core.conformance.expected import ExpectedFailure, read_expected
 from msinet_core.conformance.report import FAILURES
 from msinet_core.conformance.scenario import Scenario, open_subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING
+from msinet_core.conformance.scenarios.opening import OPENS
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
 from msinet_core.registry.registry import load_registry
@@ -91,7 +92,7 @@ class DeviceConformance:
         """Check one row."""
         checker = self.checker()
         subject = checker.subject
-        needs_open = scenario.id == "device/opens" or scenario not in OPENING
+        needs_open = scenario.id == OPENS or scenario not in OPENING
         if needs_open and subject.opened is None and not subject.probe.ready:
             pytest.skip(f"the device is not available: {subject.probe.reason}")
         result = checker.result(scenario)

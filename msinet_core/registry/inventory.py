@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from msinet_core.registry.registry import (
     load_registry,
     run_probe,
 )
-from msinet_core.system.child_process import python_command
+from msinet_core.system.child_process import run_python
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 
@@ -150,22 +149,12 @@ def check_device(entry: DeviceEntry) -> DeviceEntry:
     """
     if not entry.probe.ready:
         return entry
-    command = python_command(
-        "from msinet_core.cli import main; main()", "plugins", "check", entry.name, "--json"
-    )
+    command = ("plugins", "check", entry.name, "--json")
+    done = run_python("from msinet_core.cli import main; main()", *command, timeout=CHECK_TIMEOUT)
+    if done.code is None:
+        return _failed(entry, [f"the check {done.how}"])
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=CHECK_TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return _failed(entry, [f"the check did not finish within {CHECK_TIMEOUT:.0f} s"])
-    try:
-        report = _last_object(done.stdout)
+        report = _last_object(done.output)
         failed = [
             f"{row['id']}: {row['description']} {row['reason']}".strip()
             for row in report["rows"]
@@ -174,8 +163,7 @@ def check_device(entry: DeviceEntry) -> DeviceEntry:
         count = sum(row["passed"] is True for row in report["rows"])
         seconds = f"{report['seconds']:.0f} s"
     except (ValueError, KeyError, TypeError):
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        return _failed(entry, [f"the check ended with exit code {done.returncode}: {last}"])
+        return _failed(entry, [f"the check {done.how}: {done.last_line}"])
     if failed or not count:
         return _failed(entry, failed or ["no check applied"])
     reason = f"{entry.probe.reason} All {count} checks agree with the reference ({seconds})."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from msinet_core.registry.probe_runner import (
     probe_module,
 )
 from msinet_core.registry.typed_json import from_json, to_json
-from msinet_core.system.child_process import describe_exit, python_command
+from msinet_core.system.child_process import ChildResult, run_python
 
 DEADLINE = 5.0
 """Seconds in which all third-party plugins, side by side, are imported and probed."""
@@ -57,36 +56,28 @@ def _load(plugin: Plugin) -> LoadedPlugin:
     # The process itself reports what hangs, while there is time to read it.
     request = json.dumps({"plugin": asdict(plugin), "end": time.time() + 0.85 * DEADLINE})
     try:
-        done = subprocess.run(
-            python_command(_CHILD, request),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        how = f"did not finish within {DEADLINE:g} s"
-        loaded = _read(plugin, error.stdout or b"", error.stderr or b"", how)
-        _timed_out[plugin] = loaded
-        return loaded
+        done = run_python(_CHILD, request, timeout=DEADLINE)
     except OSError as error:
         return LoadedPlugin(plugin, problem=f"Cannot start a process for it: {os_reason(error)}")
-    return _read(plugin, done.stdout, done.stderr, describe_exit(done.returncode))
+    loaded = _read(plugin, done)
+    if done.code is None:
+        _timed_out[plugin] = loaded
+    return loaded
 
 
-def _read(plugin: Plugin, output: bytes, errors: bytes, how: str) -> LoadedPlugin:
-    """Read what a process reported; `how` it ended explains what is missing."""
+def _read(plugin: Plugin, done: ChildResult) -> LoadedPlugin:
+    """Read what a process reported; how it ended explains what is missing."""
     loaded = LoadedPlugin(plugin)
-    lines = _parse(output)
-    trace = errors.decode(errors="backslashreplace")
+    lines = _parse(done.output)
     if not lines:
-        loaded.problem, loaded.trace = f"Its import {how}", trace
+        loaded.problem, loaded.trace = f"Its import {done.how}", done.errors
         return loaded
     specs = lines[0].pop("specs")
     vars(loaded).update(lines[0])
     results = lines[1:] + [None] * (len(specs) - len(lines[1:]))
     loaded.specs = [
-        _spec(values, result, how, trace) for values, result in zip(specs, results, strict=True)
+        _spec(values, result, done.how, done.errors)
+        for values, result in zip(specs, results, strict=True)
     ]
     return loaded
 
@@ -103,7 +94,7 @@ def _spec(
     return from_json(DeviceSpec, values, probe=RecordedProbe(recorded, module))
 
 
-def _parse(output: bytes) -> list[dict[str, Any]]:
+def _parse(output: str) -> list[dict[str, Any]]:
     """Read the complete lines of a process that may have been stopped while it wrote one."""
     found = []
     for line in output.splitlines():

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet_core import Finding, python_command
+from msinet_core import Finding, run_python
 from msinet_tensorflow.loading import REMAPPER_VARIABLE
 
 CONTRACTIONS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
@@ -91,21 +90,12 @@ def examine_fusion(placement: str) -> Finding:
     """
     title = "fusion test"
     environment = {name: value for name, value in os.environ.items() if name != REMAPPER_VARIABLE}
-    try:
-        done = subprocess.run(
-            python_command(f"from {__name__} import main; main(sys.argv[1:])", placement),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            env=environment,
-            check=True,
-        )
-        data: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    except subprocess.SubprocessError as error:
-        output = getattr(error, "stderr", None) or str(error)
-        return Finding(title, "problem", f"The test failed: {output.strip().splitlines()[-1]}")
+    code = f"from {__name__} import main; main(sys.argv[1:])"
+    done = run_python(code, placement, timeout=TIMEOUT, env=environment)
+    if done.code != 0:
+        reason = done.how if done.code is None else done.last_line
+        return Finding(title, "problem", f"The test failed: {reason}")
+    data: dict[str, float] = json.loads(done.output.splitlines()[-1])
     detail = (
         "A convolution with bias and ReLU, compared with the processor: difference "
         f"{data['separate']:.1e} as msinet computes it, {data['fusible']:.1e} in the form that "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from msinet_core import (
     UsageError,
     hardware,
     ops,
-    python_command,
+    run_python,
 )
 from msinet_tensorflow.probe import framework_version
 from msinet_tpu import STEPS_PER_EXECUTION
@@ -239,28 +238,16 @@ def _run(module: str, arguments: Sequence[str]) -> str:
         DeviceUnavailableError: It failed; the message has the last line of its output.
     """
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    try:
-        done = subprocess.run(
-            python_command(f"from {module} import main; main(sys.argv[1:])", *arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+    code = f"from {module} import main; main(sys.argv[1:])"
+    done = run_python(code, *arguments, timeout=TIMEOUT, env=environment)
+    if done.code is None:
+        raise DeviceUnavailableError(f"{module} {done.how}. Try a smaller batch size.")
+    if done.code:
         raise DeviceUnavailableError(
-            f"{module} did not finish within {TIMEOUT:.0f} s. Try a smaller batch size."
-        ) from error
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise DeviceUnavailableError(
-            f"{module} failed with exit code {done.returncode}: {last}. If tensorflow-tpu is "
-            f"installed, use a virtual environment without it: {CHECK_INSTALL}"
+            f"{module} {done.how}: {done.last_line}. If tensorflow-tpu is installed, use a virtual "
+            f"environment without it: {CHECK_INSTALL}"
         )
-    return done.stdout
+    return done.output
 
 
 def _batch_finding(item: Compiled, steps: int, requested: bool) -> Finding:

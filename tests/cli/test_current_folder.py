@@ -37,7 +37,7 @@ def test_no_command_executes_a_file_in_the_current_folder(
 
 @pytest.mark.skipif(not (ROOT / "plugins").exists(), reason="only in a checkout")
 def test_python_is_started_in_one_place() -> None:
-    """Every other module uses `python_command`, which is safe."""
+    """Every other module uses `run_python`, which is safe."""
     sources = [
         path
         for folder in ("msinet_core", "plugins", "examples/msinet-device-jax/src")

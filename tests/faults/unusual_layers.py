@@ -64,6 +64,10 @@ _CONVOLUTIONS: tuple[tuple[str, str, Test], ...] = (
         "dilation-2-of-2x2",
         lambda op, images: op.dilation > 1 and op.kernel_size == 2,
     ),
+    ("dilation 7", "dilations", lambda op, images: op.dilation == 7),
+    ("dilation 10", "dilations", lambda op, images: op.dilation == 10),
+    ("7x7 kernels", "kernels", lambda op, images: op.kernel_size == 7),
+    ("kernels above 8x8", "kernels", lambda op, images: op.kernel_size > 8),
     ("dilation above 12", "dilation-16", lambda op, images: op.dilation > 12),
     (
         "one channel",

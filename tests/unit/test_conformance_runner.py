@@ -23,6 +23,7 @@ from msinet_core.conformance import (
     Subject,
     prove,
     run,
+    select,
 )
 from msinet_core.conformance.checker import Checker
 from msinet_core.conformance.costs import COSTS
@@ -190,6 +191,13 @@ def test_a_device_that_does_not_open_has_the_rows_that_need_no_open_device():
     assert "no_such_package" in report.failed[0].reason
     assert not report.available
     assert not report.passed
+
+
+def test_the_reason_why_a_device_does_not_open_is_in_the_report_of_any_rows():
+    spec = dataclasses.replace(SPEC, name="gone", factory="no_such_package:Device")
+    report = run(spec, scenarios=select(["forward/batch-*"]))
+    assert [row.id for row in report.failed] == ["device/opens"]
+    assert "no_such_package" in report.failed[0].reason
 
 
 def test_other_rows_do_not_apply_to_a_device_that_did_not_open():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import parse_requirements
 from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
-from msinet_core.system.child_process import python_command
+from msinet_core.system.child_process import run_python
 
 FRAMEWORKS = (
     *("tensorflow", "keras", "torch", "torchvision", "jax", "jaxlib", "mlx", "openvino"),
@@ -79,18 +78,15 @@ def _examine(spec: DeviceSpec) -> Mapping[str, Any]:
         "spec": pickled,
         "hidden": sorted(required_packages(spec)),
     }
-    done = subprocess.run(
-        python_command("from msinet_core.conformance.scenarios.fresh_process import main; main()"),
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
+    done = run_python(
+        "from msinet_core.conformance.scenarios.fresh_process import main; main()",
         timeout=TIMEOUT,
-        check=False,
+        text=json.dumps(request),
     )
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return {"failure": f"The light module cannot be imported in a fresh process: {last}"}
+    lines = done.output.splitlines()
+    if done.code != 0 or not lines:
+        reason = done.how if done.code is None else done.last_line
+        return {"failure": f"The light module cannot be imported in a fresh process: {reason}"}
     found: Mapping[str, Any] = json.loads(lines[-1])
     return found
 

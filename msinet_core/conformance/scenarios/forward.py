@@ -147,7 +147,7 @@ def _constant_image(subject: Subject) -> Outcome:
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
-for _count in (1, 2, 3, 5, 6, 7, 9, 16, 17, 33):
+for _count in (1, 2, 3, 5, 6, 7, 9, 12, 16, 17, 24, 33, 64):
     ROWS.row(
         f"forward/batch-{_count}",
         f"In a batch of {_count}, each image has its own map.",

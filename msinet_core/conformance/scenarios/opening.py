@@ -19,8 +19,11 @@ from msinet_core.errors import DeviceUnavailableError, MsinetError
 
 ROWS = Rows()
 
+OPENS = "device/opens"
+"""The row that fails with the reason if the device does not open."""
 
-@ROWS.row("device/opens", "The device opens with its framework and its hardware.", "bits")
+
+@ROWS.row(OPENS, "The device opens with its framework and its hardware.", "bits")
 def _opens(subject: Subject) -> Outcome:
     assert subject.device is not None  # raises the reason
     return Outcome(0.0, 0.0)

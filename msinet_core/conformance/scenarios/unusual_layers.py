@@ -17,6 +17,8 @@ from msinet_core.network.ops import (
 
 SHAPE = (2, 13, 17)
 """Larger than every kernel, and odd."""
+LARGER = (2, 17, 31)
+"""Larger than every dilation as well."""
 
 
 def _one(op: Op) -> Attach:
@@ -48,9 +50,14 @@ def _mean_of_one_channel(net: GraphBuilder, name: str) -> str:
     return net.add("op", Conv2D(5, 1), net.add("beside", Concat(), single, spread))
 
 
-def _eight(net: GraphBuilder, name: str) -> str:
-    parts = [net.add(f"part{index}", Conv2D(2, 1, activation="linear"), name) for index in range(8)]
-    return net.add("op", Concat(), *parts)
+def _beside(*convolutions: Conv2D) -> Attach:
+    """Concatenate convolutions of the same input."""
+
+    def attach(net: GraphBuilder, name: str) -> str:
+        parts = [net.add(f"part{index}", op, name) for index, op in enumerate(convolutions)]
+        return net.add("op", Concat(), *parts)
+
+    return attach
 
 
 _CONVOLUTIONS = (
@@ -83,6 +90,19 @@ UNUSUAL_SETTINGS: tuple[Setting, ...] = (
         _of_one_channel(Conv2D(5)),
         SHAPE,
     ),
+    Setting(
+        "convolution-dilations",
+        "convolutions with dilations 1 to 16, side by side",
+        _beside(*(Conv2D(2, dilation=dilation) for dilation in range(1, 17))),
+        LARGER,
+        dilated=True,
+    ),
+    Setting(
+        "convolution-kernels",
+        "convolutions with kernels of 1x1 to 11x11, side by side",
+        _beside(*(Conv2D(2, size) for size in range(1, 12))),
+        LARGER,
+    ),
     Setting("convolution-64", "a convolution of 64 channels", _one(Conv2D(8)), SHAPE, channels=64),
     *(
         Setting(
@@ -104,7 +124,11 @@ UNUSUAL_SETTINGS: tuple[Setting, ...] = (
     Setting("resize-5-half-pixel", "a resize by 5", _one(Resize(5, "half_pixel")), measure="op"),
     Setting("resize-like-same", "a resize to the same size", _same_size, measure="op"),
     Setting("resize-like-back", "a resize back to an odd size", _back, SHAPE, measure="op"),
-    Setting("concat-eight", "a concatenation of eight inputs", _eight),
+    Setting(
+        "concat-eight",
+        "a concatenation of eight inputs",
+        _beside(*(Conv2D(2, 1, activation="linear") for _ in range(8))),
+    ),
 )
 """Those with rows about prediction and gradients."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 
 from msinet_core import (
@@ -12,7 +11,7 @@ from msinet_core import (
     Finding,
     UsageError,
     hardware,
-    python_command,
+    run_python,
 )
 
 from msinet_device_jax.probe import HARDWARE, PACKAGES, automatic_platform
@@ -70,20 +69,13 @@ def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> 
         }
     except ValueError as error:
         raise UsageError(f"Invalid argument of doctor: {error}") from error
-    request = json.dumps(settings)
-    done = subprocess.run(
-        python_command("from msinet_device_jax.ahead_of_time import main; main()", request),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    code = "from msinet_device_jax.ahead_of_time import main; main()"
+    done = run_python(code, json.dumps(settings), timeout=TIMEOUT)
     title = f"ahead-of-time compilation for {topology}"
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        return Finding(title, "problem", f"It failed with exit code {done.returncode}: {last}")
-    facts = json.loads(done.stdout)
+    if done.code != 0:
+        reason = done.how if done.code is None else f"{done.how}: {done.last_line}"
+        return Finding(title, "problem", f"The compilation {reason}.")
+    facts = json.loads(done.output)
     if "error" in facts:
         return Finding(title, "problem", f"libtpu cannot compile the step: {facts['error']}")
     chips = f"{facts['chips']} x {facts['chip']}"
