@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,6 +20,7 @@ from msinet_core.errors import (
     did_you_mean,
 )
 from msinet_core.hardware.hardware import Hardware
+from msinet_core.hardware.host import distribution_version, missing_requirements
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 
 if TYPE_CHECKING:
@@ -59,6 +60,29 @@ class Probe:
     fix: str = ""
     framework_version: str | None = None
     hardware: tuple[Hardware, ...] = ()
+
+    @classmethod
+    def of_packages(
+        cls,
+        framework: str,
+        requirements: Sequence[str],
+        install: str,
+        hardware: tuple[Hardware, ...] = (),
+        remark: str = "",
+    ) -> Probe:
+        """Return the result for a device whose hardware is there and which needs packages.
+
+        Args:
+            framework: The distribution whose version is the framework's.
+            requirements: Requirement strings (PEP 508).
+            install: The command that installs them.
+            hardware: The hardware it would compute on.
+            remark: About how it would run; a sentence.
+        """
+        version, missing = distribution_version(framework), missing_requirements(requirements)
+        if missing:
+            return cls(Availability.NOT_HERE, " ".join(missing), install, version, hardware)
+        return cls(Availability.INSTALLED, remark, "", version, hardware)
 
     @property
     def ready(self) -> bool:

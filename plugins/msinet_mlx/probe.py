@@ -54,13 +54,10 @@ def probe() -> Probe:
 
 
 def _check_packages(devices: tuple[Hardware, ...], remark: str = "") -> Probe:
-    missing = hardware.missing_requirements(REQUIRES)
-    if not missing and backend() is None:
-        missing = ["mlx is installed without a backend."]
-    if missing:
-        return _unavailable(" ".join(missing), INSTALL, devices)
-    version = hardware.distribution_version("mlx")
-    return Probe(Availability.INSTALLED, remark, "", version, devices)
+    found = Probe.of_packages("mlx", REQUIRES, INSTALL, devices, remark)
+    if found.ready and backend() is None:
+        return _unavailable("mlx is installed without a backend.", INSTALL, devices)
+    return found
 
 
 def _unavailable(reason: str, fix: str, devices: tuple[Hardware, ...] = ()) -> Probe:

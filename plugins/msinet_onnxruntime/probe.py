@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msinet_core import Availability, Probe, hardware
+from msinet_core import Probe, hardware
 
 REQUIRES = ("onnx>=1.16", "onnxruntime>=1.20")
 """What ``pip install "msinet[onnxruntime]"`` installs."""
@@ -29,11 +29,5 @@ def requirements() -> tuple[str, ...]:
 
 def probe() -> Probe:
     """Look for ONNX Runtime; its CPU provider runs on every machine that it installs on."""
-    missing = hardware.missing_requirements(requirements())
-    return Probe(
-        availability=Availability.NOT_HERE if missing else Availability.INSTALLED,
-        reason=" ".join(missing),
-        fix=INSTALL if missing else "",
-        framework_version=hardware.distribution_version(distribution()),
-        hardware=(hardware.cpu_hardware(),),
-    )
+    processor = (hardware.cpu_hardware(),)
+    return Probe.of_packages(distribution(), requirements(), INSTALL, processor)

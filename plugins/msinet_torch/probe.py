@@ -74,11 +74,7 @@ def _build_without_cuda(version: str) -> tuple[str, str] | None:
 
 
 def _check_packages(devices: tuple[Hardware, ...], install: str = INSTALL) -> Probe:
-    missing = hardware.missing_requirements(REQUIRES)
-    if missing:
-        return _unavailable(" ".join(missing), install, devices)
-    version = hardware.distribution_version("torch")
-    return Probe(Availability.INSTALLED, framework_version=version, hardware=devices)
+    return Probe.of_packages("torch", REQUIRES, install, devices)
 
 
 def _unavailable(reason: str, fix: str, devices: tuple[Hardware, ...] = ()) -> Probe:

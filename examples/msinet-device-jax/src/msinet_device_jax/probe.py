@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from msinet_core import Availability, Hardware, Probe, hardware, nvidia
+from msinet_core import Hardware, Probe, hardware, nvidia
 
 REQUIRES = ("jax>=0.6",)
 INSTALL = 'pip install "jax>=0.6"'
@@ -41,10 +42,9 @@ Source: jax/_src/hardware_utils.py.
 
 def probe() -> Probe:
     """Look for JAX's packages, and for the hardware that they could use."""
-    version = hardware.distribution_version("jax")
-    missing = hardware.missing_requirements(REQUIRES)
-    if missing:
-        return Probe(Availability.NOT_HERE, " ".join(missing), INSTALL, version)
+    found = Probe.of_packages("jax", REQUIRES, INSTALL)
+    if not found.ready:
+        return found
     platform = automatic_platform()
     preferred = PLATFORMS[: PLATFORMS.index(platform)]
     unused = [name for name in preferred if HARDWARE[name]()]
@@ -52,13 +52,8 @@ def probe() -> Probe:
     remarks += [
         f"To use the {name.upper()}, JAX needs {' or '.join(PACKAGES[name])}." for name in unused
     ]
-    return Probe(
-        Availability.INSTALLED,
-        reason=" ".join(remarks),
-        fix=f'pip install "{EXTRAS[unused[0]]}"' if unused else "",
-        framework_version=version,
-        hardware=HARDWARE[platform](),
-    )
+    fix = f'pip install "{EXTRAS[unused[0]]}"' if unused else ""
+    return replace(found, reason=" ".join(remarks), fix=fix, hardware=HARDWARE[platform]())
 
 
 def automatic_platform() -> str:
