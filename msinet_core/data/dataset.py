@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Literal, NamedTuple, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
@@ -107,13 +108,13 @@ def open_dataset(
             f"Dataset '{name_or_folder}' has {count}:\n"
             f"{bullet_list(problems, _PROBLEMS_SHOWN)}\n"
             f"Every image needs one map of the same name. Add, rename or remove the files listed, "
-            f"and run: msinet-run data check {name_or_folder}\n{LAYOUT}"
+            f"and run: msinet-run data check {quote(str(name_or_folder))}\n{LAYOUT}"
         )
     if need_maps and not all(sample.truth.has_map for sample in dataset.samples):
         raise DataError(
             f"Dataset '{name_or_folder}' has fixations but no maps, which training compares with. "
-            f"Draw them with: msinet-run data maps {name_or_folder} --sigma PX, where PX is about "
-            f"one degree of visual angle in pixels"
+            f"Draw them with: msinet-run data maps {quote(str(name_or_folder))} --sigma PX, where "
+            f"PX is about one degree of visual angle in pixels"
         )
     return dataset
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -145,7 +147,8 @@ def evaluate(
             predictor.image_size = dataset.image_size
         outcomes = predicted(predictor, samples, scorer)
         facts = {name: getattr(predictor, name) for name in ("device", "precision", "image_size")}
-    evaluation = score_samples(samples, outcomes, scorer, progress)
+    with closing(outcomes):  # after Ctrl-C, nothing else is scored
+        evaluation = score_samples(samples, outcomes, scorer, progress)
     evaluation = replace(
         evaluation,
         data=dataset.name,
@@ -221,7 +224,7 @@ def _unread(others: Set[Sample], data: str) -> Iterator[str]:
         yield (
             f"The fixations of {len(others)} other image{'s' * (len(others) > 1)} could not be "
             f"read; shuffled AUC and the center bias leave them out. List them with: msinet-run "
-            f"data check {data}"
+            f"data check {quote(data)}"
         )
 
 

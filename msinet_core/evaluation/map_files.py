@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -98,8 +99,10 @@ class MapFolder:
 def _read_array(path: Path) -> NDArray[np.float32]:
     try:
         values = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"Could not read {path} as a NumPy array: {error}.") from error
+    if not isinstance(values, np.ndarray):
+        raise DataError(f"{path} is an archive of arrays (.npz); save one array with numpy.save.")
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "uif" or not values.size:

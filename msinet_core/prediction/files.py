@@ -97,7 +97,7 @@ def predict_files(
         interrupt or InterruptFlag() as flag,
         progress.task("predict", len(plan.jobs)) as task,
     ):
-        jobs = _by_size(plan.jobs, predictor, progress)
+        jobs = _by_size(plan.jobs, predictor, progress, flag)
         stream = predictor.stream(jobs, lambda job: read_image(job.source), finish)
         with closing(stream) as outcomes:
             for outcome in outcomes:
@@ -121,8 +121,14 @@ def predict_files(
     )
 
 
-def _by_size(jobs: Sequence[Job], predictor: Predictor, progress: Progress) -> Sequence[Job]:
-    """Put images together that the network sees at one size, each of which is compiled once."""
+def _by_size(
+    jobs: Sequence[Job], predictor: Predictor, progress: Progress, flag: InterruptFlag
+) -> Sequence[Job]:
+    """Put images together that the network sees at one size, each of which is compiled once.
+
+    Returns:
+        All jobs; none if the flag is set meanwhile.
+    """
     if predictor.image_size is not None:
         return jobs
 
@@ -132,7 +138,12 @@ def _by_size(jobs: Sequence[Job], predictor: Predictor, progress: Progress) -> S
         except DataError:  # reported in its turn
             return 0, 0
 
-    sizes = dict(zip(jobs, in_threads(size, jobs, "read sizes", progress), strict=True))
+    sizes: dict[Job, Size] = {}
+    with closing(in_threads(size, jobs, "read sizes", progress)) as found:
+        for job, its_size in zip(jobs, found, strict=True):
+            if flag.is_set():
+                return ()
+            sizes[job] = its_size
     different = len(set(sizes.values()) - {(0, 0)})
     if different > 1:
         progress.message(

@@ -115,11 +115,22 @@ class Stream(Generic[Item, Result]):
         """Yield the outcome of each item, in any order.
 
         Args:
-            items: Read lazily.
+            items: Read lazily. An exception of theirs is raised when all before it are yielded.
         """
+        errors: list[Exception] = []
+
+        def until_error() -> Iterator[Item]:
+            try:
+                yield from items
+            except Exception as error:
+                errors.append(error)
+
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="msinet-images")
         try:
-            yield from self._finish(self._predict(self._batches(self._load(items, pool))), pool)
+            loaded = self._load(until_error(), pool)
+            yield from self._finish(self._predict(self._batches(loaded)), pool)
+            if errors:
+                raise errors[0]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

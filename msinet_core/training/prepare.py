@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import image_size_of
@@ -139,12 +140,12 @@ def _notes(dataset: Dataset, split: StoredSplit | None, data: str) -> Iterator[s
     if split is not None and split.train & split.valid:
         yield (
             f"Images in both splits: {len(split.train & split.valid)}, which makes the validation "
-            f"loss too low. List them with: msinet-run data check {data}"
+            f"loss too low. List them with: msinet-run data check {quote(data)}"
         )
     if dataset.unused:
         yield (
             f"Not used: {len(dataset.unused)} in {dataset.name}, for example {dataset.unused[0]}. "
-            f"List all with: msinet-run data check {data}"
+            f"List all with: msinet-run data check {quote(data)}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.data import BatchPipeline
@@ -109,6 +110,12 @@ def _check_support(config: TrainConfig, spec: DeviceSpec) -> None:
             f"Device '{spec.name}' does not support training. Train on another device (msinet-run "
             f"devices lists them) and use the checkpoint with {spec.name}."
         )
+    if not spec.capabilities.dilated_gradient:
+        raise UsageError(
+            f"Device '{spec.name}' cannot train MSI-Net: it has no gradient of dilated "
+            f"convolutions. Train on another device (msinet-run devices lists them) and use the "
+            f"checkpoint with {spec.name}."
+        )
     spec.check_precision(config.precision)
     spec.check_options(config.device_options)
     check_distribution(spec.name, spec.capabilities.distribution, config.distribute)
@@ -119,7 +126,7 @@ def _waits_for_processes(spec: DeviceSpec, distribute: str) -> bool:
     """Return whether opening the device waits for other processes."""
     if "multiworker" not in spec.capabilities.distribution:
         return False
-    in_cluster = spec.capabilities.cluster_variable in os.environ
+    in_cluster = bool(os.environ.get(spec.capabilities.cluster_variable))
     return distribute == "multiworker" or (distribute == "auto" and in_cluster)
 
 
@@ -167,7 +174,8 @@ def _fit(
         except DataError as error:
             raise DataError(
                 f"{error} To find all problems of the dataset at once, run: msinet-run data check "
-                f"{config.data}. Then continue with: msinet-run train --resume --run {run.path}"
+                f"{quote(config.data)}. Then continue with: msinet-run train --resume --run "
+                f"{quote(str(run.path))}"
             ) from error
 
 

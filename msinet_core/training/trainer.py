@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -16,8 +16,8 @@ import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
-from msinet_core.errors import DivergenceError, InterruptedRunError
-from msinet_core.network.state import State
+from msinet_core.errors import DataError, DivergenceError, InterruptedRunError
+from msinet_core.network.state import Batch, State
 from msinet_core.system.progress import Progress, Task
 from msinet_core.training.checkpoint_writer import CheckpointWriter
 from msinet_core.training.epoch_sentences import epoch_sentences
@@ -110,10 +110,16 @@ class Trainer:
         Raises:
             InterruptedRunError: The user stopped it; its state is saved.
             DivergenceError: The loss or the weights are not finite; the last checkpoint is intact.
+            DataError: An image cannot be used; the state is saved.
             MsinetError: A checkpoint could not be written; the one before is intact.
         """
         with self._writer:
-            return self._fit()
+            try:
+                return self._fit()
+            except DataError:
+                self._save()
+                self._writer.wait()
+                raise
 
     def _fit(self) -> list[dict[str, Any]]:
         history, config = self.position.history, self.config
@@ -140,7 +146,7 @@ class Trainer:
         ):
             unread: deque[_Pending] = deque()
             reads = TimedReads(batches)
-            for group in groups(reads, config.accumulate):
+            for group in self._until_unreadable(groups(reads, config.accumulate), unread, task):
                 first = self.train.images_in(0, next_batch)
                 rate = self._schedule.rate(position.epoch, first, reductions)
                 loss = self.model.train_step(group, rate)
@@ -166,6 +172,17 @@ class Trainer:
                     self._next_check = now + max(CHECK_INTERVAL, (now - start) / CHECK_SHARE)
             while unread:
                 self._record(unread.popleft(), task)
+
+    def _until_unreadable(
+        self, batches: Iterable[Sequence[Batch]], unread: deque[_Pending], task: Task
+    ) -> Iterator[Sequence[Batch]]:
+        """Record the steps that were made before an image cannot be read."""
+        try:
+            yield from batches
+        except DataError:
+            while unread:
+                self._record(unread.popleft(), task)
+            raise
 
     def _record(self, pending: _Pending, task: Task) -> None:
         """Wait for the loss of a step, record it and show it."""
@@ -239,8 +256,7 @@ class Trainer:
         better = self._selection.improves(position.history)
         position.begin_epoch()
         self._save(better, history=list(position.history))
-        if self.run.writes:
-            self.run.log_epoch(row)
+        self.run.log_epoch(row)
         for text in epoch_sentences(config, position.history, better):
             self._message(text)
 

@@ -96,6 +96,10 @@ class Distribution:
         table = self.processes.sum(table)
         return int(table.sum()), [self.size(int(most)) for most in table.max(axis=0)]
 
+    def reporting_lost(self) -> AbstractContextManager[None]:
+        """Say it if another process is lost during a step."""
+        return nullcontext()
+
 
 class OnOneDevice(Distribution):
     """Runs every op of a step on one device; an op without a kernel is an error.
@@ -159,6 +163,9 @@ class StrategyDistribution(Distribution):
 
     def total(self, values: Any) -> Any:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def reporting_lost(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.processes.count == 1 else report_lost_processes(LOST)
 
     def place(self, values: NDArray[Any], size: int) -> Any:
         parts = iter(np.split(_padded(values, size * self.replicas), self.replicas))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core import Adam, Batch, Model, OptimizerState, Program, State, report_lost_processes
-from msinet_tensorflow.distribution import LOST
+from msinet_core import Adam, Batch, Model, OptimizerState, Program, State
 from msinet_tensorflow.layers import Tensor, tf
 from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
 
@@ -88,7 +87,7 @@ class TensorFlowModel(Model):
             if size
         ]
         rate = self._rate(self._optimizer, learning_rate)
-        with report_lost_processes(LOST):
+        with self._distribution.reporting_lost():
             loss = self._run_step(inputs, rate)
             self._step += 1
             # With several processes, to detect lost ones.
@@ -212,10 +211,12 @@ class TensorFlowModel(Model):
     def _accumulated(self) -> Variables:
         """The sums of gradients over several batches; created when first needed."""
         with self._distribution.scope():
-            return {
+            accumulated = {
                 name: tf.Variable(tf.zeros(weight.shape), trainable=False)
                 for name, weight in self._trained.items()
             }
+        self._owned += accumulated.values()
+        return accumulated
 
     def _clear(self) -> None:
         for gradient in self._accumulated.values():

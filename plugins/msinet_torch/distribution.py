@@ -62,6 +62,10 @@ class Distribution:
         """Sum a scalar on the device over all processes."""
         return value
 
+    def reporting_lost(self) -> AbstractContextManager[None]:
+        """Say it if another process is lost during a step."""
+        return nullcontext()
+
     def count(self, images: int) -> int:
         """Sum the number of images over all processes."""
         return int(self.processes.sum(np.array([images], np.float64))[0])
@@ -114,6 +118,9 @@ class ProcessGroup(Distribution):
         torch.distributed.all_reduce(value)
         return value
 
+    def reporting_lost(self) -> AbstractContextManager[None]:
+        return report_lost()
+
 
 class GroupProcesses(Processes):
     """The processes of the group that this process has joined."""
@@ -148,7 +155,7 @@ def is_distributed(spec: DeviceSpec, distribute: str) -> bool:
         UsageError: It does, but the environment does not describe the group.
     """
     if distribute == "auto":
-        count = os.environ.get(spec.capabilities.cluster_variable, "1")
+        count = os.environ.get(spec.capabilities.cluster_variable) or "1"
         if count.isdigit() and int(count) <= 1:
             return False
     elif distribute != "multiworker":

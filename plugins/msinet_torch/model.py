@@ -19,7 +19,6 @@ from msinet_core import (
 )
 from msinet_torch.adam import FusedAdam
 from msinet_torch.cuda_graphs import CudaGraphs
-from msinet_torch.distribution import report_lost
 from msinet_torch.layers import Tensor, torch
 from msinet_torch.loss_scale import ScaledSteps
 
@@ -95,7 +94,7 @@ class TorchModel(Model):
         return result
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        with report_lost():
+        with self._distribution.reporting_lost():
             count = self._distribution.count(sum(len(batch.images) for batch in batches))
             self.check_count(count)
             filled = [batch for batch in batches if len(batch.images)]

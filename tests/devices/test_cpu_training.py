@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import subprocess
@@ -162,6 +163,17 @@ def test_accumulation_equals_the_joint_batch(cpu: Device, case: Case) -> None:
         whole = float(joint.train_step([case.batch], 1e-4))
         parts = float(accumulated.train_step(split(case.batch, 1, 2), 1e-4))
         assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_sums_of_gradients_are_freed_with_their_model() -> None:
+    case = narrow_network()
+    model = trained(SPEC.open(), case)
+    float(model.train_step([case.batch, case.batch], 1e-4))
+    sums = list(model._accumulated.values())
+    del model
+    gc.collect()
+    trained(SPEC.open(), case)  # frees what deleted models leave behind
+    assert [tuple(tf.shape(value.read_value()).numpy()) for value in sums] == [()] * len(sums)
 
 
 def test_accumulation_forgets_a_step_that_was_interrupted(cpu: Device, case: Case) -> None:

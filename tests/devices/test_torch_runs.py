@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import msinet_torch
 from msinet_core import MsinetError, UsageError
+from msinet_core.conformance.cases import narrow_network
+from msinet_core.network.adam import Adam
+from msinet_core.network.loss import KLDivergence
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -169,6 +172,19 @@ def test_an_invalid_group_is_refused(
 def test_a_world_size_of_one_is_not_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert msinet_torch.CPU.open(distribute="auto").processes.count == 1
+
+
+def test_a_single_process_never_loses_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = narrow_network()
+    device = msinet_torch.CPU.open()
+    model = device.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("cannot open /home/speer/kernel.cu: connection to the disk is gone")
+
+    monkeypatch.setattr(model, "_run_step", fail)
+    with pytest.raises(RuntimeError, match="speer"):
+        model.train_step([case.batch], 1e-4)
 
 
 def test_only_network_errors_mean_a_lost_process() -> None:

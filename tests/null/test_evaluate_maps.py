@@ -8,8 +8,9 @@ import math
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.data import open_dataset
-from msinet_core.errors import DataError, UsageError
+from msinet_core.data.sample import Sample
+from msinet_core.errors import DataError, InterruptedRunError, UsageError
 from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.report_page import write_report
+from msinet_core.evaluation.scoring import Scorer
 from msinet_core.metrics.likelihood import calibrated, to_cells
+from msinet_core.system.interrupt import InterruptFlag
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -104,16 +108,47 @@ def test_maps_that_cannot_be_used_are_reported(seen: Path, tmp_path: Path) -> No
     np.save(tmp_path / "01.npy", np.zeros((3, 4, 5)))
     np.save(tmp_path / "02.npy", np.ones((SIZE[1], SIZE[0])))
     np.save(tmp_path / "03.npy", np.ones((SIZE[0] // 2, SIZE[1] // 2)))
+    with (tmp_path / "04.npy").open("wb") as stream:
+        np.savez(stream, np.ones(SIZE))
     evaluation = scored()
     assert [image.name for image in evaluation.images] == ["val/03.png"]
     reasons = dict(evaluation.failures)
     assert "logarithms" in reasons["val/00.png"]
     assert "(3, 4, 5)" in reasons["val/01.png"]
     assert "aspect ratio" in reasons["val/02.png"]
-    assert "no map" in reasons["val/04.png"]
+    assert ".npz" in reasons["val/04.png"]
+    (tmp_path / "04.npy").write_bytes(b"PK\x03\x04 and no more")
+    assert "04.npy" in dict(scored().failures)["val/04.png"]
+    (tmp_path / "04.npy").unlink()
+    assert "no map" in dict(scored().failures)["val/04.png"]
     Image.new("L", SIZE[::-1]).save(tmp_path / "03.png")
     with pytest.raises(UsageError, match="several maps"):
         scored()
+
+
+def test_nothing_is_scored_after_ctrl_c(
+    seen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (seen / "good").glob("*"):
+        shutil.copy(path, tmp_path)
+    score, scored = Scorer.score, list[str]()
+
+    def slowly(self: Scorer, sample: Sample, *arguments: Any) -> Any:
+        time.sleep(0.05)
+        scored.append(sample.name)
+        return score(self, sample, *arguments)
+
+    def interrupt(self: InterruptFlag, message: str) -> None:
+        raise InterruptedRunError(message)
+
+    monkeypatch.setattr(Scorer, "score", slowly)
+    monkeypatch.setattr(InterruptFlag, "raise_if_set", interrupt)
+    with pytest.raises(InterruptedRunError) as kept:  # a notebook keeps the last exception
+        msinet.evaluate(data=seen / "own", maps=tmp_path, baselines=False, workers=1)
+    count = len(scored)
+    time.sleep(0.2)
+    assert 1 <= count == len(scored) < 4
+    del kept
 
 
 def test_weights_or_maps_but_not_both(run: Run, seen: Path) -> None:

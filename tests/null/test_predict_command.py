@@ -355,6 +355,27 @@ def test_an_interrupted_run_says_how_many_maps_are_written(tmp_path, weights):
     assert f"{count} of 40" in str(caught.value)
 
 
+def test_ctrl_c_ends_the_reading_of_sizes(tmp_path, weights, monkeypatch):
+    for number in range(40):
+        write_image(tmp_path / "many" / f"{number}.jpg", seed=number)
+    checkpoint = read_weights(weights)
+    model = load_registry().spec("reference").open().compile(checkpoint.graph, checkpoint.state)
+    predictor = Predictor(model, checkpoint.graph, None, workers=2)
+    plan = plan_outputs(find_images([tmp_path / "many"]), tmp_path / "maps")
+    flag, looked_at = InterruptFlag(), []
+
+    def slowly(path):
+        time.sleep(0.02)
+        looked_at.append(path)
+        return 24, 32
+
+    monkeypatch.setattr("msinet_core.prediction.files.image_size", slowly)
+    flag.set()
+    with pytest.raises(InterruptedRunError, match="0 of 40"):
+        predict_files(predictor, plan, Progress(), flag)
+    assert len(looked_at) < 20
+
+
 def test_ctrl_c_ends_with_130_and_complete_files(tmp_path, weights):
     for number in range(600):
         write_image(tmp_path / "many" / f"{number:03d}.jpg", seed=number)

@@ -113,6 +113,17 @@ def test_an_image_that_cannot_be_read_is_raised_in_its_turn(tmp_path):
         next(found)
 
 
+def test_an_error_of_the_iterable_is_raised_after_the_maps_before_it():
+    def photos():
+        yield from (image(red=index) for index in range(4))
+        raise LookupError("the fifth")
+
+    found = Predictor(RedChannel(), GRAPH, (24, 32), batch_size=3).predict(photos())
+    assert [round(255 * float(next(found)[0, 0])) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(LookupError, match="the fifth"):
+        next(found)
+
+
 def test_a_generator_that_is_closed_stops_reading():
     read = []
 

@@ -13,7 +13,7 @@ import pytest
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.data import BatchPipeline
 from msinet_core.device import Deferred
-from msinet_core.errors import DivergenceError, InterruptedRunError
+from msinet_core.errors import DataError, DivergenceError, InterruptedRunError
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceModel
@@ -194,6 +194,28 @@ def test_an_interrupted_run_reads_and_saves_everything_and_continues_exactly(
     saved = load_checkpoint(folder / "checkpoints" / "latest.msinet.h5")
     assert saved.state.optimizer is not None
     assert saved.state.optimizer.step == after
+    assert run_training(tiny_data, folder, resume=True) == plain
+
+
+def test_an_image_that_cannot_be_read_loses_no_step(
+    plain: list[str], queue: Queue, tmp_path: Path, tiny_data: Path
+) -> None:
+    image = sorted((tiny_data / "stimuli" / "train").iterdir())[3]
+    whole, folder = image.read_bytes(), tmp_path / "parts"
+
+    def cut(number: int) -> None:
+        if number == STEPS:  # the last step of an epoch; the next one reads everything again
+            image.write_bytes(whole[: len(whole) // 2])
+
+    queue.on_step = cut
+    with pytest.raises(DataError, match=image.name):
+        run_training(tiny_data, folder)
+    done = losses(folder)
+    assert STEPS <= len(done) < 2 * STEPS and done == plain[: len(done)]
+    saved = load_checkpoint(folder / "checkpoints" / "latest.msinet.h5")
+    assert saved.state.optimizer is not None
+    assert saved.state.optimizer.step == len(done)
+    image.write_bytes(whole)
     assert run_training(tiny_data, folder, resume=True) == plain
 
 
