@@ -131,7 +131,7 @@ def predict(
     msinet-run predict photo.jpg --weights best.msinet.h5
     msinet-run --device cpu predict photos/ --weights best.msinet.h5 --out maps --overlay
     """  # noqa: D301  -- click reads \b as "do not wrap"
-    from msinet_core.data import find_images
+    from msinet_core.data.images import find_images, unread_formats
     from msinet_core.errors import MsinetError
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
@@ -149,7 +149,7 @@ def predict(
     if skip_existing:
         plan = plan.without_existing()
     progress = progress_bars()
-    for note in plan.notes:
+    for note in (*unread_formats(paths), *plan.notes):
         progress.message(note)
     if not plan.jobs:
         progress.message("There is nothing to predict.")

@@ -47,6 +47,10 @@ class Coverage:
         """Describe coordinates that are not pixels of the images."""
         return list(filter(None, (self.far_outside(), self.in_a_corner())))
 
+    def useless(self) -> str:
+        """Describe coordinates from which no map should be drawn; empty for others."""
+        return self.far_outside() if self.outside > (self.count or 0) else self.in_a_corner()
+
     def far_outside(self) -> str:
         """Describe fixations outside their images, if they are many; empty otherwise."""
         total = (self.count or 0) + self.outside
@@ -54,13 +58,17 @@ class Coverage:
             return ""
         return (
             f"{self.outside:,} of {total:,} fixations ({self.outside / total:.0%}) are outside "
-            f"their images. Coordinates are pixels of the image from its upper left corner, not of "
-            f"the screen; check the offset, the scale, and the columns x and y."
+            f"their images. Coordinates are pixels of the image from its upper left corner, not "
+            f"from the center and not of the screen; check the offset, the scale, and the columns "
+            f"x and y."
         )
 
     def in_a_corner(self) -> str:
-        """Describe fixations that are all in the upper left corner; empty for others."""
-        if (self.count or 0) < _ENOUGH or self._reach >= _LOWEST_REACH:
+        """Describe fixations that are all in the upper left corner; empty for others.
+
+        If many are outside, those on the images say nothing.
+        """
+        if (self.count or 0) < _ENOUGH or self._reach >= _LOWEST_REACH or self.far_outside():
             return ""
         unit = "of a smaller image"
         if self._furthest <= 100:

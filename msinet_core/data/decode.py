@@ -26,6 +26,11 @@ SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of the files that count as images when a folder is searched."""
 
+OTHER_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd"}
+)
+"""Suffixes of images that are not read: of phones and cameras, and of other programs."""
+
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 """What Pillow may try: for others, such as EPS, it runs other programs. MPO, which some cameras
 write, is opened as the JPEG that it begins with."""

@@ -71,7 +71,7 @@ def draw_maps(
 
             for fixations, size in in_threads(draw, dataset.samples, "draw maps", progress):
                 coverage.add(fixations, size)
-            if problem := coverage.in_a_corner():
+            if problem := coverage.useless():
                 raise DataError(f"No maps were drawn. {problem}")
             record = {"sigma": sigma, "version": MAP_VERSION}
             write_text(new / MAPS_FILE, json.dumps(record) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,9 +150,9 @@ def _read_csv(path: Path, size: Size) -> Fixations:
                     raise ValueError("a value is missing at the end")
                 if not _MISSING.isdisjoint(text.strip().lower() for text in place):
                     continue
-                point = float(place[0]), float(place[1])
+                point = _number(place[0]), _number(place[1])
                 observer = row[column["observer"]] if "observer" in column else ""
-                observers.setdefault(observer or "", []).append(point)
+                observers.setdefault((observer or "").strip(), []).append(point)
     except UnicodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Save it as CSV in UTF-8.") from error
     except (OSError, ValueError, csv.Error) as error:
@@ -161,6 +162,15 @@ def _read_csv(path: Path, size: Size) -> Fixations:
             f"the pixels x and y of a fixation; correct it or remove it."
         ) from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        if re.fullmatch(r"\s*-?\d+,\d+\s*", text):
+            raise ValueError("decimal commas; write points, as in 61.75") from error
+        raise
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:

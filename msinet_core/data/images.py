@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msinet_core.data.decode import SUFFIXES, decode, to_pixels
+from msinet_core.data.decode import OTHER_SUFFIXES, SUFFIXES, decode, to_pixels
 from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list, os_reason
 from msinet_core.system.files import atomic_path
 
@@ -189,6 +189,23 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
             f"List image files, or folders with images."
         )
     return list(found.values())
+
+
+def unread_formats(paths: Sequence[Path]) -> Iterator[str]:
+    """Say which images in folders are left out because their format is not read.
+
+    Args:
+        paths: Files and folders, as for `find_images`.
+    """
+    left_out = [
+        path / name for path in paths if path.is_dir() for name in list_files(path, OTHER_SUFFIXES)
+    ]
+    if left_out:
+        count = f"{len(left_out)} image{'s are' if left_out[1:] else ' is'}"
+        yield (
+            f"{count} in a format that is not read, for example {left_out[0]}. Convert to JPEG or "
+            f"PNG what is to be predicted."
+        )
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
+from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName, check_output, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
@@ -158,6 +159,7 @@ def evaluate(
         notes=(
             *_notes(evaluation, dataset, split, stored, selection, maps is None),
             *_unread(bank.unread - set(samples), os.fspath(data)),
+            *_misplaced(bank.coverage),
         ),
         **facts,
     )
@@ -226,6 +228,15 @@ def _unread(others: Set[Sample], data: str) -> Iterator[str]:
             f"read; shuffled AUC and the center bias leave them out. List them with: msinet-run "
             f"data check {quote(data)}"
         )
+
+
+def _misplaced(coverage: Coverage) -> Iterator[str]:
+    """Say what is wrong with coordinates of fixations; a few outside their images are usual."""
+    problems = coverage.problems()
+    yield from problems
+    if coverage.outside and not problems:
+        total = coverage.outside + (coverage.count or 0)
+        yield f"{coverage.outside:,} of {total:,} fixations are outside their images and ignored."
 
 
 def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:

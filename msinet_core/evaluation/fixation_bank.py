@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msinet_core.data.coverage import Coverage
+from msinet_core.data.fixations import Fixations
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
 from msinet_core.metrics.information import density
@@ -38,20 +40,25 @@ class FixationBank:
 
     Attributes:
         unread: The images whose fixations cannot be read.
+        coverage: Where the fixations lie.
     """
 
     def __init__(self, samples: Sequence[Sample], progress: Progress | None = None) -> None:
         self._observers: dict[Sample, Observers | None] = {}
         relative: list[Floats] = []
         self.unread: set[Sample] = set()
+        self.coverage = Coverage()
         results = in_threads(_read, samples, "read fixations", progress)
         for sample, found in zip(samples, results, strict=True):
-            if found is None:
+            if isinstance(found, DataError):
                 self.unread.add(sample)
+            elif found is None:
+                self._observers[sample] = None
             else:
-                self._observers[sample], size = found
-                if self._observers[sample] is not None:
-                    relative.append((self._all(sample) + 0.5) / np.array(size))
+                fixations, size = found
+                self._observers[sample] = fixations.observers
+                self.coverage.add(fixations, size)
+                relative.append((self._all(sample) + 0.5) / np.array(size))
         self._points = np.concatenate([np.empty((0, 2)), *relative])
         self._images = sum(len(points) > 0 for points in relative)
         self._totals: OrderedDict[Size, tuple[Floats, Floats]] = OrderedDict()
@@ -166,10 +173,9 @@ def transfer(size: Size, sigmas: tuple[float, float]) -> Floats:
     return np.asarray(np.outer(*axes))
 
 
-def _read(sample: Sample) -> tuple[Observers | None, Size] | None:
+def _read(sample: Sample) -> tuple[Fixations, Size] | DataError | None:
     try:
         fixations = sample.truth.read_fixations()
-        observers = None if fixations is None else fixations.observers
-        return observers, sample.truth.stimulus_size if fixations is not None else (1, 1)
-    except DataError:
-        return None
+        return None if fixations is None else (fixations, sample.truth.stimulus_size)
+    except DataError as error:
+        return error

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.folder import SPLITS, conflicts, index
+from msinet_core.data.folder import SPLITS, STIMULI, conflicts, index
 from msinet_core.data.images import MAP_PADDING, read_map
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
@@ -84,8 +84,9 @@ class MapFolder:
     def _find(self, sample: Sample) -> Path | None:
         """Return the map beside which the image would be, else the only one of its name."""
         own = PurePosixPath(sample.file).with_suffix("").as_posix()
-        if own in self._files:
-            return self._files[own]
+        for path in (own, f"{STIMULI}/{own}"):  # `predict DATASET` writes the latter
+            if path in self._files:
+                return self._files[path]
         names = [sample.name, *(f"{split}/{sample.name}" for split in SPLITS if own == sample.name)]
         found = [self._files[name] for name in names if name in self._files]
         if found[1:]:

@@ -223,8 +223,16 @@ def _mean(scored: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _with_likelihoods(
     images: Sequence[ImageScores], cells: Sequence[Mapping[str, Cells]]
 ) -> Iterator[ImageScores]:
+    """Add the likelihoods, calibrated on every second image in the order of names.
+
+    The order of a split depends on its seed, which must not change a score.
+    """
     sources = {source for one in cells for source in one}
-    bits = {source: calibrated([one.get(source) for one in cells]) for source in sources}
+    order = sorted(range(len(images)), key=lambda number: images[number].name)
+    bits = {
+        source: dict(zip(order, calibrated([cells[n].get(source) for n in order]), strict=True))
+        for source in sources
+    }
     for number, image in enumerate(images):
         added = {
             source: {**image.scores[source], "log_likelihood": bits[source][number]}

@@ -111,6 +111,12 @@ def _subject(prepared: Prepared) -> Iterator[str]:
     config, dataset = prepared.config, prepared.dataset
     yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters{_frozen(prepared)}"
     yield from prepared.notes
+    steps = Schedule(config, len(dataset.train)).steps_per_epoch * config.epochs
+    if config.warmup >= steps:
+        yield (
+            f"The warm-up of {config.warmup:,} steps does not end: the run has {steps:,}. The "
+            f"learning rate stays below {config.learning_rate:g}."
+        )
     yield (
         f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "
         f"validation images at {IMAGE_SIZE.to_text(config.image_size or dataset.image_size)}"

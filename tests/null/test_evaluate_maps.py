@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ from msinet_core.data import open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, InterruptedRunError, UsageError
 from msinet_core.evaluation.bootstrap import intervals
+from msinet_core.evaluation.fixation_bank import FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_chart import histogram
 from msinet_core.evaluation.report_page import write_report
-from msinet_core.evaluation.scoring import Scorer
+from msinet_core.evaluation.scoring import Scorer, read_maps, score_samples
 from msinet_core.metrics.likelihood import calibrated, to_cells
 from msinet_core.system.interrupt import InterruptFlag
 
@@ -149,6 +151,38 @@ def test_nothing_is_scored_after_ctrl_c(
     time.sleep(0.2)
     assert 1 <= count == len(scored) < 4
     del kept
+
+
+def test_maps_of_a_predicted_dataset_are_found_below_stimuli(seen: Path, tmp_path: Path) -> None:
+    shutil.copytree(seen / "good", tmp_path / "stimuli" / "val")
+    found = msinet.evaluate(data=seen / "own", maps=tmp_path, baselines=False)
+    assert len(found.images) == IMAGES and not found.failures
+
+
+def test_the_order_of_images_changes_no_score(seen: Path) -> None:
+    dataset = open_dataset(str(seen / "own"), need_maps=False)
+    samples = dataset.valid
+
+    def scores(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+        scorer = Scorer(FixationBank(dataset.samples), None, False, False)
+        outcomes = read_maps(MapFolder(seen / "good", samples).read, samples, scorer, 1)
+        found = score_samples(samples, outcomes, scorer)
+        return {image.name: dict(image.model) for image in found.images}
+
+    one, other = scores(samples), scores([*samples[3:], *samples[:3]])
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values == pytest.approx(other[name], rel=1e-12, nan_ok=True)
+
+
+def test_coordinates_in_another_unit_are_noted(seen: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(seen / "own", tmp_path / "own")
+    for path in own.glob("fixations/**/*.csv"):
+        rows = [row.split(",") for row in path.read_text().split()[1:]]
+        larger = [f"{float(x) * 4},{float(y) * 4}" for _, x, y in rows]
+        path.write_text("\n".join(["x,y", *larger]))
+    found = msinet.evaluate(data=own, maps=seen / "good", baselines=False)
+    assert any("outside" in note and "%" in note for note in found.notes)
 
 
 def test_weights_or_maps_but_not_both(run: Run, seen: Path) -> None:

@@ -208,6 +208,13 @@ def test_shards_write_all_maps_once_and_skip_existing_ones(run: Run, weights, ph
     assert {path: path.stat().st_mtime_ns for path in Path("maps").rglob("*.jpeg")} == before
 
 
+def test_images_in_other_formats_are_named(run: Run, weights, photos):
+    (photos / "phone.heic").write_bytes(b"not read")
+    result = run(*REFERENCE, "predict", photos, "--weights", weights)
+    assert result.exit_code == 0
+    assert "phone.heic" in result.stderr
+
+
 def test_maps_never_replace_images(run: Run, weights, photos):
     (photos / "0.jpg").rename(photos / "0.jpeg")
     before = (photos / "0.jpeg").read_bytes()

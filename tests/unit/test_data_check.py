@@ -174,6 +174,17 @@ def test_fixations_outside_their_images_are_a_problem_above_5_percent(seen: Path
     assert "30 of 330" in problem
 
 
+def test_an_origin_at_the_center_is_not_taken_for_percent(run: Run, seen: Path) -> None:
+    for path in (seen / "fixations").glob("*.csv"):
+        rows = [row.split(",") for row in path.read_text().split()[1:]]
+        shifted = [f"{float(x) - SIZE[1] / 2},{float(y) - SIZE[0] / 2}" for x, y in rows]
+        path.write_text("\n".join(["x,y", *shifted]))
+    problems = " ".join(problems_of(seen))
+    assert "center" in problems and "percent" not in problems
+    drawn = run("data", "maps", seen, "--sigma", "4")
+    assert drawn.exit_code == 1 and "center" in drawn.stderr
+
+
 def test_the_same_picture_in_two_splits_is_found(tiny_data: Path) -> None:
     for part in ("stimuli", "saliency"):
         shutil.copy(tiny_data / part / "train/train00.png", tiny_data / part / "val/other.png")

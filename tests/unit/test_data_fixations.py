@@ -29,7 +29,7 @@ def test_points_are_rounded_and_those_outside_are_dropped_and_counted():
 
 def test_a_table_distinguishes_observers(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("observer, x, y\nann, 7, 5\nbob, 0, 1\nann, 2.4, 0\n")
+    path.write_text("observer, x, y\nann, 7, 5\nbob, 0, 1\nann , 2.4, 0\n")
     assert pixels(path) == [[[5, 7], [0, 2]], [[1, 0]]]
     path.write_text("\ufeffx,y\n3,4\n", encoding="utf-8")
     assert pixels(path) == [[[4, 3]]]
@@ -57,7 +57,7 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
     [
         ("FPOGX,FPOGY\n1,2\n", "FPOGX.*current_fix_x"),
         ("x,y\n1,2\n3,left\n", "row 3.*left"),
-        ("x;y\n1,5;2\n", "row 2.*1,5"),
+        ("x;y\n1,5;2\n", "row 2.*decimal commas"),
         ("1,2\n3,4\n", "1, 2"),
         ("", "x and y"),
         ("x,y\n1,left\n", "left"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,9 @@ from msinet_core.training.config import TrainConfig
 from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.schedule import Schedule
 from msinet_core.training.selection import HIGHER_IS_BETTER, NEED_FIXATIONS, Selection
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,15 @@ def test_a_constant_rate_is_the_rate_itself() -> None:
 
 def test_a_warm_up_rises_linearly_to_the_rate() -> None:
     assert rates(warmup=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_warm_up_longer_than_the_run_is_noted(run: Run, tiny_data: Path) -> None:
+    settings = ("--data", tiny_data, "--init", "random", "--width", "0.04", "--image-size", "32x40")
+    for warmup, noted in ((9, False), (10, True)):
+        command = ("train", *settings, "--epochs", "2", "--warmup", warmup, "--dry-run")
+        result = run("--device", "reference", *command)
+        assert result.exit_code == 0, result.output
+        assert ("warm-up of 10 steps" in result.output) == noted
 
 
 def test_a_cosine_falls_over_all_epochs_after_the_warm_up() -> None:
