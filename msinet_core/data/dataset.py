@@ -219,6 +219,24 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_dir()), None)
 
 
+def namesake(name_or_folder: str, root: Path | None = None) -> str:
+    """Say that a folder with the name of a dataset is not used; empty if there is none.
+
+    Args:
+        name_or_folder: As for `open_dataset`.
+        root: As for `open_dataset`.
+    """
+    folder, used = Path(name_or_folder), find_folder(name_or_folder, root)
+    if name_or_folder not in (*PUBLISHED, DEMO) or not (folder / STIMULI).is_dir():
+        return ""
+    if used is not None and used.resolve() == folder.resolve():
+        return ""
+    return (
+        f"'{name_or_folder}' is a dataset's name, and the folder of this name is not used. For the "
+        f"folder, write ./{name_or_folder}"
+    )
+
+
 def check_output(
     path: Path, suffixes: Sequence[str], name_or_folder: str, root: Path | None
 ) -> None:

@@ -15,7 +15,14 @@ import numpy as np
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
 from msinet_core.data.coverage import Coverage
-from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName, check_output, open_dataset
+from msinet_core.data.dataset import (
+    SPLIT_NAMES,
+    Dataset,
+    SplitName,
+    check_output,
+    namesake,
+    open_dataset,
+)
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
     Selection,
@@ -160,6 +167,7 @@ def evaluate(
             *_notes(evaluation, dataset, split, stored, selection, maps is None),
             *_unread(bank.unread - set(samples), os.fspath(data)),
             *_misplaced(bank.coverage),
+            *filter(None, [namesake(os.fspath(data), root)]),
         ),
         **facts,
     )

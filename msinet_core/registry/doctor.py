@@ -126,7 +126,9 @@ def _choices(spec: DeviceSpec) -> Finding:
 
 
 def _memory(spec: DeviceSpec, arguments: Mapping[str, str]) -> Finding:
-    graph, size = msinet_graph(), DEFAULT_IMAGE_SIZE
+    graph, requested = msinet_graph(), arguments.get("image-size")
+    height, width = map(int, requested.split("x")) if requested else DEFAULT_IMAGE_SIZE
+    size = (height, width)
     precision = spec.check_precision(arguments.get("precision", "auto"))
     memory = device_memory(spec)
     one = estimate_memory(graph, (1, *size, 3), precision)

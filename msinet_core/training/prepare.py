@@ -14,6 +14,7 @@ from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_network
 from msinet_core.data import Dataset, Sample, open_dataset
+from msinet_core.data.dataset import namesake
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
@@ -86,7 +87,7 @@ def prepare(
     """
     dataset = open_dataset(
         config.data,
-        Path(config.data_root) if config.data_root else None,
+        _root(config),
         split_seed=config.split_seed,
         sigma=config.sigma,
     )
@@ -112,7 +113,7 @@ def prepare(
         if initial is None and config.init_file is not None:
             initial = StoredSplit(complete=False)
         split = StoredSplit.of(dataset, config.split_seed, initial, progress)
-    notes = [origin, *_notes(dataset, split, config.data)]
+    notes = [origin, *_notes(dataset, split, config)]
     image_size, note = choose_image_size(config, dataset, trained_size)
     graph.check_image_size(image_size)
     before = {} if checkpoint is None else checkpoint.metadata
@@ -135,8 +136,15 @@ def prepare(
     )
 
 
-def _notes(dataset: Dataset, split: StoredSplit | None, data: str) -> Iterator[str]:
+def _root(config: TrainConfig) -> Path | None:
+    return Path(config.data_root) if config.data_root else None
+
+
+def _notes(dataset: Dataset, split: StoredSplit | None, config: TrainConfig) -> Iterator[str]:
     """Say what may be wrong with the images, though the run can start."""
+    data = config.data
+    if note := namesake(data, _root(config)):
+        yield note
     if split is not None and split.train & split.valid:
         yield (
             f"Images in both splits: {len(split.train & split.valid)}, which makes the validation "

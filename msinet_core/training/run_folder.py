@@ -70,7 +70,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The weights with the lowest validation loss."""
+        """The weights of the best epoch, by the validation loss or ``best_by``."""
         return self.path / "checkpoints" / "best.msinet.h5"
 
     def check_new(self) -> None:
@@ -225,34 +225,34 @@ class RunFolder:
             ) from error
 
 
-def new_run_path(data: str, device: str, parent: Path = Path("runs")) -> Path:
+RUNS = Path("runs")
+"""The folder of runs that were not given one."""
+
+
+def new_run_path(data: str, device: str) -> Path:
     """Return a folder for a new run, named after dataset, device and local time.
 
     Args:
         data: The dataset's name or folder.
         device: The device's name.
-        parent: The folder of all runs.
     """
     stem = f"{Path(data).name}-{device}-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = parent / stem, 2
+    path, number = RUNS / stem, 2
     while path.exists():
-        path, number = parent / f"{stem}-{number}", number + 1
+        path, number = RUNS / f"{stem}-{number}", number + 1
     return path
 
 
-def newest_run_path(parent: Path = Path("runs")) -> Path:
-    """Return the run that was written to last.
-
-    Args:
-        parent: The folder of all runs.
+def newest_run_path() -> Path:
+    """Return the run in `RUNS` that was written to last.
 
     Raises:
-        UsageError: It contains no run.
+        UsageError: There is none.
     """
-    configs = sorted(parent.glob("*/config.toml"), key=_last_written)
+    configs = sorted(RUNS.glob("*/config.toml"), key=_last_written)
     if not configs:
         raise UsageError(
-            f"No run to resume in {parent.resolve()}. Name the folder of the run with --run."
+            f"No run to resume in {RUNS.resolve()}. Name the folder of the run with --run."
         )
     return configs[-1].parent
 

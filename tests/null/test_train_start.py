@@ -391,3 +391,31 @@ def test_at_most_as_many_devices_as_images_are_chosen(
         start_training(config, RunFolder(tmp_path / "run"), spec)
     expected = {"distribute": distribute} | ({} if limit is None else {"max_devices": limit})
     assert str(refusal.value) == f"opened with {expected}"
+
+
+def test_a_run_is_not_written_into_its_dataset(run: Run, tiny_data: Path) -> None:
+    result = run(
+        "--device",
+        "reference",
+        "train",
+        "--data",
+        tiny_data,
+        "--run",
+        tiny_data,
+        "--init",
+        "random",
+    )
+    assert result.exit_code == 2
+    assert not (tiny_data / "config.toml").exists()
+
+
+def test_a_folder_with_the_name_of_a_dataset_is_noted(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_data.rename(tiny_data.with_name("demo"))
+    monkeypatch.chdir(tiny_data.parent)
+    command = ("train", "--init", "random", "--width", "0.04", "--image-size", "32x40", "--dry-run")
+    for name, noted in (("demo", True), ("./demo", False)):
+        result = run("--device", "reference", *command, "--data", name)
+        assert result.exit_code == 0, result.output
+        assert ("write ./demo" in result.output) == noted
