@@ -19,8 +19,8 @@ from msinet_core.errors import (
     describe_error,
     did_you_mean,
 )
+from msinet_core.hardware import host
 from msinet_core.hardware.hardware import Hardware
-from msinet_core.hardware.host import distribution_version, missing_requirements
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Probe:
             hardware: The hardware it would compute on.
             remark: About how it would run; a sentence.
         """
-        version, missing = distribution_version(framework), missing_requirements(requirements)
+        version = host.distribution_version(framework)
+        missing = host.missing_requirements(requirements)
         if missing:
             return cls(Availability.NOT_HERE, " ".join(missing), install, version, hardware)
         return cls(Availability.INSTALLED, remark, "", version, hardware)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from msinet_core.errors import UsageError
 from msinet_core.hardware.hardware import Hardware
 from msinet_core.hardware.host import command_output, distribution_version, pci_devices
 from msinet_core.system.resources import file_text
@@ -183,6 +184,33 @@ def kernel_support(capability: tuple[int, int], targets: Sequence[str]) -> Suppo
         if found["kind"] == "compute":
             support = "on first use"
     return support
+
+
+def check_features(
+    device: str, gpu: str, capability: tuple[int, int], precision: str, tf32: bool
+) -> None:
+    """Refuse what a GPU does not compute in hardware.
+
+    Args:
+        device: The device's name.
+        gpu: The GPU's name.
+        capability: Its compute capability.
+        precision: The precision to compute in.
+        tf32: Whether float32 convolutions are computed in TF32.
+
+    Raises:
+        UsageError: The GPU supports neither bfloat16 nor TF32, and one is requested.
+    """
+    feature = "bfloat16" if precision == "bfloat16" else "TF32" if tf32 else None
+    if feature is None or capability >= AMPERE:
+        return
+    fix = "Remove --device-option tf32=on"
+    if feature == "bfloat16":
+        fix = "Use --precision float16 or float32"
+    raise UsageError(
+        f"Device '{device}' cannot compute in {feature}: {gpu} has compute capability "
+        f"{capability[0]}.{capability[1]}, and {feature} needs 8.0. {fix}"
+    )
 
 
 def overlapping_libraries() -> str:

@@ -9,7 +9,6 @@ from msinet_core import (
     DeviceSpec,
     DeviceUnavailableError,
     Probe,
-    UsageError,
     nvidia,
     permutation,
     suppress_native_stderr,
@@ -71,7 +70,7 @@ class CudaDevice(NchwDevice):
         tf32 = self.options["tf32"] == "on"
         for gpu in _visible_gpus(self.spec):
             _check_build(gpu)
-            _check_gpu(gpu, self.precision, tf32)
+            _check_gpu(self.spec, gpu, self.precision, tf32)
             with suppress(RuntimeError):  # the GPU is already in use
                 tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_tensor_float_32_execution(tf32)
@@ -145,17 +144,9 @@ def _check_build(gpu: Any) -> None:
         )
 
 
-def _check_gpu(gpu: Any, precision: str, tf32: bool) -> None:
+def _check_gpu(spec: DeviceSpec, gpu: Any, precision: str, tf32: bool) -> None:
     """Raise an error if a GPU does not support the precision or TF32."""
     details = tf.config.experimental.get_device_details(gpu)
     capability = details.get("compute_capability", nvidia.AMPERE)
-    feature = "bfloat16" if precision == "bfloat16" else "TF32" if tf32 else None
-    if feature is None or capability >= nvidia.AMPERE:
-        return
-    fix = "Remove --device-option tf32=on."
-    if feature == "bfloat16":
-        fix = "Use --precision float16 or float32."
-    raise UsageError(
-        f"Device 'cuda' cannot compute in {feature}: {details.get('device_name', gpu.name)} has "
-        f"compute capability {capability[0]}.{capability[1]}, and {feature} needs 8.0. {fix}"
-    )
+    name = details.get("device_name", gpu.name)
+    nvidia.check_features(spec.name, name, capability, precision, tf32)

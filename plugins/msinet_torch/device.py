@@ -230,19 +230,10 @@ class CudaDevice(TorchDevice):
         return Deferred(read, tuple(values.shape))
 
     def _check_gpu(self, gpu: Any, tf32: bool) -> None:
-        """Refuse a precision that the GPU does not support in hardware."""
-        capability = torch.cuda.get_device_capability(gpu)
-        self._check_build(torch.cuda.get_device_name(gpu), capability)
-        for requested, kind, instead in (
-            (self.precision == "bfloat16", "bfloat16", "use --precision float16 or float32"),
-            (tf32, "TF32", "omit --device-option tf32=on"),
-        ):
-            if requested and capability < nvidia.AMPERE:
-                raise UsageError(
-                    f"Device '{self.spec.name}' does not support {kind} on this GPU: it needs "
-                    f"compute capability 8.0, and {torch.cuda.get_device_name(gpu)} has "
-                    f"{capability[0]}.{capability[1]}; {instead}"
-                )
+        """Refuse a GPU without kernels, and a precision that it does not support in hardware."""
+        name, capability = torch.cuda.get_device_name(gpu), torch.cuda.get_device_capability(gpu)
+        self._check_build(name, capability)
+        nvidia.check_features(self.spec.name, name, capability, self.precision, tf32)
 
     def _check_build(self, name: str, capability: tuple[int, int]) -> None:
         """Refuse a GPU that PyTorch's build has no kernels for."""
@@ -288,7 +279,7 @@ def _why_no_gpu(spec: DeviceSpec) -> str:
         return spec.unavailable_message(probe)
     names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
     return (
-        f"device '{spec.name}' is not available: the driver lists {names or 'a GPU'}, but torch "
+        f"Device '{spec.name}' is not available: the driver lists {names or 'a GPU'}, but torch "
         f"{torch.__version__} (CUDA {torch.version.cuda or 'none'}) does not find it. The driver "
         "is probably too old for that CUDA version: update it, or install a build for an older "
         "CUDA from https://pytorch.org/get-started/locally/"
