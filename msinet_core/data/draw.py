@@ -11,7 +11,7 @@ from msinet_core.data.decode import SUFFIXES
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.folder import SALIENCY, STIMULI
 from msinet_core.data.images import list_files, write_map
-from msinet_core.data.maps import MAP_VERSION, MAPS_FILE, saliency_map
+from msinet_core.data.maps import MAP_VERSION, MAPS_FILE, saliency_map, size_of_maps
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, os_reason
 from msinet_core.network.ops import Size
@@ -73,7 +73,7 @@ def draw_maps(
                 coverage.add(fixations, size)
             if problem := coverage.useless():
                 raise DataError(f"No maps were drawn. {problem}")
-            record = {"sigma": sigma, "version": MAP_VERSION}
+            record = {"sigma": sigma, "version": MAP_VERSION, "bytes": size_of_maps(new)}
             write_text(new / MAPS_FILE, json.dumps(record) + "\n")
     except OSError as error:
         raise DataError(

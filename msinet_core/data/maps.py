@@ -28,7 +28,7 @@ MAP_VERSION = 1
 """Part of the cache's key; increase it when `saliency_map` changes."""
 
 MAPS_FILE = "maps.json"
-"""Beside maps that were drawn with `draw_maps`; records their sigma."""
+"""Beside maps that were drawn with `draw_maps`; records their sigma and size in bytes."""
 
 _write_lock = threading.Lock()
 _warned: set[Path] = set()
@@ -122,15 +122,26 @@ def _key(fixations: Fixations, size: Size, sigma: float) -> str:
 
 
 def recorded_sigma(folder: Path) -> float | None:
-    """Return the sigma of the maps in a folder that `draw_maps` wrote; None if it did not.
+    """Return the sigma of maps that `draw_maps` wrote; None for others, or if they were changed.
 
     Args:
         folder: The folder with the maps.
     """
     try:
-        return float(json.loads((folder / MAPS_FILE).read_text(encoding="utf-8"))["sigma"])
+        record = json.loads((folder / MAPS_FILE).read_text(encoding="utf-8"))
+        sigma, size = float(record["sigma"]), int(record["bytes"])
+        return sigma if size == size_of_maps(folder) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def size_of_maps(folder: Path) -> int:
+    """Return the bytes of all maps in a folder.
+
+    Args:
+        folder: The folder with the maps.
+    """
+    return sum(path.stat().st_size for path in folder.rglob("*.png"))
 
 
 def _warn_once(folder: Path, error: MsinetError) -> None:

@@ -65,6 +65,8 @@ def test_maps_are_drawn_from_fixations(run: Run, seen: Path) -> None:
     np.testing.assert_array_equal(again.read_map(), drawn)
     assert run("data", "maps", seen, "--sigma", "9").exit_code == 2, "they are not overwritten"
     assert open_dataset(str(seen)).sigma == 8
+    Image.new("L", SIZE[::-1], 9).save(seen / "saliency" / "03.png")
+    assert open_dataset(str(seen)).sigma is None, "a map was replaced"
 
 
 def test_nothing_is_drawn_if_an_image_has_no_fixations(seen: Path) -> None:
