@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
@@ -14,6 +15,7 @@ import numpy as np
 
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
+from msinet_core.data.check import LOWEST_FIT
 from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import (
     SPLIT_NAMES,
@@ -34,7 +36,7 @@ from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import write_report
-from msinet_core.evaluation.result import Evaluation
+from msinet_core.evaluation.result import Evaluation, ImageScores
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
@@ -167,6 +169,7 @@ def evaluate(
             *_notes(evaluation, dataset, split, stored, selection, maps is None),
             *_unread(bank.unread - set(samples), os.fspath(data)),
             *_misplaced(bank.coverage),
+            *_unfit(evaluation.images, os.fspath(data)),
             *filter(None, [namesake(os.fspath(data), root)]),
         ),
         **facts,
@@ -245,6 +248,17 @@ def _misplaced(coverage: Coverage) -> Iterator[str]:
     if coverage.outside and not problems:
         total = coverage.outside + (coverage.count or 0)
         yield f"{coverage.outside:,} of {total:,} fixations are outside their images and ignored."
+
+
+def _unfit(images: Sequence[ImageScores], data: str) -> Iterator[str]:
+    """Say if the true maps are not those of the fixations."""
+    fits = [image.fit for image in images if not math.isnan(image.fit)]
+    if fits and (mean := sum(fits) / len(fits)) < LOWEST_FIT:
+        yield (
+            f"The true maps do not fit the fixations: their mean NSS is {mean:.2f}, where maps "
+            f"that were made from them have more than {LOWEST_FIT:g}. Look for the reason with: "
+            f"msinet-run data check {quote(data)}"
+        )
 
 
 def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:

@@ -60,6 +60,7 @@ class ImageScores:
         scores: By the keys of `SOURCES` and `METRICS`; NaN if a metric is undefined.
         sample: The image in its dataset; None if it is not known.
         thumbnail: ``(h, w)`` uint8, the model's map, small; None unless a report needs it.
+        fit: The NSS of the true map at the fixations; NaN without either.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ImageScores:
     scores: Mapping[str, Mapping[str, float]]
     sample: Sample | None = field(repr=False, compare=False, default=None)
     thumbnail: NDArray[np.uint8] | None = field(repr=False, compare=False, default=None)
+    fit: float = field(repr=False, compare=False, default=math.nan)
 
     @property
     def model(self) -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -103,7 +104,8 @@ class Scorer:
         cells = {} if points is None else {one: to_cells(map, points) for one, map in maps.items()}
         thumbnail = _thumbnail(saliency) if self.with_thumbnails else None
         content = content_digest(sample.stimulus).hex()[:CONTENT]
-        return ImageScores(sample.file, content, size, scores, sample, thumbnail), cells
+        fits = math.nan if target.map is None else METRICS["nss"].score(target.map, target)
+        return ImageScores(sample.file, content, size, scores, sample, thumbnail, fits), cells
 
     def _observers(
         self, observers: Sequence[NDArray[np.int64]], size: Size, target: Target

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
@@ -354,6 +355,16 @@ def test_a_dataset_without_maps_is_scored_by_its_fixations(run: Run, weights, lo
     refused = run(*REFERENCE, "train", "--data", looked_at, "--run", "r")
     assert refused.exit_code == 1
     assert "data maps" in refused.stderr
+
+
+def test_true_maps_of_other_images_are_noted(weights, looked_at):
+    def notes() -> str:
+        return " ".join(msinet.evaluate(weights, looked_at, device="reference").notes)
+
+    assert "do not fit" not in notes()
+    for path in (looked_at / "saliency").glob("*/*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    assert "do not fit" in notes()
 
 
 def test_an_interrupted_evaluation_is_an_error(weights, looked_at):
