@@ -56,7 +56,7 @@ class FittedCache:
         self._limit = _limit() if self.limit is None else self.limit
         self._lock = threading.Lock()
         self._used: set[str] = set()
-        self._writing = 0
+        self._writing: dict[str, int] = {}
         self._size = sum(size for _, size, _ in self._entries())
 
     def load(
@@ -84,7 +84,7 @@ class FittedCache:
         image[:], map[:] = sample.load(size)
         entry = np.concatenate([image, map], axis=None)
         self._used.add(key)
-        if self._make_room(entry.nbytes):
+        if self._make_room(key, entry.nbytes):
             try:
                 with atomic_path(path) as temporary:
                     entry.tofile(temporary)
@@ -92,24 +92,26 @@ class FittedCache:
                 self._limit = 0
             finally:
                 with self._lock:
-                    self._writing -= entry.nbytes
+                    self._writing.pop(key, None)  # two samples may have one key
 
-    def _make_room(self, size: int) -> bool:
+    def _make_room(self, key: str, size: int) -> bool:
         with self._lock:
             if self._limit and self._size + size > self._limit:
                 self._remove_oldest(self._limit - max(size, self._limit // 10))
                 if self._size + size > self._limit:
                     self._limit = 0  # this run uses all of it: do not search again
             fits = self._size + size <= self._limit
-            self._size += size * fits
-            self._writing += size * fits
+            if fits:
+                self._size += size
+                self._writing[key] = size
         return fits
 
     def _remove_oldest(self, wanted: int) -> None:
         """Remove entries until the rest has at most `wanted` bytes, or is in use."""
         entries = sorted(self._entries())
-        # Other processes write and remove entries too.
-        self._size = self._writing + sum(size for _, size, _ in entries)
+        # Other processes write and remove entries too. What this one writes may be there already.
+        written = (size for _, size, path in entries if path.stem not in self._writing)
+        self._size = sum(self._writing.values()) + sum(written)
         for _, size, path in entries:
             if self._size <= wanted:
                 break

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.data import BatchPipeline, Sample, open_dataset
+from msinet_core.data import cache as cache_module
 from msinet_core.data import sample as sample_module
 from msinet_core.data.cache import FittedCache, cache_sizes, clear_cache
 from msinet_core.errors import UsageError
@@ -105,6 +108,33 @@ def test_the_cache_is_bounded_and_older_runs_make_room(
     decoded.clear()
     epoch(valid, cache)
     assert decoded == []
+    assert len(entries(folder)) == 3
+
+
+def test_an_entry_that_is_just_written_counts_once(
+    samples: tuple[Sample, ...], tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, limit = tmp_path / "cache", 3 * ENTRY
+    epoch(samples, FittedCache(folder, limit))
+    first, second, third = open_dataset(str(tiny_data)).valid
+    cache = FittedCache(folder, limit)
+    write, waiting = cache_module.atomic_path, []
+
+    def load(sample: Sample) -> None:
+        image, map = (np.empty((*SIZE, channels), np.float32) for channels in (3, 1))
+        cache.load(sample, SIZE, image, map)
+
+    @contextmanager
+    def write_and_load(path: Path) -> Iterator[Path]:
+        with write(path) as temporary:
+            yield temporary
+        while waiting:  # as another thread may
+            load(waiting.pop())
+
+    monkeypatch.setattr(cache_module, "atomic_path", write_and_load)
+    load(first)
+    waiting.append(third)
+    load(second)
     assert len(entries(folder)) == 3
 
 
