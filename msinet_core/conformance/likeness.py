@@ -16,7 +16,7 @@ _ENOUGH = 0.9
 """The share of failed rows that a fault and the device must have in common to be alike."""
 
 _MOST = 3
-"""More equally likely faults than these say nothing."""
+"""If more faults than this are equally likely, none is named."""
 
 
 def likeness(rows: Sequence[Result]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -219,22 +219,40 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def namesake(name_or_folder: str, root: Path | None = None) -> str:
-    """Say that a folder with the name of a dataset is not used; empty if there is none.
+def namesake(name_or_folder: str, root: Path | None = None) -> Iterator[str]:
+    """Say it if a folder has the name of a dataset, and is not used.
 
     Args:
         name_or_folder: As for `open_dataset`.
         root: As for `open_dataset`.
     """
     folder, used = Path(name_or_folder), find_folder(name_or_folder, root)
-    if name_or_folder not in (*PUBLISHED, DEMO) or not (folder / STIMULI).is_dir():
-        return ""
-    if used is not None and used.resolve() == folder.resolve():
-        return ""
-    return (
-        f"'{name_or_folder}' is a dataset's name, and the folder of this name is not used. For the "
-        f"folder, write ./{name_or_folder}"
-    )
+    is_name = name_or_folder in PUBLISHED or name_or_folder == DEMO
+    is_used = used is not None and used.resolve() == folder.resolve()
+    if is_name and not is_used and (folder / STIMULI).is_dir():
+        yield (
+            f"'{name_or_folder}' is the name of a dataset, so the folder of this name is not used. "
+            f"For the folder, write ./{name_or_folder}"
+        )
+
+
+def check_apart(path: Path, name_or_folder: str, root: Path | None) -> None:
+    """Refuse to write among the files of a dataset.
+
+    Args:
+        path: The file or folder to write.
+        name_or_folder: The dataset, as for `open_dataset`.
+        root: As for `open_dataset`.
+
+    Raises:
+        UsageError: It is the dataset's folder, or in one of the folders of its files.
+    """
+    folder = find_folder(name_or_folder, root)
+    if folder is None:
+        return
+    target, parts = path.resolve(), {(folder / part).resolve() for part in PARTS}
+    if target == folder.resolve() or not parts.isdisjoint((target, *target.parents)):
+        raise UsageError(f"{path} is among the files of the dataset. Choose another folder.")
 
 
 def check_output(
@@ -257,10 +275,7 @@ def check_output(
             f"Results go to a file *{suffixes[0]}, not to {path}. Use, for example, "
             f"{path.stem}{suffixes[0]}"
         )
-    folder = find_folder(name_or_folder, root)
-    inside = [] if folder is None else [(folder / part).resolve() for part in PARTS]
-    if any(part in path.resolve().parents for part in inside):
-        raise UsageError(f"{path} is among the files of the dataset. Choose another folder.")
+    check_apart(path, name_or_folder, root)
     check_writable(path)
 
 

@@ -203,8 +203,8 @@ def unread_formats(paths: Sequence[Path]) -> Iterator[str]:
     if left_out:
         count = f"{len(left_out)} image{'s are' if left_out[1:] else ' is'}"
         yield (
-            f"{count} in a format that is not read, for example {left_out[0]}. Convert to JPEG or "
-            f"PNG what is to be predicted."
+            f"{count} in a format that is not read, for example {left_out[0]}. To predict such "
+            f"images, convert them to JPEG or PNG."
         )
 
 

@@ -170,7 +170,7 @@ def evaluate(
             *_unread(bank.unread - set(samples), os.fspath(data)),
             *_misplaced(bank.coverage),
             *_unfit(evaluation.images, os.fspath(data)),
-            *filter(None, [namesake(os.fspath(data), root)]),
+            *namesake(os.fspath(data), root),
         ),
         **facts,
     )

@@ -115,7 +115,8 @@ class Stream(Generic[Item, Result]):
         """Yield the outcome of each item, in any order.
 
         Args:
-            items: Read lazily. An exception of theirs is raised when all before it are yielded.
+            items: Read lazily. If reading them raises an exception, it is raised after the outcomes
+                of the items before it.
         """
         errors: list[Exception] = []
 

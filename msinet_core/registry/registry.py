@@ -105,6 +105,7 @@ class Registry:
 
     def _unknown_device(self, name: str) -> str:
         known = sorted({registration.spec.name for registration in self.registrations})
+        # "gpu" differs from "cpu" and "tpu" by one letter, and is neither.
         near = "" if name.lower() == "gpu" else did_you_mean(name, self._by_name)
         message = f"Unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
         if not near or distributions_without_entry_point():

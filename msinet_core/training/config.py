@@ -207,6 +207,11 @@ class TrainConfig:
         return {**self.part_rates, **dict.fromkeys(self.freeze, 0.0)}
 
     @property
+    def root(self) -> Path | None:
+        """The folder that contains named datasets; None for the default one."""
+        return Path(self.data_root) if self.data_root else None
+
+    @property
     def init_file(self) -> Path | None:
         """The file that `init` names; None for a keyword."""
         return None if self.init in INIT_KEYWORDS else Path(self.init)

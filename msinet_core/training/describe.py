@@ -112,10 +112,10 @@ def _subject(prepared: Prepared) -> Iterator[str]:
     yield f"Network: MSI-Net, {prepared.graph.parameter_count:,} parameters{_frozen(prepared)}"
     yield from prepared.notes
     steps = Schedule(config, len(dataset.train)).steps_per_epoch * config.epochs
-    if config.warmup >= steps:
+    if config.warmup > steps:
         yield (
-            f"The warm-up of {config.warmup:,} steps does not end: the run has {steps:,}. The "
-            f"learning rate stays below {config.learning_rate:g}."
+            f"The warm-up of {config.warmup:,} steps is longer than the run, which has {steps:,}: "
+            f"the learning rate stays below {config.learning_rate:g}."
         )
     yield (
         f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "

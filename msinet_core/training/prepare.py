@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,7 @@ def prepare(
     """
     dataset = open_dataset(
         config.data,
-        _root(config),
+        config.root,
         split_seed=config.split_seed,
         sigma=config.sigma,
     )
@@ -136,15 +135,10 @@ def prepare(
     )
 
 
-def _root(config: TrainConfig) -> Path | None:
-    return Path(config.data_root) if config.data_root else None
-
-
 def _notes(dataset: Dataset, split: StoredSplit | None, config: TrainConfig) -> Iterator[str]:
     """Say what may be wrong with the images, though the run can start."""
     data = config.data
-    if note := namesake(data, _root(config)):
-        yield note
+    yield from namesake(data, config.root)
     if split is not None and split.train & split.valid:
         yield (
             f"Images in both splits: {len(split.train & split.valid)}, which makes the validation "

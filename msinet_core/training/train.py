@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from msinet_core.data.dataset import find_folder
+from msinet_core.data.dataset import check_apart
 from msinet_core.errors import UsageError
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.registry.registry import AUTO, DEVICE_VARIABLE, load_registry
@@ -193,11 +193,7 @@ def train(
         settings = replace(settings, device=spec.name)
         folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))
         folder.check_new()
-        images = find_folder(
-            settings.data, Path(settings.data_root) if settings.data_root else None
-        )
-        if images is not None and folder.path.resolve() == images.resolve():
-            raise UsageError(f"{folder.path} is the dataset. Choose another folder with --run.")
+        check_apart(folder.path, settings.data, settings.root)
     history = start_training(
         settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
     )

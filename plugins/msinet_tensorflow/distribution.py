@@ -97,7 +97,7 @@ class Distribution:
         return int(table.sum()), [self.size(int(most)) for most in table.max(axis=0)]
 
     def reporting_lost(self) -> AbstractContextManager[None]:
-        """Say it if another process is lost during a step."""
+        """Explain the error if another process is lost during a step."""
         return nullcontext()
 
 

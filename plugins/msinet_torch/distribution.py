@@ -63,7 +63,7 @@ class Distribution:
         return value
 
     def reporting_lost(self) -> AbstractContextManager[None]:
-        """Say it if another process is lost during a step."""
+        """Explain the error if another process is lost during a step."""
         return nullcontext()
 
     def count(self, images: int) -> int:

@@ -394,19 +394,11 @@ def test_at_most_as_many_devices_as_images_are_chosen(
 
 
 def test_a_run_is_not_written_into_its_dataset(run: Run, tiny_data: Path) -> None:
-    result = run(
-        "--device",
-        "reference",
-        "train",
-        "--data",
-        tiny_data,
-        "--run",
-        tiny_data,
-        "--init",
-        "random",
-    )
-    assert result.exit_code == 2
-    assert not (tiny_data / "config.toml").exists()
+    command = ("--device", "reference", "train", "--data", tiny_data, "--init", "random")
+    before = sorted(tiny_data.rglob("*"))
+    for folder in (tiny_data, tiny_data / "stimuli", tiny_data / "saliency" / "run"):
+        assert run(*command, "--run", folder).exit_code == 2
+    assert sorted(tiny_data.rglob("*")) == before
 
 
 def test_a_folder_with_the_name_of_a_dataset_is_noted(

@@ -76,11 +76,11 @@ def test_a_warm_up_rises_linearly_to_the_rate() -> None:
 
 def test_a_warm_up_longer_than_the_run_is_noted(run: Run, tiny_data: Path) -> None:
     settings = ("--data", tiny_data, "--init", "random", "--width", "0.04", "--image-size", "32x40")
-    for warmup, noted in ((9, False), (10, True)):
+    for warmup, noted in ((10, False), (11, True)):
         command = ("train", *settings, "--epochs", "2", "--warmup", warmup, "--dry-run")
         result = run("--device", "reference", *command)
         assert result.exit_code == 0, result.output
-        assert ("warm-up of 10 steps" in result.output) == noted
+        assert ("warm-up of 11 steps" in result.output) == noted
 
 
 def test_a_cosine_falls_over_all_epochs_after_the_warm_up() -> None:
