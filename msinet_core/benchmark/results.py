@@ -206,7 +206,7 @@ def read_all(paths: Sequence[Path]) -> list[Results]:
         UsageError: A file does not exist.
         MsinetError: A file cannot be used.
     """
-    return [Results.read(path) for path in paths]
+    return [Results.read(path) for path in dict.fromkeys(paths)]
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

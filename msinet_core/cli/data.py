@@ -250,6 +250,13 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
     )
 
 
+def _observers(report: Report) -> str:
+    fewest, most = report.observers or (0, 0)
+    if most <= 1:
+        return ", without observers"
+    return f" by {fewest} to {most} observers each" if fewest < most else f" by {most} observers"
+
+
 def _summary(report: Report) -> str:
     dataset = report.dataset
     height, width = dataset.image_size
@@ -261,7 +268,8 @@ def _summary(report: Report) -> str:
     )
     if report.fixations is not None:
         text += (
-            f" {report.fixations:,} fixations on the images; {report.outside:,} outside, ignored."
+            f" {report.fixations:,} fixations on the images{_observers(report)}; "
+            f"{report.outside:,} outside, ignored."
         )
     if report.fit is not None:
         text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."

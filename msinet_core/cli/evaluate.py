@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ from msinet_core.cli.setting_options import (
     SizeType,
     data_root_option,
     device_options_option,
-    precision_option,
+    precision_setting,
     resize_option,
+    setting_option,
     sigma_option,
     workers_option,
 )
@@ -88,7 +90,7 @@ _LIMIT = (
     help="Images in a batch.",
 )
 @resize_option
-@precision_option
+@setting_option("precision", replace(precision_setting, default="float32"))
 @device_options_option
 @workers_option
 @click.option(

@@ -65,7 +65,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Compare runs: the settings that differ, and the best scores.
 
     DIR is a run folder, or a folder that contains some. Losses are comparable only between runs
-    with the same --loss; metrics (train --metrics) always are.
+    with the same --loss, and scores only between runs that were validated on the same images.
 
     Example: msinet-run runs compare runs/a runs/b --out curves.png
     """
@@ -91,7 +91,7 @@ def _print_comparison(comparison: RunComparison) -> None:
     if comparison.differing:
         lines = [[name, *map(_text, values)] for name, values in comparison.differing.items()]
         print_table(["setting", *names], lines)
-    else:
+    elif len(names) > 1:
         click.echo("The runs have the same settings.")
     click.echo()
     lines = [
@@ -99,8 +99,8 @@ def _print_comparison(comparison: RunComparison) -> None:
         for name, values in comparison.best.items()
     ]
     print_table(["score", *names], lines, right=names)
-    if "loss" in comparison.differing:
-        click.echo("\nThe runs were trained with different losses: compare metrics instead.")
+    for note in comparison.notes:
+        click.echo(f"\n{note}")
 
 
 def _best(run: RunSummary) -> str:

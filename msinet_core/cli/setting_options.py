@@ -126,7 +126,8 @@ _RESIZE_UNSET = "those in the file, else asymmetric"
 
 data_root_option = setting_option("data_root", _SHARED["data_root"])
 device_options_option = setting_option("device_options", _SHARED["device_options"])
-precision_option = setting_option("precision", _SHARED["precision"])
+precision_setting = _SHARED["precision"]
+precision_option = setting_option("precision", precision_setting)
 resize_option = setting_option("resize", replace(_SHARED["resize"], unset=_RESIZE_UNSET))
 sigma_option = setting_option("sigma", _SHARED["sigma"])
 workers_option = setting_option("workers", _SHARED["workers"])

@@ -45,6 +45,8 @@ class Report:
         images: The number of images that were checked.
         fixations: The number of fixations on the images; None if the dataset has none.
         outside: The number of fixations outside their image, which are ignored.
+        observers: The smallest and the largest number of observers of an image; None if the dataset
+            has no fixations. One if its files do not tell them apart.
         fit: The mean NSS of the true maps at their own fixations; None if it is not known.
     """
 
@@ -53,6 +55,7 @@ class Report:
     images: int = 0
     fixations: int | None = None
     outside: int = 0
+    observers: tuple[int, int] | None = None
     fit: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class Report:
             "images": self.images,
             "fixations": self.fixations,
             "fixations_outside": self.outside,
+            "observers_per_image": self.observers and list(self.observers),
             "nss_of_maps_at_fixations": self.fit,
             "sigma": self.dataset.sigma,
             "problems": self.problems,
@@ -112,7 +116,7 @@ def check_dataset(
     samples = sorted(dataset.samples, key=lambda sample: sample.stimulus)
     unread: list[tuple[Sample, str]] = []
     pictures: defaultdict[bytes, list[Sample]] = defaultdict(list)
-    fits, coverage = _Fits(), Coverage()
+    fits, coverage, observers = _Fits(), Coverage(), set()
     results = in_threads(_check_sample, samples, f"check {dataset.name}", progress)
     for sample, checked in zip(samples, results, strict=True):
         report.images += 1
@@ -121,9 +125,11 @@ def check_dataset(
         pictures[checked.pixels].append(sample)
         if checked.fixations is not None:
             coverage.add(checked.fixations, checked.size)
+            observers.add(len(checked.fixations.observers))
         fits.add(checked)
     pictures.pop(b"", None)
     report.fixations, report.outside, report.fit = coverage.count, coverage.outside, fits.own
+    report.observers = (min(observers), max(observers)) if observers else None
     report.problems += _grouped(unread)
     report.problems += _repeated(dataset, pictures.values())
     report.problems += fits.problems() + coverage.problems()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msinet_core.data.fixations import fixation_table
 from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
@@ -118,10 +118,20 @@ def _is_made(folder: Path, settings: dict[str, object]) -> bool:
         ) from None
     if found != settings:
         raise DataError(
-            f"{folder} contains a demo dataset with other settings ({json.dumps(found)}). Remove "
-            f"it, or choose another folder."
+            f"{folder} contains another demo dataset{_differences(found, settings)}. Remove it, or "
+            f"choose another folder."
         )
     return True
+
+
+def _differences(found: Any, settings: dict[str, object]) -> str:
+    known = found if isinstance(found, dict) else {}
+    texts = [
+        f"{name} {known[name]} instead of {value}"
+        for name, value in settings.items()
+        if name in known and known[name] != value
+    ]
+    return f": {', '.join(texts)}" if texts else ""
 
 
 def _encode(pixels: NDArray[np.uint8], format: str) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from msinet_core.data.decode import SUFFIXES
@@ -104,6 +105,17 @@ def _inside(folder: Path) -> list[Path]:
     return [path for part in parts for path in sorted(part.iterdir())]
 
 
+def stem(file: PurePath) -> str:
+    """Return a file's path without its suffix, with each letter in one form.
+
+    A Mac may write "ü" as "u" and dots, other systems as one character.
+
+    Args:
+        file: A relative path.
+    """
+    return unicodedata.normalize("NFC", file.with_suffix("").as_posix())
+
+
 def index(folder: Path, part: str, suffixes: Collection[str]) -> dict[str, list[str]]:
     """List files by the name that pairs them.
 
@@ -122,7 +134,7 @@ def index(folder: Path, part: str, suffixes: Collection[str]) -> dict[str, list[
     names: defaultdict[str, list[str]] = defaultdict(list)
     for file in list_files(folder / part, suffixes):
         if "Output" not in file.parts[:-1]:
-            name = file.with_suffix("").as_posix()
+            name = stem(file)
             for suffix in ("_fixMap", "_fixPts"):
                 name = name.removesuffix(suffix)
             names[name].append(f"{part}/{file.as_posix()}")

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.folder import SPLITS, STIMULI, conflicts, index
+from msinet_core.data.folder import SPLITS, STIMULI, conflicts, index, stem
 from msinet_core.data.images import MAP_PADDING, read_map
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
@@ -83,7 +83,7 @@ class MapFolder:
 
     def _find(self, sample: Sample) -> Path | None:
         """Return the map beside which the image would be, else the only one of its name."""
-        own = PurePosixPath(sample.file).with_suffix("").as_posix()
+        own = stem(PurePosixPath(sample.file))
         for path in (own, f"{STIMULI}/{own}"):  # `predict DATASET` writes the latter
             if path in self._files:
                 return self._files[path]

@@ -32,6 +32,10 @@ CONSTANTS: Mapping[str, float] = {
 """The numbers in the metrics' formulas that scores depend on."""
 
 
+_CONDITIONS = ("image", "content", "height", "width", "sigma", "device", "precision")
+"""The first columns of a CSV file: what was scored, and how."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """The mean of a metric over images, without those for which it is undefined.
@@ -138,12 +142,13 @@ class Evaluation:
         return result
 
     def conditions(self) -> str:
-        """Describe what the scores depend on: sizes and the sigma of the true maps."""
+        """Describe what the scores depend on: device, sizes and the sigma of the true maps."""
         sizes = {image.size for image in self.images}
         scored = "x".join(map(str, next(iter(sizes)))) if len(sizes) == 1 else "each image's size"
         network = f"network input {'{}x{}'.format(*self.image_size)}, " if self.image_size else ""
         sigma = "unknown" if self.sigma is None else f"{self.sigma:g} px"
-        return f"{network}scored at {scored}, sigma of the true maps {sigma}"
+        device = f"{self.device} in {self.precision}, " if self.device else ""
+        return f"{device}{network}scored at {scored}, sigma of the true maps {sigma}"
 
     def share_of_limit(self, metric: str) -> float:
         """Return how far the model gets from the uniform map to the observers' agreement.
@@ -167,13 +172,13 @@ class Evaluation:
         columns = [(source, metric) for source in self.sources for metric in METRICS]
         names = [m if s == MODEL else f"{s}_{m}" for s, m in columns]
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", "content", "height", "width", "sigma", *CONSTANTS, *names])
+        writer.writerow([*_CONDITIONS, *CONSTANTS, *names])
         sigma = "" if self.sigma is None else f"{self.sigma:g}"
-        constants = [sigma, *map(repr, CONSTANTS.values())]
+        shared = [sigma, self.device, self.precision, *map(repr, CONSTANTS.values())]
         for image in self.images:
             values = [image.scores.get(s, {}).get(m, math.nan) for s, m in columns]
             cells = ["" if math.isnan(value) else f"{value:.9g}" for value in values]
-            writer.writerow([image.name, image.content, *image.size, *constants, *cells])
+            writer.writerow([image.name, image.content, *image.size, *shared, *cells])
         return text.getvalue()
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
 NOT_COMPARED = frozenset({"workers", "cache", "log", "data_root"})
 """Settings that do not change what a run computes."""
 
+_VALIDATION = ("data", "split_seed", "limit_valid", "sigma", "image_size")
+"""Settings that determine the validation images and maps."""
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -107,6 +110,20 @@ class RunComparison:
         columns = ["valid_loss", *(name for name in HIGHER_IS_BETTER if name in present)]
         return {column: [_best(run, column) for run in self.runs] for column in columns}
 
+    @cached_property
+    def notes(self) -> list[str]:
+        """What makes scores incomparable."""
+        notes = []
+        if "loss" in self.differing:
+            notes.append("The runs were trained with different losses: compare metrics instead.")
+        if names := [name for name in _VALIDATION if name in self.differing]:
+            notes.append(
+                f"The runs may have been validated on different images or maps "
+                f"({', '.join(names)}); if so, their scores cannot be compared. msinet-run "
+                f"evaluate scores both on the same images."
+            )
+        return notes
+
     def draw(self, path: str | Path) -> None:
         """Draw the curves of the runs over each other, a panel for each score.
 
@@ -127,7 +144,7 @@ class RunComparison:
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as values for JSON."""
         runs = [str(run.path) for run in self.runs]
-        return {"runs": runs, "differing": self.differing, "best": self.best}
+        return {"runs": runs, "differing": self.differing, "best": self.best, "notes": self.notes}
 
 
 def compare_runs(folders: Sequence[str | Path]) -> RunComparison:

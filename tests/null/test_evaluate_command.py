@@ -264,6 +264,7 @@ def test_the_csv_file_has_a_row_for_each_image(run: Run, weights, looked_at):
         "val/val02.png",
     ]
     assert rows[1]["nss"] == ""
+    assert {(row["device"], row["precision"]) for row in rows} == {("reference", "float32")}
     document = json.loads(result.stdout)
     for key in ("loss", "cc"):
         mean = np.mean([float(row[key]) for row in rows])

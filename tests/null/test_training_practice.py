@@ -233,6 +233,20 @@ def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path)
     assert run("runs", "list", tiny_data).exit_code == 2
 
 
+def test_scores_of_different_validation_images_are_not_called_comparable(tmp_path: Path) -> None:
+    def notes(**others: Any) -> list[str]:
+        for name, changes in {"a": {}, "b": others}.items():
+            folder = RunFolder(tmp_path / name)
+            folder.begin(TrainConfig(**{"data": "demo", "device": "cpu", **changes}), 0, [])
+        return msinet.compare_runs([tmp_path / "a", tmp_path / "b"]).notes
+
+    assert notes() == notes(epochs=3, workers=2) == []
+    for name, value in {"data": "osie", "limit_valid": 5, "sigma": 3.0, "split_seed": 1}.items():
+        (note,) = notes(**{name: value})
+        assert name in note
+    assert len(notes(data="osie", loss="cc")) == 2
+
+
 def test_histories_that_cannot_be_compared_are_named(run: Run, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "r")
     folder.begin(TrainConfig("demo", "reference", metrics=("nss",)), 0, [])

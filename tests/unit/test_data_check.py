@@ -143,6 +143,16 @@ def test_maps_in_a_split_folder_are_drawn_beside_their_images(seen: Path) -> Non
     assert [len(dataset.part(name)) for name in ("train", "valid", "test")] == [6, 2, 2]
 
 
+def test_the_number_of_observers_is_reported(seen: Path) -> None:
+    assert check_dataset(str(seen)).observers == (1, 1), "they are not told apart"
+    for number, count in ((0, 4), (1, 3)):
+        table = "\n".join(["observer,x,y", *(f"{n % count},{60 + n},{40 + n}" for n in range(12))])
+        (seen / "fixations" / f"{number:02d}.csv").write_text(table)
+    report = check_dataset(str(seen))
+    assert report.observers == (1, 4)
+    assert report.to_dict()["observers_per_image"] == [1, 4]
+
+
 def test_maps_that_fit_their_fixations_are_no_problem(mapped: Path) -> None:
     report = check_dataset(str(mapped))
     assert report.problems == []

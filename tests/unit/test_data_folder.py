@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from msinet_core.data import PUBLISHED, open_dataset
 from msinet_core.data.dataset import survey
 from msinet_core.data.published import split
 from msinet_core.errors import DataError, UsageError
+from msinet_core.evaluation.map_files import MapFolder
 
 Make = Callable[..., Path]
 
@@ -41,6 +43,21 @@ def flat(count: int) -> list[str]:
         for number in range(count)
         for name in (f"stimuli/{number:04d}.jpg", f"saliency/{number:04d}.png")
     ]
+
+
+def test_letters_are_paired_in_either_form(make):
+    one, two = (unicodedata.normalize(form, "gr\u00fcn") for form in ("NFC", "NFD"))
+    assert one != two
+    folder = make(
+        *(f"stimuli/train/{two}.jpg", f"saliency/train/{one}.png", f"fixations/train/{two}.csv"),
+        *(f"stimuli/val/{one}2.jpg", f"saliency/val/{two}2.png"),
+    )
+    (sample,) = open_dataset(str(folder)).train
+    assert sample.stimulus == folder / f"stimuli/train/{two}.jpg"
+    assert sample.truth.map == folder / f"saliency/train/{one}.png"
+    assert sample.truth.fixations == folder / f"fixations/train/{two}.csv"
+    maps = make(f"{two}2.png", folder="maps")
+    assert MapFolder(maps, open_dataset(str(folder)).valid)
 
 
 def test_a_split_folder_is_taken_as_it_is(make):
