@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -194,19 +194,6 @@ def learned(results: Results, settings: BenchSettings) -> list[Measured]:
         for work in WORKS
         if work in row and row["batch_size"] == 1
     ]
-
-
-def read_all(paths: Sequence[Path]) -> list[Results]:
-    """Read the results of several machines.
-
-    Args:
-        paths: The files.
-
-    Raises:
-        UsageError: A file does not exist.
-        MsinetError: A file cannot be used.
-    """
-    return [Results.read(path) for path in dict.fromkeys(paths)]
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

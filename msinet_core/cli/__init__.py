@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, chosen_device, device_option
+from msinet_core.cli.options import CommandGroup, device_option
 from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.version import __version__
@@ -29,24 +29,6 @@ COMMANDS = (
     "plugins",
 )
 """The built-in commands; each is an attribute of the module of the same name."""
-
-
-class Failure(click.ClickException):
-    """End the program with a message and the exit code of the error behind it.
-
-    Args:
-        message: What to print.
-        exit_code: As listed in `msinet_core.errors`.
-        label: What to print before the message.
-    """
-
-    def __init__(self, message: str, exit_code: int, label: str = "Error: ") -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
-        self._label = label
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"{self._label}{self.format_message()}", file=file, err=file is None)
 
 
 class MsinetGroup(CommandGroup):
@@ -87,31 +69,32 @@ class MsinetGroup(CommandGroup):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except KeyboardInterrupt as error:
-            raise Failure("Interrupted.", InterruptedRunError.exit_code, label="") from error
+        except KeyboardInterrupt:
+            message, code = "Interrupted.", InterruptedRunError.exit_code
         except InterruptedRunError as error:
-            raise Failure(str(error), error.exit_code, label="") from error
+            message, code = str(error), error.exit_code
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):
                 click.echo("".join(traceback.format_exception(error)), err=True)
-            raise _failure(error) from error
+            message, code = _failure(error)
+        click.echo(message, err=True)
+        raise click.exceptions.Exit(code)
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception) -> tuple[str, int]:
+    """Return the message for an error, and the exit code."""
+    from msinet_core.device.spec import opened_spec
+    from msinet_core.registry.diagnosis import failure_message
+    from msinet_core.registry.registry import load_registry
+    from msinet_core.system.install_hints import installable
+
     if isinstance(error, MsinetError):
-        from msinet_core.system.install_hints import installable
-
-        return Failure(installable(str(error)), error.exit_code)
-    chosen = chosen_device()
-    if chosen is not None:
-        from msinet_core.registry.diagnosis import failure_message
-
-        return Failure(failure_message(error, *chosen), MsinetError.exit_code)
-    return Failure(
-        f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1 "
-        f"traceback.",
-        MsinetError.exit_code,
-    )
+        return f"Error: {installable(str(error))}", error.exit_code
+    if spec := opened_spec():
+        text = failure_message(error, spec, load_registry().plugin_of(spec))
+        return f"Error: {text}", MsinetError.exit_code
+    text = f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1"
+    return f"Error: {text} traceback.", MsinetError.exit_code
 
 
 @click.group(cls=MsinetGroup, context_settings={"help_option_names": ["-h", "--help"]})

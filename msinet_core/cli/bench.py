@@ -10,7 +10,7 @@ import click
 
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.cli.options import device_name
-from msinet_core.cli.setting_options import setting_options
+from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
 
 if TYPE_CHECKING:
     from msinet_core.benchmark.results import Results
@@ -32,7 +32,6 @@ STDOUT = Path("-")
 @click.option(
     "--json",
     "json_file",
-    metavar="FILE",
     type=FILE,
     help="Write all measurements to a JSON file, each as it comes; - prints them at the end.",
 )
@@ -47,16 +46,12 @@ STDOUT = Path("-")
 @click.option(
     "--plot",
     "plot_files",
-    metavar="FILE",
     multiple=True,
     type=FILE,
     help="Draw the rates: *.png, *.svg or *.pdf. Can be repeated.",
 )
-@click.option(
-    "--trace",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Also write each framework's own profile of a few steps to this folder.",
+@kind_option(
+    "trace", FOLDER, "Also write each framework's own profile of a few steps to this folder."
 )
 @click.option(
     "--from",
@@ -90,7 +85,8 @@ def bench(
     msinet-run bench --from here.json mac.json --plot rates.png
     """  # noqa: D301  -- click reads \b as "do not wrap"
     import msinet_core as msinet
-    from msinet_core.benchmark.results import read_all
+    from msinet_core.benchmark.chart import draw_rates
+    from msinet_core.benchmark.results import Results
     from msinet_core.system.figures import check_plot
 
     for path in plot_files:
@@ -98,7 +94,7 @@ def bench(
     if bool(files) != from_files:
         raise click.UsageError("To show measured results, use: --from FILE [FILE ...]")
     if from_files:
-        machines = read_all(files)
+        machines = [Results.read(path) for path in dict.fromkeys(files)]
     else:
         devices = [name for name in (device_name(), *names) if name]
         devices += [baseline] if devices and baseline else []
@@ -110,7 +106,8 @@ def bench(
     _print(machines, baseline, to_stderr=json_file == STDOUT)
     if json_file == STDOUT:
         click.echo("\n".join(results.to_json() for results in machines))
-    _draw(machines, plot_files)
+    for path in plot_files:
+        draw_rates(machines, path)
 
 
 def _print(machines: Sequence[Results], baseline: str | None, *, to_stderr: bool) -> None:
@@ -124,10 +121,3 @@ def _print(machines: Sequence[Results], baseline: str | None, *, to_stderr: bool
     for results in machines:
         click.echo(f"\n{results.describe_machine()}, {results.date}", err=to_stderr)
         click.echo(results.fastest_sentence(), err=to_stderr)
-
-
-def _draw(machines: Sequence[Results], paths: Sequence[Path]) -> None:
-    from msinet_core.benchmark.chart import draw_rates
-
-    for path in paths:
-        draw_rates(machines, path)

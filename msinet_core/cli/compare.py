@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import json_option
+from msinet_core.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.compare import Difference
@@ -34,7 +33,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
     result = msinet.compare(first, second)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        print_json(result.to_dict())
         return
     left = result.only_first + result.only_second
     only = f"; {left} are in one file only" if left else ""

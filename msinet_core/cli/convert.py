@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.setting_options import ChoiceType, resize_option, setting_options
+from msinet_core.cli.setting_options import kind_option, resize_option, setting_options
 from msinet_core.network.export import OnnxSettings
+from msinet_core.system.kinds import choice
 
 if TYPE_CHECKING:
     from msinet_core.network.ops import Coordinates
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
     "[default: the published network]",
 )
 @resize_option
-@click.option(
-    "--from-layout",
-    type=ChoiceType(["torch", "mlx"]),
-    help="Order of the kernels' axes in a safetensors file that does not declare it: torch (OIHW) "
-    "or mlx (OHWI).",
+@kind_option(
+    "from_layout",
+    choice(("torch", "mlx")),
+    "Order of the kernels' axes in a safetensors file that does not declare it: torch (OIHW) or "
+    "mlx (OHWI).",
 )
 @setting_options(OnnxSettings)
 def convert(

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, json_option
-from msinet_core.cli.setting_options import (
-    CountType,
-    SettingType,
-    SizeType,
-    data_root_option,
-)
-from msinet_core.system.kinds import POSITIVE_NUMBER
+from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
+from msinet_core.system.kinds import POSITIVE_NUMBER, integer
+from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.data.check import Report
@@ -39,7 +34,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 
     rows = list_datasets(data_root)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         _print_table(rows, data_root)
 
@@ -113,7 +108,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
     report = check_dataset(name, data_root, progress_bars())
     count = len(report.problems)
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        print_json(report.to_dict())
         click.get_current_context().exit(1 if count else 0)
     for line in report.dataset.unused:
         click.echo(line, err=True)
@@ -148,7 +143,7 @@ def maps(name: str, data_root: Path | None, sigma: float) -> None:
     click.echo(f"Drew {count:,} maps with a Gaussian of {sigma:g} pixels in {folder}.")
 
 
-@data.group()
+@data.group(cls=CommandGroup)
 def cache() -> None:
     """Show and clear the cache of fitted images and drawn maps."""
 
@@ -162,7 +157,7 @@ def cache_show(as_json: bool) -> None:
 
     sizes = cache_sizes()
     if as_json:
-        click.echo(json.dumps({"folder": str(cache_folder()), "bytes": sizes}, indent=2))
+        print_json({"folder": str(cache_folder()), "bytes": sizes})
         return
     click.echo(f"{cache_folder()}")
     for part, size in sizes.items():
@@ -180,32 +175,10 @@ def cache_clear() -> None:
 
 @data.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--train",
-    type=CountType(),
-    metavar="N",
-    default=60,
-    show_default=True,
-    help="Number of training images.",
-)
-@click.option(
-    "--valid",
-    type=CountType(),
-    metavar="N",
-    default=15,
-    show_default=True,
-    help="Number of validation images.",
-)
-@click.option(
-    "--image-size",
-    type=SizeType(),
-    default="240x320",
-    show_default=True,
-    help="Height and width in pixels.",
-)
-@click.option(
-    "--seed", type=CountType(0), default=7, show_default=True, help="Determines the pictures."
-)
+@kind_option("train", integer(), "Number of training images.", 60)
+@kind_option("valid", integer(), "Number of validation images.", 15)
+@kind_option("image_size", IMAGE_SIZE, "Height and width in pixels.", (240, 320))
+@kind_option("seed", integer(0), "Determines the pictures.", 7)
 def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> None:
     """Create a small dataset to try everything with: a bright odd one out among muted shapes.
 

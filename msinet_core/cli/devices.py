@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import device_name, device_option, json_option
+from msinet_core.cli.options import device_name, device_option, json_option, print_json
 
 if TYPE_CHECKING:
     from msinet_core.device import Hardware
@@ -37,16 +36,17 @@ def devices(check: bool, as_json: bool) -> None:
     "verified" means that --check opened the device in a process of its own, ran every operation
     forward and backward, and got the reference's numbers.
     """
+    from msinet_core.cli.plugins import print_problems
     from msinet_core.registry.inventory import list_devices
     from msinet_core.registry.registry import load_registry
 
     registry = load_registry()
     entries = list_devices(registry, check, device_name(), progress=True)
     if as_json:
-        click.echo(json.dumps(_document(entries, registry), indent=2))
+        print_json(_document(entries, registry))
     else:
         _print_table(entries)
-        _print_problems(registry)
+        print_problems(registry)
     if any(entry.failed for entry in entries):
         raise click.exceptions.Exit(1)
 
@@ -86,16 +86,6 @@ def _notes(entry: DeviceEntry) -> list[str]:
     notes = [_describe_hardware(item) for item in probe.hardware]
     notes += [probe.reason] if probe.reason else []
     return [*notes, f"-> {probe.fix}"] if probe.fix else notes
-
-
-def _print_problems(registry: Registry) -> None:
-    from msinet_core.registry.diagnosis import plugin_fix
-
-    for loaded in registry.problems:
-        click.echo(f"{loaded.plugin} is not used: {loaded.problem}", err=True)
-        click.echo(f"-> {plugin_fix(loaded)}", err=True)
-    for name in registry.conflicts:
-        click.echo(f"'{name}' cannot be used: several plugins register it", err=True)
 
 
 def _describe_hardware(item: Hardware) -> str:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import device_name, device_option, json_option
-from msinet_core.cli.setting_options import (
-    CountType,
-    SizeType,
-    device_options_option,
-    precision_option,
-)
+from msinet_core.cli.options import device_name, device_option, json_option, print_json
+from msinet_core.cli.setting_options import device_options_option, kind_option, precision_option
+from msinet_core.system.kinds import integer
+from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
-    from msinet_core.device import DeviceSpec
     from msinet_core.network.ops import Size
     from msinet_core.registry.doctor import Finding
-    from msinet_core.registry.registry import Registry
 
 COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -32,17 +26,17 @@ COLORS = {"ok": "green", "note": "yellow", "problem": "red"}
     metavar="NAME",
     help="Compile ahead of time for hardware this machine lacks; for tpu, for example v5e:1x1.",
 )
-@click.option(
-    "--batch-size",
-    type=CountType(),
-    metavar="N",
-    help="With --topology: compile for this batch size only. [default: find the largest]",
+@kind_option(
+    "batch_size",
+    integer(),
+    "With --topology: compile for this batch size only.",
+    unset="find the largest",
 )
-@click.option(
-    "--image-size",
-    type=SizeType(),
-    metavar="HxW",
-    help="With --topology: height and width of the images. [default: 240x320]",
+@kind_option(
+    "image_size",
+    IMAGE_SIZE,
+    "With --topology: height and width of the images.",
+    unset="240x320",
 )
 @precision_option
 @device_options_option
@@ -71,7 +65,7 @@ def doctor(
 
     registry = load_registry()
     name = device_name() or os.environ.get(DEVICE_VARIABLE)
-    spec = registry.spec(name) if name else registry.select(message=_echo_to_stderr)
+    spec = registry.spec(name) if name else registry.select(message=partial(click.echo, err=True))
     spec.check_precision(precision)
     spec.check_options(device_options)
     if topology is None and (batch_size or image_size):
@@ -82,7 +76,15 @@ def doctor(
         "image-size": image_size and "{}x{}".format(*image_size),
     }
     arguments = {name: value for name, value in given.items() if value}
-    _check_arguments(spec, arguments, registry)
+    for option in arguments:
+        if option in spec.doctor_arguments:
+            continue
+        others = [item.spec for item in registry.registrations]
+        supporting = [other.name for other in others if option in other.doctor_arguments]
+        raise UsageError(
+            f"Device '{spec.name}' does not support --{option}; devices that do: "
+            f"{', '.join(supporting) or 'none'}"
+        )
     arguments = {**device_options, **arguments, "precision": precision}
     findings: list[Finding] = []
     for finding in examine(spec, arguments):
@@ -91,28 +93,9 @@ def doctor(
             _print(finding)
     if as_json:
         document = {"device": spec.name, "findings": [finding.to_dict() for finding in findings]}
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     if any(finding.status == "problem" for finding in findings):
         raise click.exceptions.Exit(1)
-
-
-def _check_arguments(spec: DeviceSpec, names: Iterable[str], registry: Registry) -> None:
-    """Reject arguments that the device's examination would ignore."""
-    from msinet_core.errors import UsageError
-
-    for name in names:
-        if name in spec.doctor_arguments:
-            continue
-        others = [item.spec for item in registry.registrations]
-        supporting = [other.name for other in others if name in other.doctor_arguments]
-        raise UsageError(
-            f"Device '{spec.name}' does not support --{name}; devices that do: "
-            f"{', '.join(supporting) or 'none'}"
-        )
-
-
-def _echo_to_stderr(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _print(finding: Finding) -> None:

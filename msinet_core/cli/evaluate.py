@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +13,23 @@ from msinet_core.cli.options import (
     device_name,
     device_option,
     json_option,
+    print_json,
     weights_option,
 )
 from msinet_core.cli.setting_options import (
-    ChoiceType,
-    CountType,
-    SizeType,
+    FILE,
+    FOLDER,
+    SHARED,
     data_root_option,
     device_options_option,
-    precision_setting,
+    kind_option,
     resize_option,
     setting_option,
     sigma_option,
     workers_option,
 )
+from msinet_core.system.kinds import FLAG, choice, integer
+from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.result import Evaluation, Summary
@@ -47,63 +49,48 @@ _LIMIT = (
 )
 @data_root_option
 @weights_option(required=False)
-@click.option(
-    "--maps",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Instead of --weights: score the maps in this folder, named like the images.",
+@kind_option(
+    "maps",
+    FOLDER,
+    "Instead of --weights: score the maps in this folder, named like the images.",
 )
-@click.option(
-    "--split",
-    type=ChoiceType(["valid", "train", "test"], synonyms={"val": "valid", "validation": "valid"}),
-    default="valid",
-    show_default=True,
-    help="Part of the dataset; valid is what the folders named val/ contain.",
+@kind_option(
+    "split",
+    choice(("valid", "train", "test"), {"val": "valid", "validation": "valid"}),
+    "Part of the dataset; valid is what the folders named val/ contain.",
+    "valid",
 )
-@click.option(
-    "--split-seed",
-    type=CountType(0),
-    metavar="N",
-    help="Seed of the split of a folder without train/ and val/. [default: the checkpoint's, else "
-    "42]",
+@setting_option(
+    "split_seed", replace(SHARED["split_seed"], default=None, unset="the checkpoint's, else 42")
 )
 @sigma_option
-@click.option("--limit", type=CountType(), metavar="N", help="Use the first N images only.")
-@click.option(
-    "--baselines/--no-baselines",
-    default=True,
-    show_default=True,
-    help="Also score center bias, uniform map and observers, which takes time.",
+@kind_option("limit", integer(), "Use the first N images only.")
+@kind_option(
+    "baselines",
+    FLAG,
+    "Also score center bias, uniform map and observers, which takes time.",
+    True,
 )
-@click.option(
-    "--image-size",
-    type=SizeType(),
-    metavar="HxW",
-    help="Fit images to this height and width. [default: as in training, else the dataset's]",
+@kind_option(
+    "image_size",
+    IMAGE_SIZE,
+    "Fit images to this height and width.",
+    unset="as in training, else the dataset's",
 )
-@click.option(
-    "--batch-size",
-    type=CountType(),
-    metavar="N",
-    default=8,
-    show_default=True,
-    help="Images in a batch.",
-)
+@kind_option("batch_size", integer(), "Images in a batch.", 8)
 @resize_option
-@setting_option("precision", replace(precision_setting, default="float32"))
+@setting_option("precision", replace(SHARED["precision"], default="float32"))
 @device_options_option
 @workers_option
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write a CSV file with the scores of each image; msinet-run compare reads two.",
+@kind_option(
+    "out",
+    FILE,
+    "Also write a CSV file with the scores of each image; msinet-run compare reads two.",
 )
-@click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write an HTML page with table, distributions, best and worst images.",
+@kind_option(
+    "report",
+    FILE,
+    "Also write an HTML page with table, distributions, best and worst images.",
 )
 @json_option
 @device_option
@@ -146,7 +133,7 @@ def evaluate(
     if report is not None and evaluation.images:
         click.echo(f"Wrote the report to {report}.", err=True)
     if as_json:
-        click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+        print_json(evaluation.to_dict())
     elif evaluation.images:
         _print_table(evaluation)
     if evaluation.failures:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import json_option
+from msinet_core.cli.options import json_option, print_json
 from msinet_core.errors import CheckpointError, printable
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.inspect import Description, TensorSummary
 
 _STATISTICS = ("min", "max", "mean")
-_METADATA_ORDER = (
-    "device",
-    "versions",
-    "msinet",
-    "created",
-    "dataset",
-    "image_size",
-    "epoch",
-    "step",
-)
 
 
 @click.command()
@@ -45,7 +33,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
     description = msinet.inspect(file)
     if as_json:
-        click.echo(json.dumps(_finite(asdict(description)), indent=2, allow_nan=False))
+        print_json(asdict(description))
     else:
         _show(description)
     if description.damage:
@@ -63,12 +51,11 @@ def _show(description: Description) -> None:
 
 def _rows(description: Description) -> Mapping[str, str]:
     metadata = description.metadata
-    first = {key: metadata[key] for key in _METADATA_ORDER if key in metadata}
     rows = {
         "file": f"{description.file}  ({description.bytes:,} bytes)",
         "format": description.title,
         "network": _network(description),
-        **{key.replace("_", " "): _plain(value) for key, value in {**first, **metadata}.items()},
+        **{key.replace("_", " "): _plain(value) for key, value in metadata.items()},
     }
     if split := _split(metadata):
         rows["split"] = split
@@ -113,15 +100,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " x ".join(_plain(entry) for entry in value)
     return "unknown" if value is None else str(value)
-
-
-def _finite(value: Any) -> Any:
-    """Return a value without numbers that JSON does not have: they become texts."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_tensors(tensors: list[TensorSummary]) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from msinet_core.errors import did_you_mean
-
-if TYPE_CHECKING:
-    from msinet_core.device import Device, DeviceSpec
-    from msinet_core.registry.plugin import Plugin
+from msinet_core.system.finite import finite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +49,7 @@ def device_option(command: Command) -> Command:
         multiple=True,  # click would silently take the last one
         expose_value=False,
         callback=_remember_device,
-        help="Device to compute on; msinet-run devices lists them. Default: the best available.",
+        help="Device to compute on; msinet-run devices lists them. [default: the best available]",
     )(command)
 
 
@@ -98,28 +96,10 @@ def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[s
             )
 
 
-def chosen_device() -> tuple[DeviceSpec, Plugin] | None:
-    """Return the device that was opened last, and its plugin; None if none was opened."""
-    from msinet_core.device.spec import opened_spec
-    from msinet_core.registry.registry import load_registry
-
-    spec = opened_spec()
-    return None if spec is None else (spec, load_registry().plugin_of(spec))
-
-
-def open_device(precision: str, device_options: dict[str, str] | None = None) -> Device:
-    """Choose the device and open it.
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout.
 
     Args:
-        precision: The value of ``--precision``.
-        device_options: The values of ``--device-option``.
-
-    Raises:
-        DeviceUnavailableError: The device is not available, or does not open.
-        UsageError: No such device, or it lacks the precision or an option.
+        document: What `json.dumps` takes.
     """
-    from msinet_core.registry import registry
-
-    return registry.open_device(
-        device_name(), precision, device_options, lambda text: click.echo(text, err=True)
-    )
+    click.echo(json.dumps(finite(document), indent=2))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import json_option
-from msinet_core.cli.plugins_new import new_plugin
-from msinet_core.cli.setting_options import device_options_option
+from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.setting_options import FILE, FOLDER, NAME, device_options_option, kind_option
 from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
+from msinet_core.system.kinds import choice
+from msinet_core.system.native_output import redirected
 
 if TYPE_CHECKING:
     from msinet_core.conformance import Report
@@ -37,12 +37,9 @@ STYLES: Mapping[str, str] = {
 }
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def plugins() -> None:
     """List, check and scaffold device plugins."""
-
-
-plugins.add_command(new_plugin)
 
 
 @plugins.command("check")
@@ -59,24 +56,14 @@ plugins.add_command(new_plugin)
     multiple=True,
     help="Check only these rows, for example 'train/*'; may be repeated.",
 )
-@click.option(
-    "--report",
-    "report_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the report to FILE.json or FILE.html.",
+@kind_option("report", FILE, "Write the report to FILE.json or FILE.html.")
+@kind_option(
+    "expected_failures",
+    FILE,
+    "Rows that may fail: TOML with a table for each row id, with a reason and a link.",
 )
-@click.option(
-    "--expected-failures",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Rows that may fail: TOML with a table for each row id, with a reason and a link.",
-)
-@click.option(
-    "--failed-from",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Check only the rows that failed in an earlier --report FILE.json.",
+@kind_option(
+    "failed_from", FILE, "Check only the rows that failed in an earlier --report FILE.json."
 )
 @click.option("--quick", is_flag=True, help="Skip slow rows.")
 @click.option("--soak", is_flag=True, help="Watch memory over thousands of steps as well.")
@@ -86,7 +73,7 @@ def check_device(
     device: str,
     precision: str | None,
     patterns: tuple[str, ...],
-    report_path: Path | None,
+    report: Path | None,
     expected_failures: Path | None,
     failed_from: Path | None,
     quick: bool,
@@ -105,21 +92,23 @@ def check_device(
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 
-    with _stdout_to_stderr():
+    with redirected(sys.stdout, 2):  # what frameworks print is no part of the JSON document
         spec = load_registry(in_process=True).spec(device)
     if precision is not None:
         spec.check_precision(precision)
     spec.check_options(device_options)
-    if report_path is not None:
-        check_report_path(report_path)
+    if report is not None:
+        check_report_path(report)
     if failed_from is not None:
         patterns += tuple(failed_rows(failed_from))
     scenarios = select(patterns) if patterns else ALL_SCENARIOS
     expected = None
     if expected_failures is not None:
         expected = read_expected(expected_failures, [row.id for row in ALL_SCENARIOS])
-    with _stdout_to_stderr(), _tracebacks_of_crashes():
-        report = run(
+    with suppress(ValueError, OSError, AttributeError):  # stderr is not a file, as in tests
+        faulthandler.enable()  # a traceback if native code ends the process
+    with redirected(sys.stdout, 2):
+        result = run(
             spec,
             progress_bars(),
             precision,
@@ -129,22 +118,22 @@ def check_device(
             soak=soak,
             scenarios=scenarios,
         )
-    if report_path is not None:
-        write_report(report, report_path)
+    if report is not None:
+        write_report(result, report)
     if as_json:
-        click.echo(report.to_json())
+        click.echo(result.to_json())
     else:
-        _print_report(report)
-        others = [name for name in spec.capabilities.precisions if name != report.precision]
-        if report.passed and others and precision is None:
+        _print_report(result)
+        others = [name for name in spec.capabilities.precisions if name != result.precision]
+        if result.passed and others and precision is None:
             click.echo(f"Check its other precisions too: --precision {' or '.join(others)}")
     if os.environ.get(DEBUG_VARIABLE):
-        _print_tracebacks(report)
-    if not report.complete:
+        _print_tracebacks(result)
+    if not result.complete:
         raise click.exceptions.Exit(InterruptedRunError.exit_code)
-    if not report.available:
+    if not result.available:
         raise click.exceptions.Exit(DeviceUnavailableError.exit_code)
-    if not report.passed:
+    if not result.passed:
         raise click.exceptions.Exit(1)
 
 
@@ -170,38 +159,6 @@ def _print_tracebacks(report: Report) -> None:
         click.echo("".join(traceback.format_exception(row.error)), err=True)
 
 
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what frameworks print, also from C++, out of the JSON document on stdout."""
-    sys.stdout.flush()
-    try:
-        stdout = os.dup(1)
-    except OSError:  # stdout is closed
-        yield
-        return
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
-
-
-@contextmanager
-def _tracebacks_of_crashes() -> Iterator[None]:
-    """Print a traceback if native code ends the process."""
-    if faulthandler.is_enabled():
-        yield
-        return
-    with suppress(ValueError, OSError, AttributeError):  # stderr is not a file, as in tests
-        faulthandler.enable()
-    try:
-        yield
-    finally:
-        faulthandler.disable()
-
-
 @plugins.command("list")
 @click.option("--traceback", is_flag=True, help="Show the traceback of broken plugins and probes.")
 @json_option
@@ -224,12 +181,11 @@ def list_plugins(traceback: bool, as_json: bool) -> None:
             name: [str(claim.plugin) for claim in claims]
             for name, claims in registry.conflicts.items()
         }
-        document = {"plugins": rows, "conflicts": conflicts, "messages": messages}
-        click.echo(json.dumps(document, indent=2))
+        print_json({"plugins": rows, "conflicts": conflicts, "messages": messages})
         return
     headings = ("entry point", "distribution", "status", "load time", "devices")
     print_table(headings, [_cells(row) for row in rows], right=("load time",), styles=STYLES)
-    _print_problems(registry, messages, traceback or bool(os.environ.get(DEBUG_VARIABLE)))
+    print_problems(registry, traceback or bool(os.environ.get(DEBUG_VARIABLE)))
 
 
 def _row(loaded: LoadedPlugin) -> Mapping[str, Any]:
@@ -259,20 +215,84 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _print_problems(registry: Registry, conflicts: list[str], traceback: bool) -> None:
+def print_problems(registry: Registry, traceback: bool = False) -> None:
+    """Print on stderr what is wrong with plugins.
+
+    Args:
+        registry: All plugins.
+        traceback: Whether to print tracebacks.
+    """
     from msinet_core.registry.diagnosis import plugin_fix
     from msinet_core.registry.probe_runner import call_probe
+    from msinet_core.registry.registry import conflict_message
 
     for loaded in registry.problems:
         click.echo(f"\n{loaded.plugin} is not used: {loaded.problem}", err=True)
         click.echo(f"-> {plugin_fix(loaded)}", err=True)
         if traceback and loaded.trace:
             click.echo(loaded.trace, err=True)
-    for message in conflicts:
-        click.echo(f"\n{message}", err=True)
+    for conflict in registry.conflicts.items():
+        click.echo(f"\n{conflict_message(*conflict)}", err=True)
     for registration in registry.registrations if traceback else ():
         result = call_probe(registration.spec)
         if result.trace:
             name = registration.spec.name
             click.echo(f"\nDevice '{name}', {registration.plugin}: {result.probe.reason}", err=True)
             click.echo(result.trace, err=True)
+
+
+@plugins.command("new")
+@click.argument("name")
+@kind_option("data_format", choice(("NHWC", "NCHW")), "Order of image axes on the device.", "NHWC")
+@kind_option(
+    "kernel_layout", choice(("HWIO", "OIHW", "OHWI")), "Order of kernel axes on the device.", "HWIO"
+)
+@kind_option(
+    "framework", NAME, 'The framework as pip installs it, for example "torch>=2.6".', "numpy"
+)
+@click.option(
+    "--example",
+    type=click.Choice(["jax"]),
+    help="Write the complete plugin for JAX instead, to read or to change.",
+)
+@kind_option("into", FOLDER, "Folder to write the package into.", unset="the current folder")
+def new_plugin(
+    name: str,
+    data_format: str,
+    kernel_layout: str,
+    framework: str,
+    example: str | None,
+    into: Path | None,
+) -> None:
+    """Write a plugin package for the device NAME, with the framework's part to be filled in.
+
+    It can be installed at once, and msinet-run devices lists it. Its README.md says what to fill
+    in, and which rows of msinet-run plugins check pass after each step.
+
+    \b
+    msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
+    msinet-run plugins new my-jax --example jax
+    """  # noqa: D301  -- click's mark for lines to keep
+    from msinet_core.scaffold import write_example, write_plugin
+
+    folder = (into or Path()) / f"msinet-device-{name}"
+    if example is None:
+        write_plugin(folder, name, data_format, kernel_layout, framework)
+    else:
+        _refuse_other_options()
+        write_example(folder, name, example)
+    click.echo(f"Wrote {folder}. Next:")
+    click.echo(f"  pip install -e {folder}")
+    click.echo("  msinet-run devices")
+    click.echo(f"  msinet-run plugins check {name}")
+    what = "What to fill in" if example is None else "What is where"
+    click.echo(f"{what}: {folder / 'README.md'}")
+
+
+def _refuse_other_options() -> None:
+    """Refuse what the example decides."""
+    context = click.get_current_context()
+    for name in ("data_format", "kernel_layout", "framework"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} has no effect on an example; leave it out.")

@@ -3,55 +3,31 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from msinet_core.cli.options import device_name, device_option, weights_option
 from msinet_core.cli.setting_options import (
-    ChoiceType,
-    CountType,
-    SizeType,
+    FOLDER,
     device_options_option,
+    kind_option,
     precision_option,
     resize_option,
     workers_option,
 )
+from msinet_core.prediction.shards import SHARD
+from msinet_core.system.kinds import choice, integer
+from msinet_core.training.config import IMAGE_SIZE
 
-if TYPE_CHECKING:
-    from msinet_core.network.ops import Size
-
-ORIGINAL = "original"
-
-
-class _SizeOrOriginal(click.ParamType):  # type: ignore[type-arg]  # as SizeType
-    name = f"HxW|{ORIGINAL}"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Size | str:
-        if value == ORIGINAL:
-            return ORIGINAL
-        try:
-            return SizeType().convert(value, param, ctx)
-        except click.BadParameter as error:
-            self.fail(f"{error.message.rstrip('.')}, or '{ORIGINAL}'.", param, ctx)
-
-
-class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
-    name = "I/N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        from msinet_core.errors import UsageError
-        from msinet_core.prediction.shards import parse_shard
-
-        try:
-            return parse_shard(value)
-        except UsageError as error:
-            self.fail(str(error))
+_SIZE = replace(
+    IMAGE_SIZE,
+    expected=f"{IMAGE_SIZE.expected}, or 'original'",
+    metavar="HxW|original",
+    standard=lambda value: value if value == "original" else IMAGE_SIZE.standard(value),
+)
 
 
 @click.command()
@@ -59,21 +35,12 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
 )
 @weights_option()
-@click.option(
-    "--out",
-    default="maps",
-    show_default=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the maps; subfolders of the images are preserved.",
-)
-@click.option(
-    "--format",
-    "map_format",
-    type=ChoiceType(["jpeg", "png", "npy"], synonyms={"jpg": "jpeg"}),
-    default="jpeg",
-    show_default=True,
-    help="jpeg and png are 8-bit grayscale; npy is float32 in 0..1.",
+@kind_option("out", FOLDER, "Folder for the maps; subfolders of the images are preserved.", "maps")
+@kind_option(
+    "format",
+    choice(("jpeg", "png", "npy"), {"jpg": "jpeg"}),
+    "jpeg and png are 8-bit grayscale; npy is float32 in 0..1.",
+    "jpeg",
 )
 @click.option(
     "--overlay",
@@ -86,26 +53,20 @@ class _ShardType(click.ParamType):  # type: ignore[type-arg]  # as SizeType
     is_flag=True,
     help="Skip images whose results exist, to continue a large job.",
 )
-@click.option(
-    "--shard",
-    type=_ShardType(),
-    metavar=_ShardType.name,
-    help="Predict only part I of N, counted from 0, to use several processes or machines. "
-    "[default: from the variables of torchrun or srun, else all]",
+@kind_option(
+    "shard",
+    SHARD,
+    "Predict only part I of N, counted from 0, to use several processes or machines.",
+    unset="from the variables of torchrun or srun, else all",
 )
-@click.option(
-    "--image-size",
-    type=_SizeOrOriginal(),
-    metavar=_SizeOrOriginal.name,
-    help="Fit images to this height and width, or 'original': keep each image's own size, which is "
-    "slower and needs more memory. [default: as in training, else 240x320]",
+@kind_option(
+    "image_size",
+    _SIZE,
+    "Fit images to this height and width, or 'original': keep each image's own size, which is "
+    "slower and needs more memory.",
+    unset="as in training, else 240x320",
 )
-@click.option(
-    "--batch-size",
-    type=CountType(),
-    metavar="N",
-    help="Images in a batch. [default: 8, or 1 with original]",
-)
+@kind_option("batch_size", integer(), "Images in a batch.", unset="8, or 1 with original")
 @resize_option
 @precision_option
 @device_options_option
@@ -115,7 +76,7 @@ def predict(
     paths: tuple[Path, ...],
     weights: Path,
     out: Path,
-    map_format: str,
+    format: str,
     overlay: bool,
     skip_existing: bool,
     shard: tuple[int, int] | None,
@@ -142,7 +103,7 @@ def predict(
     from msinet_core.system.progress_bars import progress_bars
 
     # Images first: importing the device's framework takes seconds.
-    plan = plan_outputs(find_images(paths), out, format=map_format, overlay=overlay)
+    plan = plan_outputs(find_images(paths), out, format=format, overlay=overlay)
     shard = shard or launched_shard(os.environ)
     if shard is not None:
         plan = plan.shard(*shard)

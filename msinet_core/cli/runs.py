@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, json_option
+from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.setting_options import FILE, kind_option
 
 if TYPE_CHECKING:
     from msinet_core.training.runs import RunComparison, RunSummary
@@ -36,7 +36,7 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
 
     found = read_runs(folders or [Path("runs")])
     if as_json:
-        click.echo(json.dumps([run.to_dict() for run in found], indent=2, allow_nan=False))
+        print_json([run.to_dict() for run in found])
         return
     rows = [
         [
@@ -54,12 +54,7 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
 
 @runs.command()
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=FOLDER)
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also draw the curves of all runs: *.png, *.svg or *.pdf.",
-)
+@kind_option("out", FILE, "Also draw the curves of all runs: *.png, *.svg or *.pdf.")
 @json_option
 def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Compare runs: the settings that differ, and the best scores.
@@ -76,7 +71,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         check_plot(out)  # before anything is printed
     comparison = compare_runs(folders)
     if as_json:
-        click.echo(json.dumps(comparison.to_dict(), indent=2, allow_nan=False))
+        print_json(comparison.to_dict())
     else:
         _print_comparison(comparison)
     if out is not None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from msinet_core.cli.options import Command
-from msinet_core.system.kinds import FLAG, TABLE, Kind, choice, integer
+from msinet_core.system.kinds import FLAG, TABLE, Kind, text
 from msinet_core.system.settings import Setting, declared_settings
-from msinet_core.training.config import IMAGE_SIZE, TrainConfig
-
-if TYPE_CHECKING:
-    from msinet_core.network.ops import Size
+from msinet_core.training.config import TrainConfig
 
 
 class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -39,38 +36,19 @@ class SettingType(click.ParamType):  # type: ignore[type-arg]  # generic since c
             self.fail(str(error), param, ctx)
 
 
-class SizeType(SettingType):
-    """Read ``HxW`` in pixels."""
-
-    def __init__(self) -> None:
-        super().__init__(IMAGE_SIZE)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
-        size: Size = super().convert(value, param, ctx)
-        return size
-
-
-class CountType(SettingType):
-    """Read an integer.
+def kind_option(
+    name: str, kind: Kind, help: str, default: Any = None, unset: str = ""
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds an option of a command's own.
 
     Args:
-        minimum: The smallest one.
+        name: The argument's name, from which the option's is made.
+        kind: The values it accepts.
+        help: What it does.
+        default: Its default value.
+        unset: What happens without it.
     """
-
-    def __init__(self, minimum: int = 1) -> None:
-        super().__init__(integer(minimum))
-
-
-class ChoiceType(SettingType):
-    """Read one of several words.
-
-    Args:
-        choices: The words.
-        synonyms: Other spellings of some of them.
-    """
-
-    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> None:
-        super().__init__(choice(tuple(choices), synonyms))
+    return setting_option(name, Setting(kind, help, default, unset))
 
 
 def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]:
@@ -90,8 +68,9 @@ def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]
     elif kind.is_table:
         option = option.removesuffix("s")
         more = {**more, "default": None, "multiple": True, "callback": _merge_tables}
-    elif kind.metavar == "DIR":
-        more["type"] = click.Path(path_type=Path, file_okay=False)
+    elif kind.metavar in ("DIR", "FILE"):
+        file = kind.metavar == "FILE"
+        more["type"] = click.Path(path_type=Path, file_okay=file, dir_okay=not file)
     short = ["-O"] if kind is TABLE else []
     return click.option(
         option, *short, name, **more, show_default=default is not None, help=declared.help + unset
@@ -121,13 +100,13 @@ def _merge_tables(
     return {name: value for table in tables for name, value in table.items()}
 
 
-_SHARED = declared_settings(TrainConfig)
+FILE, FOLDER, NAME = text("FILE"), text("DIR"), text("NAME")
+SHARED = declared_settings(TrainConfig)
 _RESIZE_UNSET = "those in the file, else asymmetric"
 
-data_root_option = setting_option("data_root", _SHARED["data_root"])
-device_options_option = setting_option("device_options", _SHARED["device_options"])
-precision_setting = _SHARED["precision"]
-precision_option = setting_option("precision", precision_setting)
-resize_option = setting_option("resize", replace(_SHARED["resize"], unset=_RESIZE_UNSET))
-sigma_option = setting_option("sigma", _SHARED["sigma"])
-workers_option = setting_option("workers", _SHARED["workers"])
+data_root_option = setting_option("data_root", SHARED["data_root"])
+device_options_option = setting_option("device_options", SHARED["device_options"])
+precision_option = setting_option("precision", SHARED["precision"])
+resize_option = setting_option("resize", replace(SHARED["resize"], unset=_RESIZE_UNSET))
+sigma_option = setting_option("sigma", SHARED["sigma"])
+workers_option = setting_option("workers", SHARED["workers"])

@@ -8,17 +8,12 @@ from typing import Any
 import click
 
 from msinet_core.cli.options import device_name, device_option
-from msinet_core.cli.setting_options import setting_options
+from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
 from msinet_core.training.config import TrainConfig
 
 
 @click.command()
-@click.option(
-    "--run",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Run folder. [default: a new one in runs/, or the newest with --resume]",
-)
+@kind_option("run", FOLDER, "Run folder.", unset="a new one in runs/, or the newest with --resume")
 @click.option(
     "--config",
     metavar="FILE",
@@ -79,18 +74,6 @@ def train(
         return
     click.echo(
         f"Done. Weights: {result.best}; learning curve: {result.curve}. Predict with: "
-        f"msinet-run{_device_argument(result.device)} predict IMAGES --weights {result.best}",
+        f"msinet-run --device {result.device} predict IMAGES --weights {result.best}",
         err=True,
     )
-
-
-def _device_argument(name: str) -> str:
-    """Return `` --device NAME``, or nothing if that device is chosen automatically."""
-    from msinet_core.errors import MsinetError
-    from msinet_core.registry.registry import load_registry
-
-    try:
-        automatic = load_registry().select().name
-    except MsinetError:  # no device is chosen automatically
-        automatic = None
-    return "" if automatic == name else f" --device {name}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from msinet_core.errors import DataError, UsageError, os_reason
 from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.evaluation.result import CONSTANTS, Evaluation
 from msinet_core.metrics.table import METRICS
+from msinet_core.system.finite import finite
 
 _DEPENDENT = {
     "sigma": ("loss", "kld", "cc", "sim"),
@@ -71,11 +71,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON document; undefined values are None."""
-        document = asdict(self)
-        for values in document["differences"].values():
-            for key, value in values.items():
-                if isinstance(value, float) and math.isnan(value):
-                    values[key] = None
+        document: dict[str, Any] = finite(asdict(self))
         return document
 
 

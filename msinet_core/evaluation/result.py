@@ -18,6 +18,7 @@ from msinet_core.metrics.information import UNIFORM_SHARE
 from msinet_core.metrics.maps import EPSILON
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.ops import Size
+from msinet_core.system.finite import finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,13 +198,9 @@ class Evaluation:
             "images_with_fixations": self.with_fixations,
             "notes": list(self.notes),
             "metrics": {
-                key: {source: _without_nan(asdict(one)) for source, one in sources.items()}
+                key: {source: finite(asdict(one)) for source, one in sources.items()}
                 for key, sources in self.summary().items()
             },
-            "share_of_limit": _without_nan({key: self.share_of_limit(key) for key in METRICS}),
+            "share_of_limit": finite({key: self.share_of_limit(key) for key in METRICS}),
             "failures": [{"image": name, "reason": reason} for name, reason in self.failures],
         }
-
-
-def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: None if math.isnan(value) else value for key, value in values.items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from msinet_core.errors import UsageError
+from msinet_core.system.kinds import Kind
 
 LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE"),
@@ -14,21 +14,15 @@ LAUNCHERS = {
 """The variables with the number of a process, from 0, and the number of processes."""
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Parse ``I/N``: process I of N, counted from 0.
+def _shard(text: str) -> tuple[int, int]:
+    index, count = map(int, text.split("/"))
+    if not 0 <= index < count:
+        raise ValueError
+    return index, count
 
-    Args:
-        text: For example ``"0/4"``.
 
-    Raises:
-        UsageError: It is not of that form, or I is not below N.
-    """
-    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    if found is None or int(found[1]) >= int(found[2]):
-        raise UsageError(
-            f"'{text}' is not a shard; use I/N with I from 0 to N-1, for example 0/4 to 3/4"
-        )
-    return int(found[1]), int(found[2])
+SHARD = Kind("a shard I/N with I from 0 to N-1, for example 0/4 to 3/4", "I/N", _shard)
+"""Process I of N, counted from 0."""
 
 
 def launched_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
@@ -43,7 +37,8 @@ def launched_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
     for index, count in LAUNCHERS.values():
         if index in environment and environment.get(count, "1") != "1":
             try:
-                return parse_shard(f"{environment[index]}/{environment[count]}")
-            except UsageError as error:
+                shard: tuple[int, int] = SHARD.parse(f"{environment[index]}/{environment[count]}")
+            except ValueError as error:
                 raise UsageError(f"{index} and {count}: {error}") from error
+            return shard
     return None

@@ -1,4 +1,4 @@
-"""Hide what the native code of frameworks prints."""
+"""Redirect or hide what the native code of frameworks prints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,34 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
-_STDERR = 2
+
+@contextmanager
+def redirected(stream: TextIO, target: int) -> Iterator[int | None]:
+    """Redirect what Python and native code write to stdout or stderr.
+
+    Args:
+        stream: ``sys.stdout`` or ``sys.stderr``.
+        target: The file descriptor to write to instead.
+
+    Yields:
+        A descriptor of where the stream wrote before; None if it is closed, as in a daemon.
+    """
+    number = 1 if stream is sys.stdout else 2
+    stream.flush()
+    try:
+        saved = os.dup(number)
+    except OSError:
+        yield None
+        return
+    os.dup2(target, number)
+    try:
+        yield saved
+    finally:
+        stream.flush()
+        os.dup2(saved, number)
+        os.close(saved)
 
 
 @contextmanager
@@ -19,20 +45,11 @@ def suppress_native_stderr() -> Iterator[None]:
 
     Source: https://github.com/tensorflow/tensorflow/issues/100442
     """
-    sys.stderr.flush()
-    try:
-        terminal = os.dup(_STDERR)
-    except OSError:  # closed, as in a daemon
-        yield
-        return
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), _STDERR)
+    with tempfile.TemporaryFile() as hidden, redirected(sys.stderr, hidden.fileno()) as terminal:
         try:
             yield
         except BaseException:
             hidden.seek(0)
-            os.write(terminal, hidden.read())
+            if terminal is not None:
+                os.write(terminal, hidden.read())
             raise
-        finally:
-            os.dup2(terminal, _STDERR)
-            os.close(terminal)

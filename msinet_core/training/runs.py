@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.system.finite import finite
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config
 from msinet_core.training.run_folder import RunFolder
@@ -57,7 +58,7 @@ class RunSummary:
             "run": str(self.path),
             "status": self.status,
             "epochs": len(self.history),
-            "best": self.best and _without_nan(self.best),
+            "best": self.best and finite(self.best),
             "settings": self.config.to_dict(),
         }
 
@@ -162,10 +163,6 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
         {'learning_rate': [1e-05, 0.0001]}
     """
     return RunComparison(tuple(read_runs(folders)))
-
-
-def _without_nan(row: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 def _best(run: RunSummary, column: str) -> float | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msinet_core.data import FoundImage
 from msinet_core.errors import DataError, UsageError
 from msinet_core.prediction.outputs import Job, Plan, plan_outputs
-from msinet_core.prediction.shards import launched_shard, parse_shard
+from msinet_core.prediction.shards import SHARD, launched_shard
 
 
 def found(*names: str, root: str = "photos") -> list[FoundImage]:
@@ -119,8 +119,8 @@ def test_existing_results_are_skipped(tmp_path, overlay):
 
 @pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "0/0", "a/b", "1/2/3"])
 def test_invalid_shards_are_refused(text):
-    with pytest.raises(UsageError, match="shard"):
-        parse_shard(text)
+    with pytest.raises(ValueError, match="shard"):
+        SHARD.parse(text)
 
 
 @pytest.mark.parametrize(
