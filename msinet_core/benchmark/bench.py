@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msinet_core.benchmark.results import Results, learned
+from msinet_core.benchmark.results import Results, rows_to_remember
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.benchmark.suite import cases, run_suite
 from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, bullet_list
@@ -98,12 +98,12 @@ def bench(
     path = None if output is None else Path(output)
     if trace is not None:
         check_writable_folder(Path(trace))
-    results = _begin(Results.here(settings), path, resume)
+    results = _begin(Results.new(settings), path, resume)
     if path is not None:
         results.write(path)  # fails now instead of after minutes of measuring
     run_suite(todo, settings, results, path, display, Path(trace) if trace else None)
     try:
-        remember(learned(results, settings))
+        remember(rows_to_remember(results, settings))
     except MsinetError as error:  # the measurements themselves are worth more
         display.message(f"Automatic choices will not use these results: {error}")
     if not results.measured():
@@ -122,19 +122,18 @@ def _check_precisions(specs: Sequence[DeviceSpec], precisions: Sequence[str]) ->
 def _begin(results: Results, path: Path | None, resume: bool) -> Results:
     """Return the results to continue: new ones, or those of the file."""
     if resume and path is None:
-        raise UsageError("--resume needs the file to continue: --json FILE")
+        raise UsageError("No file of results to resume; give it with --json (output in Python).")
     if path is None or not path.exists():
         return results
     if not resume:
         raise UsageError(
-            f"{path} already exists. Add to it with --resume, or choose another file with --json."
+            f"{path} already exists. Resume it to add what it lacks, or choose another file."
         )
     before = Results.read(path)
     difference = before.difference(results)
     if difference:
         raise UsageError(
-            f"Cannot continue {path}: it was measured {difference}. Choose another file with "
-            f"--json."
+            f"Cannot continue {path}: it was measured {difference}. Choose another file."
         )
     return replace(before, results=before.measured())
 
@@ -153,8 +152,4 @@ def _choose(names: Sequence[str] | None) -> list[DeviceSpec]:
         for registration in registry.registrations
         if registration.spec.priority >= 0 and run_probe(registration.spec).ready
     ]
-    if not available:
-        raise DeviceUnavailableError(
-            "No device is available. To see what each one needs, run: msinet-run devices"
-        )
-    return available
+    return available or [registry.select(AUTO)]  # which explains what each device needs

@@ -86,11 +86,7 @@ def bare_train_rate(model: Model, batch: Batch, images: int) -> float:
         for _ in range(model.due_losses(len(unread))):
             float(unread.popleft())
 
-    def finish() -> None:
-        while unread:
-            float(unread.popleft())
-
-    return _rate(step, batch, images, finish)
+    return _rate(step, batch, images, lambda: [float(loss) for loss in unread])
 
 
 def _rate(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msinet_core.benchmark.loops import (
-    LEARNING_RATE,
     Epochs,
     Load,
     bare_predict_rate,
@@ -22,7 +21,7 @@ from msinet_core.benchmark.loops import (
 )
 from msinet_core.benchmark.memory_meter import MemoryMeter
 from msinet_core.benchmark.settings import BenchSettings, Case
-from msinet_core.benchmark.trace import write_trace
+from msinet_core.errors import UsageError
 from msinet_core.hardware.energy import EnergyMeter
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 TRAINING_COST = 3
 """A training step computes a forward pass and two gradients of the same cost."""
+
+TRACED_STEPS = 3
 
 PEAK_LAYERS, PEAK_CHANNELS, PEAK_REDUCTION = 8, 512, 8
 """The convolutions with which a device's peak is measured: those of the network's deep layers."""
@@ -82,10 +83,10 @@ def measure(
             "status": "ok",
             "versions": dict(device.versions()),
             "gflop_per_image": graph.flops(settings.image_size) / 1e9,
-            "predict": _measure_predict(device, graph, load, settings.rounds),
+            "predict": _measure_work(device, graph, load, settings.rounds, training=False),
         }
         if spec.capabilities.training:
-            row["train"] = _measure_train(device, graph, load, settings.rounds)
+            row["train"] = _measure_work(device, graph, load, settings.rounds, training=True)
     row["memory"] = {"process": memory.process, "gpu": memory.gpu}
     row["reader_images_per_s"] = read_rate(load)
     row["peak_tflops"] = peak_tflops(device, load, settings)
@@ -95,47 +96,25 @@ def measure(
     return row
 
 
-def _measure_predict(device: Device, graph: Graph, load: Load, rounds: int) -> dict[str, Any]:
-    batch = load.batch()
-    start = time.perf_counter()
-    model = device.compile(graph, random_state(graph, seed=0))
-    np.asarray(model.predict(batch.images))
-    seconds = time.perf_counter() - start
-    return _compare(
-        lambda: bare_predict_rate(model, batch, load.images),
-        lambda: folder_predict_rate(model, graph, load),
-        rounds,
-        seconds,
-        load.batch_size,
-    )
+def _compiled(device: Device, graph: Graph, *, training: bool) -> Model:
+    """Return a network on a device with random weights."""
+    loss, optimizer = (KLDivergence(), Adam()) if training else (None, None)
+    return device.compile(graph, random_state(graph, seed=0), loss=loss, optimizer=optimizer)
 
 
-def _measure_train(device: Device, graph: Graph, load: Load, rounds: int) -> dict[str, Any]:
-    batch = load.batch()
-    start = time.perf_counter()
-    model = device.compile(
-        graph, random_state(graph, seed=0), loss=KLDivergence(), optimizer=Adam()
-    )
-    float(model.train_step([batch], LEARNING_RATE))
-    seconds = time.perf_counter() - start
-    epochs = Epochs(model, graph, load)
-    return _compare(
-        lambda: bare_train_rate(model, batch, load.images),
-        epochs.train_one,
-        rounds,
-        seconds,
-        load.batch_size,
-    )
-
-
-def _compare(
-    bare: Callable[[], float],
-    whole: Callable[[], float],
-    rounds: int,
-    first_seconds: float,
-    batch_size: int,
+def _measure_work(
+    device: Device, graph: Graph, load: Load, rounds: int, *, training: bool
 ) -> dict[str, Any]:
-    """Measure two rates in turn, after the first step has taken `first_seconds`."""
+    """Measure the bare step and the whole work in turn, after one step that compiles."""
+    batch = load.batch()
+    bare_rate = bare_train_rate if training else bare_predict_rate
+    start = time.perf_counter()
+    model = _compiled(device, graph, training=training)
+    bare_rate(model, batch, 1)
+    first_seconds = time.perf_counter() - start
+    bare = partial(bare_rate, model, batch, load.images)
+    predict_folder = partial(folder_predict_rate, model, graph, load)
+    whole = Epochs(model, graph, load).train_one if training else predict_folder
     bare(), whole()  # fill caches, compile for other shapes
     rates: list[tuple[float, float]] = []
     joules: list[float] = []
@@ -151,7 +130,7 @@ def _compare(
         "bare_images_per_s": steady,
         "whole_images_per_s": statistics.median(rate for _, rate in rates),
         "share": statistics.median(remaining / rate for rate, remaining in rates),
-        "compile_seconds": max(0.0, first_seconds - batch_size / steady),
+        "compile_seconds": max(0.0, first_seconds - load.batch_size / steady),
         "joules_per_image": statistics.median(joules) if joules else None,
         "rounds": {"bare": [rate for rate, _ in rates], "whole": [rate for _, rate in rates]},
     }
@@ -189,3 +168,30 @@ def _add_shares(row: dict[str, Any]) -> None:
             rates = row[work]
             rates["tflops"] = cost * row["gflop_per_image"] * rates["bare_images_per_s"] / 1e3
             rates["peak_share"] = rates["tflops"] / row["peak_tflops"]
+
+
+def write_trace(device: Device, graph: Graph, load: Load, folder: Path) -> str:
+    """Profile some training steps, or predictions if the device does not train.
+
+    Args:
+        device: The device.
+        graph: The network.
+        load: The batch.
+        folder: The folder to write to; created if it is missing.
+
+    Returns:
+        The folder, or why there is no profile.
+    """
+    batch, images = load.batch(), TRACED_STEPS * load.batch_size
+    trains = device.spec.capabilities.training
+    rate = bare_train_rate if trains else bare_predict_rate
+    model = _compiled(device, graph, training=trains)
+    rate(model, batch, images)  # compile
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with device.trace(folder):
+            rate(model, batch, images)
+    except UsageError as error:
+        folder.rmdir()
+        return str(error)
+    return str(folder)

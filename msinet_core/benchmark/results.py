@@ -47,7 +47,7 @@ class Results:
     results: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def here(cls, settings: BenchSettings) -> Results:
+    def new(cls, settings: BenchSettings) -> Results:
         """Return results without rows for this machine and now.
 
         Args:
@@ -74,6 +74,8 @@ class Results:
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(document, dict):
+                raise TypeError("it is not an object")
             version = document.pop("msinet_bench")
             if version != FORMAT:
                 raise MsinetError(
@@ -90,8 +92,9 @@ class Results:
         except OSError as error:
             raise MsinetError(f"Could not read {path}: {os_reason(error)}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise MsinetError(
-                f"{path} does not contain benchmark results: {error!r}. Results are written by: "
+                f"{path} does not contain benchmark results: {reason}. Results are written by: "
                 f"msinet-run bench --json FILE"
             ) from error
         return results
@@ -107,9 +110,13 @@ class Results:
         """
         write_text(path, self.to_json() + "\n")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as a JSON document."""
+        return {"msinet_bench": FORMAT, **asdict(self)}
+
     def to_json(self) -> str:
-        """Return the results as one JSON document."""
-        return json.dumps({"msinet_bench": FORMAT, **asdict(self)}, indent=2)
+        """Return the results as the text of a JSON document."""
+        return json.dumps(self.to_dict(), indent=2)
 
     def describe_machine(self) -> str:
         """Return the machine in one line."""
@@ -168,16 +175,14 @@ def case_of(row: Mapping[str, Any]) -> Case:
     return Case(row["device"], row["precision"], row["batch_size"])
 
 
-def learned(results: Results, settings: BenchSettings) -> list[Measured]:
-    """Return what automatic choices may use: the published network at the default batch sizes.
+def rows_to_remember(results: Results, settings: BenchSettings) -> list[Measured]:
+    """Return what automatic choices may use: the published network at batch size 1.
 
     Args:
         results: What was measured.
         settings: With which settings.
     """
-    published = replace(
-        BenchSettings(), images=settings.images, rounds=settings.rounds, timeout=settings.timeout
-    )
+    published = replace(BenchSettings(), images=settings.images, rounds=settings.rounds)
     if settings.shared() != published.shared():
         return []
     return [

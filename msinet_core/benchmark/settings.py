@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
@@ -47,6 +48,18 @@ class BenchSettings:
             for name, value in asdict(self).items()
             if name not in differing
         }
+
+    def options(self) -> list[str]:
+        """Return the options of ``bench`` that give these settings, without its defaults."""
+        found = []
+        for name, declared in declared_settings(self).items():
+            value, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            if declared.kind.is_table:
+                option = option.removesuffix("s")
+                found += [f"{option} {quote(f'{key}={each}')}" for key, each in value.items()]
+            elif value != declared.default:
+                found.append(f"{option} {declared.kind.to_text(value)}")
+        return found
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.benchmark.pictures import make_pictures
 from msinet_core.benchmark.results import Results, case_of
 from msinet_core.benchmark.settings import BenchSettings, Case
-from msinet_core.benchmark.worker import COMMAND, failed_row
-from msinet_core.errors import InterruptedRunError
+from msinet_core.errors import InterruptedRunError, MsinetError, describe_error
+from msinet_core.registry.diagnosis import ran_out_of_memory
+from msinet_core.registry.registry import load_registry
+from msinet_core.system.allocator import keep_freed_memory
 from msinet_core.system.child_process import run_python
 from msinet_core.system.progress import Progress
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
+
+COMMAND = "from msinet_core.benchmark.suite import main; main()"
 
 _KILLED = -9
 """How a process ends whose memory the system took back."""
@@ -77,7 +84,7 @@ def run_suite(
             try:
                 row = _measure_apart(case, settings, pictures, traces)
             except KeyboardInterrupt as error:
-                hint = f" Continue with: --resume --json {path}" if path else ""
+                hint = _how_to_continue(todo, settings, path, traces) if path else ""
                 raise InterruptedRunError(
                     f"Interrupted while measuring {case}; {len(done)} of {len(todo)} "
                     f"combinations are done.{hint}"
@@ -88,6 +95,19 @@ def run_suite(
             if path is not None:
                 results.write(path)
             task.advance()
+
+
+def _how_to_continue(
+    todo: Sequence[Case], settings: BenchSettings, path: Path, traces: Path | None
+) -> str:
+    devices = dict.fromkeys(case.device for case in todo)
+    words = [
+        f"msinet-run bench --resume --json {quote(str(path))}",
+        *(f"--device {name}" for name in devices),
+        *settings.options(),
+        *([f"--trace {quote(str(traces))}"] if traces else []),
+    ]
+    return f" Continue with: {' '.join(words)}"
 
 
 def summary(row: dict[str, Any]) -> str:
@@ -122,14 +142,50 @@ def _measure_apart(
         done = run_python(COMMAND, json.dumps(request), timeout=settings.timeout)
     if done.code is None:
         return failed_row(case, f"The measurement {done.how}.")
-    row = next(_objects(done.output), None)
-    if row is not None:
+    if done.output:
+        row: dict[str, Any] = json.loads(done.output)
         return row
     reason = f"The device {done.how}: {done.last_line}"
     return failed_row(case, reason, exhausted=done.code == _KILLED)
 
 
-def _objects(output: str) -> Iterator[dict[str, Any]]:
-    for line in output.splitlines():
-        if line.startswith('{"'):
-            yield json.loads(line)
+def main() -> None:
+    """Measure what the command line asks for, and print the row."""
+    keep_freed_memory()  # as the commands do that are measured
+    request = json.loads(sys.argv[1])
+    # What frameworks print goes to stderr, so that it does not get into the JSON.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        print(json.dumps(_row(request)), file=out, flush=True)
+        os._exit(0)  # the exit handlers of frameworks must not fail what was measured
+
+
+def _row(request: dict[str, Any]) -> dict[str, Any]:
+    # Imported here, so that a device that fails to import is reported like any other failure.
+    from msinet_core.benchmark.measure import measure
+
+    case = Case(**request["case"])
+    try:
+        return measure(
+            load_registry().select(case.device),
+            case,
+            BenchSettings(**request["settings"]),
+            Path(request["pictures"]),
+            Path(request["scratch"]),
+            Path(request["trace"]) if request["trace"] else None,
+        )
+    except Exception as error:
+        text = str(error) if isinstance(error, MsinetError) else describe_error(error)
+        return failed_row(case, text)
+
+
+def failed_row(case: Case, reason: str, *, exhausted: bool = False) -> dict[str, Any]:
+    """Return the row of a combination that could not be measured.
+
+    Args:
+        case: The combination.
+        reason: Why, in a sentence.
+        exhausted: Whether memory ran out; some reasons say so themselves.
+    """
+    status = "out of memory" if exhausted or ran_out_of_memory(reason) else "failed"
+    return {**vars(case), "status": status, "reason": reason}

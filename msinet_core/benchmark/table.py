@@ -60,34 +60,27 @@ def make_table(machines: Sequence[Results], baseline: str | None = None) -> Tabl
         baseline: A device; each rate is also given as a multiple of that device's first row on
             the same machine.
     """
-    cells = {**_NAMES, **_NUMBERS}
+    names, numbers = dict(_NAMES), dict(_NUMBERS)
     if len({results.describe_machine() for results in machines}) > 1:
-        cells = {"machine": lambda results, row, work: machine_name(results), **cells}
+        names = {"machine": lambda results, row, work: machine_name(results), **_NAMES}
     if baseline is not None:
-        cells[f"x {baseline}"] = lambda results, row, work: _speed_up(results, row, work, baseline)
+        numbers[f"x {baseline}"] = lambda results, row, work: _speed_up(
+            results, row, work, baseline
+        )
     rows = []
     for results, row, work in _lines(machines):
         failed = row["status"] != "ok"
-        rows.append(
-            tuple(
-                cell(results, row, row["status"] if failed else work)
-                if not failed or name in _NAMES or name == "machine"
-                else _NONE
-                for name, cell in cells.items()
-            )
-        )
+        texts = [cell(results, row, row["status"] if failed else work) for cell in names.values()]
+        texts += [_NONE if failed else cell(results, row, work) for cell in numbers.values()]
+        rows.append(texts)
+    columns = zip((*names, *numbers), *rows, strict=True)
     used = [
-        column
-        for column, name in enumerate(cells)
-        if name in _NAMES or any(row[column] != _NONE for row in rows)
+        (heading, *texts)
+        for heading, *texts in columns
+        if heading in names or any(text != _NONE for text in texts)
     ]
-    headings = tuple(cells)
-    return Table(
-        tuple(headings[column] for column in used),
-        [tuple(row[column] for column in used) for row in rows],
-        list(_notes(machines, baseline)),
-        tuple(name for name in headings if name not in _NAMES and name != "machine"),
-    )
+    headings, *texts_by_row = zip(*used, strict=True)
+    return Table(headings, texts_by_row, list(_notes(machines, baseline)), tuple(numbers))
 
 
 def _notes(machines: Sequence[Results], baseline: str | None) -> Iterator[str]:

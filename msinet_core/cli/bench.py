@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.benchmark.settings import BenchSettings
-from msinet_core.cli.options import device_name
+from msinet_core.cli.options import device_name, refuse_options
 from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
+from msinet_core.system.settings import declared_settings
 
 if TYPE_CHECKING:
     from msinet_core.benchmark.results import Results
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 STDOUT = Path("-")
 
 
@@ -32,8 +34,9 @@ STDOUT = Path("-")
 @click.option(
     "--json",
     "json_file",
-    type=FILE,
-    help="Write all measurements to a JSON file, each as it comes; - prints them at the end.",
+    type=_FILE,
+    help="Write all measurements to a JSON file, each as it comes; - prints them at the end. With "
+    "--from: a list of the files' measurements.",
 )
 @click.option(
     "--resume", is_flag=True, help="Keep what the JSON file has, and measure what it lacks."
@@ -47,7 +50,7 @@ STDOUT = Path("-")
     "--plot",
     "plot_files",
     multiple=True,
-    type=FILE,
+    type=_FILE,
     help="Draw the rates: *.png, *.svg or *.pdf. Can be repeated.",
 )
 @kind_option(
@@ -59,7 +62,7 @@ STDOUT = Path("-")
     is_flag=True,
     help="Measure nothing; join the given JSON files, which may be of several machines.",
 )
-@click.argument("files", nargs=-1, type=FILE)
+@click.argument("files", nargs=-1, type=_FILE)
 def bench(
     names: tuple[str, ...],
     json_file: Path | None,
@@ -88,13 +91,19 @@ def bench(
     from msinet_core.benchmark.chart import draw_rates
     from msinet_core.benchmark.results import Results
     from msinet_core.system.figures import check_plot
+    from msinet_core.system.files import write_text
 
     for path in plot_files:
         check_plot(path)
     if bool(files) != from_files:
         raise click.UsageError("To show measured results, use: --from FILE [FILE ...]")
     if from_files:
+        ignored = ("names", "resume", "trace", *declared_settings(BenchSettings))
+        refuse_options(ignored, "with --from")
+        if json_file not in (None, STDOUT) and json_file.exists():
+            raise click.UsageError(f"{json_file} already exists. Choose another file.")
         machines = [Results.read(path) for path in dict.fromkeys(files)]
+        document = json.dumps([results.to_dict() for results in machines], indent=2)
     else:
         devices = [name for name in (device_name(), *names) if name]
         devices += [baseline] if devices and baseline else []
@@ -102,10 +111,12 @@ def bench(
         measured = msinet.bench(
             devices, output=output, resume=resume, trace=trace, progress=True, **settings
         )
-        machines = [measured]
+        machines, document = [measured], measured.to_json()
     _print(machines, baseline, to_stderr=json_file == STDOUT)
     if json_file == STDOUT:
-        click.echo("\n".join(results.to_json() for results in machines))
+        click.echo(document)
+    elif json_file and from_files:
+        write_text(json_file, document + "\n")
     for path in plot_files:
         draw_rates(machines, path)
 

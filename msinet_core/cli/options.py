@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +94,28 @@ def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[s
                 f"Two devices given, '{before}' and '{value}'; use one. To measure several: "
                 f"msinet-run bench --device {before} --device {value}"
             )
+
+
+def refuse_options(names: Iterable[str], where: str) -> None:
+    """Refuse options that would be ignored, if the command line gives them.
+
+    Args:
+        names: The names of the command's parameters.
+        where: What they have no effect on, for example "with --from".
+
+    Raises:
+        click.UsageError: Lists those that are given.
+    """
+    context = click.get_current_context()
+    options = {param.name: max(param.opts, key=len) for param in context.command.params}
+    given = [
+        options[name]
+        for name in names
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        have, them = ("has", "it") if len(given) == 1 else ("have", "them")
+        raise click.UsageError(f"{', '.join(given)} {have} no effect {where}; leave {them} out.")
 
 
 def print_json(document: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.options import CommandGroup, json_option, print_json, refuse_options
 from msinet_core.cli.setting_options import FILE, FOLDER, NAME, device_options_option, kind_option
 from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
 from msinet_core.system.kinds import choice
@@ -279,7 +279,7 @@ def new_plugin(
     if example is None:
         write_plugin(folder, name, data_format, kernel_layout, framework)
     else:
-        _refuse_other_options()
+        refuse_options(("data_format", "kernel_layout", "framework"), "on an example")
         write_example(folder, name, example)
     click.echo(f"Wrote {folder}. Next:")
     click.echo(f"  pip install -e {folder}")
@@ -287,12 +287,3 @@ def new_plugin(
     click.echo(f"  msinet-run plugins check {name}")
     what = "What to fill in" if example is None else "What is where"
     click.echo(f"{what}: {folder / 'README.md'}")
-
-
-def _refuse_other_options() -> None:
-    """Refuse what the example decides."""
-    context = click.get_current_context()
-    for name in ("data_format", "kernel_layout", "framework"):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} has no effect on an example; leave it out.")

@@ -28,7 +28,7 @@ LEARNED = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Measured:
-    """How fast a device does a work in a precision, at the work's default batch size.
+    """How fast a device does a work in a precision, at batch size 1.
 
     Args:
         device: The device's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import time
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msinet_core import bench
+from msinet_core import __version__, bench
 from msinet_core.benchmark import results, suite
+from msinet_core.benchmark.suite import failed_row
 from msinet_core.benchmark.table import make_table
-from msinet_core.benchmark.worker import failed_row
 from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.child_process import python_command
@@ -195,17 +196,23 @@ def test_a_disk_that_fills_stops_and_keeps_what_was_written(
     assert results.Results.read(path).results == before.results
 
 
-def test_an_interrupted_measurement_says_how_to_continue(
-    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_measurement_gives_the_command_that_continues_it(
+    run: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
     path = edited(measured, tmp_path / "copy.json")
     monkeypatch.setattr(suite, "_measure_apart", interrupt)
-    with pytest.raises(InterruptedRunError, match=r"--resume --json .*copy\.json"):
+    with pytest.raises(InterruptedRunError) as caught:
         bench("reference", batch_size=3, output=path, resume=True, **TINY)
     assert len(results.Results.read(path).results) == 2
+    command = str(caught.value).partition(" Continue with: msinet-run ")[2]
+    monkeypatch.setattr(
+        suite, "_measure_apart", lambda case, *others: suite.failed_row(case, "failed")
+    )
+    assert run(*shlex.split(command)).exit_code == 0
+    assert results.Results.read(path).results[2]["batch_size"] == 3
 
 
 def test_ctrl_c_ends_the_device_as_well(broken: None, tmp_path: Path) -> None:
@@ -233,6 +240,33 @@ def test_machines_are_joined_in_one_table_and_one_chart(
     assert result.stdout.count("Apple M4") == 5  # a row per batch size and work, and the machine
     assert Path("a.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert Path("a.png").exists()
+
+
+@pytest.mark.parametrize("target", ["-", "joined.json"])
+def test_joined_machines_are_one_json_document(run: Run, measured: Path, target: str) -> None:
+    other = edited(measured, Path("other.json"), msinet="0.0.1")
+    result = run("bench", "--from", measured, other, "--json", target)
+    assert result.exit_code == 0, result.output
+    text = result.stdout if target == "-" else Path(target).read_text(encoding="utf-8")
+    assert [each["msinet"] for each in json.loads(text)] == [__version__, "0.0.1"]
+    if target != "-":
+        assert run("bench", "--from", measured, "--json", target).exit_code == 2
+
+
+def test_options_that_measure_are_refused_with_measured_results(run: Run, measured: Path) -> None:
+    result = run("bench", "--from", measured, "--resume", "--trace", "t", "--device", "nowhere")
+    assert result.exit_code == 2
+    for option in ("--resume", "--trace", "--device"):
+        assert option in result.stderr
+    assert run("bench", "--from", measured, "--batch-size", "1").exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"msinet_bench": 1}'])
+def test_other_json_files_are_refused_in_a_sentence(run: Run, text: str) -> None:
+    Path("other.json").write_text(text, encoding="utf-8")
+    result = run("bench", "--from", "other.json")
+    assert result.exit_code == 1
+    assert "Error(" not in result.stderr
 
 
 def test_the_baseline_is_the_first_row_of_its_device(measured: Path) -> None:

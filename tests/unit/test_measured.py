@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from msinet_core.benchmark.results import Results, learned
+from msinet_core.benchmark.results import Results, rows_to_remember
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Hardware, Probe
 from msinet_core.hardware import host
@@ -167,15 +167,15 @@ def test_bfloat16_is_found_in_the_processors_flags(
     assert host.computes_bfloat16() is expected
 
 
-def test_only_the_published_network_at_batch_size_1_is_learned() -> None:
+def test_only_the_published_network_at_batch_size_1_is_remembered() -> None:
     rates = {"whole_images_per_s": 2.0}
     case = {"device": "cpu", "precision": "float32", "status": "ok", "versions": {"numpy": "2"}}
     rows = [{**case, "batch_size": size, "train": rates, "predict": rates} for size in (1, 4)]
     settings = BenchSettings(batch_size=(1, 4), rounds=2)
-    results = replace(Results.here(settings), results=rows)
-    assert [(found.work, found.images_per_s) for found in learned(results, settings)] == [
+    results = replace(Results.new(settings), results=rows)
+    assert [(found.work, found.images_per_s) for found in rows_to_remember(results, settings)] == [
         ("predict", 2.0),
         ("train", 2.0),
     ]
     narrow = BenchSettings(width=0.5)
-    assert learned(replace(Results.here(narrow), results=rows), narrow) == []
+    assert rows_to_remember(replace(Results.new(narrow), results=rows), narrow) == []
