@@ -97,6 +97,17 @@ def printable(text: str, keep: str = "", limit: int = 1_000) -> str:
     )
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts, for example "1 image" or "2 images".
+
+    Args:
+        number: How many.
+        one: What there is one of.
+        many: The words for any other number; empty: `one` with an "s".
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def bullet_list(lines: list[str], limit: int = 20) -> str:
     """Format lines as a bulleted list of at most `limit` entries, and say how many are left out.
 

@@ -29,6 +29,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     """
     import msinet_core as msinet
     from msinet_core.cli.tables import fixed, print_table
+    from msinet_core.errors import counted
     from msinet_core.metrics.table import METRICS
 
     result = msinet.compare(first, second)
@@ -36,8 +37,8 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     left = result.only_first + result.only_second
-    only = f"; {left} are in one file only" if left else ""
-    click.echo(f"A: {first}\nB: {second}\n{result.images} common images{only}")
+    only = f"; {counted(left, 'is', 'are')} in one file only" if left else ""
+    click.echo(f"A: {first}\nB: {second}\n{counted(result.images, 'common image')}{only}")
     numbers = ("A", "B", "B - A", "95% interval")
     rows = [
         (METRICS[key].title, fixed(one.first), fixed(one.second), *_cells(one))

@@ -70,6 +70,7 @@ def convert(
     msinet-run convert best.msinet.h5 best.onnx --image-size 240x320
     """  # noqa: D301  -- click's mark for lines to keep
     import msinet_core as msinet
+    from msinet_core.errors import counted
 
     done = msinet.convert(
         source,
@@ -86,13 +87,14 @@ def convert(
         click.echo(f"Not in {target}: {item}.", err=True)
     count, parameters = len(done.checkpoint.state.weights), done.checkpoint.graph.parameter_count
     click.echo(f"{source}: {done.source.title}")
-    click.echo(f"{target}: {done.target.title}, {count} tensors, {parameters:,} parameters")
+    held = f"{counted(count, 'tensor')}, {counted(parameters, 'parameter')}"
+    click.echo(f"{target}: {done.target.title}, {held}")
     if not is_verified:
         return
     found = msinet.verify_conversion(done, target)
     size = "x".join(str(axis) for axis in found.size)
     equal = found.tensors - len(found.different)
-    click.echo(f"verified: {equal} of {found.tensors} tensors are equal bit for bit")
+    click.echo(f"verified: {equal} of {counted(found.tensors, 'tensor')} equal bit for bit")
     click.echo(
         f"verified: the maps differ by at most {found.largest_difference:g} "
         f"(reference device, {size} pixels)"

@@ -9,6 +9,7 @@ import click
 
 from msinet_core.cli.options import CommandGroup, json_option, print_json
 from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
+from msinet_core.errors import counted
 from msinet_core.system.kinds import POSITIVE_NUMBER, integer
 from msinet_core.training.config import IMAGE_SIZE
 
@@ -79,7 +80,8 @@ def fetch(
     root = f" --data-root {data_root}" if data_root else ""
     if fetched.is_new:
         done = "Downloaded" if source is None else "Unpacked"
-        click.echo(f"{done} {name} to {fetched.folder}: {fetched.images:,} images with maps.")
+        images = counted(fetched.images, "image")
+        click.echo(f"{done} {name} to {fetched.folder}: {images} with maps.")
     else:
         click.echo(
             f"{fetched.folder} exists already; nothing was changed. Check its files with: "
@@ -114,7 +116,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
         click.echo(line, err=True)
     if count:
         raise DataError(
-            f"Dataset '{name}' has {count} problem{'s' * (count > 1)}:\n"
+            f"Dataset '{name}' has {counted(count, 'problem')}:\n"
             f"{bullet_list(report.problems, count)}"
         )
     click.echo(_summary(report))
@@ -140,7 +142,7 @@ def maps(name: str, data_root: Path | None, sigma: float) -> None:
     from msinet_core.system.progress_bars import progress_bars
 
     folder, count = draw_maps(name, sigma, data_root, progress_bars())
-    click.echo(f"Drew {count:,} maps with a Gaussian of {sigma:g} pixels in {folder}.")
+    click.echo(f"Drew {counted(count, 'map')} with a Gaussian of {sigma:g} pixels in {folder}.")
 
 
 @data.group(cls=CommandGroup)
@@ -241,7 +243,7 @@ def _summary(report: Report) -> str:
     )
     if report.fixations is not None:
         text += (
-            f" {report.fixations:,} fixations on the images{_observers(report)}; "
+            f" {counted(report.fixations, 'fixation')} on the images{_observers(report)}; "
             f"{report.outside:,} outside, ignored."
         )
     if report.fit is not None:

@@ -14,6 +14,7 @@ from msinet_core.cli.options import (
     device_option,
     json_option,
     print_json,
+    refuse_options,
     weights_option,
 )
 from msinet_core.cli.setting_options import (
@@ -33,11 +34,6 @@ from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.result import Evaluation, Summary
-
-_LIMIT = (
-    "; of limit: how far the model gets from the uniform map to the agreement of one half of the "
-    "observers with the other"
-)
 
 
 @click.command()
@@ -77,7 +73,7 @@ _LIMIT = (
     "Fit images to this height and width.",
     unset="as in training, else the dataset's",
 )
-@kind_option("batch_size", integer(), "Images in a batch.", 8)
+@kind_option("batch_size", integer(), "Images in a batch.", unset="8")
 @resize_option
 @setting_option("precision", replace(SHARED["precision"], default="float32"))
 @device_options_option
@@ -115,15 +111,19 @@ def evaluate(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     import msinet_core as msinet
     from msinet_core.data.dataset import check_output
-    from msinet_core.errors import MsinetError
+    from msinet_core.errors import MsinetError, counted
+    from msinet_core.evaluation.evaluate import WEIGHTS_ONLY
     from msinet_core.system.allocator import keep_freed_memory
     from msinet_core.system.files import write_text
 
+    if options["maps"] is not None:
+        refuse_options(WEIGHTS_ONLY, "on maps")
     if out is not None:
         check_output(out, (".csv",), data, options["data_root"])
     keep_freed_memory()
+    device = device_name() if options["maps"] is None else None
     evaluation = msinet.evaluate(
-        weights, data, report=report, device=device_name(), progress=True, **options
+        weights, data, report=report, device=device, progress=True, **options
     )
     for note in evaluation.notes:
         click.echo(note, err=True)
@@ -140,20 +140,20 @@ def evaluate(
         total = len(evaluation.images) + len(evaluation.failures)
         rest = "The scores are of the others." if evaluation.images else "Nothing was scored."
         raise MsinetError(
-            f"{len(evaluation.failures)} of {total} images could not be used, as listed above. "
-            f"{rest}"
+            f"{len(evaluation.failures)} of {counted(total, 'image')} could not be used, as listed "
+            f"above. {rest}"
         )
 
 
 def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
-    from msinet_core.evaluation.baselines import HALF, SOURCES
+    from msinet_core.errors import counted
+    from msinet_core.evaluation.baselines import HALF, LIMIT, SOURCES
     from msinet_core.metrics.table import METRICS
 
-    click.echo(
-        f"{evaluation.data}, {evaluation.split}: {len(evaluation.images)} images, "
-        f"{evaluation.conditions()}"
-    )
+    conditions = [f"{name} {value}" for name, value in evaluation.conditions().items() if value]
+    images = counted(len(evaluation.images), "image")
+    click.echo(f"{evaluation.data}, {evaluation.split}: {', '.join([images, *conditions])}")
     summary = evaluation.summary()
     headings = tuple(SOURCES[source] for source in evaluation.sources)
     limited = HALF in evaluation.sources
@@ -169,7 +169,7 @@ def _print_table(evaluation: Evaluation) -> None:
             rows.append((metric.title, direction, *numbers))
     right = (*headings[:1], *["of limit"] * limited, *headings[1:])
     print_table(("metric", "better", *right), rows, right=right)
-    click.echo(f"mean [95% bootstrap interval over the images]{_LIMIT if limited else ''}")
+    click.echo(f"mean [95% bootstrap interval over the images]{f'; {LIMIT}' if limited else ''}")
 
 
 def _cell(summary: Summary, *, interval: bool) -> str:

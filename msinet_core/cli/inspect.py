@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.cli.options import json_option, print_json
-from msinet_core.errors import CheckpointError, printable
+from msinet_core.errors import CheckpointError, counted, printable
 
 if TYPE_CHECKING:
     from msinet_core.checkpoint.inspect import Description, TensorSummary
@@ -91,7 +91,7 @@ def _network(description: Description) -> str:
     graph = description.graph
     if graph is None:
         return f"{name}, by its names and shapes; the file holds no network"
-    return f"{name}, fingerprint {graph.fingerprint}, {graph.parameters:,} parameters"
+    return f"{name}, fingerprint {graph.fingerprint}, {counted(graph.parameters, 'parameter')}"
 
 
 def _plain(value: Any) -> str:

@@ -93,7 +93,7 @@ def predict(
     msinet-run --device cpu predict photos/ --weights best.msinet.h5 --out maps --overlay
     """  # noqa: D301  -- click reads \b as "do not wrap"
     from msinet_core.data.images import find_images, unread_formats
-    from msinet_core.errors import MsinetError
+    from msinet_core.errors import MsinetError, counted
     from msinet_core.prediction.files import predict_files
     from msinet_core.prediction.outputs import plan_outputs
     from msinet_core.prediction.predictor import load
@@ -119,13 +119,14 @@ def predict(
     keep_freed_memory()
     predictor = load(weights, device_name(), progress=progress, **options)
     report = predict_files(predictor, plan, progress)
+    total = len(plan.jobs)
     overview = f" Overview: {report.overview}" if report.overview else ""
     progress.message(
-        f"Wrote {len(report.written)} of {len(plan.jobs)} maps to {out} in {report.seconds:.1f} s "
-        f"on {predictor.device}.{overview}"
+        f"Wrote {len(report.written)} of {counted(total, 'map')} to {out} in "
+        f"{report.seconds:.1f} s on {predictor.device}.{overview}"
     )
     if report.failures:
         raise MsinetError(
-            f"{len(report.failures)} of {len(plan.jobs)} images could not be used, as listed "
+            f"{len(report.failures)} of {counted(total, 'image')} could not be used, as listed "
             f"above. Fix or remove them, and run the command again for them."
         )

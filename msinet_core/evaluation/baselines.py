@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.evaluation.fixation_bank import blur, count, transfer
+from msinet_core.evaluation.fixation_bank import blur, count
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from msinet_core.metrics.maps import Floats, Points
     from msinet_core.network.ops import Size
-
-    Floats = NDArray[np.float64]
-    Points = NDArray[np.int64]
 
 MODEL, UNIFORM, CENTER, CENTER_BIAS = "model", "uniform", "center", "center_bias"
 HALF, OTHERS = "observers", "observers_loo"
@@ -31,6 +27,12 @@ SOURCES = {
 }
 """What makes a prediction: its key in JSON and CSV, and its title in tables."""
 
+LIMIT = (
+    "of limit: how far the model gets from the uniform map to the agreement of one half of the "
+    "observers with the other"
+)
+"""What tables say below that column."""
+
 CENTER_SIGMA = 0.25
 """Standard deviation of the centered Gaussian as a share of each side."""
 
@@ -40,17 +42,16 @@ not known; 24 of OSIE's 800 pixels."""
 
 
 @lru_cache(maxsize=16)
-def center_gaussian(size: Size, sigma: float = CENTER_SIGMA) -> Floats:
+def center_gaussian(size: Size) -> Floats:
     """Return the baseline that looks at the middle of every image, with its maximum near 1.
 
     Args:
         size: Height and width in pixels.
-        sigma: Standard deviation as a share of the height and of the width.
 
     Source: Bylinskii et al. 2019, the "center" baseline: a Gaussian stretched to the image's shape.
     """
     axes = [
-        np.exp(-0.5 * ((np.arange(length) - (length - 1) / 2) / (sigma * length)) ** 2)
+        np.exp(-0.5 * ((np.arange(length) - (length - 1) / 2) / (CENTER_SIGMA * length)) ** 2)
         for length in size
     ]
     return np.asarray(np.outer(*axes), dtype=np.float64)
@@ -86,12 +87,9 @@ def leave_one_out(
         size: Height and width in pixels.
         sigma: Standard deviation of the Gaussian in pixels.
     """
-    from scipy.fft import dctn, idctn
-
     # float32 halves the time of the many transforms, and is exact to six digits.
     counts = [count(points, size).astype(np.float32) for points in observers]
-    factors = transfer(size, (sigma, sigma)).astype(np.float32)
     total = np.sum(counts, axis=0)
     for points, own in zip(observers, counts, strict=True):
         if len(points) and len(points) < total.sum():
-            yield np.maximum(idctn(dctn(total - own) * factors), 0), points
+            yield np.maximum(blur(total - own, (sigma, sigma)), 0), points

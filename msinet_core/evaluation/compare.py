@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.errors import DataError, UsageError, os_reason
-from msinet_core.evaluation.bootstrap import intervals
-from msinet_core.evaluation.result import CONSTANTS, Evaluation
+from msinet_core.evaluation.result import CONSTANTS, Evaluation, intervals
 from msinet_core.metrics.table import METRICS
 from msinet_core.system.finite import finite
 
@@ -105,7 +104,7 @@ def compare(
     different = [row for row, other in zip(*rows, strict=True) if _differ(row, other)]
     if different:
         raise DataError(
-            f"{len(different)} of {len(names)} images of the same name are different images, for "
+            f"Images of the same name are different in {len(different)} of {len(names)} cases, for "
             f"example {different[0]['image']}. Compare evaluations of one dataset."
         )
     skipped = _skipped(rows[0][0], rows[1][0])
@@ -125,7 +124,8 @@ def compare(
 
 
 def _difference(key: str, pair: Any) -> Difference:
-    paired = pair[:, 1] - pair[:, 0]
+    with np.errstate(invalid="ignore"):  # two infinite scores
+        paired = pair[:, 1] - pair[:, 0]
     low, high = map(float, intervals(paired[:, None])[0])
     better = ""
     if low > 0 or high < 0:

@@ -32,7 +32,7 @@ from msinet_core.data.split import (
     digest_samples,
     select,
 )
-from msinet_core.errors import DataError, UsageError
+from msinet_core.errors import DataError, UsageError, counted
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import write_report
@@ -43,7 +43,10 @@ from msinet_core.prediction.predictor import load
 from msinet_core.system.kinds import POSITIVE_NUMBER
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-from msinet_core.system.settings import SPLIT_SEED
+from msinet_core.system.settings import SPLIT_SEED, check_argument
+
+WEIGHTS_ONLY = ("device", "image_size", "resize", "batch_size", "precision", "device_options")
+"""The arguments of `evaluate` that maps do not need."""
 
 
 def evaluate(
@@ -83,7 +86,9 @@ def evaluate(
         data: A dataset's name, or a folder with ``stimuli/`` and ``saliency/``, ``fixations/`` or
             both.
         maps: Instead of weights, a folder of maps that are named like the images: image files, or
-            ``.npy`` with any scale.
+            ``.npy`` with any scale. They are scored without a network, so ``device``,
+            ``image_size``, ``resize``, ``batch_size``, ``precision`` and ``device_options`` cannot
+            be given with them.
         split: The part of the dataset: ``"train"``, ``"valid"`` or ``"test"``.
         split_seed: The seed of the split of a folder without ``train/`` and ``val/``; None: that
             of the checkpoint, else 42.
@@ -120,6 +125,11 @@ def evaluate(
         >>> evaluation.summary()["nss"]["model"].mean
     """
     _check_arguments(weights, data, maps, split, sigma)
+    if maps is not None:
+        values = device, image_size, resize, batch_size, precision != "float32", device_options
+        ignored = [name for name, value in zip(WEIGHTS_ONLY, values, strict=True) if value]
+        if ignored:
+            raise UsageError(f"Maps are scored without a network: leave out {', '.join(ignored)}.")
     root = None if data_root is None else Path(data_root)
     if report is not None:
         check_output(Path(report), (".html", ".htm"), os.fspath(data), root)
@@ -170,7 +180,7 @@ def evaluate(
             *_notes(evaluation, dataset, split, stored, selection, maps is None),
             *_unread(bank.unread - set(samples), os.fspath(data)),
             *_misplaced(bank.coverage),
-            *_unfit(evaluation.images, os.fspath(data)),
+            *_mismatched(evaluation.images, os.fspath(data)),
             *namesake(os.fspath(data), root),
         ),
         **facts,
@@ -182,24 +192,22 @@ def evaluate(
 
 def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any) -> None:
     if (weights is None) == (maps is None):
-        raise UsageError("Evaluate either weights (--weights FILE) or maps (--maps DIR).")
+        raise UsageError("Evaluate either weights or maps.")
     if not os.fspath(data):
         raise UsageError("No dataset given; pass its name or its folder.")
     if split not in SPLIT_NAMES:
         raise UsageError(f"Invalid split: {split!r}; use 'train', 'valid' or 'test'")
     if sigma is not None:
-        try:
-            POSITIVE_NUMBER.check(sigma)
-        except ValueError as error:
-            raise UsageError(f"Invalid sigma: {error}") from None
+        check_argument("sigma", POSITIVE_NUMBER, sigma)
 
 
 def _nothing_left(dataset: Dataset, split: SplitName, selection: Selection) -> str:
     if selection.left_out:
+        images = counted(selection.left_out, "image")
         return (
-            f"The weights were trained on all {selection.left_out} images of the split '{split}' "
-            f"of {dataset.name}, so their scores would say nothing about new images. Evaluate on "
-            f"images that were not used for training, or use --split train."
+            f"All of the split '{split}' of {dataset.name}, {images}, was used to train the "
+            f"weights, so the scores would say nothing about new images. Evaluate on images that "
+            f"were not used for training, or on the split 'train'."
         )
     where = f"; put them into stimuli/{split}/" if split == "test" else ""
     return f"Dataset {dataset.name} has no images in the split '{split}'{where}."
@@ -215,13 +223,13 @@ def _notes(
 ) -> Iterator[str]:
     if selection.left_out:
         yield (
-            f"{selection.left_out} images of the split '{split}' were left out: the weights were "
-            f"trained on them."
+            f"Left out of the split '{split}': {counted(selection.left_out, 'image')} that the "
+            f"weights were trained on."
         )
     if stored is not None and selection.known:
         yield (
-            f"The split is that of the training run: the checkpoint knows {selection.known} of the "
-            f"{len(dataset.samples)} images by their content."
+            f"The split is that of the training run: the checkpoint knows {selection.known} of "
+            f"{counted(len(dataset.samples), 'image')} by content."
         )
     elif stored is not None and stored.complete:
         yield "None of these images was used to train the weights."
@@ -236,9 +244,9 @@ def _notes(
 def _unread(others: Set[Sample], data: str) -> Iterator[str]:
     if others:
         yield (
-            f"The fixations of {len(others)} other image{'s' * (len(others) > 1)} could not be "
-            f"read; shuffled AUC and the center bias leave them out. List them with: msinet-run "
-            f"data check {quote(data)}"
+            f"The fixations of {counted(len(others), 'other image')} could not be read; shuffled "
+            f"AUC and the center bias leave them out. List them with: msinet-run data check "
+            f"{quote(data)}"
         )
 
 
@@ -248,10 +256,10 @@ def _misplaced(coverage: Coverage) -> Iterator[str]:
     yield from problems
     if coverage.outside and not problems:
         total = coverage.outside + (coverage.count or 0)
-        yield f"{coverage.outside:,} of {total:,} fixations are outside their images and ignored."
+        yield f"Fixations outside their images are ignored: {coverage.outside:,} of {total:,}."
 
 
-def _unfit(images: Sequence[ImageScores], data: str) -> Iterator[str]:
+def _mismatched(images: Sequence[ImageScores], data: str) -> Iterator[str]:
     """Say if the true maps are not those of the fixations."""
     fits = [image.fit for image in images if not math.isnan(image.fit)]
     if fits and (mean := sum(fits) / len(fits)) < LOWEST_FIT:
@@ -266,13 +274,13 @@ def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]
     images = len(evaluation.images)
     if evaluation.with_fixations < images:
         yield (
-            f"{evaluation.with_fixations} of {images} images have fixations, which NSS, AUC, IG "
-            f"and log-likelihood need."
+            f"Fixations, which NSS, AUC, IG and log-likelihood need, are known for "
+            f"{evaluation.with_fixations} of {counted(images, 'image')}."
         )
     if not any(sample.truth.has_map for sample in samples):
         yield (
-            "The dataset has no maps, which KLD, CC and SIM compare with; --sigma PX draws them "
-            "from the fixations."
+            "The dataset has no maps, which KLD, CC and SIM compare with; give a sigma to draw "
+            "them from the fixations."
         )
     auc, shuffled = (evaluation.values(key) for key in ("auc_judd", "shuffled_auc"))
     if np.isnan(shuffled).all() and not np.isnan(auc).all():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +12,17 @@ from msinet_core.data.coverage import Coverage
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
-from msinet_core.metrics.information import density
+from msinet_core.metrics.standard import density
 from msinet_core.system.progress import Progress
 from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from msinet_core.metrics.maps import Floats, Points
     from msinet_core.network.ops import Size
 
     Observers = tuple[NDArray[np.int64], ...]
-    Floats = NDArray[np.float64]
 
 FEWEST_OTHER_IMAGES = 3
 """The least number of other images with fixations from which the center bias is estimated."""
@@ -58,11 +57,10 @@ class FixationBank:
                 fixations, size = found
                 self._observers[sample] = fixations.observers
                 self.coverage.add(fixations, size)
-                relative.append((self._all(sample) + 0.5) / np.array(size))
+                relative.append((self._own(sample) + 0.5) / np.array(size))
         self._points = np.concatenate([np.empty((0, 2)), *relative])
         self._images = sum(len(points) > 0 for points in relative)
-        self._totals: OrderedDict[Size, tuple[Floats, Floats]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._total = lru_cache(_SIZES_KEPT)(self._compute_total)
 
     def observers(self, sample: Sample) -> Observers | None:
         """Return the fixations of each observer, ``(n, 2)`` rows and columns; None if unknown.
@@ -75,34 +73,23 @@ class FixationBank:
             self._observers[sample] = None if found is None else tuple(found)
         return self._observers[sample]
 
-    def others(self, sample: Sample, size: Size) -> Floats | None:
-        """Return how many fixations of other images, scaled to a size, each pixel has.
+    def others(self, sample: Sample, size: Size) -> tuple[Floats | None, Floats | None]:
+        """Return the fixations of other images, scaled to a size.
 
         Args:
             sample: The image that is left out.
             size: Its height and width in pixels.
 
         Returns:
-            ``(*size)``; None if too few other images have fixations.
+            ``(*size)``, how many of them each pixel has, and the center bias: their kernel density
+            with a uniform share. None, None if too few other images have fixations.
         """
-        if not self._has_others(sample):
-            return None
-        return self._total(size)[0] - count(self._all(sample), size)
-
-    def center_bias(self, sample: Sample, size: Size) -> Floats | None:
-        """Return the kernel density of the fixations of other images, with a uniform share.
-
-        Args:
-            sample: The image that is left out.
-            size: Its height and width in pixels.
-
-        Returns:
-            ``(*size)``, positive, with the sum 1; None if too few other images have fixations.
-        """
-        if not self._has_others(sample):
-            return None
-        own = blur(count(self._all(sample), size), self.bandwidth(size))
-        return density(np.maximum(self._total(size)[1] - own, 0))
+        own = self._own(sample)
+        if self._images - (len(own) > 0) < FEWEST_OTHER_IMAGES:
+            return None, None
+        total, blurred = self._total(size)
+        counts = count(own, size)
+        return total - counts, density(np.maximum(blurred - blur(counts, self.bandwidth(size)), 0))
 
     def bandwidth(self, size: Size) -> tuple[float, float]:
         """Return the standard deviations of the kernel in pixels, by Scott's rule.
@@ -116,24 +103,15 @@ class FixationBank:
         rows, columns = self._points.std(axis=0) * np.array(size) * factor
         return max(1.0, float(rows)), max(1.0, float(columns))
 
-    def _all(self, sample: Sample) -> NDArray[np.int64]:
+    def _own(self, sample: Sample) -> NDArray[np.int64]:
         return np.concatenate([np.empty((0, 2), np.int64), *(self._observers[sample] or ())])
 
-    def _has_others(self, sample: Sample) -> bool:
-        own = len(self._all(sample)) > 0 if sample in self._observers else 0
-        return self._images - own >= FEWEST_OTHER_IMAGES
-
-    def _total(self, size: Size) -> tuple[Floats, Floats]:
-        with self._lock:
-            if size not in self._totals:
-                counts = count((self._points * np.array(size)).astype(np.int64), size)
-                self._totals[size] = counts, blur(counts, self.bandwidth(size))
-                if len(self._totals) > _SIZES_KEPT:
-                    self._totals.popitem(last=False)
-            return self._totals[size]
+    def _compute_total(self, size: Size) -> tuple[Floats, Floats]:
+        counts = count((self._points * np.array(size)).astype(np.int64), size)
+        return counts, blur(counts, self.bandwidth(size))
 
 
-def count(points: NDArray[np.int64], size: Size) -> Floats:
+def count(points: Points, size: Size) -> Floats:
     """Return how many points each pixel has.
 
     Args:
@@ -156,21 +134,11 @@ def blur(counts: Floats, sigmas: tuple[float, float]) -> Floats:
     """
     from scipy.fft import dctn, idctn
 
-    return np.asarray(idctn(dctn(counts) * transfer((counts.shape[0], counts.shape[1]), sigmas)))
-
-
-def transfer(size: Size, sigmas: tuple[float, float]) -> Floats:
-    """Return the factors of a Gaussian for the coefficients of a cosine transform (DCT-II).
-
-    Args:
-        size: Height and width in pixels.
-        sigmas: Standard deviations in pixels, down and across.
-    """
     axes = [
         np.exp(-0.5 * (np.pi * np.arange(length) / length * sigma) ** 2)
-        for length, sigma in zip(size, sigmas, strict=True)
+        for length, sigma in zip(counts.shape, sigmas, strict=True)
     ]
-    return np.asarray(np.outer(*axes))
+    return np.asarray(idctn(dctn(counts) * np.outer(*axes).astype(counts.dtype)))
 
 
 def _read(sample: Sample) -> tuple[Fixations, Size] | DataError | None:

@@ -14,7 +14,7 @@ from msinet_core.data.folder import SPLITS, STIMULI, conflicts, index, stem
 from msinet_core.data.images import MAP_PADDING, read_map
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
-from msinet_core.errors import DataError, UsageError, bullet_list
+from msinet_core.errors import DataError, UsageError, bullet_list, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +50,9 @@ class MapFolder:
                 shared[map].append(sample.file)
         if not shared:
             raise UsageError(
-                f"{folder} has no map of any of the {len(samples)} images. Maps are named like the "
-                f"images: for {samples[0].stimulus.name}, {samples[0].name}.png (or another "
-                f"suffix)."
+                f"{folder} has no map for the {counted(len(samples), 'image')}. Maps are named "
+                f"like the images: for {samples[0].stimulus.name}, {samples[0].name}.png (or "
+                f"another suffix)."
             )
         unclear = [f"{map}: {', '.join(files)}" for map, files in shared.items() if files[1:]]
         if unclear:

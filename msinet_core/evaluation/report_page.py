@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path, PurePath
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msinet_core.data.images import MAP_PADDING, read_image
 from msinet_core.data.resize import fit
-from msinet_core.errors import DataError
-from msinet_core.evaluation.baselines import HALF, MODEL, SOURCES
-from msinet_core.evaluation.report_chart import COLORS, histogram
+from msinet_core.errors import DataError, counted
+from msinet_core.evaluation.baselines import CENTER_BIAS, HALF, LIMIT, MODEL, SOURCES
 from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary
 from msinet_core.metrics.table import METRICS
 from msinet_core.prediction.pictures import overlay
@@ -28,54 +27,48 @@ from msinet_core.system.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SHOWN = 4
+IMAGES_SHOWN = 4
 """How many best and how many worst images are shown."""
 
-WIDTH = 360
-"""Of a picture, in pixels."""
+PICTURE_PIXELS = 360
+"""The longer side of a picture."""
+
+_CHART_WIDTH, _CHART_HEIGHT = 260, 120
+_LEFT, _RIGHT, _TOP, _BASE = 6, 254, 8, 98
+_TICKS = 5
+_MOST_BINS = 80
+
+COLORS = {MODEL: "var(--accent)", CENTER_BIAS: "var(--bias)", HALF: "var(--limit)"}
+"""The means that charts mark, and their colors."""
 
 _RANKINGS = ("nss", "cc", "kld")
 _TILES = ("nss", "cc", "kld", "information_gain")
 _JPEG_QUALITY = 82
-_LIMIT = """\
-Of limit: how far the model gets from the uniform map to the agreement of one half of the observers
-with the other half."""
 
 
-def write_report(evaluation: Evaluation, path: Path, title: str = "") -> None:
+def write_report(evaluation: Evaluation, path: Path) -> None:
     """Write a self-contained HTML page: table, distributions, best and worst images.
 
     Args:
         evaluation: The scores; with thumbnails, its pictures show the model's maps.
         path: The file to create or replace.
-        title: The heading; empty for the dataset and the weights.
 
     Raises:
         MsinetError: The file cannot be written.
     """
-    write_text(path, render(evaluation, title))
-
-
-def render(evaluation: Evaluation, title: str = "") -> str:
-    """Return the page.
-
-    Args:
-        evaluation: The scores; with thumbnails, its pictures show the model's maps.
-        title: The heading; empty for the weights and the dataset.
-    """
     summary = evaluation.summary()
     ranking = next((key for key in _RANKINGS if summary[key][MODEL].n), _RANKINGS[0])
     ranked = _ranked(evaluation, ranking)
-    shown = min(SHOWN, (len(ranked) + 1) // 2)
+    shown = min(IMAGES_SHOWN, (len(ranked) + 1) // 2)
     name = PurePath(evaluation.weights).name
     template = Template((files(__package__) / "report_page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title or f"{name} on {evaluation.data}"),
+    page = template.substitute(
+        title=escape(f"{name} on {evaluation.data}"),
         facts=_facts(evaluation),
         notes=_notes(evaluation),
         tiles="".join(_tiles(evaluation, summary)),
         table="".join(_table(evaluation, summary)),
-        limit=_LIMIT if HALF in evaluation.sources else "",
+        limit=LIMIT if HALF in evaluation.sources else "",
         legend="".join(_legend(evaluation)),
         charts="".join(_charts(evaluation, summary)),
         ranking=METRICS[ranking].title,
@@ -83,6 +76,7 @@ def render(evaluation: Evaluation, title: str = "") -> str:
         worst="".join(map(_card, ranked[len(ranked) - shown :][::-1])),
         footer=_footer(evaluation),
     )
+    write_text(path, page)
 
 
 def _ranked(evaluation: Evaluation, key: str) -> list[ImageScores]:
@@ -92,18 +86,11 @@ def _ranked(evaluation: Evaluation, key: str) -> list[ImageScores]:
 
 
 def _facts(evaluation: Evaluation) -> str:
-    size = "{}x{}".format
-    sizes = sorted({image.size for image in evaluation.images})
-    scored = size(*sizes[0]) if len(sizes) == 1 else f"each image's size, {len(sizes)} sizes"
-    sigma = "unknown" if evaluation.sigma is None else f"{evaluation.sigma:g} px"
     facts = {
         "Model": evaluation.weights,
         "Dataset": f"{evaluation.data}, {evaluation.split}",
         "Images": f"{len(evaluation.images)}, {evaluation.with_fixations} with fixations",
-        "Network input": size(*evaluation.image_size) if evaluation.image_size else "",
-        "Scored at": scored,
-        "Sigma of the true maps": sigma,
-        "Device": " ".join(filter(None, (evaluation.device, evaluation.precision))),
+        **{name.capitalize(): value for name, value in evaluation.conditions().items()},
     }
     return "".join(
         f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>"
@@ -115,7 +102,7 @@ def _facts(evaluation: Evaluation) -> str:
 def _notes(evaluation: Evaluation) -> str:
     lines = [*evaluation.notes]
     if evaluation.failures:
-        lines.append(f"{len(evaluation.failures)} images could not be used.")
+        lines.append(f"{counted(len(evaluation.failures), 'image')} could not be used.")
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f'<div class="notes">{text}</div>' if lines else ""
 
@@ -202,11 +189,12 @@ def _pictures(image: ImageScores) -> Iterator[str]:
         yield f"<figcaption>{escape(str(error))}</figcaption>"
         return
     size = stimulus.shape[0], stimulus.shape[1]
-    scale = min(1.0, WIDTH / max(size))
+    scale = min(1.0, PICTURE_PIXELS / max(size))
     small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     stimulus = fit(stimulus, small, MAP_PADDING)
     points = np.concatenate([np.empty((0, 2)), *(observers or ())]) * scale
-    yield _figure(stimulus.round().astype(np.uint8), f"image, {len(points)} fixations", points)
+    caption = f"image, {counted(len(points), 'fixation')}"
+    yield _figure(stimulus.round().astype(np.uint8), caption, points)
     if truth is not None:
         yield _figure(overlay(stimulus, fit(truth, small, MAP_PADDING)[..., 0]), "true map")
     if image.thumbnail is not None:
@@ -214,23 +202,14 @@ def _pictures(image: ImageScores) -> Iterator[str]:
         yield _figure(overlay(stimulus, fit(map, small, MAP_PADDING)[..., 0]), "model's map")
 
 
-def _figure(
-    pixels: NDArray[np.uint8], caption: str, points: NDArray[np.float64] | Sequence[object] = ()
-) -> str:
+def _figure(pixels: NDArray[np.uint8], caption: str, points: Any = ()) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=_JPEG_QUALITY)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     height, width = pixels.shape[:2]
-    dots = (
-        "".join(
-            f'<circle cx="{column:.1f}" cy="{row:.1f}" r="2.4"/>'
-            for row, column in np.asarray(points)
-        )
-        if len(points)
-        else ""
-    )
+    dots = "".join(f'<circle cx="{column:.1f}" cy="{row:.1f}" r="2.4"/>' for row, column in points)
     return (
         f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{caption}">'
         f'<image width="{width}" height="{height}" href="data:image/jpeg;base64,{data}"/>'
@@ -248,3 +227,47 @@ def _footer(evaluation: Evaluation) -> str:
         f"from all other images of the dataset; the center bias is the kernel density of their "
         f"fixations. Constants: {constants}."
     )
+
+
+def histogram(values: NDArray[np.float64], means: Mapping[str, float]) -> str:
+    """Return a histogram as an inline SVG, with a line for each mean.
+
+    Args:
+        values: The model's scores of the images, finite.
+        means: The means to mark, by the keys of `SOURCES`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = (float(limit([*values, *means.values()])) for limit in (np.min, np.max))
+    margin = 0.04 * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    bins = np.clip(np.sqrt(len(values)) * 2, 8, 40)  # over the scores; the axis may be longer
+    step = max(np.ptp(values) / bins, (high - low) / _MOST_BINS)
+    counts, edges = np.histogram(values, int(np.ceil((high - low) / step)), (low, high))
+
+    def across(value: float) -> float:
+        return _LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low)
+
+    parts = [
+        f'<svg viewBox="0 0 {_CHART_WIDTH} {_CHART_HEIGHT}" role="img" aria-label="histogram">'
+    ]
+    tallest = counts.max()
+    for count, begin, end in zip(counts, edges, edges[1:], strict=False):
+        height = (_BASE - _TOP) * count / tallest
+        parts.append(
+            f'<rect x="{across(begin) + 0.5:.1f}" y="{_BASE - height:.1f}" '
+            f'width="{across(end) - across(begin) - 1:.1f}" height="{height:.1f}" fill="#f0c9b6"/>'
+        )
+    parts += [
+        f'<line x1="{across(mean):.1f}" x2="{across(mean):.1f}" y1="{_TOP}" y2="{_BASE}" '
+        f'stroke="{COLORS[source]}" stroke-width="2"/>'
+        for source, mean in means.items()
+    ]
+    parts.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_BASE}" y2="{_BASE}" stroke="#c4cad2"/>')
+    parts += [
+        f'<text x="{across(tick):.1f}" y="{_BASE + 15}" font-size="10.5" fill="#5d6776" '
+        f'text-anchor="middle">{tick + 0.0:g}</text>'
+        for tick in MaxNLocator(_TICKS, steps=[1, 2, 5, 10]).tick_values(low, high)
+        if low + 0.05 * (high - low) <= tick <= high - 0.05 * (high - low)
+    ]
+    return "".join([*parts, "</svg>"])

@@ -7,15 +7,15 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msinet_core.evaluation.baselines import HALF, MODEL, SOURCES, UNIFORM
-from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.metrics.auc import BORJI_STEP
-from msinet_core.metrics.information import UNIFORM_SHARE
 from msinet_core.metrics.maps import EPSILON
+from msinet_core.metrics.standard import UNIFORM_SHARE
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.ops import Size
 from msinet_core.system.finite import finite
@@ -142,14 +142,15 @@ class Evaluation:
             result[metric][source] = Summary(mean, low, high, known.size)
         return result
 
-    def conditions(self) -> str:
-        """Describe what the scores depend on: device, sizes and the sigma of the true maps."""
-        sizes = {image.size for image in self.images}
-        scored = "x".join(map(str, next(iter(sizes)))) if len(sizes) == 1 else "each image's size"
-        network = f"network input {'{}x{}'.format(*self.image_size)}, " if self.image_size else ""
-        sigma = "unknown" if self.sigma is None else f"{self.sigma:g} px"
-        device = f"{self.device} in {self.precision}, " if self.device else ""
-        return f"{device}{network}scored at {scored}, sigma of the true maps {sigma}"
+    def conditions(self) -> dict[str, str]:
+        """Return what the scores depend on: device, sizes and the sigma of the true maps."""
+        sizes = sorted({image.size for image in self.images})
+        return {
+            "device": f"{self.device} in {self.precision}" if self.device else "",
+            "network input": "x".join(map(str, self.image_size or ())),
+            "scored at": "x".join(map(str, sizes[0])) if len(sizes) == 1 else "each image's size",
+            "sigma of the true maps": "unknown" if self.sigma is None else f"{self.sigma:g} px",
+        }
 
     def share_of_limit(self, metric: str) -> float:
         """Return how far the model gets from the uniform map to the observers' agreement.
@@ -204,3 +205,42 @@ class Evaluation:
             "share_of_limit": finite({key: self.share_of_limit(key) for key in METRICS}),
             "failures": [{"image": name, "reason": reason} for name, reason in self.failures],
         }
+
+
+RESAMPLES = 2000
+LEVEL = 0.95
+SEED = 0
+
+
+def intervals(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the percentile bootstrap interval of each column's mean, over the rows.
+
+    All columns are resampled together, so that the intervals belong to the same images.
+
+    Args:
+        scores: ``(images, columns)``; NaN where a score is not defined.
+
+    Returns:
+        ``(columns, 2)``, the limits of the interval of 95%; NaN with fewer than two scores.
+
+    Source: Efron and Tibshirani: An introduction to the bootstrap, 1993, section 13.3.
+    """
+    known = ~np.isnan(scores)
+    weights = _weights(len(scores))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (weights @ np.where(known, scores, 0)) / (weights @ known.astype(np.float64))
+    outer = (1 - LEVEL) / 2
+    limits = np.full((scores.shape[1], 2), np.nan)
+    for column in np.flatnonzero(known.sum(axis=0) > 1):
+        limits[column] = np.nanquantile(means[:, column], [outer, 1 - outer])
+    return limits
+
+
+@lru_cache(maxsize=2)
+def _weights(count: int) -> NDArray[np.float64]:
+    """Return how often each image is drawn in each resample, ``(RESAMPLES, count)``."""
+    if count == 0:
+        return np.zeros((RESAMPLES, 0))
+    rng = np.random.Generator(np.random.PCG64(SEED))
+    draws = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return draws.astype(np.float64)

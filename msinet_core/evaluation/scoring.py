@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ from msinet_core.metrics.table import METRICS, Target
 from msinet_core.prediction.stream import Done, Failed, Prediction
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
-from msinet_core.system.resources import available_cores
+from msinet_core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,10 +33,10 @@ if TYPE_CHECKING:
     from msinet_core.network.ops import Size
     from msinet_core.prediction.predictor import Predictor
 
-THUMBNAIL = 240
+THUMBNAIL_PIXELS = 240
 """The longer side in pixels of the maps that are kept for a report."""
 
-CONTENT = 12
+CONTENT_DIGITS = 12
 """Hexadecimal digits of an image's SHA-256 that are kept, to recognize it."""
 
 LOO_METRICS = ("nss", "information_gain")
@@ -70,7 +68,7 @@ class Scorer:
         Args:
             sample: The image.
             saliency: ``(H, W)``, its predicted map, not negative, at the image's size.
-            output: ``(h, w)``, the same at the network's size, for the training loss.
+            output: ``(h, w)``, the network's output, for the training loss; None for maps.
 
         Raises:
             DataError: Its true map or its fixations cannot be read.
@@ -84,8 +82,7 @@ class Scorer:
         target = Target(
             None if truth is None else fit(truth, size, MAP_PADDING)[..., 0],
             np.concatenate([np.empty((0, 2), np.int64), *observers]) if observers else None,
-            self.bank.others(sample, size) if known else None,
-            self.bank.center_bias(sample, size) if known else None,
+            *(self.bank.others(sample, size) if known else (None, None)),
             baselines.center_gaussian(size),
         )
         maps: dict[str, Map] = {MODEL: saliency}
@@ -103,7 +100,7 @@ class Scorer:
         points = target.fixations
         cells = {} if points is None else {one: to_cells(map, points) for one, map in maps.items()}
         thumbnail = _thumbnail(saliency) if self.with_thumbnails else None
-        content = content_digest(sample.stimulus).hex()[:CONTENT]
+        content = content_digest(sample.stimulus).hex()[:CONTENT_DIGITS]
         fits = math.nan if target.map is None else METRICS["nss"].score(target.map, target)
         return ImageScores(sample.file, content, size, scores, sample, thumbnail, fits), cells
 
@@ -182,9 +179,7 @@ def predicted(
     def finish(sample: Sample, prediction: Prediction) -> Scored:
         return scorer.score(sample, prediction.restored(), prediction.output)
 
-    stream = predictor.stream(samples, lambda sample: read_image(sample.stimulus), finish)
-    with closing(stream) as outcomes:
-        yield from outcomes
+    return predictor.stream(samples, lambda sample: read_image(sample.stimulus), finish)
 
 
 def read_maps(
@@ -205,11 +200,7 @@ def read_maps(
         except DataError as error:
             return Failed(sample, error)
 
-    pool = ThreadPoolExecutor(workers or available_cores())
-    try:
-        yield from pool.map(score, samples)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_threads(score, samples, "", workers=workers)
 
 
 def _scores(saliency: Map, target: Target, keys: Iterable[str] = METRICS) -> dict[str, float]:
@@ -245,7 +236,7 @@ def _with_likelihoods(
 
 def _thumbnail(saliency: Map) -> NDArray[np.uint8]:
     height, width = saliency.shape
-    scale = min(1.0, THUMBNAIL / max(height, width))
+    scale = min(1.0, THUMBNAIL_PIXELS / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     peak = saliency.max() or 1
     return to_gray(fit((saliency / peak)[..., None], size, MAP_PADDING)[..., 0])

@@ -105,13 +105,9 @@ def _roc_area(positives: Floats, negatives: Floats, weights: Floats | None = Non
         return float("nan")
     # The Mann-Whitney statistic: one sort of the many negatives, one search for each positive.
     if weights is None:
-        ordered, weight = np.sort(negatives), None
+        ordered, below = np.sort(negatives), np.arange(negatives.size + 1)
     else:
         order = np.argsort(negatives)
-        ordered, weight = negatives[order], np.concatenate([[0], np.cumsum(weights[order])])
-    below = np.searchsorted(ordered, positives, side="left")
-    at_most = np.searchsorted(ordered, positives, side="right")
-    if weight is not None:
-        below, at_most = weight[below], weight[at_most]
-    total = negatives.size if weight is None else weight[-1]
-    return float((below.sum() + at_most.sum()) / (2 * total * positives.size))
+        ordered, below = negatives[order], np.concatenate([[0], np.cumsum(weights[order])])
+    sides = (np.searchsorted(ordered, positives, side) for side in ("left", "right"))
+    return float(sum(below[side].sum() for side in sides) / (2 * below[-1] * positives.size))

@@ -11,13 +11,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.metrics.maps import Map, Points
-    from msinet_core.network.ops import Size
 
 CELLS = (48, 64)
 """Maps are compared on a grid of at most as many cells, down and across."""
 
 _START = (0.0, np.log(0.05))
-_FOLDS = 2
 
 
 class Cells(NamedTuple):
@@ -44,7 +42,8 @@ def to_cells(saliency: Map, fixations: Points) -> Cells:
     starts = [np.arange(cells) * axis // cells for cells, axis in zip(grid, size, strict=True)]
     values = np.asarray(saliency, np.float64) - np.min(saliency)
     sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
-    means = sums / _areas(starts, size)
+    lengths = [np.diff([*start, axis]) for start, axis in zip(starts, size, strict=True)]
+    means = sums / np.outer(*lengths)
     pixels = np.unique(fixations, axis=0)
     rows, columns = (
         np.searchsorted(start, pixels[:, axis], side="right") - 1
@@ -75,22 +74,20 @@ def calibrated(images: Sequence[Cells | None]) -> list[float]:
     """
     from scipy.optimize import minimize
 
-    known = [number for number, cells in enumerate(images) if cells and cells.counts.any()]
+    known = [(number, cells) for number, cells in enumerate(images) if cells and cells.counts.any()]
     scores = [float("nan")] * len(images)
-    for fold in range(_FOLDS):
-        apart = [images[number] for number in known[fold::_FOLDS]]
-        fitted = [cells for cells in apart if cells is not None]
-        if not fitted:
-            continue
-        found = minimize(
-            lambda parameters, fitted=fitted: -np.mean([_bits(one, *parameters) for one in fitted]),
-            _START,
-            method="Nelder-Mead",
-            options={"maxfev": 80, "xatol": 1e-2, "fatol": 1e-4},
-        )
-        for number in known[1 - fold :: _FOLDS]:
-            cells = images[number]
-            if cells is not None:
+    for fold in range(2):
+        fitted = [cells for _, cells in known[fold::2]]
+        if fitted:
+            found = minimize(
+                lambda parameters, fitted=fitted: (
+                    -np.mean([_bits(one, *parameters) for one in fitted])
+                ),
+                _START,
+                method="Nelder-Mead",
+                options={"maxfev": 80, "xatol": 1e-2, "fatol": 1e-4},
+            )
+            for number, cells in known[1 - fold :: 2]:
                 scores[number] = float(_bits(cells, *found.x))
     return scores
 
@@ -101,8 +98,3 @@ def _bits(cells: Cells, log_exponent: float, log_offset: float) -> float:
     )
     bits = np.log2(weights * (weights.size / weights.sum()))
     return float((bits * cells.counts).sum() / cells.counts.sum())
-
-
-def _areas(starts: Sequence[NDArray[np.int64]], size: Size) -> NDArray[np.float64]:
-    lengths = [np.diff([*start, axis]) for start, axis in zip(starts, size, strict=True)]
-    return np.outer(*lengths).astype(np.float64)

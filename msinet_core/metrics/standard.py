@@ -18,10 +18,13 @@ Source: Bylinskii, Judd, Oliva, Torralba, Durand: What do different evaluation m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from msinet_core.metrics.maps import (
     EPSILON,
+    Floats,
     Map,
     Points,
     check_map,
@@ -32,6 +35,10 @@ from msinet_core.metrics.maps import (
     to_distribution,
 )
 from msinet_core.network.loss import KLDivergence
+
+UNIFORM_SHARE = 0.01
+"""The part of the uniform distribution in every density that fixations are predicted with, so that
+a fixation where a map is 0 costs a finite number of bits."""
 
 
 def nss(saliency: Map, fixations: Points) -> float:
@@ -49,12 +56,7 @@ def nss(saliency: Map, fixations: Points) -> float:
     """
     values = check_map(saliency)
     index = fixated_pixels(values, fixations)
-    if index.size == 0:
-        return float("nan")
-    if np.ptp(values) == 0:  # by its range: the deviation of equal values is rarely exactly 0
-        return 0.0
-    stretched = stretch(values)  # first, so that a tiny scale loses no digits
-    return float((stretched.ravel()[index].mean() - stretched.mean()) / stretched.std())
+    return float(standardize(values).ravel()[index].mean()) if index.size else float("nan")
 
 
 def correlation(saliency: Map, truth: Map) -> float:
@@ -130,3 +132,65 @@ def training_loss(saliency: Map, truth: Map, loss: KLDivergence | None = None) -
     epsilon = (loss or KLDivergence()).epsilon
     p, t = (values / (epsilon + values.sum()) for values in (predicted, true))
     return float((t * np.log(epsilon + t / (epsilon + p))).sum())
+
+
+def density(saliency: Map) -> Floats:
+    """Return a map as a probability distribution over pixels, with a share of the uniform one.
+
+    Args:
+        saliency: ``(H, W)``, not negative.
+
+    Returns:
+        ``(H, W)``, positive, with the sum 1.
+    """
+    values = check_map(saliency)
+    return (1 - UNIFORM_SHARE) * to_distribution(values) + UNIFORM_SHARE / values.size
+
+
+def information_gain(saliency: Map, fixations: Points, baseline: Map) -> float:
+    """Compute IG, the bits by which a fixation is predicted better than by a baseline.
+
+    Args:
+        saliency: ``(H, W)``, not negative; read as a distribution, see `density`.
+        fixations: ``(K, 2)`` rows and columns; a pixel counts once.
+        baseline: ``(H, W)``, not negative: a prediction without the image, such as the center bias
+            of the other images.
+
+    Returns:
+        Bits per fixation, 0 for the baseline itself; NaN without fixations.
+
+    Source: Kuemmerer et al. 2015.
+    """
+    return _gain(saliency, fixations, baseline, density)
+
+
+def mit_information_gain(saliency: Map, fixations: Points, baseline: Map) -> float:
+    """Compute IG with the formula of the MIT benchmark: maps are scaled to 0..1 first.
+
+    Without a uniform share, one fixation where a map has its lowest value costs 52 bits.
+
+    Args:
+        saliency: ``(H, W)``, any scale.
+        fixations: ``(K, 2)`` rows and columns; a pixel counts once.
+        baseline: ``(H, W)``, any scale, such as a centered Gaussian.
+
+    Returns:
+        Bits per fixation, 0 for the baseline itself; NaN without fixations.
+
+    Source: InfoGain.m in the benchmark's code.
+    """
+    return _gain(
+        saliency, fixations, baseline, lambda values: EPSILON + to_distribution(stretch(values))
+    )
+
+
+def _gain(
+    saliency: Map, fixations: Points, baseline: Map, density: Callable[[Floats], Floats]
+) -> float:
+    """Return the mean gain in bits, with maps that are read as `density` returns them."""
+    predicted, prior = check_pair(saliency, baseline)
+    index = fixated_pixels(predicted, fixations)
+    if index.size == 0:
+        return float("nan")
+    gain = np.log2(density(predicted).ravel()[index] / density(prior).ravel()[index])
+    return float(gain.mean())

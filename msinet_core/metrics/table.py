@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from msinet_core.metrics import auc, information, standard
+from msinet_core.metrics import auc, standard
 from msinet_core.metrics.maps import Floats, Map, Points
 
 
@@ -83,14 +83,14 @@ METRICS: Mapping[str, Metric] = {
             "information_gain",
             "IG over center bias (bits)",
             True,
-            information.information_gain,
+            standard.information_gain,
             (*_POINTS, "center_bias"),
         ),
         Metric(
             "mit_information_gain",
             "IG over Gaussian, MIT (bits)",
             True,
-            information.mit_information_gain,
+            standard.mit_information_gain,
             (*_POINTS, "center"),
         ),
         Metric("log_likelihood", "log-likelihood, calibrated (bits)", True, None, _POINTS),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from msinet_core.data import read_image, read_map, write_map
 from msinet_core.data.decode import image_size
-from msinet_core.errors import DataError, MsinetError
+from msinet_core.errors import DataError, MsinetError, counted
 from msinet_core.network.ops import Size
 from msinet_core.prediction.outputs import Job, Plan
 from msinet_core.prediction.pictures import (
@@ -72,9 +73,7 @@ def predict_files(
     """
     progress = progress or Progress()
     begin = time.monotonic()
-    sampled = {job.source for job in _sample(plan.jobs)}
     written: dict[Path, Path] = {}
-    panels: dict[Path, Panel] = {}
     failures: list[tuple[Path, str]] = []
 
     def finish(job: Job, prediction: Prediction) -> None:
@@ -83,14 +82,11 @@ def predict_files(
             write_map(job.map, saliency, plan.format)
             if plan.overlay:
                 # Decoded again: keeping every image until its map exists could fill the memory.
-                image = read_image(job.source)
-                write_overlay(job.overlay, image, saliency)
+                write_overlay(job.overlay, read_image(job.source), saliency)
         except MsinetError as error:
             if getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG:
                 raise DataError(str(error)) from error  # the others may have shorter names
             raise
-        if plan.overlay and job.source in sampled:
-            panels[job.source] = make_panel(_name(job, plan), image, saliency)
         written[job.source] = job.map
 
     with (
@@ -111,11 +107,11 @@ def predict_files(
                     break
         if len(written) + len(failures) < len(plan.jobs):
             flag.raise_if_set(
-                f"Interrupted: wrote {len(written)} of {len(plan.jobs)} maps to {plan.out}; all of "
-                f"them are complete."
+                f"Interrupted: wrote {len(written)} of {counted(len(plan.jobs), 'map')} to "
+                f"{plan.out}, complete."
             )
         done = [job for job in plan.jobs if job.source in written]
-        overview = _draw_overview(plan, done, panels) if plan.overlay and done else None
+        overview = _draw_overview(plan, done) if plan.overlay and done else None
     return Report(
         tuple(job.map for job in done), tuple(failures), overview, time.monotonic() - begin
     )
@@ -148,34 +144,30 @@ def _by_size(
     if different > 1:
         progress.message(
             f"The network sees the images at {different} sizes. A device that compiles programs "
-            f"compiles each size once; --image-size HxW needs only one."
+            f"compiles each size once; with one image size for all it compiles only once."
         )
     return sorted(jobs, key=sizes.__getitem__)
 
 
 def _sample(jobs: Sequence[Job]) -> list[Job]:
     """Choose the images of the contact sheet, evenly."""
-    last, count = len(jobs) - 1, min(SHEET_LIMIT, len(jobs))
-    steps = max(1, count - 1)
-    return [jobs[round(last * index / steps)] for index in range(count)]
+    chosen = np.linspace(0, len(jobs) - 1, min(SHEET_LIMIT, len(jobs))).round().astype(int)
+    return [jobs[index] for index in chosen]
 
 
-def _name(job: Job, plan: Plan) -> str:
-    return (job.map.parent.relative_to(plan.out) / job.source.name).as_posix()
-
-
-def _draw_overview(plan: Plan, done: Sequence[Job], panels: Mapping[Path, Panel]) -> Path:
-    """Draw images that succeeded; if others failed, some panels are not ready yet."""
+def _draw_overview(plan: Plan, done: Sequence[Job]) -> Path:
+    """Draw images that succeeded, with the maps that were written."""
     chosen, total = _sample(done), len(plan.jobs)
-    title = f"{total} image{'s' * (total > 1)}"
+    title = counted(total, "image")
     if len(chosen) < total:
         title = f"{len(chosen)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
-    shown = [panels.get(job.source) or _read_panel(job, plan) for job in chosen]
+    shown = list(in_threads(partial(_read_panel, plan), chosen, "draw overview"))
     path = plan.out / plan.overview
     write_contact_sheet(path, shown, title)
     return path
 
 
-def _read_panel(job: Job, plan: Plan) -> Panel:
+def _read_panel(plan: Plan, job: Job) -> Panel:
     saliency = np.load(job.map) if plan.format == "npy" else read_map(job.map)[..., 0]
-    return make_panel(_name(job, plan), read_image(job.source), saliency)
+    name = (job.map.parent.relative_to(plan.out) / job.source.name).as_posix()
+    return make_panel(name, read_image(job.source), saliency)

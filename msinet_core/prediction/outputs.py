@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from os.path import realpath
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
-from msinet_core.errors import DataError, UsageError
+from msinet_core.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from msinet_core.data import FoundImage
@@ -65,7 +65,7 @@ class Plan:
             count: The number of processes.
         """
         jobs = self.jobs[index::count]
-        note = f"Shard {index}/{count}: {len(jobs)} of {len(self.jobs)} images."
+        note = f"Shard {index}/{count}: {len(jobs)} of {counted(len(self.jobs), 'image')}."
         name = Path(OVERVIEW).stem
         overview = f"{name}_{index}_of_{count}{Path(OVERVIEW).suffix}"
         return replace(self, jobs=jobs, notes=(*self.notes, note), overview=overview)
@@ -73,7 +73,10 @@ class Plan:
     def without_existing(self) -> Plan:
         """Return the part whose results do not exist yet."""
         jobs = tuple(job for job in self.jobs if not all(path.exists() for path in self.files(job)))
-        note = f"Skipped {len(self.jobs) - len(jobs)} of {len(self.jobs)} images: results exist."
+        if len(jobs) == len(self.jobs):
+            return self
+        skipped, total = len(self.jobs) - len(jobs), counted(len(self.jobs), "image")
+        note = f"Skipped {skipped} of {total}: results exist."
         return replace(self, jobs=jobs, notes=(*self.notes, note))
 
     def files(self, job: Job) -> list[Path]:
@@ -106,12 +109,13 @@ def plan_outputs(
     wanted = [image for image in images if not _is_earlier_result(image, out)]
     notes = []
     if len(wanted) < len(images):
-        notes.append(f"Skipped {len(images) - len(wanted)} images in the output folder {out}.")
+        skipped = counted(len(images) - len(wanted), "image")
+        notes.append(f"Skipped {skipped} in the output folder {out}.")
     if truths := [image for image in wanted if _is_truth(image)]:
         wanted = [image for image in wanted if not _is_truth(image)]
         notes.append(
-            f"Skipped {len(truths)} maps and fixations of a dataset, for example {truths[0].path}: "
-            f"only its {STIMULI}/ are predicted."
+            f"Skipped {counted(len(truths), 'file', 'maps and fixations')} of a dataset, for "
+            f"example {truths[0].path}: only its {STIMULI}/ are predicted."
         )
     if not wanted:
         raise DataError(f"No images to predict. {' '.join(notes)} List other files or folders.")
@@ -122,12 +126,14 @@ def plan_outputs(
         for image, base in zip(wanted, bases, strict=True)
     )
     longer = [
-        job for image, base, job in zip(wanted, bases, jobs, strict=True) if base != _stem(image)
+        job
+        for image, base, job in zip(wanted, bases, jobs, strict=True)
+        if base != image.relative.with_suffix("")
     ]
     if longer:
         notes.append(
-            f"Some images would have results of the same name, so {len(longer)} of {len(jobs)} get "
-            f"longer names, for example {longer[0].map} for {longer[0].source}."
+            f"Some images would have results of the same name, so longer names are given to "
+            f"{len(longer)} of {len(jobs)}, for example {longer[0].map} for {longer[0].source}."
         )
     _check_folders(jobs, out)
     return Plan(jobs, out, format, overlay, tuple(notes))
@@ -155,32 +161,19 @@ def _is_truth(image: FoundImage) -> bool:
     )
 
 
-def _stem(image: FoundImage) -> Path:
-    return image.relative.with_suffix("")
-
-
-def _stem_and_type(image: FoundImage) -> Path:
-    kind = image.relative.suffix.removeprefix(".").lower()
-    return _stem(image).with_name(f"{_stem(image).name}_{kind}") if kind else _stem(image)
-
-
-def _from_root(stem: Callable[[FoundImage], Path]) -> Callable[[FoundImage], Path]:
-    return lambda image: Path(_root(image).name or "root") / stem(image)
-
-
-_NAMINGS: tuple[Callable[[FoundImage], Path], ...] = (
-    _stem,
-    _stem_and_type,
-    _from_root(_stem),
-    _from_root(_stem_and_type),
-)
-"""From short to long: an image takes the first name that no other has."""
+def _names(image: FoundImage) -> tuple[Path, ...]:
+    """Return names from short to long: an image takes the first that no other has."""
+    stem, kind = image.relative.with_suffix(""), image.relative.suffix.removeprefix(".").lower()
+    typed = stem.with_name(f"{stem.name}_{kind}") if kind else stem
+    root = Path(_root(image).name or "root")
+    return stem, typed, root / stem, root / typed
 
 
 def _name(images: Sequence[FoundImage], endings: Sequence[str], taken: set[str]) -> list[Path]:
     names: dict[int, Path] = {}
-    for naming in _NAMINGS:
-        bases = {index: naming(image) for index, image in enumerate(images) if index not in names}
+    candidates = [_names(image) for image in images]
+    for level in zip(*candidates, strict=True):
+        bases = {index: base for index, base in enumerate(level) if index not in names}
         claims = Counter(key for base in bases.values() for key in _keys(base, endings))
         free = {
             index: base
@@ -189,9 +182,9 @@ def _name(images: Sequence[FoundImage], endings: Sequence[str], taken: set[str])
         }
         names |= free
         taken |= {key for base in free.values() for key in _keys(base, endings)}
-    for index, image in enumerate(images):
+    for index, (stem, *_) in enumerate(candidates):
         if index not in names:
-            numbered = (_append(_stem(image), f"_{number}") for number in count(2))
+            numbered = (_append(stem, f"_{number}") for number in count(2))
             names[index] = next(base for base in numbered if not taken & _keys(base, endings))
             taken |= _keys(names[index], endings)
     return [names[index] for index in range(len(images))]
@@ -221,6 +214,6 @@ def _check_folders(jobs: Sequence[Job], out: Path) -> None:
         if Path(realpath(job.map.parent)) in folders:
             raise UsageError(
                 f"Cannot write to {out}: results in {job.map.parent}, which images are read from, "
-                f"could replace them or be mistaken for them. Choose a folder without images, for "
-                f"example --out maps."
+                f"could replace them or be mistaken for them. Choose a folder without images "
+                f"for the results."
             )

@@ -26,6 +26,7 @@ SHEET_LIMIT = 24
 _OPACITY = 0.85
 _STRIP = 2**18
 _BACKGROUND_COLOR, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
+_PANEL_PIXELS = 400
 _MARGIN, _GAP, _LINE = 24, 4, 24
 _LAYOUTS = ((3, 1, 400), (8, 2, 300), (SHEET_LIMIT, 3, 210))
 """The number of columns and the width of tiles, up to a number of images."""
@@ -84,16 +85,13 @@ def write_overlay(path: Path, image: NDArray[np.float32], saliency: NDArray[np.f
         picture.save(temporary, format="JPEG", quality=92)
 
 
-def make_panel(
-    name: str, image: NDArray[np.float32], saliency: NDArray[np.float32], width: int = 400
-) -> Panel:
+def make_panel(name: str, image: NDArray[np.float32], saliency: NDArray[np.float32]) -> Panel:
     """Shrink an image and its map for a contact sheet.
 
     Args:
         name: The text above it.
         image: ``(H, W, 3)``, RGB in 0..255.
         saliency: ``(H, W)`` in 0..1.
-        width: The longest side in pixels.
     """
     from PIL import Image
 
@@ -101,12 +99,8 @@ def make_panel(
     for rows in _strips(image):
         whole[rows] = _to_bytes(image[rows])
     small = Image.fromarray(whole)
-    scale = min(1.0, width / max(small.size))
-    size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-    heat = Image.fromarray(saliency.astype(np.float32, copy=False)).resize(
-        size, Image.Resampling.BOX
-    )
-    small = small.resize(size, Image.Resampling.BOX)
+    small.thumbnail((_PANEL_PIXELS, _PANEL_PIXELS), Image.Resampling.BOX)
+    heat = Image.fromarray(np.float32(saliency)).resize(small.size, Image.Resampling.BOX)
     return Panel(name, np.asarray(small), np.clip(np.asarray(heat), 0, 1))
 
 
@@ -149,7 +143,7 @@ def _blending() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _draw_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageOps
 
     _, columns, width = next(layout for layout in _LAYOUTS if len(panels) <= layout[0])
     height = round(width * _aspect(panels))
@@ -168,7 +162,13 @@ def _draw_sheet(panels: Sequence[Panel], title: str) -> Image.Image:
         x, y = _MARGIN + column * cell[0], top + row * cell[1]
         _write(draw, (x, y), panel.name, font, _INK, cell[0] - _MARGIN)
         for tile, picture in enumerate(_tiles(panel)):
-            _paste(sheet, picture, (x + tile * (width + _GAP), y + _LINE), (width, height))
+            padded = ImageOps.pad(
+                Image.fromarray(picture),
+                (width, height),
+                method=Image.Resampling.LANCZOS,
+                color=_BACKGROUND_COLOR,
+            )
+            sheet.paste(padded, (x + tile * (width + _GAP), y + _LINE))
     return sheet
 
 
@@ -185,20 +185,6 @@ def _tiles(panel: Panel) -> list[NDArray[np.uint8]]:
     return [panel.image, np.repeat(gray[..., None], 3, axis=2), heat]
 
 
-def _paste(
-    sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[int, int], box: tuple[int, int]
-) -> None:
-    from PIL import Image
-
-    tile = Image.fromarray(picture)
-    scale = min(box[0] / tile.width, box[1] / tile.height)
-    size = (max(1, round(tile.width * scale)), max(1, round(tile.height * scale)))
-    offset = ((box[0] - size[0]) // 2, (box[1] - size[1]) // 2)
-    sheet.paste(
-        tile.resize(size, Image.Resampling.LANCZOS), (corner[0] + offset[0], corner[1] + offset[1])
-    )
-
-
 def _write(
     draw: ImageDraw.ImageDraw,
     corner: tuple[int, int],
@@ -208,30 +194,15 @@ def _write(
     width: int,
 ) -> None:
     """Write a line of text, without its beginning if it is too long: names differ at the end."""
-    glyphs = _glyphs()
-    shown = "".join(letter if ord(letter) in glyphs else "?" for letter in text)
-    while len(shown) > 2 and draw.textlength(shown, font=font) > width:
-        shown = "\N{HORIZONTAL ELLIPSIS}" + shown[2:]
-    draw.text(corner, shown, font=font, fill=color)
+    while len(text) > 2 and draw.textlength(text, font=font) > width:
+        text = "\N{HORIZONTAL ELLIPSIS}" + text[2:]
+    draw.text(corner, text, font=font, fill=color)
 
 
 @lru_cache(maxsize=2)
 def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.truetype(_font_file(), size)
-
-
-@lru_cache(maxsize=1)
-def _glyphs() -> frozenset[int]:
-    """Return the characters of the font; it would draw an empty box for others."""
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(FT2Font(_font_file()).get_charmap())
-
-
-def _font_file() -> str:
-    import matplotlib
-
     # Matplotlib's font has many scripts; Pillow's own has only Latin letters.
-    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from msinet_core.data.images import IMAGE_PADDING, as_image
+from msinet_core.data.images import as_image
 from msinet_core.data.pipeline import default_workers
-from msinet_core.data.resize import fit
-from msinet_core.errors import UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.stream import (
@@ -25,8 +23,10 @@ from msinet_core.prediction.stream import (
     Stream,
     in_order,
 )
+from msinet_core.system import kinds
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
+from msinet_core.system.settings import check_argument
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BATCH_SIZE", "Done", "Failed", "Prediction", "Predictor", "load"]
 
 DEFAULT_BATCH_SIZE = 8
+_SIZE = kinds.image_size(DEFAULT_IMAGE_SIZE)
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image"
 """A file, an array ``(H, W, 3)``, uint8 or float, RGB in 0..255, or a PIL image."""
@@ -94,8 +95,9 @@ def load(
     path = resolve_weights(os.fspath(weights), progress)
     checkpoint = read_weights(path, resize=resize, progress=progress)
     trained = checkpoint.image_size
-    size = None if image_size == "original" else _check_size(image_size or trained)
-    if size is not None:
+    size: Size | None = None
+    if image_size != "original":
+        size = check_argument("image_size", _SIZE, image_size or trained or DEFAULT_IMAGE_SIZE)
         checkpoint.graph.check_image_size(size)
     opened = open_device(device, precision, device_options, progress.message)
     return Predictor(
@@ -145,11 +147,10 @@ class Predictor:
         self.precision = precision
         self.trained_image_size = trained_image_size
         default_batch = 1 if image_size is None else DEFAULT_BATCH_SIZE
-        self.batch_size = default_batch if batch_size is None else batch_size
-        self.workers = max(2, default_workers()) if workers is None else workers
-        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1. Received: {value}")
+        batch_size = default_batch if batch_size is None else batch_size
+        workers = max(2, default_workers()) if workers is None else workers
+        self.batch_size: int = check_argument("batch_size", kinds.integer(), batch_size)
+        self.workers: int = check_argument("workers", kinds.integer(), workers)
 
     @property
     def device(self) -> str:
@@ -199,11 +200,8 @@ class Predictor:
         single = (str, bytes, os.PathLike, np.ndarray)
         if isinstance(images, Iterable) and not isinstance(images, single):
             return self._predict_many(images)
-        image = as_image(images)
-        original = image.shape[0], image.shape[1]
-        fitted = fit(image, self.network_size(original), IMAGE_PADDING)
-        output = np.asarray(self.model.predict(fitted[None]), dtype=np.float32)
-        return Prediction(output[0, ..., 0], original).restored()
+        (saliency,) = self._predict_many([images])
+        return saliency
 
     def _predict_many(
         self, images: Iterable[ImageLike]
@@ -252,13 +250,3 @@ class Predictor:
         )
         with closing(stream.run(enumerate(items))) as outcomes:
             yield from in_order(outcomes)
-
-
-def _check_size(size: Any) -> Size:
-    try:
-        height, width = size or DEFAULT_IMAGE_SIZE
-        return int(height), int(width)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"Invalid image_size: {size!r}; use (height, width), for example (240, 320)"
-        ) from error

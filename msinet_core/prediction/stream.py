@@ -13,7 +13,7 @@ import numpy as np
 
 from msinet_core.data.images import IMAGE_PADDING
 from msinet_core.data.resize import fit, restore_map
-from msinet_core.errors import DataError, MsinetError, describe_error
+from msinet_core.errors import DataError, MsinetError, counted, describe_error
 from msinet_core.network.ops import Size
 from msinet_core.registry.diagnosis import advice
 
@@ -82,10 +82,6 @@ class _Loaded(Generic[Item]):
     item: Item
     image: NDArray[np.float32]
     original: Size
-
-    @property
-    def size(self) -> Size:
-        return self.image.shape[0], self.image.shape[1]
 
 
 @dataclass(frozen=True)
@@ -165,14 +161,14 @@ class Stream(Generic[Item, Result]):
         self, images: Iterable[_Loaded[Item] | Failed[Item]]
     ) -> Iterator[Sequence[_Loaded[Item]] | Failed[Item]]:
         """Collect batches of one size; no image waits while more than `_ahead` others wait too."""
-        groups: dict[Size, list[_Loaded[Item]]] = {}
+        groups: dict[tuple[int, ...], list[_Loaded[Item]]] = {}
         for loaded in images:
             if isinstance(loaded, Failed):
                 yield loaded
                 continue
-            groups.setdefault(loaded.size, []).append(loaded)
-            if len(groups[loaded.size]) == self.batch_size:
-                yield groups.pop(loaded.size)
+            groups.setdefault(loaded.image.shape, []).append(loaded)
+            if len(groups[loaded.image.shape]) == self.batch_size:
+                yield groups.pop(loaded.image.shape)
             elif sum(map(len, groups.values())) > self._ahead:
                 yield groups.pop(next(iter(groups)))
         yield from groups.values()
@@ -213,12 +209,12 @@ class Stream(Generic[Item, Result]):
             yield loaded.item, Prediction(output[..., 0], loaded.original)
 
     def _device_error(self, batch: Sequence[_Loaded[Item]], error: Exception) -> MsinetError:
-        height, width = batch[0].size
+        height, width, _ = batch[0].image.shape
         # A device's own sentence has its own advice.
         hint = "" if isinstance(error, MsinetError) else f" {advice(error, self.model.device_name)}"
         device_error = MsinetError(
-            f"Device '{self.model.device_name}' failed on {len(batch)} "
-            f"image{'s' * (len(batch) > 1)} of {height}x{width}: "
+            f"Device '{self.model.device_name}' failed on {counted(len(batch), 'image')} of "
+            f"{height}x{width}: "
             f"{describe_error(error)}{hint}"
         )
         device_error.__cause__ = error

@@ -91,3 +91,20 @@ def check_settings(owner: Any) -> None:
             object.__setattr__(owner, item.name, checked)
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def check_argument(name: str, kind: Kind, value: Any) -> Any:
+    """Return an argument in its standard form.
+
+    Args:
+        name: Its name.
+        kind: The values it accepts.
+        value: Its value.
+
+    Raises:
+        UsageError: The value is not accepted.
+    """
+    try:
+        return kind.check(value)
+    except ValueError as error:
+        raise UsageError(f"Invalid {name}: {error}") from None

@@ -21,6 +21,7 @@ def in_threads(
     items: Sequence[Item],
     description: str,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Generator[Result, None, None]:
     """Yield a function's result for each item, in order; threads work ahead.
 
@@ -31,10 +32,11 @@ def in_threads(
         items: Its arguments.
         description: Of the work, for the progress.
         progress: Shows progress.
+        workers: Threads; None: by the number of cores.
     """
     with (
         (progress or Progress()).task(description, len(items)) as task,
-        ThreadPoolExecutor(available_cores()) as pool,
+        ThreadPoolExecutor(workers or available_cores()) as pool,
     ):
         for result in pool.map(function, items):
             yield result

@@ -75,9 +75,13 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
     """
     paths: list[Path] = []
     for folder in map(Path, folders):
+        if folder.name in ("", ".."):  # such as the current folder, whose name is shown
+            folder = folder.resolve()
         found = [folder] if (folder / "config.toml").exists() else _inside(folder)
         if not found:
-            raise UsageError(f"No run in {folder}: neither it nor a folder in it has a config.toml")
+            raise UsageError(
+                f"No run in {folder.absolute()}: neither it nor a folder in it has a config.toml"
+            )
         paths += found
     return [_read(path) for path in dict.fromkeys(paths)]
 

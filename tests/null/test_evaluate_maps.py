@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,10 @@ import msinet_core as msinet
 from msinet_core.data import open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, InterruptedRunError, UsageError
-from msinet_core.evaluation.bootstrap import intervals
 from msinet_core.evaluation.fixation_bank import FixationBank
 from msinet_core.evaluation.map_files import MapFolder
-from msinet_core.evaluation.report_chart import histogram
-from msinet_core.evaluation.report_page import write_report
+from msinet_core.evaluation.report_page import histogram, write_report
+from msinet_core.evaluation.result import intervals
 from msinet_core.evaluation.scoring import Scorer, read_maps, score_samples
 from msinet_core.metrics.likelihood import calibrated, to_cells
 from msinet_core.system.interrupt import InterruptFlag
@@ -192,6 +192,53 @@ def test_weights_or_maps_but_not_both(run: Run, seen: Path) -> None:
     assert run(*data, "--maps", seen / "nowhere").exit_code == 2
 
 
+WITHOUT_EFFECT = (
+    *(("--device", "reference"), ("--precision", "float32"), ("--resize", "half_pixel")),
+    *(("--image-size", "32x40"), ("--batch-size", "8"), ("-O", "a=b")),
+)
+
+
+@pytest.mark.parametrize("option", WITHOUT_EFFECT, ids=lambda option: option[0])
+def test_options_of_a_network_are_refused_with_maps(
+    run: Run, seen: Path, option: tuple[str, str]
+) -> None:
+    result = run("evaluate", "--data", seen / "own", "--maps", seen / "good", *option)
+    assert result.exit_code == 2
+    assert {"-O": "--device-option"}.get(option[0], option[0]) in result.stderr
+
+
+def test_a_device_that_was_not_given_for_the_maps_is_no_error(
+    run: Run, seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSINET_DEVICE", "nowhere")
+    arguments = ("evaluate", "--data", seen / "own", "--maps", seen / "good", "--no-baselines")
+    assert run(*arguments).exit_code == 0
+    assert run("--device", "reference", *arguments).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "option", [{"device": "reference"}, {"precision": "bfloat16"}, {"batch_size": 2}]
+)
+def test_arguments_of_a_network_are_refused_with_maps(seen: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(option))):
+        msinet.evaluate(data=seen / "own", maps=seen / "good", **option)
+
+
+def test_infinite_scores_are_null_in_json(run: Run, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("image,nss\na.png,inf\nb.png,1\n", encoding="utf-8")
+    result = run("compare", tmp_path / "a.csv", tmp_path / "b.csv", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["differences"]["nss"]["first"] is None
+
+
+def test_one_image_is_counted_in_the_singular(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image,nss\na.png,1\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("image,nss\na.png,1\nb.png,1\n", encoding="utf-8")
+    result = run("compare", tmp_path / "a.csv", tmp_path / "b.csv")
+    assert "1 common image; 1 is in one file only" in result.stdout
+
+
 def test_compare_finds_a_paired_difference(run: Run, seen: Path, good) -> None:
     arguments = ("evaluate", "--data", seen / "own", "--sigma", "4", "--no-baselines")
     for model in ("good", "poor"):
@@ -302,7 +349,7 @@ def test_a_distant_mean_does_not_flatten_the_histogram() -> None:
 
 
 def test_names_of_files_are_escaped_in_the_report(good: msinet.Evaluation, tmp_path: Path) -> None:
-    write_report(good, tmp_path / "r.html", title="<script>alert(1)</script>")
+    write_report(replace(good, data="<script>alert(1)</script>"), tmp_path / "r.html")
     assert "<script" not in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 

@@ -116,7 +116,7 @@ def test_fine_tuned_weights_know_the_images_of_the_first_training(
     assert stored is not None
     assert (len(stored.train), len(stored.earlier)) == (5, 10)
     assert files(flat, "valid", SPLIT_SEED) <= files(flat, "train", 3)
-    with pytest.raises(DataError, match="trained on all 2 images"):
+    with pytest.raises(DataError, match="2 images"):
         msinet.evaluate(tuned.best, flat, device="reference", split_seed=SPLIT_SEED)
     evaluation = msinet.evaluate(tuned.best, flat, device="reference", split_seed=3)
     assert names(evaluation) == files(flat, "valid", 3)

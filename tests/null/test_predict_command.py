@@ -208,6 +208,12 @@ def test_shards_write_all_maps_once_and_skip_existing_ones(run: Run, weights, ph
     assert {path: path.stat().st_mtime_ns for path in Path("maps").rglob("*.jpeg")} == before
 
 
+def test_nothing_is_said_about_skipping_nothing(run: Run, weights, photos):
+    result = run(*REFERENCE, "predict", photos, "--weights", weights, "--skip-existing")
+    assert result.exit_code == 0
+    assert "Skipped 0" not in result.stderr
+
+
 def test_images_in_other_formats_are_named(run: Run, weights, photos):
     (photos / "phone.heic").write_bytes(b"not read")
     result = run(*REFERENCE, "predict", photos, "--weights", weights)

@@ -233,6 +233,24 @@ def test_runs_are_listed_and_compared(run: Run, tiny_data: Path, tmp_path: Path)
     assert run("runs", "list", tiny_data).exit_code == 2
 
 
+@pytest.mark.parametrize(("where", "listed"), [("runs/a", ["a"]), ("runs", ["a", "b"])])
+def test_the_current_folder_can_be_listed(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    listed: list[str],
+) -> None:
+    for name in ("a", "b"):
+        RunFolder(tmp_path / "runs" / name).begin(TrainConfig("demo", "reference"), 0, [])
+    monkeypatch.chdir(tmp_path / where)
+    result = run("runs", "list", ".")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == listed
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path) in run("runs", "list", ".").stderr
+
+
 def test_scores_of_different_validation_images_are_not_called_comparable(tmp_path: Path) -> None:
     def notes(**others: Any) -> list[str]:
         for name, changes in {"a": {}, "b": others}.items():

@@ -11,6 +11,7 @@ import pytest
 from msinet_core.errors import (
     MsinetError,
     bullet_list,
+    counted,
     describe_error,
     did_you_mean,
     error_text,
@@ -57,6 +58,14 @@ def test_an_exception_that_cannot_be_printed_still_has_a_text() -> None:
 
     assert "KeyError" in error_text(UnprintableError())
     assert describe_error(UnprintableError()).startswith("UnprintableError: ")
+
+
+def test_one_thing_is_counted_in_the_singular() -> None:
+    assert [counted(number, "image") for number in (0, 1, 2000)] == [
+        *("0 images", "1 image", "2,000 images")
+    ]
+    assert counted(1, "is", "are") == "1 is"
+    assert counted(2, "is", "are") == "2 are"
 
 
 def test_a_long_list_is_cut_unless_debugging(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_the_center_bias_of_the_other_images_has_the_known_score(
 ) -> None:
     scores = []
     for sample in first(osie):
-        bias = bank.center_bias(sample, SIZE)
+        _, bias = bank.others(sample, SIZE)
         assert bias is not None
         assert bias.min() > 0
         assert bias.sum() == pytest.approx(1)
@@ -118,13 +118,13 @@ def test_the_blur_is_scipys_mirrored_gaussian() -> None:
 
 def test_shuffled_auc_has_all_other_images_as_negatives(osie: Dataset, bank: FixationBank) -> None:
     sample = osie.valid[0]
-    others = bank.others(sample, SIZE)
+    others, _ = bank.others(sample, SIZE)
     assert others is not None
     total = sum(len(points) for one in osie.samples for points in bank.observers(one) or ())
     own = sum(len(points) for points in bank.observers(sample) or ())
     assert others.sum() == total - own
     # A bank of few images, as when only the evaluated ones were read, gives another score.
-    few = FixationBank(osie.valid[:10]).others(sample, SIZE)
+    few, _ = FixationBank(osie.valid[:10]).others(sample, SIZE)
     assert few is not None
     map, points = sample.read_map()[..., 0], points_of(bank, sample)
     assert abs(auc.shuffled_auc(map, points, few) - auc.shuffled_auc(map, points, others)) > 1e-3
@@ -153,7 +153,7 @@ def test_the_metrics_agree_with_pysaliency_over_40_images(
         points = points_of(bank, sample)
         half, _ = baselines.halves(bank.observers(sample) or ())
         map = stretch(0.7 * baselines.observer_map(half, SIZE, 40) / 40 + 1e-5 * np.hypot(*SIZE))
-        truth, others = sample.read_map()[..., 0].astype(float), bank.others(sample, SIZE)
+        truth, (others, _) = sample.read_map()[..., 0].astype(float), bank.others(sample, SIZE)
         assert others is not None
         rows, columns = points.T
         negative = np.repeat(map.ravel(), others.ravel().astype(int))
