@@ -44,6 +44,8 @@ def bench(
     Each combination of device, precision and batch size is measured in a process of its own. In
     turn run the bare compiled step on images in memory, and the trainer on JPEG files or the
     prediction of a folder (decoding, resizing, writing). What fails becomes a row with the reason.
+    What was measured of the published network at batch size 1 decides later which device and
+    precision are chosen automatically.
 
     Args:
         devices: The devices' names; None for all that are available.

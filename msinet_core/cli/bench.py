@@ -80,7 +80,8 @@ def bench(
     bare compiled step on images in memory alternates with the trainer on JPEG files, and with the
     prediction of a folder (decoding, resizing, writing). The share is the part of the bare rate
     that remains. "of peak" compares with the convolutions that this device reaches alone. What
-    fails becomes a row with the reason.
+    fails becomes a row with the reason. What was measured of the published network at batch size 1
+    decides later which device and precision are chosen automatically.
 
     \b
     msinet-run bench --precision float32,bfloat16 --batch-size 1,2,4,8 --json here.json
