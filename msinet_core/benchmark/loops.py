@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
-from msinet_core.data import BatchPipeline, open_dataset, read_image, write_map
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.images import read_image, write_map
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Done, Prediction, Predictor

@@ -273,7 +273,7 @@ def _summary(report: Report) -> str:
         )
     if report.fit is not None:
         text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."
-    if not all(sample.truth.has_map for sample in dataset.samples):
+    if not all(sample.has_map for sample in dataset.samples):
         text += (
             f" It has no maps, which training needs; draw them with: msinet-run data maps "
             f"{dataset.name} --sigma PX"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.digest import content_digest
+from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.network.ops import Size
@@ -129,7 +129,7 @@ class FittedCache:
 
 
 def _key(sample: Sample, size: Size) -> str:
-    parts = [f"v{FIT_VERSION}", "x".join(map(str, size)), sample.truth.content()]
+    parts = [f"v{FIT_VERSION}", "x".join(map(str, size)), sample.content()]
     parts.append(content_digest(sample.stimulus).hex())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 

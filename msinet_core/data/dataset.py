@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
 from msinet_core.data.folder import LAYOUT, PARTS, SALIENCY, STIMULI, Scan, scan_folder
-from msinet_core.data.maps import DrawnTruth, recorded_sigma
+from msinet_core.data.maps import recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
-from msinet_core.data.sample import FileTruth, Sample
+from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
@@ -110,7 +110,7 @@ def open_dataset(
             f"Every image needs one map of the same name. Add, rename or remove the files listed, "
             f"and run: msinet-run data check {quote(str(name_or_folder))}\n{LAYOUT}"
         )
-    if need_maps and not all(sample.truth.has_map for sample in dataset.samples):
+    if need_maps and not all(sample.has_map for sample in dataset.samples):
         raise DataError(
             f"Dataset '{name_or_folder}' has fixations but no maps, which training compares with. "
             f"Draw them with: msinet-run data maps {quote(str(name_or_folder))} --sigma PX, where "
@@ -183,26 +183,21 @@ def survey(
 
 
 def _with_drawn_maps(scan: Scan, sigma: float) -> Scan:
-    problems = list(scan.problems)
     samples = (*scan.train, *(scan.valid or ()), *scan.test)
-    if not any(getattr(sample.truth, "fixations", True) for sample in samples):
+    without = [sample for sample in samples if sample.fixations is None]
+    if len(without) == len(samples) and not scan.problems:
         raise UsageError(
             "The dataset has no fixations, which --sigma draws maps from. Leave out --sigma to use "
             "its maps."
         )
+    problems = [f"{one.stimulus}: no fixations to draw its map from (--sigma)" for one in without]
 
-    def draw(sample: Sample) -> Sample:
-        truth = sample.truth
-        if isinstance(truth, DrawnTruth):
-            return replace(sample, truth=replace(truth, sigma=sigma))
-        if isinstance(truth, FileTruth) and truth.fixations is None:
-            problems.append(f"{sample.stimulus}: no fixations to draw its map from (--sigma)")
-            return sample
-        return replace(sample, truth=DrawnTruth(truth.without_map(), sigma))
+    def drawn(part: list[Sample]) -> list[Sample]:
+        return [replace(sample, map=None, sigma=sigma) for sample in part]
 
-    train, test = ([draw(sample) for sample in part] for part in (scan.train, scan.test))
-    valid = None if scan.valid is None else [draw(sample) for sample in scan.valid]
-    return Scan(train, valid, problems, test, scan.unused)
+    valid = None if scan.valid is None else drawn(scan.valid)
+    problems = scan.problems + problems
+    return Scan(drawn(scan.train), valid, problems, drawn(scan.test), scan.unused)
 
 
 def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import find_folder, survey
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.fixations import Fixations
+from msinet_core.data.fixations import Coverage, Fixations
 from msinet_core.data.folder import SALIENCY, STIMULI
 from msinet_core.data.images import list_files, write_map
 from msinet_core.data.maps import MAP_VERSION, MAPS_FILE, saliency_map, size_of_maps
@@ -86,12 +85,12 @@ def draw_maps(
 
 
 def _draw(path: Path, sample: Sample, sigma: float) -> tuple[Fixations, Size]:
-    fixations = sample.truth.read_fixations()
+    fixations = sample.read_fixations()
     if fixations is None or not fixations.count:
         raise DataError(
             f"{sample.stimulus} has no fixations on the image, so its map would be black. Add "
             f"them, or remove the image. No maps were written."
         )
-    size = sample.truth.stimulus_size
+    size = sample.size
     write_map(path, saliency_map(fixations, size, sigma)[..., 0], "png")
     return fixations, size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msinet_core.data.by_hand import File, check_archives, find_archives, open_folder
 from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, find_folder, unknown_name
-from msinet_core.data.download import Patience, download
+from msinet_core.data.download.transfer import Patience, download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
 from msinet_core.data.osie import is_osie, scan_osie

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName
-from msinet_core.data.digest import content_digest
+from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress

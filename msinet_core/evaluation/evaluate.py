@@ -16,7 +16,6 @@ import numpy as np
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
 from msinet_core.data.check import LOWEST_FIT
-from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -25,6 +24,7 @@ from msinet_core.data.dataset import (
     namesake,
     open_dataset,
 )
+from msinet_core.data.fixations import Coverage
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
     Selection,
@@ -269,7 +269,7 @@ def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]
             f"{evaluation.with_fixations} of {images} images have fixations, which NSS, AUC, IG "
             f"and log-likelihood need."
         )
-    if not any(sample.truth.has_map for sample in samples):
+    if not any(sample.has_map for sample in samples):
         yield (
             "The dataset has no maps, which KLD, CC and SIM compare with; --sigma PX draws them "
             "from the fixations."

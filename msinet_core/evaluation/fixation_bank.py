@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.coverage import Coverage
-from msinet_core.data.fixations import Fixations
+from msinet_core.data.fixations import Coverage, Fixations
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
 from msinet_core.metrics.information import density
@@ -72,7 +71,7 @@ class FixationBank:
         """
         if sample not in self._observers:  # an error is raised again, for the image itself
             found = sample.read_fixations()
-            self._observers[sample] = None if found is None else tuple(found)
+            self._observers[sample] = None if found is None else found.observers
         return self._observers[sample]
 
     def others(self, sample: Sample, size: Size) -> Floats | None:
@@ -175,7 +174,7 @@ def transfer(size: Size, sigmas: tuple[float, float]) -> Floats:
 
 def _read(sample: Sample) -> tuple[Fixations, Size] | DataError | None:
     try:
-        fixations = sample.truth.read_fixations()
-        return None if fixations is None else (fixations, sample.truth.stimulus_size)
+        fixations = sample.read_fixations()
+        return None if fixations is None else (fixations, sample.size)
     except DataError as error:
         return error

@@ -12,8 +12,8 @@ from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_network
-from msinet_core.data import Dataset, Sample, open_dataset
-from msinet_core.data.dataset import namesake
+from msinet_core.data.dataset import Dataset, namesake, open_dataset
+from msinet_core.data.sample import Sample
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
@@ -200,7 +200,8 @@ def _check_fixations(dataset: Dataset, metrics: Collection[str]) -> None:
 
 
 def _has_fixations(sample: Sample) -> bool:
-    return any(len(points) for points in sample.read_fixations() or ())
+    fixations = sample.read_fixations()
+    return fixations is not None and fixations.count > 0
 
 
 def _initial_network(

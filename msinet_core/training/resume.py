@@ -14,7 +14,7 @@ from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.position import Position
 
 if TYPE_CHECKING:
-    from msinet_core.data import Dataset
+    from msinet_core.data.dataset import Dataset
     from msinet_core.training.run_folder import RunFolder
 
 

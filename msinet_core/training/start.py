@@ -8,8 +8,8 @@ from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.data import BatchPipeline
 from msinet_core.data.cache import FittedCache
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.device.processes import check_agreement, check_distribution
 from msinet_core.errors import DataError, UsageError
 from msinet_core.network.loss import parse_loss

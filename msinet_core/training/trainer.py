@@ -28,7 +28,7 @@ from msinet_core.training.timed_reads import TimedReads, groups
 from msinet_core.training.validation import Validation
 
 if TYPE_CHECKING:
-    from msinet_core.data import BatchPipeline
+    from msinet_core.data.pipeline import BatchPipeline
     from msinet_core.device import Model
     from msinet_core.network.graph import Graph
     from msinet_core.system.interrupt import InterruptFlag

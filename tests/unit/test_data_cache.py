@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import BatchPipeline, Sample, open_dataset
 from msinet_core.data import cache as cache_module
 from msinet_core.data import sample as sample_module
 from msinet_core.data.cache import FittedCache, cache_sizes, clear_cache
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
+from msinet_core.data.sample import Sample
 from msinet_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def test_an_entry_belongs_to_content_and_size(
     first = load(SIZE)
     load((48, 64))
     assert len(decoded) == 2
-    for path in (samples[0].stimulus, samples[0].truth.map):  # type: ignore[attr-defined]
+    for path in (samples[0].stimulus, samples[0].map):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
         os.utime(path, ns=(1, 1))
         changed = load(SIZE)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import open_dataset, read_map
 from msinet_core.data.check import Report, check_dataset
+from msinet_core.data.dataset import open_dataset
 from msinet_core.data.draw import draw_maps
 from msinet_core.data.fixations import read_fixation_file
+from msinet_core.data.images import read_map
 from msinet_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from scipy.io import savemat
 from msinet_core.data import fetch
 from msinet_core.data.check import check_dataset
 from msinet_core.data.dataset import survey
-from msinet_core.data.download import Patience, unzip
+from msinet_core.data.download import unzip
+from msinet_core.data.download.transfer import Patience
 from msinet_core.data.fetch import fetch_dataset
 from msinet_core.data.maps import saliency_map
 from msinet_core.data.published import PUBLISHED, Source
@@ -203,7 +204,7 @@ def test_every_published_dataset_becomes_a_valid_folder(
 def test_fixations_are_those_of_the_archive(served: Path, tmp_path: Path, name: str) -> None:
     get(name, tmp_path)
     dataset, _ = survey(name, tmp_path)
-    fixations = dataset.train[0].truth.read_fixations()
+    fixations = dataset.train[0].read_fixations()
     assert fixations is not None
     assert [5, 7] in np.concatenate(fixations.observers).tolist()
 
@@ -218,7 +219,7 @@ def test_maps_are_blurred_with_the_published_sigma(
     get(name, tmp_path)
     dataset, _ = survey(name, tmp_path)
     sample = dataset.train[0]
-    found = sample.truth.read_fixations()
+    found = sample.read_fixations()
     assert found is not None
     assert [observer.tolist() for observer in found.observers] == points
     np.testing.assert_array_equal(sample.read_map(), saliency_map(found, SIZE, sigma))

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import PUBLISHED, open_dataset
-from msinet_core.data.dataset import survey
-from msinet_core.data.published import split
+from msinet_core.data.dataset import open_dataset, survey
+from msinet_core.data.published import PUBLISHED, split
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.map_files import MapFolder
 
@@ -54,8 +53,8 @@ def test_letters_are_paired_in_either_form(make):
     )
     (sample,) = open_dataset(str(folder)).train
     assert sample.stimulus == folder / f"stimuli/train/{two}.jpg"
-    assert sample.truth.map == folder / f"saliency/train/{one}.png"
-    assert sample.truth.fixations == folder / f"fixations/train/{two}.csv"
+    assert sample.map == folder / f"saliency/train/{one}.png"
+    assert sample.fixations == folder / f"fixations/train/{two}.csv"
     maps = make(f"{two}2.png", folder="maps")
     assert MapFolder(maps, open_dataset(str(folder)).valid)
 
@@ -73,8 +72,8 @@ def test_a_split_folder_is_taken_as_it_is(make):
     assert dataset.image_size == (240, 320)
     first = dataset.train[0]
     assert first.stimulus == folder / "stimuli/train/a.JPG"
-    assert first.truth.map == folder / "saliency/train/a.png"
-    assert first.truth.fixations == folder / "fixations/train/a.csv"
+    assert first.map == folder / "saliency/train/a.png"
+    assert first.fixations == folder / "fixations/train/a.csv"
     assert dataset.train[1].read_fixations() is None
 
 
@@ -251,7 +250,7 @@ def test_names_in_categories_and_endings_of_published_maps_are_paired(make):
     dataset = open_dataset(str(folder))
     samples = {sample.name: sample for sample in dataset.train + dataset.valid}
     assert sorted(samples) == ["Art/1", "Art/2", "Sketch/1"]
-    assert samples["Art/2"].truth.fixations == folder / "fixations/Art/2_fixPts.jpg"
+    assert samples["Art/2"].fixations == folder / "fixations/Art/2_fixPts.jpg"
 
 
 def test_any_folder_is_also_found_in_the_root(make, tmp_path):

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import find_images, read_image, read_map, write_map
 from msinet_core.data.decode import decode, image_size
-from msinet_core.data.images import as_image
+from msinet_core.data.images import as_image, find_images, read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError, UsageError
 
 COLORS = np.array(

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from msinet_core.data import BatchPipeline, open_dataset
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.errors import DataError, UsageError
 
 SIZE = (2, 3)

@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from msinet_core.data.download import Patience, download, part, transfer, web
+from msinet_core.data.download import part, transfer, web
 from msinet_core.data.download.page import read_page
+from msinet_core.data.download.transfer import Patience, download
 from msinet_core.errors import InterruptedRunError, MsinetError
 from msinet_core.system.progress import Progress, Task
 

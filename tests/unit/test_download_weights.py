@@ -12,7 +12,7 @@ from msinet_core.checkpoint import published
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
-from msinet_core.data import PUBLISHED
+from msinet_core.data.published import PUBLISHED
 from msinet_core.errors import CheckpointError, DataError, UsageError
 
 TINY = Path(__file__).parent / "data" / "checkpoints"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from msinet_core.data import BatchPipeline
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.device import Capabilities
 from msinet_core.device.processes import Processes, check_agreement
 from msinet_core.errors import UsageError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from msinet_core.data import BatchPipeline, open_dataset
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.errors import UsageError
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
