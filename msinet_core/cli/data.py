@@ -18,7 +18,7 @@ from msinet_core.cli.setting_options import (
 from msinet_core.system.kinds import POSITIVE_NUMBER
 
 if TYPE_CHECKING:
-    from msinet_core.data.check import Report
+    from msinet_core.data.check import DataReport
     from msinet_core.network.ops import Size
 
 
@@ -82,7 +82,7 @@ def fetch(
         progress=progress_bars(),
     )
     root = f" --data-root {data_root}" if data_root else ""
-    if fetched.is_new:
+    if fetched.images:
         done = "Downloaded" if source is None else "Unpacked"
         click.echo(f"{done} {name} to {fetched.folder}: {fetched.images:,} images with maps.")
     else:
@@ -250,14 +250,14 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
     )
 
 
-def _observers(report: Report) -> str:
+def _observers(report: DataReport) -> str:
     fewest, most = report.observers or (0, 0)
     if most <= 1:
         return ", without observers"
     return f" by {fewest} to {most} observers each" if fewest < most else f" by {most} observers"
 
 
-def _summary(report: Report) -> str:
+def _summary(report: DataReport) -> str:
     dataset = report.dataset
     height, width = dataset.image_size
     test = f", {len(dataset.test)} test" if dataset.test else ""

@@ -34,7 +34,7 @@ _GROUPED = 3
 
 
 @dataclass
-class Report:
+class DataReport:
     """The result of a check.
 
     Args:
@@ -96,7 +96,7 @@ class _Checked:
 
 def check_dataset(
     name_or_folder: str, root: Path | None = None, progress: Progress | None = None
-) -> Report:
+) -> DataReport:
     """Decode every image and map of a dataset, read all fixations, and compare them.
 
     Args:
@@ -109,7 +109,7 @@ def check_dataset(
         DataError: A file of all images, such as OSIE's fixations, cannot be read.
     """
     dataset, problems = survey(name_or_folder, root)
-    report = Report(dataset, list(problems))
+    report = DataReport(dataset, list(problems))
     # Sorted, since a dataset without train/ and val/ is in random order.
     samples = sorted(dataset.samples, key=lambda sample: sample.stimulus)
     unread: list[tuple[Sample, str]] = []

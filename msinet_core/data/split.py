@@ -102,7 +102,7 @@ class StoredSplit:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScoredPart:
     """The images of one split that may be scored.
 
     Args:
@@ -118,7 +118,7 @@ class Selection:
 
 def select(
     dataset: Dataset, name: SplitName, stored: StoredSplit, digests: Mapping[Sample, bytes]
-) -> Selection:
+) -> ScoredPart:
     """Choose the images of a split as the checkpoint was trained, never a training image by chance.
 
     An image that the checkpoint knows belongs to the part that it had in training; any other
@@ -142,7 +142,7 @@ def select(
                 left_out += 1
             else:
                 samples.append(sample)
-    return Selection(tuple(samples), left_out, known)
+    return ScoredPart(tuple(samples), left_out, known)
 
 
 def digest_samples(

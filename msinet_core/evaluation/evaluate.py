@@ -27,7 +27,7 @@ from msinet_core.data.dataset import (
 from msinet_core.data.fixations import Coverage
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
-    Selection,
+    ScoredPart,
     StoredSplit,
     digest_samples,
     select,
@@ -130,7 +130,7 @@ def evaluate(
     stored = StoredSplit.from_metadata(metadata)
     seed = split_seed if split_seed is not None else stored.seed if stored else SPLIT_SEED
     dataset = open_dataset(os.fspath(data), root, split_seed=seed, sigma=sigma, need_maps=False)
-    selection = Selection(dataset.part(split))
+    selection = ScoredPart(dataset.part(split))
     if stored is not None:
         selection = select(dataset, split, stored, digest_samples(dataset.samples, progress))
     samples = selection.samples[:limit]
@@ -194,7 +194,7 @@ def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any)
             raise UsageError(f"Invalid sigma: {error}") from None
 
 
-def _nothing_left(dataset: Dataset, split: SplitName, selection: Selection) -> str:
+def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> str:
     if selection.left_out:
         return (
             f"The weights were trained on all {selection.left_out} images of the split '{split}' "
@@ -210,7 +210,7 @@ def _notes(
     dataset: Dataset,
     split: SplitName,
     stored: StoredSplit | None,
-    selection: Selection,
+    selection: ScoredPart,
     with_weights: bool,
 ) -> Iterator[str]:
     if selection.left_out:

@@ -166,9 +166,10 @@ def test_entries_that_another_process_removes_are_no_failure(
         return found
 
     monkeypatch.setattr(Path, "glob", vanishing)
+    monkeypatch.setattr("msinet_core.data.cache.cache_folder", lambda: folder)
     valid = open_dataset(str(tiny_data)).valid
     assert epoch(valid, cache) == epoch(valid, None)
-    cache_sizes(folder)
+    cache_sizes()
 
 
 def test_a_full_or_read_only_disk_costs_time_only(
@@ -193,9 +194,10 @@ def test_the_limit_is_a_number_of_gigabytes(
     monkeypatch.setenv("MSINET_CACHE_GB", "0")
     epoch(samples, FittedCache(tmp_path))
     assert entries(tmp_path) == []
-    monkeypatch.setenv("MSINET_CACHE_GB", "many")
-    with pytest.raises(UsageError, match="MSINET_CACHE_GB"):
-        FittedCache(tmp_path)
+    for invalid in ("many", "-1", "nan", "inf"):
+        monkeypatch.setenv("MSINET_CACHE_GB", invalid)
+        with pytest.raises(UsageError, match="MSINET_CACHE_GB"):
+            FittedCache(tmp_path)
 
 
 def test_clearing_frees_the_space_and_keeps_downloads(

@@ -144,6 +144,26 @@ def test_every_file_that_does_not_match_is_listed(make):
         assert any(all(file in line for file in expected) for line in listed)
 
 
+def test_the_message_fits_a_folder_with_fixations_only(make):
+    folder = make("stimuli/a.jpg", "stimuli/b.jpg", "fixations/a.csv")
+    with pytest.raises(DataError, match=r"b\.jpg: no fixations") as caught:
+        open_dataset(str(folder))
+    (advice,) = (line for line in str(caught.value).splitlines() if line.startswith("Every image"))
+    assert "fixations/" in advice
+
+
+def test_problems_are_listed_although_sigma_needs_fixations(make):
+    for folder in (make("stimuli/notes.txt", "saliency/a.png"), make(*flat(2), "stimuli/x.jpg")):
+        with pytest.raises(DataError, match=r"  - \S+: no (images|map)"):
+            open_dataset(str(folder), sigma=8)
+
+
+def test_no_name_is_not_the_current_folder(make, monkeypatch):
+    monkeypatch.chdir(make(*flat(2)))
+    with pytest.raises(UsageError, match="No such dataset"):
+        open_dataset("")
+
+
 def test_a_hundred_images_without_maps_are_all_named(make):
     folder = make(*(f"stimuli/{number}.jpg" for number in range(100)), "saliency/0.png")
     with pytest.raises(DataError) as caught:

@@ -141,11 +141,11 @@ def test_existing_maps_are_used(small, tmp_path):
 
 
 def test_the_sigma_of_maps_in_the_folder_is_not_known(small, tmp_path):
-    assert survey("osie", tmp_path).dataset.sigma == OSIE_SIGMA
+    assert survey("osie", tmp_path)[0].sigma == OSIE_SIGMA
     (small / "saliency").mkdir()
     Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
-    assert survey("osie", tmp_path).dataset.sigma is None
-    assert survey("osie", tmp_path, sigma=8).dataset.sigma == 8
+    assert survey("osie", tmp_path)[0].sigma is None
+    assert survey("osie", tmp_path, sigma=8)[0].sigma == 8
 
 
 def test_images_without_fixations_and_fixations_without_images_are_listed(small, tmp_path):

@@ -145,6 +145,5 @@ def test_vgg16_is_what_keras_publishes(cache: Path, monkeypatch: pytest.MonkeyPa
     assert given == {
         "url": keras_vgg16.ADDRESS,
         "checksum": "md5:6d6bbae143d832006294945121d1f1fc",
-        "size": 58_889_256,
         "progress": None,
     }
