@@ -20,7 +20,7 @@ from msinet_core.prediction.predictor import Done, Prediction, Predictor
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import TrainConfig
-from msinet_core.training.position import Position
+from msinet_core.training.resume import Position
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Trainer
 

@@ -238,10 +238,9 @@ def _read_csv(path: Path, size: Size) -> Fixations:
     except UnicodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Save it as CSV in UTF-8.") from error
     except (OSError, ValueError, csv.Error) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else error
         raise DataError(
-            f"Could not read {path} as a table of fixations: row {number}: {reason}. Each row has "
-            f"the pixels x and y of a fixation; correct it or remove it."
+            f"Could not read {path} as a table of fixations: row {number}: {os_reason(error)}. "
+            f"Each row has the pixels x and y of a fixation; correct it or remove it."
         ) from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
 

@@ -74,7 +74,11 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
     """
     paths: list[Path] = []
     for folder in map(Path, folders):
-        found = [folder] if (folder / "config.toml").exists() else _inside(folder)
+        found = (
+            [folder]
+            if (folder / "config.toml").exists()
+            else sorted(one.parent for one in folder.glob("*/config.toml"))
+        )
         if not found:
             raise UsageError(f"No run in {folder}: neither it nor a folder in it has a config.toml")
         paths += found
@@ -175,10 +179,6 @@ def _best(run: RunSummary, column: str) -> float | None:
     return max(values) if HIGHER_IS_BETTER.get(column) else min(values)
 
 
-def _inside(folder: Path) -> list[Path]:
-    return sorted(config.parent for config in folder.glob("*/config.toml"))
-
-
 def _read(path: Path) -> RunSummary:
     folder = RunFolder(path)
     config = read_config(folder.config)
@@ -194,6 +194,5 @@ def _read(path: Path) -> RunSummary:
     except FileNotFoundError:
         rows = []
     except (OSError, ValueError, TypeError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
-        raise MsinetError(f"Could not read {folder.history}: {reason}") from error
+        raise MsinetError(f"Could not read {folder.history}: {os_reason(error)}") from error
     return RunSummary(path, config, tuple(rows))

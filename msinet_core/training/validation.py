@@ -71,7 +71,7 @@ class Validation:
             for index, batch in enumerate(batches):
                 if self._names and len(batch.images):
                     maps = np.asarray(self._model.predict(batch.images))
-                    samples = self._valid.samples(index)
+                    samples = self._valid.samples_in(index)
                     self._unread.append(pool.map(self._score, samples, batch.maps, maps))
                 elif len(batch.images):
                     self._unread.append(self._model.eval_step(batch))
