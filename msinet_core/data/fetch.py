@@ -80,13 +80,15 @@ def fetch_dataset(
         found = find_archives(known, source)
         if found is not None:
             check_archives(known, found, any_checksum, progress)
-        return Fetched(folder, _unpack(known, found or (source,), source, folder, progress))
+        advice = f"Check what {source} contains."
+        return Fetched(folder, _unpack(known, found or (source,), folder, progress, advice))
     cache = cache_folder() / "downloads" / name
     archives = tuple(
         download(one.address, cache / one.file, checksum=one.checksum, progress=progress)
         for one in known.sources
     )
-    images = _unpack(known, archives, cache, folder, progress)
+    advice = f"The archives are in {cache}; remove or replace them, and run the command again."
+    images = _unpack(known, archives, folder, progress, advice)
     if keep:
         return Fetched(folder, images, archives)
     for archive in archives:
@@ -99,19 +101,20 @@ def fetch_dataset(
 def _unpack(
     known: PublishedDataset,
     archives: tuple[Path, ...],
-    origin: Path,
     folder: Path,
     progress: Progress,
+    advice: str,
 ) -> int:
+    """Return the number of images; `advice` is for content that is not the published one."""
     try:
         with atomic_folder(folder) as new:
             for archive in archives:
                 _unpack_archive(archive, RECIPES[known.name], new, progress)
-            return _check(known, new, origin)
+            return _check(known, new, advice)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"Interrupted while unpacking; {folder} was not created. Run the same command again to "
-            f"unpack {origin}."
+            f"Interrupted while unpacking; {folder} was not created. The archives are kept; run "
+            f"the same command again to unpack them."
         ) from error
 
 
@@ -133,7 +136,7 @@ def _unpack_archive(
                 task.advance()
 
 
-def _check(known: PublishedDataset, folder: Path, origin: Path) -> int:
+def _check(known: PublishedDataset, folder: Path, advice: str) -> int:
     """Return the number of images of a complete dataset; refuse an incomplete one."""
     scan = scan_osie(folder) if is_osie(folder) else scan_folder(folder)
     count = len(scan.train) + len(scan.valid or ())
@@ -144,7 +147,7 @@ def _check(known: PublishedDataset, folder: Path, origin: Path) -> int:
         )
     if problems:
         raise DataError(
-            f"The content of {origin} is not {known.title} as published:\n{bullet_list(problems)}\n"
-            f"Nothing was unpacked. Remove or replace {origin}, and run the command again."
+            f"These are not the files of {known.title} as published:\n{bullet_list(problems)}\n"
+            f"Nothing was unpacked. {advice}"
         )
     return count
