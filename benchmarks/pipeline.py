@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from msinet_core.data import BatchPipeline, open_dataset
 from msinet_core.data.cache import FittedCache
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def _documented(name: str, value: Any) -> Iterator[str]:
 
 def _assignment(name: str) -> Iterator[str]:
     """Yield how a constant or a type is defined, and the text below its definition."""
-    module = importlib.import_module(f"msinet_core.{msinet_core._HOME[name]}")
+    module = importlib.import_module(msinet_core._HOME[name])
     body = ast.parse(inspect.getsource(module)).body
     for node, text in zip(body, [*body[1:], None], strict=True):
         targets = getattr(node, "targets", [getattr(node, "target", None)])

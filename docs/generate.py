@@ -1,8 +1,8 @@
 """Write every file that is made from the code: ``python docs/generate.py``.
 
 These are the pages of commands, of the Python API, of conformance, of benchmark results and of
-hardware reports, and the type stub of the front door. ``--check`` writes nothing and exits with 1
-if a file is out of date; a test does the same.
+hardware reports. ``--check`` writes nothing and exits with 1 if a file is out of date; a test does
+the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-import msinet_core
 from docs.api_page import api
 from docs.results_page import results_page
 from msinet_core.cli import COMMANDS, cli
@@ -158,29 +157,7 @@ def _json(path: Path) -> dict[str, Any]:
     return document
 
 
-def stub() -> str:
-    """Return the type stub of the front door, which type checkers and editors read."""
-    names = [
-        (f"msinet_core.{module}", name, name)
-        for module, names in msinet_core._MODULES.items()
-        for name in names
-    ]
-    modules = [
-        (*f"msinet_core.{target}".rsplit(".", 1), name)
-        for name, target in msinet_core._SUBMODULES.items()
-    ]
-    imports = (f"from {module} import {name} as {alias}" for module, name, alias in names + modules)
-    head = "# Written by docs/generate.py from the table in __init__.py."
-    tables = (
-        "__all__: list[str]",
-        "_MODULES: dict[str, tuple[str, ...]]",
-        "_SUBMODULES: dict[str, str]",
-    )
-    return "\n".join([head, "", *sorted(imports), "", *tables, ""])
-
-
 FILES: Mapping[Path, Callable[[], str]] = {
-    Path(msinet_core.__file__).with_suffix(".pyi"): stub,
     DOCS / "reference" / "commands.md": commands_page,
     DOCS / "reference" / "api.md": api_page,
     CONFORMANCE: conformance_page,

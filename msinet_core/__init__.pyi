@@ -1,4 +1,4 @@
-# Written by docs/generate.py from the table in __init__.py.
+# Every public name and where it is defined; __init__.py reads the lines that begin with "from".
 
 from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
@@ -94,5 +94,5 @@ from msinet_core.training.runs import read_runs as read_runs
 from msinet_core.training.train import train as train
 
 __all__: list[str]
-_MODULES: dict[str, tuple[str, ...]]
+_HOME: dict[str, str]
 _SUBMODULES: dict[str, str]

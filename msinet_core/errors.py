@@ -166,10 +166,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{names[close[0]]}'?" if close else ""
 
 
-def os_reason(error: OSError) -> str:
+def os_reason(error: BaseException) -> str:
     """Return the operating system's own text for an error, for example "Permission denied".
 
     Args:
-        error: The exception.
+        error: The exception; of other exceptions their text, or the type if they have none.
     """
-    return error.strerror or str(error) or type(error).__name__
+    own = error.strerror if isinstance(error, OSError) else None
+    return own or str(error) or type(error).__name__

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 
-from msinet_core.data import BatchPipeline, open_dataset, read_image, write_map
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.images import read_image, write_map
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
 from msinet_core.prediction.predictor import Done, Prediction, Predictor
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import TrainConfig
-from msinet_core.training.position import Position
+from msinet_core.training.resume import Position
 from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.trainer import Trainer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.data.download.transfer import download
 from msinet_core.data.download.unzip import check_room, open_zip
-from msinet_core.errors import CheckpointError, MsinetError, UsageError, did_you_mean, os_reason
+from msinet_core.errors import CheckpointError, MsinetError, UsageError, did_you_mean
 from msinet_core.system.files import atomic_folder
 from msinet_core.system.progress import Progress
 
@@ -16,8 +16,7 @@ PREFIX = "published:"
 """How the names of published weights begin."""
 
 VGG16_CHECKSUM = "md5:6d6bbae143d832006294945121d1f1fc"
-VGG16_SIZE = 58_889_256
-"""Source: keras/src/applications/vgg16.py, and what Keras shows when it downloads the file."""
+"""Source: keras/src/applications/vgg16.py."""
 
 _MAX_BYTES = 2**30
 """A model has 100 MB."""
@@ -51,7 +50,6 @@ def fetch_vgg16(progress: Progress | None = None) -> Path:
         keras_vgg16.ADDRESS,
         keras_vgg16.folders()[0] / keras_vgg16.FILE_NAME,
         checksum=VGG16_CHECKSUM,
-        size=VGG16_SIZE,
         progress=progress,
     )
 
@@ -94,11 +92,11 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Extract the model: a TensorFlow checkpoint, a frozen graph, or both."""
     wanted = re.compile(r"(?:^|/)(model_\w+\.(?:pb|ckpt\.(?:index|data-\d{5}-of-\d{5})))$")
     try:
-        with open_zip(archive) as members, atomic_folder(folder) as new:
+        with atomic_folder(folder) as new, open_zip(archive) as members:
             found = [
                 (member, name[1]) for member in members if (name := wanted.search(member.name))
             ]
-            check_room([member for member, _ in found], archive, folder.parent)
+            check_room(sum(member.size for member, _ in found), archive, folder.parent)
             for member, file in found:
                 member.write(new / file)
             if not found:
@@ -106,13 +104,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                     f"{archive} holds no MSI-Net model (model_*.pb or model_*.ckpt.*). Delete it "
                     f"to download it again."
                 )
-    except OSError as error:
-        if folder.is_dir():  # meanwhile unpacked by another process
-            return
-        raise MsinetError(
-            f"{archive} cannot be unpacked: {os_reason(error)}. Free some disk space, and run the "
-            f"command again."
-        ) from error
+    except MsinetError:
+        if not folder.is_dir():  # else another process has unpacked it meanwhile
+            raise
 
 
 def _model(folder: Path) -> Path:

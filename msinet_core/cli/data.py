@@ -14,7 +14,7 @@ from msinet_core.system.kinds import POSITIVE_NUMBER, integer
 from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
-    from msinet_core.data.check import Report
+    from msinet_core.data.check import DataReport
     from msinet_core.network.ops import Size
 
 
@@ -78,7 +78,7 @@ def fetch(
         progress=progress_bars(),
     )
     root = f" --data-root {data_root}" if data_root else ""
-    if fetched.is_new:
+    if fetched.images:
         done = "Downloaded" if source is None else "Unpacked"
         images = counted(fetched.images, "image")
         click.echo(f"{done} {name} to {fetched.folder}: {images} with maps.")
@@ -225,14 +225,14 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
     )
 
 
-def _observers(report: Report) -> str:
+def _observers(report: DataReport) -> str:
     fewest, most = report.observers or (0, 0)
     if most <= 1:
         return ", without observers"
     return f" by {fewest} to {most} observers each" if fewest < most else f" by {most} observers"
 
 
-def _summary(report: Report) -> str:
+def _summary(report: DataReport) -> str:
     dataset = report.dataset
     height, width = dataset.image_size
     test = f", {len(dataset.test)} test" if dataset.test else ""
@@ -248,7 +248,7 @@ def _summary(report: Report) -> str:
         )
     if report.fit is not None:
         text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."
-    if not all(sample.truth.has_map for sample in dataset.samples):
+    if not all(sample.has_map for sample in dataset.samples):
         text += (
             f" It has no maps, which training needs; draw them with: msinet-run data maps "
             f"{dataset.name} --sigma PX"

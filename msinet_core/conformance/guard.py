@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from msinet_core.errors import PluginError
+from msinet_core.network.state import state_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +29,6 @@ def guarded(device: Device) -> Device:
         device: The device.
     """
     return cast("Device", _GuardedDevice(device))
-
-
-def state_arrays(state: State) -> Mapping[str, Array]:
-    """Return every array of a state by a name for messages.
-
-    Args:
-        state: Any state.
-    """
-    groups = {"weight": state.weights}
-    if state.optimizer is not None:
-        groups |= {"first moment": state.optimizer.m, "second moment": state.optimizer.v}
-    return {
-        f"{group} {name}": value
-        for group, tensors in groups.items()
-        for name, value in tensors.items()
-    }
 
 
 @contextmanager

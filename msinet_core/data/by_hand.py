@@ -43,7 +43,7 @@ class File:
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise DataError(f"{self.path} is there twice, in two folders. Remove one of them.")
+            raise DataError(f"{self.path} exists in two folders. Remove one of them.")
         shutil.copyfile(self.path, target)
 
 
@@ -91,7 +91,7 @@ def find_archives(known: PublishedDataset, path: Path) -> tuple[Path, ...] | Non
     if len(missing) == len(names):
         return None
     if missing:
-        raise UsageError(f"{path} lacks {', '.join(missing)}, which {known.title} needs, too.")
+        raise UsageError(f"{path} is missing {', '.join(missing)}, which {known.title} also needs.")
     return tuple(path / name for name in names)
 
 
@@ -114,8 +114,8 @@ def check_archives(
         if problem and not any_checksum:
             raise DataError(
                 f"{file} is not the published archive: {problem}. Download {source.address} "
-                f"again, or use the file nevertheless with --any-checksum."
+                f"again, or use it anyway with --any-checksum."
             )
         algorithm = source.checksum.partition(":")[0]
-        said = f"{problem}; used nevertheless" if problem else f"its {algorithm} is as published"
+        said = f"{problem}; used anyway" if problem else f"its {algorithm} is as published"
         progress.message(f"{file.name}: {said if algorithm else 'no checksum is published'}")

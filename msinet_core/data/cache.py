@@ -8,13 +8,12 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.digest import content_digest
+from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.network.ops import Size
@@ -31,7 +30,6 @@ FIT_VERSION = 1
 _PARTS = ("fitted", "maps")
 
 
-@dataclass
 class FittedCache:
     """Keep fitted images and maps on disk, where later epochs and runs map them into memory.
 
@@ -41,19 +39,16 @@ class FittedCache:
     oldest first, a tenth of the cache at a time. A run has one object for all its images.
 
     Args:
-        folder: The user's cache folder.
+        folder: The cache folder; None: the user's.
         limit: The maximum number of bytes; None: ``MSINET_CACHE_GB``, else 20 GB.
 
     Raises:
-        UsageError: The environment variable is not a number.
+        UsageError: The environment variable is not a number of at least 0.
     """
 
-    folder: Path = field(default_factory=cache_folder)
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        self._folder = self.folder / _PARTS[0]
-        self._limit = _limit() if self.limit is None else self.limit
+    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
+        self._folder = (folder or cache_folder()) / _PARTS[0]
+        self._limit = _limit() if limit is None else limit
         self._lock = threading.Lock()
         self._used: set[str] = set()
         self._writing: dict[str, int] = {}
@@ -129,7 +124,7 @@ class FittedCache:
 
 
 def _key(sample: Sample, size: Size) -> str:
-    parts = [f"v{FIT_VERSION}", "x".join(map(str, size)), sample.truth.content()]
+    parts = [f"v{FIT_VERSION}", "x".join(map(str, size)), sample.content()]
     parts.append(content_digest(sample.stimulus).hex())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
@@ -137,43 +132,35 @@ def _key(sample: Sample, size: Size) -> str:
 def _limit() -> int:
     text = os.environ.get(CACHE_SIZE_VARIABLE) or DEFAULT_CACHE_GB
     try:
-        return int(float(text) * 1e9)
+        limit = int(float(text) * 1e9)
     except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
         raise UsageError(
             f"Invalid {CACHE_SIZE_VARIABLE}: '{text}'; use a number of gigabytes, such as 20."
-        ) from None
+        )
+    return limit
 
 
-def cache_sizes(folder: Path | None = None) -> dict[str, int]:
-    """Return the bytes of each part of the cache that can be created again.
-
-    Args:
-        folder: The cache folder; None: the user's.
-    """
+def cache_sizes() -> dict[str, int]:
+    """Return the bytes of each part of the user's cache that can be created again."""
     sizes = dict.fromkeys(_PARTS, 0)
     for part in _PARTS:
-        for path in _part(folder, part).rglob("*"):
+        for path in (cache_folder() / part).rglob("*"):
             with suppress(FileNotFoundError):  # another process has removed it
                 sizes[part] += path.stat().st_size * path.is_file()
     return sizes
 
 
-def clear_cache(folder: Path | None = None) -> int:
+def clear_cache() -> int:
     """Remove fitted samples and drawn maps; downloads and weights are kept.
 
     A running training creates the entries that it needs again.
 
-    Args:
-        folder: The cache folder; None: the user's.
-
     Returns:
         The number of bytes that were freed.
     """
-    freed = sum(cache_sizes(folder).values())
+    freed = sum(cache_sizes().values())
     for part in _PARTS:
-        shutil.rmtree(_part(folder, part), ignore_errors=True)
+        shutil.rmtree(cache_folder() / part, ignore_errors=True)
     return freed
-
-
-def _part(folder: Path | None, part: str) -> Path:
-    return (folder or cache_folder()) / part

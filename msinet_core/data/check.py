@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, survey
-from msinet_core.data.fixations import Fixations
+from msinet_core.data.fixations import Coverage, Fixations
 from msinet_core.data.images import read_image
-from msinet_core.data.maps import DrawnTruth
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
@@ -36,7 +34,7 @@ _GROUPED = 3
 
 
 @dataclass
-class Report:
+class DataReport:
     """The result of a check.
 
     Args:
@@ -98,7 +96,7 @@ class _Checked:
 
 def check_dataset(
     name_or_folder: str, root: Path | None = None, progress: Progress | None = None
-) -> Report:
+) -> DataReport:
     """Decode every image and map of a dataset, read all fixations, and compare them.
 
     Args:
@@ -111,7 +109,7 @@ def check_dataset(
         DataError: A file of all images, such as OSIE's fixations, cannot be read.
     """
     dataset, problems = survey(name_or_folder, root)
-    report = Report(dataset, list(problems))
+    report = DataReport(dataset, list(problems))
     # Sorted, since a dataset without train/ and val/ is in random order.
     samples = sorted(dataset.samples, key=lambda sample: sample.stimulus)
     unread: list[tuple[Sample, str]] = []
@@ -139,8 +137,7 @@ def check_dataset(
 def _check_sample(sample: Sample) -> _Checked:
     problems: list[str] = []
     image = _attempt(problems, lambda: read_image(sample.stimulus))
-    truth = sample.truth
-    map = _attempt(problems, sample.read_map) if truth.has_map else None
+    map = _attempt(problems, sample.read_map) if sample.has_map else None
     if image is not None and map is not None:
         shapes = [(array.shape[0], array.shape[1]) for array in (image, map)]
         _attempt(problems, lambda: check_shapes(sample, *shapes))
@@ -151,14 +148,14 @@ def _check_sample(sample: Sample) -> _Checked:
     unread: list[str] = []
     fixations, pixels, size = None, b"", (0, 0)
     if image is not None:
-        fixations = _attempt(unread, truth.read_fixations)
+        fixations = _attempt(unread, sample.read_fixations)
         pixels, size = hashlib.sha256(image.tobytes()).digest(), (image.shape[0], image.shape[1])
-    if fixations is not None and not truth.has_map and not fixations.count:
+    if fixations is not None and not sample.has_map and not fixations.count:
         problems.append(
             f"{sample.stimulus} has neither a map nor fixations on the image. Add them, or remove "
             f"the image."
         )
-    own_map = map is not None and np.ptp(map) > 0 and not isinstance(truth, DrawnTruth)
+    own_map = map is not None and np.ptp(map) > 0 and sample.sigma is None
     standardized = (map[..., 0] - map.mean()) / map.std() if map is not None and own_map else None
     return _Checked(tuple(problems), tuple(unread), pixels, size, fixations, standardized)
 
@@ -214,9 +211,7 @@ class _Fits:
     def _compare(self, name: str, map: _Checked, points: _Checked, swapped: bool = False) -> None:
         if map.map is None or points.fixations is None:
             return
-        pixels = np.concatenate([np.empty((0, 2), np.int64), *points.fixations.observers])
-        if swapped:
-            pixels = pixels[:, ::-1]
+        pixels = points.fixations.points[:, :: -1 if swapped else 1]
         pixels = pixels[(pixels < map.map.shape).all(axis=1)]
         if len(pixels):
             self._scores[name].append(float(map.map[tuple(pixels.T)].mean()))
@@ -237,7 +232,7 @@ def _grouped(problems: Iterable[tuple[Sample, str]]) -> list[str]:
     """List problems, but many that differ in their file only once."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for sample, text in problems:
-        path = getattr(sample.truth, "fixations", None) or sample.stimulus
+        path = sample.fixations if isinstance(sample.fixations, Path) else sample.stimulus
         groups[text.replace(str(path), "")].append(text)
     return [
         line

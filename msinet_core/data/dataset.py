@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
-from msinet_core.data.folder import LAYOUT, PARTS, SALIENCY, STIMULI, Scan, scan_folder
-from msinet_core.data.maps import DrawnTruth, recorded_sigma
+from msinet_core.data.folder import FIXATIONS, LAYOUT, PARTS, SALIENCY, STIMULI, Scan, scan_folder
+from msinet_core.data.maps import recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
-from msinet_core.data.sample import FileTruth, Sample
+from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
@@ -36,6 +36,7 @@ class Dataset:
 
     Args:
         name: Its name.
+        folder: Its folder.
         image_size: The default height and width in pixels that images are fitted to.
         train: For training, in the order without shuffling.
         valid: For validation.
@@ -47,6 +48,7 @@ class Dataset:
     """
 
     name: str
+    folder: Path
     image_size: Size
     train: tuple[Sample, ...]
     valid: tuple[Sample, ...]
@@ -66,9 +68,8 @@ class Dataset:
         Args:
             name: ``"train"``, ``"valid"`` or ``"test"``.
         """
-        parts: dict[SplitName, tuple[Sample, ...]]
-        parts = {"train": self.train, "valid": self.valid, "test": self.test}
-        return parts[name]
+        samples: tuple[Sample, ...] = getattr(self, name)
+        return samples
 
 
 def open_dataset(
@@ -99,18 +100,19 @@ def open_dataset(
         DataError: Its files do not match; all problems are listed.
     """
     dataset, problems = survey(name_or_folder, root, split_seed=split_seed, sigma=sigma)
-    folder = find_folder(name_or_folder, root)
-    if problems and folder is not None and (folder.resolve().parent / STIMULI).is_dir():
+    folder = dataset.folder
+    if problems and (folder.resolve().parent / STIMULI).is_dir():
         raise UsageError(f"{folder} is only a part of a dataset. Did you mean '{folder.parent}'?")
     if problems:
         count = f"{len(problems)} problem{'s' if problems[1:] else ''}"
         raise DataError(
             f"Dataset '{name_or_folder}' has {count}:\n"
             f"{bullet_list(problems, _PROBLEMS_SHOWN)}\n"
-            f"Every image needs one map of the same name. Add, rename or remove the files listed, "
-            f"and run: msinet-run data check {quote(str(name_or_folder))}\n{LAYOUT}"
+            f"Every image needs one file of the same name in {SALIENCY}/, or in {FIXATIONS}/ if "
+            f"there are no maps. Add, rename or remove the files listed, and run: msinet-run data "
+            f"check {quote(str(name_or_folder))}\n{LAYOUT}"
         )
-    if need_maps and not all(sample.truth.has_map for sample in dataset.samples):
+    if need_maps and not all(sample.has_map for sample in dataset.samples):
         raise DataError(
             f"Dataset '{name_or_folder}' has fixations but no maps, which training compares with. "
             f"Draw them with: msinet-run data maps {quote(str(name_or_folder))} --sigma PX, where "
@@ -119,25 +121,13 @@ def open_dataset(
     return dataset
 
 
-class Survey(NamedTuple):
-    """What a dataset's folder holds.
-
-    Args:
-        dataset: The usable part.
-        problems: A line for every file that does not match.
-    """
-
-    dataset: Dataset
-    problems: list[str]
-
-
 def survey(
     name_or_folder: str,
     root: Path | None = None,
     *,
     split_seed: int = SPLIT_SEED,
     sigma: float | None = None,
-) -> Survey:
+) -> tuple[Dataset, list[str]]:
     """Open the usable part of a dataset, and list every file that does not match.
 
     Args:
@@ -145,6 +135,9 @@ def survey(
         root: As for `open_dataset`.
         split_seed: As for `open_dataset`.
         sigma: As for `open_dataset`.
+
+    Returns:
+        The usable part, and a line for every file that does not match.
 
     Raises:
         UsageError: No such name or folder, or the named dataset is not on this machine.
@@ -171,6 +164,7 @@ def survey(
     name = name_or_folder if folder != Path(name_or_folder) else folder.resolve().name
     dataset = Dataset(
         name,
+        folder,
         image_size,
         tuple(train),
         tuple(valid),
@@ -179,30 +173,25 @@ def survey(
         sigma=known_sigma,
         unused=tuple(scan.unused),
     )
-    return Survey(dataset, problems)
+    return dataset, problems
 
 
 def _with_drawn_maps(scan: Scan, sigma: float) -> Scan:
-    problems = list(scan.problems)
     samples = (*scan.train, *(scan.valid or ()), *scan.test)
-    if not any(getattr(sample.truth, "fixations", True) for sample in samples):
+    without = [sample for sample in samples if sample.fixations is None]
+    if len(without) == len(samples) and not scan.problems:
         raise UsageError(
             "The dataset has no fixations, which --sigma draws maps from. Leave out --sigma to use "
             "its maps."
         )
+    problems = [f"{one.stimulus}: no fixations to draw its map from (--sigma)" for one in without]
 
-    def draw(sample: Sample) -> Sample:
-        truth = sample.truth
-        if isinstance(truth, DrawnTruth):
-            return replace(sample, truth=replace(truth, sigma=sigma))
-        if isinstance(truth, FileTruth) and truth.fixations is None:
-            problems.append(f"{sample.stimulus}: no fixations to draw its map from (--sigma)")
-            return sample
-        return replace(sample, truth=DrawnTruth(truth.without_map(), sigma))
+    def drawn(part: list[Sample]) -> list[Sample]:
+        return [replace(sample, map=None, sigma=sigma) for sample in part]
 
-    train, test = ([draw(sample) for sample in part] for part in (scan.train, scan.test))
-    valid = None if scan.valid is None else [draw(sample) for sample in scan.valid]
-    return Scan(train, valid, problems, test, scan.unused)
+    valid = None if scan.valid is None else drawn(scan.valid)
+    problems = scan.problems + problems
+    return Scan(drawn(scan.train), valid, problems, drawn(scan.test), scan.unused)
 
 
 def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
@@ -212,6 +201,8 @@ def find_folder(name_or_folder: str, root: Path | None = None) -> Path | None:
         name_or_folder: As for `open_dataset`.
         root: As for `open_dataset`.
     """
+    if not name_or_folder:
+        return None  # not the current folder
     named = (root or DEFAULT_ROOT) / name_or_folder
     if name_or_folder in PUBLISHED or name_or_folder == DEMO:
         return named if named.is_dir() else None
@@ -282,29 +273,25 @@ def check_output(
 def _split(
     scan: Scan, published: PublishedDataset | None, seed: int
 ) -> tuple[list[Sample], list[Sample], list[str]]:
-    samples, count = scan.train, len(scan.train)
+    samples, count, problem = scan.train, len(scan.train), ""
     if scan.valid is not None:
-        return scan.train, scan.valid, scan.problems
-    if published is None:
-        n_train, expected, categories = count - max(1, round(count / 5)), None, 1
-    else:
-        n_train, expected = published.train, published.train + published.valid
+        return samples, scan.valid, scan.problems
+    train_count, categories = count - max(1, round(count / 5)), 1
+    if published is not None:
+        train_count, expected = published.train, published.train + published.valid
         seed, categories = SPLIT_SEED, published.categories
-    if scan.problems:
-        return samples, [], scan.problems
-    if published is not None and published.fixed_split:
-        problem = f"{STIMULI}/: not divided into train/ and val/, unlike {published.title}"
-        return samples, [], [problem]
-    if published is not None and count != expected:
-        problem = (
-            f"{STIMULI}/: {count} images, but {published.title} has {expected}, and its published "
-            f"split needs all of them (rename the folder to use it as your own dataset)"
-        )
-        return samples, [], [problem]
-    if count < 2:
-        problem = f"{STIMULI}/: one image cannot be split into training and validation"
-        return samples, [], [problem]
-    train, valid = split(count, n_train, seed, categories)
+        if published.fixed_split:
+            problem = f"not divided into train/ and val/, unlike {published.title}"
+        elif count != expected:
+            problem = (
+                f"{count} images, but {published.title} has {expected}, and its published split "
+                f"needs all of them (rename the folder to use it as your own dataset)"
+            )
+    elif count < 2:
+        problem = "one image cannot be split into training and validation"
+    if scan.problems or problem:
+        return samples, [], scan.problems or [f"{STIMULI}/: {problem}"]
+    train, valid = split(count, train_count, seed, categories)
     return [samples[index] for index in train], [samples[index] for index in valid], []
 
 
@@ -318,7 +305,7 @@ def _not_found(name: str, root: Path | None) -> UsageError:
             f"If you have it, pass the folder that contains {name}/ as --data-root.\n"
             f"{OSIE_LAYOUT if name == 'osie' else LAYOUT}"
         )
-    if Path(name).exists():
+    if name and Path(name).exists():
         return UsageError(f"{name} is a file, but --data takes a name or a folder.\n{LAYOUT}")
     return UsageError(
         f"No such dataset or folder: '{name}' (nor {expected}).{_known_names(name)}. Any folder "

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msinet_core.data.fixations import fixation_table
 from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
 from msinet_core.data.images import to_gray
-from msinet_core.errors import DataError, os_reason
+from msinet_core.errors import DataError, MsinetError
 from msinet_core.network.ops import Size
-from msinet_core.system.files import atomic_folder, write_bytes, write_text
+from msinet_core.system.files import atomic_folder, write_text
 from msinet_core.system.progress import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 DEMO_VERSION = 1
 """Increase it when the pictures change."""
@@ -65,6 +60,7 @@ def make_demo(
         DataError: The folder has other files, or cannot be created.
     """
     import numpy as np
+    from PIL import Image
 
     from msinet_core.data.demo_scene import draw_scene
 
@@ -86,28 +82,29 @@ def make_demo(
                 split = SPLITS[number >= train]
                 scene = draw_scene(np.random.Generator(np.random.PCG64([seed, number])), size)
                 name = f"{split}/scene-{number:04d}"
-                write_bytes(new / STIMULI / f"{name}.jpg", _encode(scene.image, "JPEG"))
-                write_bytes(new / SALIENCY / f"{name}.png", _encode(to_gray(scene.map), "PNG"))
+                for path, pixels in (
+                    (new / STIMULI / f"{name}.jpg", scene.image),
+                    (new / SALIENCY / f"{name}.png", to_gray(scene.map)),
+                ):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(path, quality=93)
                 write_text(new / FIXATIONS / f"{name}.csv", fixation_table(scene.fixations))
                 task.advance()
             write_text(new / MARKER, json.dumps(settings) + "\n")
-    except OSError as error:
+    except MsinetError as error:
         if _is_made(folder, settings):  # meanwhile, by another process
             return folder
         raise DataError(
-            f"Could not create the demo dataset at {folder}: {os_reason(error)}. Create it "
-            f"elsewhere with: msinet-run data demo DIR"
+            f"{error} To create the demo dataset elsewhere, run: msinet-run data demo DIR"
         ) from error
     return folder
 
 
 def _is_made(folder: Path, settings: dict[str, object]) -> bool:
     """Return whether the folder has the same dataset; refuse one with anything else."""
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file. Choose a folder that does not exist yet.")
-    if not any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()):
         return False
     try:
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
@@ -132,11 +129,3 @@ def _differences(found: Any, settings: dict[str, object]) -> str:
         if name in known and known[name] != value
     ]
     return f": {', '.join(texts)}" if texts else ""
-
-
-def _encode(pixels: NDArray[np.uint8], format: str) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format=format, quality=93)
-    return stream.getvalue()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from msinet_core.data.coverage import Coverage
-from msinet_core.data.dataset import find_folder, survey
+from msinet_core.data.dataset import survey
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.fixations import Fixations
+from msinet_core.data.fixations import Coverage, Fixations
 from msinet_core.data.folder import SALIENCY, STIMULI
 from msinet_core.data.images import list_files, write_map
 from msinet_core.data.maps import MAP_VERSION, MAPS_FILE, saliency_map, size_of_maps
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, UsageError, bullet_list, os_reason
+from msinet_core.errors import DataError, UsageError, bullet_list
 from msinet_core.network.ops import Size
 from msinet_core.system.files import atomic_folder, write_text
 from msinet_core.system.progress import Progress
@@ -39,13 +38,11 @@ def draw_maps(
 
     Raises:
         UsageError: No such dataset, or it has maps.
-        DataError: An image has no fixations, all of them are in a corner, or the folder cannot be
-            created.
+        DataError: An image has no fixations, or all of them are in a corner.
+        MsinetError: The folder cannot be created.
     """
     dataset, problems = survey(name_or_folder, root)
-    folder = find_folder(name_or_folder, root)
-    assert folder is not None
-    target = folder / SALIENCY
+    target, progress = dataset.folder / SALIENCY, progress or Progress()
     if list_files(target, SUFFIXES):
         raise UsageError(
             f"{target} has maps already. To score with maps of another sigma, use --sigma; to draw "
@@ -61,37 +58,31 @@ def draw_maps(
             f"No maps were drawn:\n{bullet_list(problems)}\nFix these files, and run the command "
             f"again."
         )
-    stimuli, coverage = folder / STIMULI, Coverage()
-    try:
-        with atomic_folder(target) as new:
+    stimuli, coverage = dataset.folder / STIMULI, Coverage()
+    with atomic_folder(target) as new:
 
-            def draw(sample: Sample) -> tuple[Fixations, Size]:
-                name = sample.stimulus.relative_to(stimuli).with_suffix(".png")
-                return _draw(new / name, sample, sigma)
+        def draw(sample: Sample) -> tuple[Fixations, Size]:
+            name = sample.stimulus.relative_to(stimuli).with_suffix(".png")
+            return _draw(new / name, sample, sigma)
 
-            for fixations, size in in_threads(draw, dataset.samples, "draw maps", progress):
-                coverage.add(fixations, size)
-            if problem := coverage.useless():
-                raise DataError(f"No maps were drawn. {problem}")
-            record = {"sigma": sigma, "version": MAP_VERSION, "bytes": size_of_maps(new)}
-            write_text(new / MAPS_FILE, json.dumps(record) + "\n")
-    except OSError as error:
-        raise DataError(
-            f"Could not create {target}: {os_reason(error)}. Free some space or make the folder "
-            f"writable, and run the command again."
-        ) from error
-    if (problem := coverage.far_outside()) and progress:
-        progress.message(problem)
+        for fixations, size in in_threads(draw, dataset.samples, "draw maps", progress):
+            coverage.add(fixations, size)
+        if problem := coverage.useless():
+            raise DataError(f"No maps were drawn. {problem}")
+        record = {"sigma": sigma, "version": MAP_VERSION, "bytes": size_of_maps(new)}
+        write_text(new / MAPS_FILE, json.dumps(record) + "\n")
+    if problem := coverage.far_outside():
+        progress.warn(problem)
     return target, len(dataset.samples)
 
 
 def _draw(path: Path, sample: Sample, sigma: float) -> tuple[Fixations, Size]:
-    fixations = sample.truth.read_fixations()
+    fixations = sample.read_fixations()
     if fixations is None or not fixations.count:
         raise DataError(
             f"{sample.stimulus} has no fixations on the image, so its map would be black. Add "
             f"them, or remove the image. No maps were written."
         )
-    size = sample.truth.stimulus_size
+    size = sample.size
     write_map(path, saliency_map(fixations, size, sigma)[..., 0], "png")
     return fixations, size

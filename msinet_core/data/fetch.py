@@ -8,13 +8,13 @@ from pathlib import Path
 
 from msinet_core.data.by_hand import File, check_archives, find_archives, open_folder
 from msinet_core.data.dataset import DEFAULT_ROOT, DEMO, find_folder, unknown_name
-from msinet_core.data.download import Patience, download
+from msinet_core.data.download.transfer import download
 from msinet_core.data.download.unzip import Member, check_room, open_zip
 from msinet_core.data.folder import STIMULI, scan_folder
 from msinet_core.data.osie import is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset
 from msinet_core.data.recipes import RECIPES, Rule
-from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list, os_reason
+from msinet_core.errors import DataError, InterruptedRunError, UsageError, bullet_list
 from msinet_core.system.files import atomic_folder, cache_folder, check_writable_folder
 from msinet_core.system.progress import Progress
 
@@ -26,13 +26,11 @@ class Fetched:
     Args:
         folder: Its folder.
         images: The number of its images; 0 if it existed already.
-        is_new: Whether it was downloaded now.
         archives: The archives that were kept.
     """
 
     folder: Path
     images: int = 0
-    is_new: bool = False
     archives: tuple[Path, ...] = ()
 
 
@@ -44,7 +42,6 @@ def fetch_dataset(
     any_checksum: bool = False,
     keep: bool = False,
     progress: Progress | None = None,
-    patience: Patience | None = None,
 ) -> Fetched:
     """Download the archives of a published dataset and unpack its files.
 
@@ -59,11 +56,10 @@ def fetch_dataset(
         any_checksum: Use an archive whose checksum is not the published one.
         keep: Keep downloaded archives.
         progress: Shows progress.
-        patience: When to give up on a server.
 
     Raises:
         UsageError: The name is unknown, or the dataset needs no download.
-        DataError: An archive is damaged or not the published one, or the disk is full.
+        DataError: An archive is damaged or not the published one, or too large for the disk.
         MsinetError: An archive cannot be downloaded; says where to save it by hand. Or `root`
             cannot be written.
         InterruptedRunError: Ctrl-C; says what was kept.
@@ -81,50 +77,44 @@ def fetch_dataset(
     folder = (root or DEFAULT_ROOT) / name
     check_writable_folder(folder.parent)
     if source is not None:
-        files = find_archives(known, source)
-        if files is None:
-            return Fetched(folder, _unpack(known, (source,), folder, progress), True)
-        check_archives(known, files, any_checksum, progress)
-        return Fetched(folder, _unpack(known, files, folder, progress), True)
+        found = find_archives(known, source)
+        if found is not None:
+            check_archives(known, found, any_checksum, progress)
+        advice = f"Check what {source} contains."
+        return Fetched(folder, _unpack(known, found or (source,), folder, progress, advice))
     cache = cache_folder() / "downloads" / name
     archives = tuple(
-        download(
-            source.address,
-            cache / source.file,
-            checksum=source.checksum,
-            progress=progress,
-            patience=patience,
-        )
-        for source in known.sources
+        download(one.address, cache / one.file, checksum=one.checksum, progress=progress)
+        for one in known.sources
     )
-    images = _unpack(known, archives, folder, progress)
+    advice = f"The archives are in {cache}; remove or replace them, and run the command again."
+    images = _unpack(known, archives, folder, progress, advice)
     if keep:
-        return Fetched(folder, images, True, archives)
+        return Fetched(folder, images, archives)
     for archive in archives:
         archive.unlink()
     if not any(cache.iterdir()):
         cache.rmdir()
-    return Fetched(folder, images, True)
+    return Fetched(folder, images)
 
 
 def _unpack(
-    known: PublishedDataset, archives: tuple[Path, ...], folder: Path, progress: Progress
+    known: PublishedDataset,
+    archives: tuple[Path, ...],
+    folder: Path,
+    progress: Progress,
+    advice: str,
 ) -> int:
-    cache = archives[0].parent
+    """Return the number of images; `advice` is for content that is not the published one."""
     try:
         with atomic_folder(folder) as new:
             for archive in archives:
                 _unpack_archive(archive, RECIPES[known.name], new, progress)
-            return _check(known, new, cache)
-    except OSError as error:
-        raise DataError(
-            f"Could not create {folder}: {os_reason(error)}. The archives are in {cache}; "
-            f"free some space or choose another folder with --data-root, and run the command again."
-        ) from error
+            return _check(known, new, advice)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"Interrupted while unpacking; {folder} was not created. The archives are in {cache}; "
-            f"run the same command again to unpack them."
+            f"Interrupted while unpacking; {folder} was not created. The archives are kept; run "
+            f"the same command again to unpack them."
         ) from error
 
 
@@ -137,7 +127,7 @@ def _unpack_archive(
         for member in members:
             targets = ((rule.target_of(member.name), rule) for rule in rules)
             wanted += [(member, target, rule) for target, rule in targets if target][:1]
-        check_room([member for member, _, _ in wanted], archive, folder)
+        check_room(sum(member.size for member, _, _ in wanted), archive, folder)
         with progress.task(f"unpack {archive.name}", len(wanted), "files") as task:
             for member, target, rule in wanted:
                 member.write(folder / target)
@@ -146,7 +136,7 @@ def _unpack_archive(
                 task.advance()
 
 
-def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
+def _check(known: PublishedDataset, folder: Path, advice: str) -> int:
     """Return the number of images of a complete dataset; refuse an incomplete one."""
     scan = scan_osie(folder) if is_osie(folder) else scan_folder(folder)
     count = len(scan.train) + len(scan.valid or ())
@@ -157,8 +147,7 @@ def _check(known: PublishedDataset, folder: Path, cache: Path) -> int:
         )
     if problems:
         raise DataError(
-            f"The download is not {known.title} as published:\n{bullet_list(problems)}\n"
-            f"Nothing was unpacked. The archives are in {cache}; remove or replace them, and run "
-            f"the command again."
+            f"These are not the files of {known.title} as published:\n{bullet_list(problems)}\n"
+            f"Nothing was unpacked. {advice}"
         )
     return count

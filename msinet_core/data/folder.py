@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msinet_core.data.decode import SUFFIXES
 from msinet_core.data.fixations import FIXATION_SUFFIXES
 from msinet_core.data.images import list_files
-from msinet_core.data.sample import FileTruth, Sample
+from msinet_core.data.sample import Sample
 
 STIMULI, SALIENCY, FIXATIONS = "stimuli", "saliency", "fixations"
 SPLITS = ("train", "val", "test")
@@ -188,7 +188,8 @@ def _pair(folder: Path, split: str, drawn: bool) -> Scan:
             name,
             files[0].removeprefix(f"{STIMULI}/"),
             folder / files[0],
-            FileTruth(folder / files[0], file_of(maps, name), file_of(fixations, name)),
+            file_of(maps, name),
+            file_of(fixations, name),
         )
         for name, files in stimuli.items()
         if name in needed

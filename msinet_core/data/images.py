@@ -1,10 +1,12 @@
-"""Find, read and write images and saliency maps."""
+"""Find, read, write and recognize images and saliency maps."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -244,3 +246,24 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes
         ]
     return sorted(found, key=lambda path: path.as_posix())
+
+
+def content_digest(path: Path) -> bytes:
+    """Return 32 bytes that stand for a file's content; an unchanged file is read only once.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _digest(str(path), status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise DataError(f"Could not read {path}: {os_reason(error)}.") from error
+
+
+@lru_cache(maxsize=200_000)
+def _digest(path: str, modified: int, size: int) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,12 @@ import numpy as np
 
 from msinet_core.data.fixations import Fixations
 from msinet_core.data.images import read_map, to_gray, write_map
-from msinet_core.errors import DataError, MsinetError
+from msinet_core.errors import DataError, MsinetError, os_reason
 from msinet_core.system.files import cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.data.sample import Truth
     from msinet_core.network.ops import Size
 
 MAP_VERSION = 1
@@ -31,7 +30,6 @@ MAPS_FILE = "maps.json"
 """Beside maps that were drawn with `draw_maps`; records their sigma and size in bytes."""
 
 _write_lock = threading.Lock()
-_warned: set[Path] = set()
 _log = logging.getLogger(__name__)
 
 
@@ -62,56 +60,28 @@ def saliency_map(fixations: Fixations, size: Size, sigma: float) -> NDArray[np.f
     return gray[..., None].astype(np.float32) / np.float32(255)
 
 
-@dataclass(frozen=True)
-class DrawnTruth:
-    """A map that is drawn from fixations when it is first needed, and cached by their content.
+def drawn_map(fixations: Fixations, size: Size, sigma: float) -> NDArray[np.float32]:
+    """Return the map of fixations from the cache, or draw it; the bits are the same either way.
 
     Args:
-        source: The source of the fixations.
-        sigma: Standard deviation in pixels of the Gaussian at each fixation.
+        fixations: The fixations.
+        size: The image's height and width in pixels.
+        sigma: The Gaussian's standard deviation in pixels.
+
+    Returns:
+        ``(*size, 1)`` float32 in 0..1.
     """
-
-    source: Truth
-    sigma: float
-
-    @property
-    def has_map(self) -> bool:
-        """Whether there is a map."""
-        return True
-
-    @property
-    def stimulus_size(self) -> Size:
-        """The image's height and width in pixels."""
-        return self.source.stimulus_size
-
-    def without_map(self) -> Truth:
-        """Return the fixations alone."""
-        return self.source
-
-    def content(self) -> str:
-        """Return a text that stands for the map's content."""
-        return f"{self.source.content()} sigma {self.sigma!r}"
-
-    def read_fixations(self) -> Fixations | None:
-        """Return the fixations; None if they are not known."""
-        return self.source.read_fixations()
-
-    def read_map(self) -> NDArray[np.float32]:
-        """Read or draw the map, ``(H, W, 1)`` in 0..1; the bits are the same either way."""
-        fixations, size = self.read_fixations(), self.stimulus_size
-        if fixations is None:
-            raise DataError("The image has no fixations to draw its map from.")
-        path = cache_folder() / "maps" / f"{_key(fixations, size, self.sigma)}.png"
-        if path.exists():
-            with suppress(DataError):  # damaged: drawn again
-                return read_map(path)
-        map = saliency_map(fixations, size, self.sigma)
-        try:
-            with _write_lock:
-                write_map(path, map[..., 0], "png")
-        except MsinetError as error:
-            _warn_once(path.parent, error)
-        return map
+    path = cache_folder() / "maps" / f"{_key(fixations, size, sigma)}.png"
+    if path.exists():
+        with suppress(DataError):  # damaged: drawn again
+            return read_map(path)
+    map = saliency_map(fixations, size, sigma)
+    try:
+        with _write_lock:
+            write_map(path, map[..., 0], "png")
+    except MsinetError as error:
+        _warn_once(path.parent, os_reason(error.__cause__ or error))
+    return map
 
 
 def _key(fixations: Fixations, size: Size, sigma: float) -> str:
@@ -144,10 +114,8 @@ def size_of_maps(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.png"))
 
 
-def _warn_once(folder: Path, error: MsinetError) -> None:
-    if folder not in _warned:
-        _warned.add(folder)
-        reason = error.__cause__ or error
-        _log.warning(
-            "Could not cache maps in %s (%s); they are created again each time.", folder, reason
-        )
+@cache
+def _warn_once(folder: Path, reason: str) -> None:
+    _log.warning(
+        "Could not cache maps in %s (%s); they are created again each time.", folder, reason
+    )

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msinet_core.data.decode import SUFFIXES
-from msinet_core.data.digest import content_digest
-from msinet_core.data.fixations import Fixations, load_mat
+from msinet_core.data.fixations import load_mat
 from msinet_core.data.folder import SALIENCY, STIMULI, Scan, conflicts, index
-from msinet_core.data.maps import DrawnTruth
-from msinet_core.data.sample import MapFile, Sample
-from msinet_core.errors import DataError, os_reason
+from msinet_core.data.sample import Sample
+from msinet_core.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Observers = tuple[NDArray[np.float64], ...]
+    from msinet_core.data.sample import Observers
 
 FIXATIONS_FILE = "fixations.mat"
 OSIE_LAYOUT = f"""\
@@ -74,40 +69,14 @@ def scan_osie(folder: Path, sigma: float = OSIE_SIGMA) -> Scan:
     samples = []
     for name, files in stimuli.items():
         if name in fixations:
-            stimulus = folder / files[0]
             map = folder / maps[name][0] if name in maps else None
-            truth = TableTruth(stimulus, map, fixations[name])
-            file = files[0].removeprefix(f"{STIMULI}/")
-            samples.append(Sample(name, file, stimulus, truth if map else DrawnTruth(truth, sigma)))
+            file, drawn = files[0].removeprefix(f"{STIMULI}/"), None if map else sigma
+            samples.append(Sample(name, file, folder / files[0], map, fixations[name], drawn))
     return Scan(samples, None, problems)
 
 
-@dataclass(frozen=True, eq=False)
-class TableTruth(MapFile):
-    """The fixations of an image in the file of all fixations, and perhaps a map.
-
-    Args:
-        stimulus: The image.
-        map: The map.
-        observers: For each observer ``(n, 2)`` float64, row and column in pixels from 0.
-    """
-
-    observers: Observers = field(repr=False)
-
-    def content(self) -> str:
-        """Return a text that stands for the content of the map, or of the fixations."""
-        if self.map is not None:
-            return content_digest(self.map).hex()
-        points = [one.tobytes() for one in self.observers]
-        return hashlib.sha256(b"|".join(points)).hexdigest()
-
-    def read_fixations(self) -> Fixations:
-        """Return the fixations that are on the image."""
-        return Fixations.from_points(self.observers, self.stimulus_size)
-
-
 def read_osie(path: Path) -> Mapping[str, Observers]:
-    """Read OSIE's file of fixations; a second call for the same file is free.
+    """Read OSIE's file of fixations.
 
     Args:
         path: ``fixations.mat``.
@@ -119,15 +88,6 @@ def read_osie(path: Path) -> Mapping[str, Observers]:
     Raises:
         DataError: The file is missing or damaged, or does not have OSIE's structure.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"Could not read {path}: {os_reason(error)}.") from error
-    return _parse(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=4)
-def _parse(path: Path, modified: int, size: int) -> Mapping[str, Observers]:
     content = load_mat(path, ["fixations"])
     try:
         return {

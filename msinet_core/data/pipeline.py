@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from msinet_core.errors import UsageError
 from msinet_core.network.ops import Size
 from msinet_core.network.state import Batch
 from msinet_core.system.resources import available_cores
@@ -31,9 +31,10 @@ _FLIPS = 1
 
 def default_workers() -> int:
     """Return how many threads read images by default: one per core, at most 16."""
-    return min(MAX_DEFAULT_WORKERS, available_cores() or 1)
+    return min(MAX_DEFAULT_WORKERS, available_cores())
 
 
+@dataclass
 class BatchPipeline:
     """Read, fit and batch the samples of one split.
 
@@ -44,63 +45,34 @@ class BatchPipeline:
         seed: Determines the order of each epoch, with the epoch's number.
         shuffle: Whether each epoch has its own random order, or that of `samples`.
         flip: Whether to mirror a random half of the images in each epoch, left to right.
-        workers: Threads that read; None for one per core, at most 16.
-        prefetch: Batches to read ahead of the one in use; this bounds the memory. None for 4, or
-            for as many as keep every thread busy.
+        workers: Threads that read.
+        prefetch: Batches to read ahead of the one in use; this bounds the memory. 0 for 4, or for
+            as many as keep every thread busy.
         shard: The index of this process and the number of processes. Each reads its own part of
             every batch; together, in order, the parts are the batch that one process would read.
         cache: Keeps fitted images and maps on disk; None to read and fit them in each epoch.
-
-    Raises:
-        UsageError: A number is too small, or the shard does not exist.
     """
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        image_size: Size,
-        batch_size: int,
-        *,
-        seed: int = 42,
-        shuffle: bool = False,
-        flip: bool = False,
-        workers: int | None = None,
-        prefetch: int | None = None,
-        shard: tuple[int, int] = (0, 1),
-        cache: FittedCache | None = None,
-    ) -> None:
-        workers = default_workers() if workers is None else workers
-        if prefetch is None:
-            prefetch = max(PREFETCH, workers * shard[1] // max(batch_size, 1))
-        for name, value, minimum in (
-            ("batch size", batch_size, 1),
-            ("number of workers", workers, 1),
-            ("number of batches to prefetch", prefetch, 1),
-            ("seed", seed, 0),
-        ):
-            if value < minimum:
-                raise UsageError(f"The {name} must be at least {minimum}. Received: {value}")
-        if not 0 <= shard[0] < shard[1]:
-            raise UsageError(f"No such shard: {shard[0]} of {shard[1]}, counted from 0.")
-        self._samples = samples
-        self._image_size = image_size
-        self._batch_size = batch_size
-        self._seed = seed
-        self._shuffle = shuffle
-        self._flip = flip
-        self.workers = workers
-        self._prefetch = prefetch
-        self._shard = shard
-        self._cache = cache
+    samples: Sequence[Sample]
+    image_size: Size
+    batch_size: int
+    _: KW_ONLY
+    seed: int = 42
+    shuffle: bool = False
+    flip: bool = False
+    workers: int = field(default_factory=default_workers)
+    prefetch: int = 0
+    shard: tuple[int, int] = (0, 1)
+    cache: FittedCache | None = None
 
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return -(-len(self._samples) // self._batch_size)
+    def __post_init__(self) -> None:
+        if not self.prefetch:
+            self.prefetch = max(PREFETCH, self.workers * self.shard[1] // self.batch_size)
 
     @property
     def image_count(self) -> int:
         """The number of images in an epoch, over all processes."""
-        return len(self._samples)
+        return len(self.samples)
 
     def images_in(self, first: int, count: int) -> int:
         """Return the number of images in some batches, over all processes.
@@ -110,7 +82,7 @@ class BatchPipeline:
             count: The number of batches.
         """
         before, after = (
-            min(batch * self._batch_size, self.image_count) for batch in (first, first + count)
+            min(batch * self.batch_size, self.image_count) for batch in (first, first + count)
         )
         return after - before
 
@@ -120,10 +92,10 @@ class BatchPipeline:
         Args:
             epoch: Its number, from 0; it determines the order together with the seed.
         """
-        if not self._shuffle:
-            return np.arange(len(self._samples))
-        rng = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-        return rng.permutation(len(self._samples))
+        if not self.shuffle:
+            return np.arange(len(self.samples))
+        rng = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        return rng.permutation(len(self.samples))
 
     def flips(self, epoch: int) -> NDArray[np.bool_]:
         """Return whether each sample is mirrored in an epoch, by its index in `samples`.
@@ -131,21 +103,21 @@ class BatchPipeline:
         Args:
             epoch: Its number, from 0; it determines the flips together with the seed.
         """
-        if not self._flip:
-            return np.zeros(len(self._samples), bool)
-        bits = np.random.PCG64([self._seed, epoch, _FLIPS]).random_raw(len(self._samples))
+        if not self.flip:
+            return np.zeros(len(self.samples), bool)
+        bits = np.random.PCG64([self.seed, epoch, _FLIPS]).random_raw(len(self.samples))
         return np.asarray(bits >> np.uint64(63), bool)
 
-    def samples(self, batch: int, epoch: int = 0) -> list[Sample]:
+    def samples_in(self, batch: int, epoch: int = 0) -> list[Sample]:
         """Return the samples of this process's part of a batch.
 
         Args:
             batch: The index of the batch in the epoch.
             epoch: The number of the epoch, from 0.
         """
-        start = batch * self._batch_size
-        part = self._part(self.order(epoch)[start : start + self._batch_size])
-        return [self._samples[index] for index in part]
+        start = batch * self.batch_size
+        part = self._part(self.order(epoch)[start : start + self.batch_size])
+        return [self.samples[index] for index in part]
 
     def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
         """Read an epoch, or the rest of it.
@@ -164,13 +136,13 @@ class BatchPipeline:
             DataError: A file cannot be used; raised instead of its batch.
         """
         order, flips = self.order(epoch), self.flips(epoch)
-        first = range(start * self._batch_size, len(order), self._batch_size)
-        waiting = iter([self._part(order[start : start + self._batch_size]) for start in first])
+        first = range(start * self.batch_size, len(order), self.batch_size)
+        waiting = iter([self._part(order[start : start + self.batch_size]) for start in first])
         ahead: deque[_Pending] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="msinet-data")
         try:
             while True:
-                while len(ahead) <= self._prefetch and (part := next(waiting, None)) is not None:
+                while len(ahead) <= self.prefetch and (part := next(waiting, None)) is not None:
                     ahead.append(self._begin(pool, part, flips[part]))
                 if not ahead:
                     return
@@ -179,17 +151,17 @@ class BatchPipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _part(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        index, count = self._shard
+        index, count = self.shard
         return batch[len(batch) * index // count : len(batch) * (index + 1) // count]
 
     def _begin(
         self, pool: ThreadPoolExecutor, indices: NDArray[np.int64], flips: NDArray[np.bool_]
     ) -> _Pending:
         count = len(indices)
-        images = np.empty((count, *self._image_size, 3), np.float32)
-        maps = np.empty((count, *self._image_size, 1), np.float32)
+        images = np.empty((count, *self.image_size, 3), np.float32)
+        maps = np.empty((count, *self.image_size, 1), np.float32)
         reads = [
-            pool.submit(self._read, self._samples[index], flip, images[row], maps[row])
+            pool.submit(self._read, self.samples[index], flip, images[row], maps[row])
             for row, (index, flip) in enumerate(zip(indices, flips, strict=True))
         ]
         return _Pending(Batch(images, maps), reads)
@@ -203,10 +175,10 @@ class BatchPipeline:
     ) -> None:
         columns = slice(None, None, -1 if flip else 1)
         image, map = image[:, columns], map[:, columns]
-        if self._cache is not None:
-            self._cache.load(sample, self._image_size, image, map)
+        if self.cache is not None:
+            self.cache.load(sample, self.image_size, image, map)
         else:
-            image[:], map[:] = sample.load(self._image_size)
+            image[:], map[:] = sample.load(self.image_size)
 
 
 class _Pending(NamedTuple):

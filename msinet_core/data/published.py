@@ -45,7 +45,7 @@ class PublishedDataset:
         image_size: Height and width of the network's input in pixels.
         train: The number of training images.
         valid: The number of validation images.
-        observers: The number of people who looked at each image.
+        observers: The number of people who looked at each image; None if nobody did.
         seconds: How long they looked.
         sources: Its archives.
         categories: The number of consecutive groups of equal size, each split in the same way.
@@ -59,8 +59,8 @@ class PublishedDataset:
     image_size: Size
     train: int
     valid: int
-    observers: int
-    seconds: float
+    observers: int | None
+    seconds: float | None
     sources: tuple[Source, ...]
     categories: int = 1
     fixed_split: bool = False

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from msinet_core.data.decode import image_size
-from msinet_core.data.digest import content_digest
 from msinet_core.data.fixations import Fixations, read_fixation_file
-from msinet_core.data.images import IMAGE_PADDING, MAP_PADDING, read_image, read_map
+from msinet_core.data.images import (
+    IMAGE_PADDING,
+    MAP_PADDING,
+    content_digest,
+    read_image,
+    read_map,
+)
+from msinet_core.data.maps import drawn_map
 from msinet_core.data.resize import fit, placement
 from msinet_core.errors import DataError
 from msinet_core.network.ops import Size
@@ -18,92 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-Source = TypeVar("Source", bound="MapFile")
-
-
-class Truth(Protocol):
-    """The source of an image's true map, of its fixations, or of both."""
-
-    @property
-    def has_map(self) -> bool:
-        """Whether there is a map."""
-
-    @property
-    def stimulus_size(self) -> Size:
-        """The image's height and width in pixels."""
-
-    def without_map(self) -> Truth:
-        """Return the fixations alone."""
-
-    def content(self) -> str:
-        """Return a text that stands for the map's content, for caches."""
-
-    def read_map(self) -> NDArray[np.float32]:
-        """Return the map, ``(H, W, 1)`` in 0..1."""
-
-    def read_fixations(self) -> Fixations | None:
-        """Return the fixations; None if they are not known."""
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """The file with the map of an image, if there is one; subclasses add fixations.
-
-    Args:
-        stimulus: The image.
-        map: The map.
-    """
-
-    stimulus: Path
-    map: Path | None
-
-    @property
-    def has_map(self) -> bool:
-        """Whether there is a map."""
-        return self.map is not None
-
-    @property
-    def stimulus_size(self) -> Size:
-        """The image's height and width in pixels."""
-        return image_size(self.stimulus)
-
-    def without_map(self: Source) -> Source:
-        """Return the fixations alone."""
-        return replace(self, map=None)
-
-    def read_map(self) -> NDArray[np.float32]:
-        """Read the map, ``(H, W, 1)`` in 0..1."""
-        if self.map is None:
-            raise DataError(
-                f"{self.stimulus} has no map. Draw the maps of a dataset from its fixations with: "
-                f"msinet-run data maps DIR --sigma PX"
-            )
-        return read_map(self.map)
-
-
-@dataclass(frozen=True)
-class FileTruth(MapFile):
-    """A file with the map of an image, one with its fixations, or both.
-
-    Args:
-        stimulus: The image.
-        map: The map.
-        fixations: The fixations.
-    """
-
-    fixations: Path | None = None
-
-    def content(self) -> str:
-        """Return a text that stands for the content of the map, or of the fixations."""
-        source = self.map or self.fixations
-        return content_digest(source).hex() if source else ""
-
-    def read_fixations(self) -> Fixations | None:
-        """Read the fixations; None without a file."""
-        if self.fixations is None:
-            return None
-        return read_fixation_file(self.fixations, self.stimulus_size)
+    Observers = tuple[NDArray[np.float64], ...]
+    """For each observer ``(n, 2)``, row and column in pixels from 0."""
 
 
 @dataclass(frozen=True)
@@ -114,36 +37,69 @@ class Sample:
         name: Its file's name without the suffix; unique in its split.
         file: Its file's path in ``stimuli/``, for example ``"val/a.jpg"``; unique in its dataset.
         stimulus: The image.
-        truth: The source of its map and fixations.
+        map: Its map.
+        fixations: The file with its fixations, or its part of a file for all images.
+        sigma: Standard deviation in pixels of the Gaussian at each fixation, with which the map is
+            drawn if there is no file.
     """
 
     name: str
     file: str
     stimulus: Path
-    truth: Truth
+    map: Path | None = None
+    fixations: Path | Observers | None = field(default=None, compare=False, repr=False)
+    sigma: float | None = None
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a map, in a file or drawn from the fixations."""
+        return self.map is not None or self.sigma is not None
+
+    @property
+    def size(self) -> Size:
+        """The image's height and width in pixels."""
+        return image_size(self.stimulus)
+
+    def content(self) -> str:
+        """Return a text that stands for the map's content, for caches."""
+        source = self.map or self.fixations
+        if isinstance(source, Path):
+            content = content_digest(source).hex()
+        else:
+            points = [one.tobytes() for one in source or ()]
+            content = hashlib.sha256(b"|".join(points)).hexdigest()
+        return content if self.sigma is None else f"{content} sigma {self.sigma!r}"
 
     def read_map(self) -> NDArray[np.float32]:
-        """Read the true map at its own size.
+        """Read the true map at its own size, or draw it from the fixations.
 
         Returns:
             ``(H, W, 1)`` float32 in 0..1.
 
         Raises:
-            DataError: The map cannot be read.
+            DataError: There is no map, or it cannot be read.
         """
-        return self.truth.read_map()
+        if self.map is not None:
+            return read_map(self.map)
+        fixations = self.read_fixations()
+        if fixations is None or self.sigma is None:
+            raise DataError(
+                f"{self.stimulus} has no map. Draw the maps of a dataset from its fixations with: "
+                f"msinet-run data maps DIR --sigma PX"
+            )
+        return drawn_map(fixations, self.size, self.sigma)
 
-    def read_fixations(self) -> list[NDArray[np.int64]] | None:
+    def read_fixations(self) -> Fixations | None:
         """Read the fixations; None if they are not known.
-
-        Returns:
-            For each observer ``(n, 2)`` int64, row and column of a pixel of the stimulus.
 
         Raises:
             DataError: They cannot be read.
         """
-        fixations = self.truth.read_fixations()
-        return None if fixations is None else list(fixations.observers)
+        if self.fixations is None:
+            return None
+        if isinstance(self.fixations, Path):
+            return read_fixation_file(self.fixations, self.size)
+        return Fixations.from_points(self.fixations, self.size)
 
     def load(self, size: Size) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Read image and map and fit both to the network's input.

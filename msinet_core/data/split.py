@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName
-from msinet_core.data.digest import content_digest
+from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
 from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
@@ -102,7 +102,7 @@ class StoredSplit:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScoredPart:
     """The images of one split that may be scored.
 
     Args:
@@ -118,7 +118,7 @@ class Selection:
 
 def select(
     dataset: Dataset, name: SplitName, stored: StoredSplit, digests: Mapping[Sample, bytes]
-) -> Selection:
+) -> ScoredPart:
     """Choose the images of a split as the checkpoint was trained, never a training image by chance.
 
     An image that the checkpoint knows belongs to the part that it had in training; any other
@@ -142,7 +142,7 @@ def select(
                 left_out += 1
             else:
                 samples.append(sample)
-    return Selection(tuple(samples), left_out, known)
+    return ScoredPart(tuple(samples), left_out, known)
 
 
 def digest_samples(

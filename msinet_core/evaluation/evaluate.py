@@ -16,7 +16,6 @@ import numpy as np
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.checkpoint.read import read_metadata
 from msinet_core.data.check import LOWEST_FIT
-from msinet_core.data.coverage import Coverage
 from msinet_core.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -25,9 +24,10 @@ from msinet_core.data.dataset import (
     namesake,
     open_dataset,
 )
+from msinet_core.data.fixations import Coverage
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import (
-    Selection,
+    ScoredPart,
     StoredSplit,
     digest_samples,
     select,
@@ -140,7 +140,7 @@ def evaluate(
     stored = StoredSplit.from_metadata(metadata)
     seed = split_seed if split_seed is not None else stored.seed if stored else SPLIT_SEED
     dataset = open_dataset(os.fspath(data), root, split_seed=seed, sigma=sigma, need_maps=False)
-    selection = Selection(dataset.part(split))
+    selection = ScoredPart(dataset.part(split))
     if stored is not None:
         selection = select(dataset, split, stored, digest_samples(dataset.samples, progress))
     samples = selection.samples[:limit]
@@ -201,7 +201,7 @@ def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any)
         check_argument("sigma", POSITIVE_NUMBER, sigma)
 
 
-def _nothing_left(dataset: Dataset, split: SplitName, selection: Selection) -> str:
+def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> str:
     if selection.left_out:
         images = counted(selection.left_out, "image")
         return (
@@ -218,7 +218,7 @@ def _notes(
     dataset: Dataset,
     split: SplitName,
     stored: StoredSplit | None,
-    selection: Selection,
+    selection: ScoredPart,
     with_weights: bool,
 ) -> Iterator[str]:
     if selection.left_out:
@@ -277,7 +277,7 @@ def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]
             f"Fixations, which NSS, AUC, IG and log-likelihood need, are known for "
             f"{evaluation.with_fixations} of {counted(images, 'image')}."
         )
-    if not any(sample.truth.has_map for sample in samples):
+    if not any(sample.has_map for sample in samples):
         yield (
             "The dataset has no maps, which KLD, CC and SIM compare with; give a sigma to draw "
             "them from the fixations."

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.coverage import Coverage
-from msinet_core.data.fixations import Fixations
+from msinet_core.data.fixations import Coverage, Fixations
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError
 from msinet_core.metrics.standard import density
@@ -70,7 +69,7 @@ class FixationBank:
         """
         if sample not in self._observers:  # an error is raised again, for the image itself
             found = sample.read_fixations()
-            self._observers[sample] = None if found is None else tuple(found)
+            self._observers[sample] = None if found is None else found.observers
         return self._observers[sample]
 
     def others(self, sample: Sample, size: Size) -> tuple[Floats | None, Floats | None]:
@@ -143,7 +142,7 @@ def blur(counts: Floats, sigmas: tuple[float, float]) -> Floats:
 
 def _read(sample: Sample) -> tuple[Fixations, Size] | DataError | None:
     try:
-        fixations = sample.truth.read_fixations()
-        return None if fixations is None else (fixations, sample.truth.stimulus_size)
+        fixations = sample.read_fixations()
+        return None if fixations is None else (fixations, sample.size)
     except DataError as error:
         return error

@@ -77,7 +77,7 @@ class MapFolder:
         if path is None:
             raise DataError(f"{sample.stimulus} has no map in {self._folder}.")
         map = _read_array(path) if path.suffix.lower() == ".npy" else read_map(path)
-        size = sample.truth.stimulus_size
+        size = sample.size
         check_shapes(sample, size, (map.shape[0], map.shape[1]))
         return fit(map, size, MAP_PADDING)[..., 0]
 

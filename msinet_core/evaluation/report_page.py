@@ -183,8 +183,8 @@ def _pictures(image: ImageScores) -> Iterator[str]:
         return
     try:
         stimulus = read_image(image.sample.stimulus)
-        truth = image.sample.read_map() if image.sample.truth.has_map else None
-        observers = image.sample.read_fixations()
+        truth = image.sample.read_map() if image.sample.has_map else None
+        fixations = image.sample.read_fixations()
     except DataError as error:  # it has been removed since it was scored
         yield f"<figcaption>{escape(str(error))}</figcaption>"
         return
@@ -192,7 +192,7 @@ def _pictures(image: ImageScores) -> Iterator[str]:
     scale = min(1.0, PICTURE_PIXELS / max(size))
     small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     stimulus = fit(stimulus, small, MAP_PADDING)
-    points = np.concatenate([np.empty((0, 2)), *(observers or ())]) * scale
+    points = np.empty((0, 2)) if fixations is None else fixations.points * scale
     caption = f"image, {counted(len(points), 'fixation')}"
     yield _figure(stimulus.round().astype(np.uint8), caption, points)
     if truth is not None:

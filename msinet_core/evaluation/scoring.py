@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data.digest import content_digest
-from msinet_core.data.images import MAP_PADDING, read_image, to_gray
+from msinet_core.data.images import MAP_PADDING, content_digest, read_image, to_gray
 from msinet_core.data.resize import fit
 from msinet_core.data.sample import Sample, check_shapes
 from msinet_core.errors import DataError
@@ -74,7 +73,7 @@ class Scorer:
             DataError: Its true map or its fixations cannot be read.
         """
         size = saliency.shape[0], saliency.shape[1]
-        truth = sample.read_map() if sample.truth.has_map else None
+        truth = sample.read_map() if sample.has_map else None
         if truth is not None:
             check_shapes(sample, size, (truth.shape[0], truth.shape[1]))
         observers = self.bank.observers(sample)

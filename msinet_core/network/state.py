@@ -81,6 +81,22 @@ class State:
         return find_mismatches(graph, self.weights, moments)
 
 
+def state_arrays(state: State) -> Tensors:
+    """Return every array of a state by a name for messages.
+
+    Args:
+        state: Any state.
+    """
+    groups = {"weight": state.weights}
+    if state.optimizer is not None:
+        groups |= {"first moment": state.optimizer.m, "second moment": state.optimizer.v}
+    return {
+        f"{group} {name}": value
+        for group, tensors in groups.items()
+        for name, value in tensors.items()
+    }
+
+
 class Mismatch(NamedTuple):
     """A tensor that does not fit a network; as text, a line for messages.
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.data import read_image, read_map, write_map
 from msinet_core.data.decode import image_size
+from msinet_core.data.images import read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError, counted
 from msinet_core.network.ops import Size
 from msinet_core.prediction.outputs import Job, Plan

@@ -15,7 +15,7 @@ from msinet_core.data.folder import FIXATIONS, SALIENCY, STIMULI
 from msinet_core.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
-    from msinet_core.data import FoundImage
+    from msinet_core.data.images import FoundImage
 
 
 OVERLAY_ENDING = "_overlay.jpeg"

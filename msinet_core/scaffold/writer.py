@@ -9,7 +9,7 @@ from string import Template
 from typing import cast
 
 from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
-from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.errors import UsageError
 from msinet_core.hardware.host import distribution_version
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 from msinet_core.registry.plugin import spec_problems
@@ -92,16 +92,11 @@ def write_package(folder: Path, contents: Iterable[tuple[str, str]]) -> Path:
     """
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already; remove it, or use --into with another folder")
-    try:
-        with atomic_folder(folder) as new:
-            for target, text in contents:
-                path = new / target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MsinetError(
-            f"Cannot write {folder}: {os_reason(error)}; use --into with another folder"
-        ) from error
+    with atomic_folder(folder) as new:
+        for target, text in contents:
+            path = new / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     return folder
 
 

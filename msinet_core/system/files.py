@@ -151,7 +151,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         folder: The folder to create; it must not exist, or be empty.
 
     Raises:
-        OSError: The file system refused.
+        MsinetError: The file system refused.
     """
     new = _temporary(folder.parent)
     try:
@@ -164,6 +164,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             folder.rmdir()
         new.replace(folder)
         _sync_folder(folder.parent)
+    except OSError as error:
+        raise _refused(folder, error) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

@@ -6,12 +6,11 @@ import math
 import numbers
 import operator
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msinet_core.errors import did_you_mean
+from msinet_core.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Kind:
     Args:
         expected: What a value must be, for example "an integer of at least 1".
         metavar: How help texts show a value.
-        standard: Returns an accepted value in its standard form, and raises `TypeError` or
-            `ValueError` for any other object.
+        standard: Returns an accepted value in its standard form, and raises `TypeError`,
+            `ValueError` or `UsageError` for any other object.
         from_text: Converts text from the command line; raises `ValueError` for another form.
         to_text: Formats a value as on the command line.
         words: The words that it accepts, if there are only some.
@@ -37,16 +36,23 @@ class Kind:
     words: Sequence[str] = ()
     is_table: bool = False
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Any, convert: Callable[[Any], Any] = lambda value: value) -> Any:
         """Return a value in its standard form.
 
         Args:
             value: Any object.
+            convert: Called with it first.
 
         Raises:
             ValueError: Gives the value and what it must be.
         """
-        return self._check(value, lambda value: value)
+        try:
+            return self.standard(convert(value))
+        except (ArithmeticError, AttributeError, TypeError, ValueError, UsageError):
+            names = _split(value) if isinstance(value, Sequence) else []
+            unknown = [str(name) for name in names if name not in self.words]
+            hint = did_you_mean(unknown[0], self.words) if unknown else ""
+            raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
 
     def parse(self, text: str) -> Any:
         """Return a value from the command line in its standard form.
@@ -57,16 +63,7 @@ class Kind:
         Raises:
             ValueError: Gives the text and what it must be.
         """
-        return self._check(text, self.from_text)
-
-    def _check(self, value: Any, convert: Callable[[Any], Any]) -> Any:
-        try:
-            return self.standard(convert(value))
-        except (ArithmeticError, AttributeError, TypeError, ValueError):
-            names = _split(value) if isinstance(value, Sequence) else []
-            unknown = [str(name) for name in names if name not in self.words]
-            hint = did_you_mean(unknown[0], self.words) if unknown else ""
-            raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
+        return self.check(text, self.from_text)
 
 
 def integer(minimum: int = 1) -> Kind:
@@ -169,14 +166,7 @@ def text(metavar: str) -> Kind:
     Args:
         metavar: How help texts show a value.
     """
-
-    def standard(value: Any) -> str:
-        path = os.fspath(value)
-        if not isinstance(path, str):
-            raise TypeError
-        return path
-
-    return Kind("a string", metavar, standard)
+    return Kind("a string", metavar, os.fsdecode)
 
 
 def image_size(example: tuple[int, int]) -> Kind:
@@ -188,8 +178,7 @@ def image_size(example: tuple[int, int]) -> Kind:
 
     def standard(value: Any) -> tuple[int, int]:
         if isinstance(value, str):
-            match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", value)
-            value = map(int, match.groups()) if match else ()
+            value = map(int, value.lower().split("x"))
         height, width = map(integer().standard, value)
         return height, width
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -18,34 +17,7 @@ PLAIN_INTERVAL = 5.0
 
 def progress_bars() -> Progress:
     """Return a display for stderr: bars on a terminal, plain lines in a file or a pipe."""
-    return _RichProgress() if sys.stderr.isatty() else _PlainProgress()
-
-
-class _CountingTask(Task):
-    def __init__(self, unit: str, total: int, done: int) -> None:
-        self._unit = unit
-        self._total = total
-        self._done = self._before = done
-        self._start = self._now = time.monotonic()
-
-    def _add(self, count: int) -> None:
-        self._done += count
-        self._now = time.monotonic()
-
-    def _speed(self) -> str:
-        """Return the rate of this process."""
-        rate = (self._done - self._before) / max(self._now - self._start, 1e-9)
-        return f"{rate / 1e6:.2f} MB/s" if self._unit == "bytes" else f"{rate:.2f} {self._unit}/s"
-
-    def _left(self, share: float | None) -> str:
-        """Return the remaining time; empty if it is unknown."""
-        if not self._total:
-            return ""
-        before = self._before / self._total
-        now = self._done / self._total if share is None else share
-        if now <= before:
-            return ""
-        return f"{_clock((self._now - self._start) * (1 - now) / (now - before))} left"
+    return _Bars() if sys.stderr.isatty() else _Lines()
 
 
 def as_progress(progress: bool | Progress) -> Progress:
@@ -59,30 +31,34 @@ def as_progress(progress: bool | Progress) -> Progress:
     return progress_bars() if progress else Progress()
 
 
-class _PlainTask(_CountingTask):
-    def __init__(self, description: str, total: int, unit: str, done: int) -> None:
-        super().__init__(unit, total, done)
-        self._description = description
-        self._shown = self._start
+class _CountingTask(Task):
+    """Count items, and pass on their number and what is shown beside it."""
+
+    def __init__(
+        self, show: Callable[[int, list[str]], None], unit: str, total: int, done: int
+    ) -> None:
+        self._show, self._unit, self._total = show, unit, total
+        self._done = self._before = done
+        self._start = time.monotonic()
 
     def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
-        self._add(count)
-        if self._done != self._total and self._now - self._shown < PLAIN_INTERVAL:
-            return
-        self._shown = self._now
-        parts = [self._description, self._amount()]
-        parts += [f"{name} {value}" for name, value in fields.items()]
-        parts += [self._speed(), self._left(share)]
-        click.echo("  ".join(filter(None, parts)), err=True)
-
-    def _amount(self) -> str:
-        if self._unit != "bytes":
-            return f"{self._done}/{self._total} {self._unit}"
-        total = f"/{self._total / 1e6:.1f}" if self._total else ""
-        return f"{self._done / 1e6:.1f}{total} MB"
+        self._done += count
+        seconds, new = time.monotonic() - self._start, self._done - self._before
+        rate = new / max(seconds, 1e-9)
+        speed = f"{rate / 1e6:.2f} MB/s" if self._unit == "bytes" else f"{rate:.2f} {self._unit}/s"
+        parts = [*(f"{name} {value}" for name, value in fields.items()), speed]
+        if self._total:
+            before = self._before / self._total
+            now = self._done / self._total if share is None else share
+            if now > before:
+                parts.append(f"{_clock(seconds * (1 - now) / (now - before))} left")
+        self._show(self._done, parts)
 
 
-class _PlainProgress(Progress):
+class _Lines(Progress):
+    def message(self, text: str) -> None:
+        click.echo(text, err=True)
+
     def warn(self, text: str) -> None:
         self.message(text)
 
@@ -90,31 +66,28 @@ class _PlainProgress(Progress):
     def task(
         self, description: str, total: int, unit: str = "images", done: int = 0
     ) -> Iterator[Task]:
-        yield _PlainTask(description, total, unit, done)
+        shown = time.monotonic()
 
-    def message(self, text: str) -> None:
-        click.echo(text, err=True)
+        def show(done: int, parts: list[str]) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if done == total or now - shown >= PLAIN_INTERVAL:
+                shown = now
+                self.message("  ".join([description, _amount(done, total, unit), *parts]))
 
-
-class _RichTask(_CountingTask):
-    def __init__(self, bars: Any, row: Any, unit: str, total: int, done: int) -> None:
-        super().__init__(unit, total, done)
-        self._bars = bars
-        self._row = row
-
-    def advance(self, count: int = 1, share: float | None = None, **fields: str) -> None:
-        self._add(count)
-        shown = "  ".join(f"{name} {value}" for name, value in fields.items())
-        self._bars.update(
-            self._row, advance=count, fields=shown, rate=self._speed(), left=self._left(share)
-        )
+        yield _CountingTask(show, unit, total, done)
 
 
-class _RichProgress(Progress):
+class _Bars(_Lines):
+    """A bar for each task, and lines for messages and warnings."""
+
     def __init__(self) -> None:
         from rich.console import Console
 
         self._console = Console(stderr=True)
+
+    def message(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
 
     @contextmanager
     def task(
@@ -126,22 +99,22 @@ class _RichProgress(Progress):
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
             progress.DownloadColumn() if unit == "bytes" else progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[fields]}"),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TextColumn("{task.fields[left]}"),
+            progress.TextColumn("{task.fields[beside]}"),
             console=self._console,
         )
         with bars:
-            row = bars.add_task(
-                description, total=total or None, completed=done, fields="", rate="", left=""
-            )
-            yield _RichTask(bars, row, unit, total, done)
+            row = bars.add_task(description, total=total or None, completed=done, beside="")
 
-    def warn(self, text: str) -> None:
-        self.message(text)
+            def show(done: int, parts: list[str]) -> None:
+                bars.update(row, completed=done, beside="  ".join(parts))
 
-    def message(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+            yield _CountingTask(show, unit, total, done)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if unit != "bytes":
+        return f"{done}/{total} {unit}"
+    return f"{done / 1e6:.1f}{f'/{total / 1e6:.1f}' if total else ''} MB"
 
 
 def _clock(seconds: float) -> str:

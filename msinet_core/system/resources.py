@@ -10,19 +10,16 @@ from pathlib import Path
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def available_cores() -> int | None:
-    """Return the number of cores that this process may use; None if unknown.
+def available_cores() -> int:
+    """Return the number of cores that this process may use; 1 if unknown.
 
     Schedulers and containers give a process fewer cores than the machine has.
     """
     try:
         cores = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):  # unsupported on some systems
-        cores = os.cpu_count() or 0
-    shares = [cores] if cores else []
-    for quota, period in _cpu_quotas():
-        shares.append(max(1, -(-quota // period)))
-    return min(shares, default=None)
+        cores = os.cpu_count() or 1
+    return min([cores, *(max(1, -(-quota // period)) for quota, period in _cpu_quotas())])
 
 
 def _cpu_quotas() -> Iterator[tuple[int, int]]:

@@ -53,5 +53,5 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     Returns:
         The results in the order of the items; the first exception in that order is raised.
     """
-    with ThreadPoolExecutor(min(_MAX_THREADS, available_cores() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_THREADS, available_cores())) as pool:
         return list(pool.map(function, items))

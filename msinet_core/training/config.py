@@ -38,17 +38,10 @@ SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
 IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 
 
-def _loss(value: Any) -> str:
-    try:
-        return standard_loss(value)
-    except UsageError as error:
-        raise ValueError from error
-
-
 LOSS_SUM = Kind(
     f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0, such as kld+0.5*cc",
     "LOSS",
-    _loss,
+    standard_loss,
 )
 """A weighted sum of losses, in the standard form of its text."""
 

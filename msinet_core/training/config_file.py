@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +63,18 @@ def read_config_to_repeat(path: Path, changes: Mapping[str, Any]) -> TrainConfig
             is not accepted.
     """
     path = path / "config.toml" if path.is_dir() else path
+    names = [item.name for item in fields(TrainConfig)]
     try:
-        return replace(_read_to_repeat(path, changes), **changes)
+        values: dict[str, Any] = {"device": AUTO}
+        values |= {name.replace("-", "_"): value for name, value in _read_settings(path).items()}
+        for name in values:
+            if name not in names:
+                raise UsageError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
+        if "data" not in {**values, **changes}:
+            raise UsageError(f"{path} names no dataset. Add data, or use --data.")
+        return replace(_make_config(path, {"data": "", **values}), **changes)
     except MsinetError as error:  # the file is an argument here, not a run's own
         raise UsageError(str(error)) from error
-
-
-def _read_to_repeat(path: Path, changes: Mapping[str, Any]) -> TrainConfig:
-    values = {"device": AUTO}
-    for name, value in _read_settings(path).items():
-        values[name.replace("-", "_")] = value
-    names = [item.name for item in fields(TrainConfig)]
-    for name in values:
-        if name not in names:
-            raise UsageError(f"Unknown setting {name!r} in {path}.{did_you_mean(name, names)}")
-    if "data" not in {**values, **changes}:
-        raise UsageError(f"{path} names no dataset. Add data, or use --data.")
-    return _make_config(path, {"data": "", **values})
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -95,16 +90,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def _make_config(path: Path, values: Mapping[str, Any]) -> TrainConfig:
-    required = [item.name for item in fields(TrainConfig) if _is_required(item)]
     with _naming(path):
-        missing = [f"The setting {name} is missing." for name in required if name not in values]
+        missing = [name for name in ("data", "device") if name not in values]
         if missing:
-            raise ValueError("\n".join(missing))
+            raise ValueError("\n".join(f"The setting {name} is missing." for name in missing))
         return TrainConfig(**values)
-
-
-def _is_required(item: Any) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING
 
 
 @contextmanager
@@ -115,8 +105,7 @@ def _naming(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error
     except (OSError, ValueError, UsageError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
         raise MsinetError(
-            f"Invalid training settings in {path}:\n{bullet_list(reason.splitlines())}\n"
+            f"Invalid training settings in {path}:\n{bullet_list(os_reason(error).splitlines())}\n"
             f"Fix the file, or start a new run without it."
         ) from error

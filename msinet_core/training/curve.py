@@ -104,18 +104,9 @@ def _mark_best(axes: Any, history: Sequence[Mapping[str, float]], selection: Sel
     index = selection.best(rows)
     if index is None:
         return
-    epoch, loss = rows[index]["epoch"], rows[index]["valid_loss"]
-    by = ""
+    row, by = rows[index], ""
     if selection.by != LOSS:
-        by = f" {METRICS[selection.by].title} {rows[index][selection.by]:.4f}"
-    axes.plot(
-        [epoch],
-        [loss],
-        linestyle="",
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=_VALID_COLOR,
-        markeredgewidth=1.5,
-        label=f"best{by}: epoch {epoch:g}, loss {loss:.4f}",
-    )
+        by = f" {METRICS[selection.by].title} {row[selection.by]:.4f}"
+    label = f"best{by}: epoch {row['epoch']:g}, loss {row['valid_loss']:.4f}"
+    ring = {"markersize": 11, "markeredgewidth": 1.5, "markeredgecolor": _VALID_COLOR}
+    axes.plot(row["epoch"], row["valid_loss"], "o", markerfacecolor="none", label=label, **ring)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.hardware.machine import this_machine
@@ -11,13 +12,18 @@ from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
 from msinet_core.training.config import IMAGE_SIZE
-from msinet_core.training.fixed_settings import fixed_settings
 from msinet_core.training.prepare import Prepared
+from msinet_core.training.resume import fixed_settings
 from msinet_core.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
+    from msinet_core.training.config import TrainConfig
     from msinet_core.training.run_folder import RunFolder
+
+
+WAIT_SHARE, WAIT_SECONDS = 0.2, 1.0
+"""The part of an epoch, and the seconds, that training waits for images before a line says so."""
 
 
 def shared_facts(prepared: Prepared) -> dict[str, object]:
@@ -130,3 +136,37 @@ def _frozen(prepared: Prepared) -> str:
         if not prepared.optimizer.factor(parameter.name)
     )
     return f", {frozen:,} of them frozen ({', '.join(prepared.config.freeze)})" if frozen else ""
+
+
+def epoch_sentences(
+    config: TrainConfig, history: Sequence[Mapping[str, Any]], better: bool
+) -> Iterator[str]:
+    """Describe the last epoch, and what may be wrong with the data.
+
+    Args:
+        config: The run's settings.
+        history: A row for each finished epoch.
+        better: Whether the last epoch is the best so far.
+    """
+    *before, row = history
+    metrics = "".join(f", {name} {row[name]:.4f}" for name in config.metrics)
+    yield (
+        f"Epoch {row['epoch']}/{config.epochs}: training loss {row['train_loss']:.4f}, "
+        f"validation loss {row['valid_loss']:.4f}{metrics}{' (best so far)' if better else ''}, "
+        f"{row['images_per_s']:.2f} images/s."
+    )
+    if _waits_for_data(row) and not any(map(_waits_for_data, before)):
+        yield (
+            f"Training waited for images {row['data_wait'] / row['seconds']:.0%} of the time. "
+            f"Keep the fitted images with --cache, or use more reader threads (--workers)."
+        )
+    if not row["train_loss"] or not row["valid_loss"]:
+        yield (
+            "A loss of exactly 0 means that the maps are empty. Check the dataset with: "
+            f"msinet-run data check {quote(config.data)}"
+        )
+
+
+def _waits_for_data(epoch: Mapping[str, Any]) -> bool:
+    waited = epoch.get("data_wait", 0.0)  # runs of earlier versions have no such column
+    return bool(waited > max(WAIT_SECONDS, WAIT_SHARE * epoch["seconds"]))

@@ -48,15 +48,10 @@ def random_state(graph: Graph, seed: int) -> State:
         graph: The network.
         seed: An integer of at least 0; the same seed gives the same weights everywhere.
 
-    Raises:
-        UsageError: The seed is negative.
-
     Source: He et al., Delving deep into rectifiers, 2015, equation 10; Glorot and Bengio,
         Understanding the difficulty of training deep feedforward neural networks, 2010,
         equation 16.
     """
-    if seed < 0:
-        raise UsageError(f"Invalid seed: {seed}; must be an integer of at least 0")
     ops = {node.name: node.op for node in graph.nodes}
     weights = {}
     for parameter in graph.parameters:
@@ -97,7 +92,7 @@ def initial_state(
     Raises:
         CheckpointError: The file is damaged, or does not fit the network.
         MsinetError: VGG16 cannot be downloaded; says where to put it by hand.
-        UsageError: The file does not exist, or the seed is negative.
+        UsageError: The file does not exist.
     """
     state, origin, random = _initial(graph, init, seed, progress)
     if still := [part for part in frozen if part in random]:

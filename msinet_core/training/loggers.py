@@ -104,40 +104,33 @@ class _Guarded:
     """A logger that is dropped when it fails."""
 
     def __init__(self, name: str, make: Callable[[], Logger], progress: Progress) -> None:
-        self._name = name
-        self._progress = progress
+        self._name, self._progress = name, progress
         self._logger: Logger | None = None
-        with self._guard():
-            self._logger = make()
+        self._logger = self._try(make)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        with self._guard():
-            if self._logger:
-                self._logger.step(row)
+        if self._logger:
+            self._try(self._logger.step, row)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        with self._guard():
-            if self._logger:
-                self._logger.epoch(row)
+        if self._logger:
+            self._try(self._logger.epoch, row)
 
     def close(self) -> None:
-        with self._guard():
-            if self._logger:
-                self._logger.close()
+        if self._logger:
+            self._try(self._logger.close)
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def _try(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            yield
+            return call(*arguments)
         except Exception as error:
             failed, self._logger = self._logger, None
             if failed:
                 with suppress(Exception):  # it may hold threads and files
                     failed.close()
-            reason = os_reason(error) if isinstance(error, OSError) else str(error)
             self._progress.message(
-                f"Logging to {self._name} stopped: {reason or type(error).__name__}. Training "
-                f"continues; the CSV files hold everything."
+                f"Logging to {self._name} stopped: {os_reason(error)}. Training continues; the "
+                f"CSV files hold everything."
             )
 
 

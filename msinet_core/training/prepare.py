@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ from msinet_core.checkpoint.archive import image_size_of
 from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import read_network
-from msinet_core.data import Dataset, Sample, open_dataset
-from msinet_core.data.dataset import namesake
+from msinet_core.data.dataset import Dataset, namesake, open_dataset
+from msinet_core.data.sample import Sample
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import cpu_hardware
+from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
 from msinet_core.network.memory import FLOAT32_BYTES, GIBIBYTE
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
@@ -25,9 +26,13 @@ from msinet_core.registry.registry import automatic_precision
 from msinet_core.system.progress import Progress
 from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
-from msinet_core.training.position import Position
-from msinet_core.training.resume import check_images, find_checkpoint, position_of, step_of
-from msinet_core.training.selection import NEED_FIXATIONS
+from msinet_core.training.resume import (
+    Position,
+    check_images,
+    find_checkpoint,
+    position_of,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
@@ -96,7 +101,7 @@ def prepare(
         valid=dataset.valid[: config.limit_valid],
     )
     images = image_digest(dataset)
-    _check_fixations(dataset, NEED_FIXATIONS.intersection(config.metrics))
+    _check_fixations(dataset, config)
     checkpoint = find_checkpoint(run, config) if resume else None
     trained_size = None
     if checkpoint is not None:
@@ -191,16 +196,19 @@ def choose_image_size(
     )
 
 
-def _check_fixations(dataset: Dataset, metrics: Collection[str]) -> None:
-    if metrics and not any(map(_has_fixations, dataset.valid)):
+def _check_fixations(dataset: Dataset, config: TrainConfig) -> None:
+    needing = [name for name in config.metrics if METRICS[name].needs_fixations]
+    if needing and not any(map(_has_fixations, dataset.valid)):
         raise UsageError(
             f"The validation images of '{dataset.name}' have no fixations, which "
-            f"{' and '.join(sorted(metrics))} needs. Use --metrics cc, sim or kld."
+            f"{' and '.join(needing)} {'need' if needing[1:] else 'needs'}. Use cc, sim or kld for "
+            f"--metrics and --best-by."
         )
 
 
 def _has_fixations(sample: Sample) -> bool:
-    return any(len(points) for points in sample.read_fixations() or ())
+    fixations = sample.read_fixations()
+    return fixations is not None and fixations.count > 0
 
 
 def _initial_network(

@@ -1,21 +1,116 @@
-"""Where a resumed run continues: its latest checkpoint, if that is really its own."""
+"""Where a resumed run continues, which settings it keeps, and whether its checkpoint is its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
 from msinet_core.checkpoint.guard import reading
 from msinet_core.errors import CheckpointError, DataError, UsageError, bullet_list
-from msinet_core.training.config import TrainConfig
-from msinet_core.training.fixed_settings import fixed_settings
-from msinet_core.training.position import Position
+from msinet_core.system.settings import declared_settings
+from msinet_core.training.config import COSINE, TrainConfig, plain
 
 if TYPE_CHECKING:
-    from msinet_core.data import Dataset
+    from msinet_core.data.dataset import Dataset
     from msinet_core.training.run_folder import RunFolder
+
+
+FREE_ON_RESUME = frozenset(
+    {
+        *("device", "device_options", "precision", "distribute", "workers", "cache", "log"),
+        *("data", "data_root", "epochs", "patience", "batch_size", "accumulate"),
+    }
+)
+"""The settings that a resumed run may change: where it runs and how long, not what it computes.
+
+Of a batch's size and the number of accumulated batches, the product decides what it computes. The
+number of epochs decides it too if the learning rate follows a cosine.
+"""
+
+
+@dataclass
+class Position:
+    """Where a run is; together with weights and moments, all it takes to continue exactly.
+
+    Args:
+        epoch: Finished epochs.
+        batch: Finished batches of the current epoch.
+        loss_sum: Sum of the losses of the images in these batches.
+        images: Number of these images.
+        seconds: Time spent on these batches.
+        data_wait: The part of it that was spent waiting for images.
+        history: One row per finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    data_wait: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin_epoch(self) -> None:
+        """Move on to the next epoch."""
+        self.epoch += 1
+        self.batch = self.images = 0
+        self.loss_sum = self.seconds = self.data_wait = 0.0
+
+
+def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a resumed run must keep.
+
+    An earlier version, which did not have a setting, used its default.
+
+    Args:
+        settings: A result of `TrainConfig.to_dict`.
+    """
+    free = FREE_ON_RESUME - ({"epochs"} if settings.get("schedule") == COSINE else set())
+    defaults = {
+        name: plain(declared.default)
+        for name, declared in declared_settings(TrainConfig).items()
+        if declared.default is not None
+    }
+    known = {**defaults, **settings}
+    fixed = {name: value for name, value in known.items() if name not in free}
+    return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}
+
+
+def resumed_with(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of a run with those changed that a resumed run may change.
+
+    Args:
+        config: The settings of the run.
+        changes: The settings that the user gave, by name.
+
+    Raises:
+        UsageError: A value is not accepted, or would make it another run.
+    """
+    changed = replace(config, **changes)
+    refused = [
+        f"{name}: {before} in the run, requested {after}"
+        for name, before, after in _differences(config.to_dict(), changed.to_dict())
+    ]
+    if refused:
+        raise UsageError(
+            f"A resumed run keeps its settings, so that it continues exactly:\n"
+            f"{bullet_list(refused)}\nLeave them out, or start a new run from this "
+            f"run's weights with --init RUN/checkpoints/latest.msinet.h5."
+        )
+    return changed
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name and both values of each setting that must be kept and is not."""
+    before, after = fixed_settings(before), fixed_settings(after)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield name, before.get(name), after.get(name)
 
 
 def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
@@ -44,15 +139,14 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
             f"run's own checkpoint, or {restart}"
         )
     with reading(run.latest):  # its texts are JSON, but perhaps not a run's
-        saved = fixed_settings(checkpoint.training["config"])
+        differing = [
+            f"{name}: {present} in config.toml, {saved} in the checkpoint"
+            for name, saved, present in _differences(
+                checkpoint.training["config"], config.to_dict()
+            )
+        ]
         done = int(position_of(checkpoint, config).epoch)
         step_of(checkpoint)
-    present = fixed_settings(config.to_dict())
-    differing = [
-        f"{name}: {present.get(name)} in config.toml, {saved.get(name)} in the checkpoint"
-        for name in sorted(saved.keys() | present.keys())
-        if saved.get(name) != present.get(name)
-    ]
     if differing:
         raise CheckpointError(
             f"{run.latest} belongs to another run:\n{bullet_list(differing)}\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,49 +28,33 @@ HISTORY_FIELDS = (
 STEP_FIELDS = ("epoch", "step", "learning_rate", "loss", "images_per_s", "data_wait")
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The files of one run.
 
     Args:
         path: The folder; `locked` creates it.
         writes: Whether this process writes; of several processes only the chief does.
+
+    Attributes:
         loggers: Receive every step and every epoch too.
+        config: The settings.
+        history: A row for each epoch.
+        steps: A row for each optimizer step.
+        curve: The learning curve.
+        latest: The checkpoint to resume from.
+        best: The weights of the best epoch, by the validation loss or ``best_by``.
     """
 
-    path: Path
-    writes: bool = True
-    loggers: tuple[Logger, ...] = ()
-
-    @property
-    def config(self) -> Path:
-        """The settings."""
-        return self.path / "config.toml"
-
-    @property
-    def history(self) -> Path:
-        """A row for each epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def steps(self) -> Path:
-        """A row for each optimizer step."""
-        return self.path / "steps.csv"
-
-    @property
-    def curve(self) -> Path:
-        """The learning curve."""
-        return self.path / "curve.png"
-
-    @property
-    def latest(self) -> Path:
-        """The checkpoint to resume from."""
-        return self.path / "checkpoints" / "latest.msinet.h5"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch, by the validation loss or ``best_by``."""
-        return self.path / "checkpoints" / "best.msinet.h5"
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path = path
+        self.writes = writes
+        self.loggers: tuple[Logger, ...] = ()
+        self.config = path / "config.toml"
+        self.history = path / "history.csv"
+        self.steps = path / "steps.csv"
+        self.curve = path / "curve.png"
+        self.latest = path / "checkpoints" / "latest.msinet.h5"
+        self.best = path / "checkpoints" / "best.msinet.h5"
 
     def check_new(self) -> None:
         """Refuse to start a run in the folder of another one.

@@ -77,7 +77,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
     for folder in map(Path, folders):
         if folder.name in ("", ".."):  # such as the current folder, whose name is shown
             folder = folder.resolve()
-        found = [folder] if (folder / "config.toml").exists() else _inside(folder)
+        is_run = (folder / "config.toml").exists()
+        found = [folder] if is_run else [one.parent for one in sorted(folder.glob("*/config.toml"))]
         if not found:
             raise UsageError(
                 f"No run in {folder.absolute()}: neither it nor a folder in it has a config.toml"
@@ -176,10 +177,6 @@ def _best(run: RunSummary, column: str) -> float | None:
     return max(values) if HIGHER_IS_BETTER.get(column) else min(values)
 
 
-def _inside(folder: Path) -> list[Path]:
-    return sorted(config.parent for config in folder.glob("*/config.toml"))
-
-
 def _read(path: Path) -> RunSummary:
     folder = RunFolder(path)
     config = read_config(folder.config)
@@ -195,6 +192,5 @@ def _read(path: Path) -> RunSummary:
     except FileNotFoundError:
         rows = []
     except (OSError, ValueError, TypeError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else f"{error}"
-        raise MsinetError(f"Could not read {folder.history}: {reason}") from error
+        raise MsinetError(f"Could not read {folder.history}: {os_reason(error)}") from error
     return RunSummary(path, config, tuple(rows))

@@ -20,9 +20,6 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
 """The metrics that validation can compute, and their direction, as in the table of `metrics`, which
 needs NumPy: the command line reads this one."""
 
-NEED_FIXATIONS = frozenset({"nss", "auc_judd"})
-"""Those of them that compare with fixations."""
-
 
 @dataclass(frozen=True)
 class Selection:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.data import BatchPipeline
 from msinet_core.data.cache import FittedCache
+from msinet_core.data.pipeline import BatchPipeline, default_workers
 from msinet_core.device.processes import check_agreement, check_distribution
 from msinet_core.errors import DataError, UsageError
 from msinet_core.network.loss import parse_loss
@@ -19,13 +19,13 @@ from msinet_core.training.config import COSINE
 from msinet_core.training.describe import announcement, plan, provenance, shared_facts
 from msinet_core.training.loggers import check_loggers, open_loggers
 from msinet_core.training.prepare import Prepared, prepare
+from msinet_core.training.run_folder import RunFolder
 from msinet_core.training.selection import Selection
 from msinet_core.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from msinet_core.device import Device, DeviceSpec
     from msinet_core.training.config import TrainConfig
-    from msinet_core.training.run_folder import RunFolder
 
 
 def start_training(
@@ -80,7 +80,7 @@ def start_training(
             prepared.precision, config.device_options, config.distribute, config.batch_size
         )
         if not device.processes.chief:
-            run, progress = replace(run, writes=False), Progress()
+            run, progress = RunFolder(run.path, writes=False), Progress()
         if waits or not resume:
             stack.enter_context(run.locked())
         run.check_version(version)
@@ -105,11 +105,6 @@ def _finished(prepared: Prepared) -> str:
 
 
 def _check_support(config: TrainConfig, spec: DeviceSpec) -> None:
-    if not spec.capabilities.training:
-        raise UsageError(
-            f"Device '{spec.name}' does not support training. Train on another device (msinet-run "
-            f"devices lists them) and use the checkpoint with {spec.name}."
-        )
     if not spec.capabilities.dilated_gradient:
         raise UsageError(
             f"Device '{spec.name}' cannot train MSI-Net: it has no gradient of dilated "
@@ -153,7 +148,7 @@ def _fit(
             loggers = open_loggers(
                 config.log, run.path, {**config.to_dict(), **facts}, prepared.step, progress
             )
-            run = replace(run, loggers=stack.enter_context(loggers))
+            run.loggers = stack.enter_context(loggers)
         cache = FittedCache() if config.cache else None
         trainer = Trainer(
             model,
@@ -191,7 +186,7 @@ def _pipeline(
         seed=config.seed,
         shuffle=training and config.shuffle,
         flip=training and config.flip,
-        workers=config.workers,
+        workers=config.workers or default_workers(),
         shard=(processes.index, processes.count),
         cache=cache,
     )

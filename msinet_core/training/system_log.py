@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 
@@ -23,13 +23,6 @@ MEBIBYTE = 2**20
 FIELDS = ("epoch", "step", "cpu_percent", "process_mib", "gpu_percent", "gpu_mib")
 
 
-class _Sample(NamedTuple):
-    cpu_percent: float
-    process_mib: float
-    gpu_percent: float | None
-    gpu_mib: float | None
-
-
 class SystemLog:
     """Sample the processor, the GPUs and the memory, and write their means after each epoch.
 
@@ -42,7 +35,7 @@ class SystemLog:
         write_text(path, csv_text(FIELDS, rows_until(path, step)))
         self._path = path
         self._process = psutil.Process()
-        self._samples: list[_Sample] = []
+        self._samples: list[tuple[float | None, ...]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         psutil.cpu_percent()  # the first value has no period
@@ -74,11 +67,12 @@ class SystemLog:
         while not self._stop.wait(INTERVAL):
             self._samples.append(self._sample())
 
-    def _sample(self) -> _Sample:
+    def _sample(self) -> tuple[float | None, ...]:
+        """Return the values of `FIELDS` after the step; None if unknown."""
         gpus = read_gpus()
         busy = [gpu.busy for gpu in gpus if gpu.busy is not None]
         used = [gpu.memory_used for gpu in gpus if gpu.memory_used is not None]
-        return _Sample(
+        return (
             psutil.cpu_percent(),
             self._process.memory_info().rss / MEBIBYTE,
             100 * fmean(busy) if busy else None,

@@ -16,7 +16,7 @@ from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config, read_config_to_repeat
-from msinet_core.training.fixed_settings import resumed_with
+from msinet_core.training.resume import resumed_with
 from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
 from msinet_core.training.start import start_training
 
@@ -29,26 +29,17 @@ class Run:
         path: Its folder.
         device: The name of the device it ran on.
         history: One row per epoch, with the columns of ``history.csv``.
+        best: The checkpoint of the best epoch.
+        latest: The checkpoint to resume from.
+        curve: The picture of the learning curve.
     """
 
     path: Path
     device: str
     history: list[dict[str, Any]]
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint of the best epoch."""
-        return RunFolder(self.path).best
-
-    @property
-    def latest(self) -> Path:
-        """The checkpoint to resume from."""
-        return RunFolder(self.path).latest
-
-    @property
-    def curve(self) -> Path:
-        """The picture of the learning curve."""
-        return RunFolder(self.path).curve
+    best: Path
+    latest: Path
+    curve: Path
 
 
 def train(
@@ -197,4 +188,4 @@ def train(
     history = start_training(
         settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
     )
-    return Run(folder.path, spec.name, history)
+    return Run(folder.path, spec.name, history, folder.best, folder.latest, folder.curve)

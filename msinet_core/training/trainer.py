@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsFloat
 
@@ -17,18 +18,17 @@ import numpy as np
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
 from msinet_core.errors import DataError, DivergenceError, InterruptedRunError
-from msinet_core.network.state import Batch, State
+from msinet_core.network.state import Batch, State, state_arrays
 from msinet_core.system.progress import Progress, Task
 from msinet_core.training.checkpoint_writer import CheckpointWriter
-from msinet_core.training.epoch_sentences import epoch_sentences
-from msinet_core.training.position import Position
+from msinet_core.training.describe import epoch_sentences
+from msinet_core.training.resume import Position
 from msinet_core.training.schedule import Schedule
 from msinet_core.training.selection import Selection
-from msinet_core.training.timed_reads import TimedReads, groups
 from msinet_core.training.validation import Validation
 
 if TYPE_CHECKING:
-    from msinet_core.data import BatchPipeline
+    from msinet_core.data.pipeline import BatchPipeline
     from msinet_core.device import Model
     from msinet_core.network.graph import Graph
     from msinet_core.system.interrupt import InterruptFlag
@@ -145,13 +145,12 @@ class Trainer:
             self.progress.task(title, self.train.image_count, done=position.images) as task,
         ):
             unread: deque[_Pending] = deque()
-            reads = TimedReads(batches)
-            for group in self._until_unreadable(groups(reads, config.accumulate), unread, task):
+            for group, waited in self._groups(batches, unread, task):
                 first = self.train.images_in(0, next_batch)
                 rate = self._schedule.rate(position.epoch, first, reductions)
                 loss = self.model.train_step(group, rate)
                 images = self.train.images_in(next_batch, len(group))
-                unread.append(_Pending(loss, len(group), images, rate, reads.take_seconds()))
+                unread.append(_Pending(loss, len(group), images, rate, waited))
                 next_batch += len(group)
                 interrupted = self._interrupted()
                 save = interrupted or time.monotonic() - self._saved > SAVE_INTERVAL
@@ -173,16 +172,21 @@ class Trainer:
             while unread:
                 self._record(unread.popleft(), task)
 
-    def _until_unreadable(
-        self, batches: Iterable[Sequence[Batch]], unread: deque[_Pending], task: Task
-    ) -> Iterator[Sequence[Batch]]:
-        """Record the steps that were made before an image cannot be read."""
-        try:
-            yield from batches
-        except DataError:
-            while unread:
-                self._record(unread.popleft(), task)
-            raise
+    def _groups(
+        self, batches: Iterator[Batch], unread: deque[_Pending], task: Task
+    ) -> Iterator[tuple[Sequence[Batch], float]]:
+        """Yield the batches of each step, and the seconds that they were waited for."""
+        while True:
+            start = time.monotonic()
+            try:
+                group = list(islice(batches, self.config.accumulate))
+            except DataError:  # record the steps that were made before
+                while unread:
+                    self._record(unread.popleft(), task)
+                raise
+            if not group:
+                return
+            yield group, time.monotonic() - start
 
     def _record(self, pending: _Pending, task: Task) -> None:
         """Wait for the loss of a step, record it and show it."""
@@ -301,18 +305,12 @@ class Trainer:
         raise InterruptedRunError(self._resume_hint())
 
     def _state(self) -> State:
+        """Return what can be saved and trained: infinite moments stop a weight for good."""
         state = self.model.state()
-        self._check_finite(state)
+        for name, array in state_arrays(state).items():
+            if not np.isfinite(array).all():
+                raise DivergenceError(self._divergence(f"{name} is not finite"))
         return state
-
-    def _check_finite(self, state: State) -> None:
-        """Refuse to save what cannot be trained: infinite moments stop a weight for good."""
-        groups = [state.weights]
-        groups += [state.optimizer.m, state.optimizer.v] if state.optimizer else []
-        for tensors in groups:
-            for name, tensor in tensors.items():
-                if not np.isfinite(tensor).all():
-                    raise DivergenceError(self._divergence(f"{name} is not finite"))
 
     def _checkpoint(self, state: State, training: Mapping[str, Any] | None) -> Checkpoint:
         position = {"epoch": self.position.epoch, "step": self.step}
@@ -322,13 +320,8 @@ class Trainer:
         from msinet_core.training.curve import draw_curve
 
         try:
-            draw_curve(
-                history,
-                self.run.curve,
-                self.run.path.name,
-                self.config.loss,
-                self._selection,
-            )
+            title, loss = self.run.path.name, self.config.loss
+            draw_curve(history, self.run.curve, title, loss, self._selection)
         except Exception as error:  # a picture is not worth a training run
             self.run.log(f"Could not draw the learning curve: {error}")
 

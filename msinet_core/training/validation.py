@@ -22,7 +22,7 @@ from msinet_core.reference.tape import Variable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msinet_core.data import BatchPipeline
+    from msinet_core.data.pipeline import BatchPipeline
     from msinet_core.data.sample import Sample
     from msinet_core.device import Model
     from msinet_core.device.processes import Processes
@@ -71,7 +71,7 @@ class Validation:
             for index, batch in enumerate(batches):
                 if self._names and len(batch.images):
                     maps = np.asarray(self._model.predict(batch.images))
-                    samples = self._valid.samples(index)
+                    samples = self._valid.samples_in(index)
                     self._unread.append(pool.map(self._score, samples, batch.maps, maps))
                 elif len(batch.images):
                     self._unread.append(self._model.eval_step(batch))
@@ -118,7 +118,7 @@ class Validation:
         if not all(metric.needs_fixations for metric in chosen):
             truth = fit(sample.read_map(), size, MAP_PADDING)[..., 0]
         if any(metric.needs_fixations for metric in chosen):
-            observers = sample.read_fixations() or []
-            points = np.concatenate([np.empty((0, 2), np.int64), *observers])
+            fixations = sample.read_fixations()
+            points = np.empty((0, 2), np.int64) if fixations is None else fixations.points
         target = Target(truth, points)
         return loss, [metric.score(saliency, target) for metric in chosen]

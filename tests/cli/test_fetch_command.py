@@ -92,12 +92,13 @@ def test_unknown_published_weights_are_wrong_usage(run, tmp_path, tiny_data):
 
 
 def test_bytes_are_shown_as_megabytes(capsys, monkeypatch):
-    seconds = iter(range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
+    seconds = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds)
     monkeypatch.setattr(progress, "PLAIN_INTERVAL", 2.0)
     display = progress.progress_bars()
     with display.task("a.zip", 3_000_000, "bytes") as task:
         for _ in range(3):
+            seconds += 1
             task.advance(1_000_000)
     assert capsys.readouterr().err.splitlines() == [
         "a.zip  2.0/3.0 MB  1.00 MB/s  0:01 left",
@@ -105,6 +106,7 @@ def test_bytes_are_shown_as_megabytes(capsys, monkeypatch):
     ]
     with display.task("of unknown size", 0, "bytes") as task:
         for _ in range(2):
+            seconds += 1
             task.advance(500_000)
     assert capsys.readouterr().err.splitlines() == ["of unknown size  1.0 MB  0.50 MB/s"]
 

@@ -193,7 +193,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MsinetError, match="--into"):
+    with pytest.raises(MsinetError, match="another folder"):
         write_plugin(tmp_path / "file" / "new", "npu")
 
 

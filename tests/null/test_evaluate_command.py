@@ -14,7 +14,9 @@ from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
-from msinet_core.data import PUBLISHED, open_dataset, read_image
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.images import read_image
+from msinet_core.data.published import PUBLISHED
 from msinet_core.data.sample import Sample
 from msinet_core.errors import InterruptedRunError, UsageError
 from msinet_core.evaluation.baselines import center_gaussian
@@ -168,7 +170,7 @@ def test_metrics_are_computed_at_the_size_of_the_image(weights, looked_at):
         assert scores.name == sample.file == f"val/{sample.stimulus.name}"
         saliency = predictor.predict(read_image(sample.stimulus))
         truth = sample.read_map()[..., 0]
-        (points,) = sample.read_fixations()
+        points = sample.read_fixations().points
         center = center_gaussian(SIZE)
         assert scores.model["cc"] == pytest.approx(standard.correlation(saliency, truth))
         assert scores.model["nss"] == pytest.approx(standard.nss(saliency, points))
@@ -191,7 +193,7 @@ def test_the_order_and_the_number_of_threads_do_not_matter(weights, looked_at):
 
 def test_negatives_are_the_fixations_of_the_whole_dataset_whatever_is_scored(weights, looked_at):
     dataset = open_dataset(str(looked_at))
-    everything, points = dataset.samples, [one.read_fixations()[0] for one in dataset.samples]
+    everything, points = dataset.samples, [one.read_fixations().points for one in dataset.samples]
     evaluation = score(open_predictor(weights), everything)
     for index, scores in enumerate(evaluation.images):
         others = count(np.concatenate(points[:index] + points[index + 1 :]), SIZE)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import msinet_core as msinet
-from msinet_core.data import open_dataset
+from msinet_core.data.dataset import open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, InterruptedRunError, UsageError
 from msinet_core.evaluation.fixation_bank import FixationBank

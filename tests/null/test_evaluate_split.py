@@ -14,7 +14,7 @@ from PIL import Image
 
 import msinet_core as msinet
 from msinet_core.checkpoint import load_checkpoint, save_checkpoint
-from msinet_core.data import open_dataset
+from msinet_core.data.dataset import open_dataset
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import CheckpointError, DataError, UsageError
 from msinet_core.system.settings import SPLIT_SEED

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
-from msinet_core.data import find_images, read_image
+from msinet_core.data.images import find_images, read_image
 from msinet_core.device import Model
 from msinet_core.errors import InterruptedRunError
 from msinet_core.network.msinet import msinet_graph

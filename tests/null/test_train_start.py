@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
-from msinet_core.data import open_dataset
+from msinet_core.data.dataset import open_dataset
 from msinet_core.device import Capabilities
 from msinet_core.errors import InterruptedRunError, MsinetError, UsageError
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE

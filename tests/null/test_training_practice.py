@@ -116,8 +116,10 @@ def test_metrics_and_loss_are_those_of_evaluate(
 
 
 def test_nss_without_fixations_is_refused_before_training(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="fixations"):
+    with pytest.raises(UsageError, match=r"fixations.* nss needs.*--best-by"):
         train(tiny_data, tmp_path / "r", best_by="nss")
+    with pytest.raises(UsageError, match=r"fixations.* nss and auc_judd need\."):
+        train(tiny_data, tmp_path / "r", metrics="nss,auc_judd")
     assert not (tmp_path / "r" / "config.toml").exists()
 
 

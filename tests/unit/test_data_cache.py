@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import BatchPipeline, Sample, open_dataset
 from msinet_core.data import cache as cache_module
 from msinet_core.data import sample as sample_module
 from msinet_core.data.cache import FittedCache, cache_sizes, clear_cache
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
+from msinet_core.data.sample import Sample
 from msinet_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def test_an_entry_belongs_to_content_and_size(
     first = load(SIZE)
     load((48, 64))
     assert len(decoded) == 2
-    for path in (samples[0].stimulus, samples[0].truth.map):  # type: ignore[attr-defined]
+    for path in (samples[0].stimulus, samples[0].map):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
         os.utime(path, ns=(1, 1))
         changed = load(SIZE)
@@ -164,9 +166,10 @@ def test_entries_that_another_process_removes_are_no_failure(
         return found
 
     monkeypatch.setattr(Path, "glob", vanishing)
+    monkeypatch.setattr("msinet_core.data.cache.cache_folder", lambda: folder)
     valid = open_dataset(str(tiny_data)).valid
     assert epoch(valid, cache) == epoch(valid, None)
-    cache_sizes(folder)
+    cache_sizes()
 
 
 def test_a_full_or_read_only_disk_costs_time_only(
@@ -191,9 +194,10 @@ def test_the_limit_is_a_number_of_gigabytes(
     monkeypatch.setenv("MSINET_CACHE_GB", "0")
     epoch(samples, FittedCache(tmp_path))
     assert entries(tmp_path) == []
-    monkeypatch.setenv("MSINET_CACHE_GB", "many")
-    with pytest.raises(UsageError, match="MSINET_CACHE_GB"):
-        FittedCache(tmp_path)
+    for invalid in ("many", "-1", "nan", "inf"):
+        monkeypatch.setenv("MSINET_CACHE_GB", invalid)
+        with pytest.raises(UsageError, match="MSINET_CACHE_GB"):
+            FittedCache(tmp_path)
 
 
 def test_clearing_frees_the_space_and_keeps_downloads(

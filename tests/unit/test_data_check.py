@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import open_dataset, read_map
-from msinet_core.data.check import Report, check_dataset
+from msinet_core.data.check import DataReport, check_dataset
+from msinet_core.data.dataset import open_dataset
 from msinet_core.data.draw import draw_maps
 from msinet_core.data.fixations import read_fixation_file
+from msinet_core.data.images import read_map
 from msinet_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +107,13 @@ def test_fixations_that_are_dropped_are_reported_when_maps_are_drawn(run: Run, s
     result = run("data", "maps", seen, "--sigma", "8")
     assert result.exit_code == 0
     assert "90 of 390 fixations" in result.stderr
+
+
+def test_dropped_fixations_are_a_warning_of_python_without_a_progress_display(seen: Path) -> None:
+    for path in sorted((seen / "fixations").glob("*.csv"))[:3]:
+        path.write_text(path.read_text() + "\n999,5" * 30)
+    with pytest.warns(UserWarning, match="90 of 390 fixations"):
+        draw_maps(str(seen), 8)
 
 
 def test_an_image_with_neither_map_nor_fixations_is_a_problem(seen: Path) -> None:
@@ -242,7 +250,7 @@ def test_columns_that_are_not_understood_are_reported_once(seen: Path) -> None:
 
 
 def test_a_check_does_not_draw_what_it_compares_with(seen: Path) -> None:
-    report: Report = check_dataset(str(seen))
+    report: DataReport = check_dataset(str(seen))
     assert report.fit is None
 
 

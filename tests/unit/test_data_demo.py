@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from msinet_core.data import make_demo, open_dataset, read_image
 from msinet_core.data.check import check_dataset
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.demo import make_demo
+from msinet_core.data.images import read_image
 from msinet_core.errors import DataError
 from msinet_core.system.progress import Progress
 
@@ -41,7 +42,7 @@ def test_it_is_a_valid_dataset_with_fixations(tmp_path):
     image, map = dataset.train[0].load((96, 128))
     assert image.shape == (96, 128, 3)
     assert map.max() == 1
-    assert len(dataset.train[0].read_fixations()) == 8
+    assert len(dataset.train[0].read_fixations().observers) == 8
 
 
 def test_the_same_settings_give_the_same_files_and_others_do_not(tmp_path):
@@ -65,7 +66,7 @@ def test_the_odd_ones_are_brighter_than_the_rest_and_draw_the_eyes(tmp_path):
         image, map = read_image(sample.stimulus), sample.read_map()[..., 0]
         brightness = image.max(axis=2)
         assert brightness[map > 0.8].mean() > brightness[map < 0.05].mean() + 50
-        looks = np.concatenate(sample.read_fixations())
+        looks = sample.read_fixations().points
         assert map[looks[:, 0], looks[:, 1]].mean() > 5 * map.mean()
 
 

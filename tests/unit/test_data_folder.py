@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import PUBLISHED, open_dataset
-from msinet_core.data.dataset import survey
-from msinet_core.data.published import split
+from msinet_core.data.dataset import open_dataset, survey
+from msinet_core.data.published import PUBLISHED, split
 from msinet_core.errors import DataError, UsageError
 from msinet_core.evaluation.map_files import MapFolder
 
@@ -54,8 +53,8 @@ def test_letters_are_paired_in_either_form(make):
     )
     (sample,) = open_dataset(str(folder)).train
     assert sample.stimulus == folder / f"stimuli/train/{two}.jpg"
-    assert sample.truth.map == folder / f"saliency/train/{one}.png"
-    assert sample.truth.fixations == folder / f"fixations/train/{two}.csv"
+    assert sample.map == folder / f"saliency/train/{one}.png"
+    assert sample.fixations == folder / f"fixations/train/{two}.csv"
     maps = make(f"{two}2.png", folder="maps")
     assert MapFolder(maps, open_dataset(str(folder)).valid)
 
@@ -73,8 +72,8 @@ def test_a_split_folder_is_taken_as_it_is(make):
     assert dataset.image_size == (240, 320)
     first = dataset.train[0]
     assert first.stimulus == folder / "stimuli/train/a.JPG"
-    assert first.truth.map == folder / "saliency/train/a.png"
-    assert first.truth.fixations == folder / "fixations/train/a.csv"
+    assert first.map == folder / "saliency/train/a.png"
+    assert first.fixations == folder / "fixations/train/a.csv"
     assert dataset.train[1].read_fixations() is None
 
 
@@ -143,6 +142,26 @@ def test_every_file_that_does_not_match_is_listed(make):
         ("saliency/e.jpg", "saliency/e.png"),
     ):
         assert any(all(file in line for file in expected) for line in listed)
+
+
+def test_the_message_fits_a_folder_with_fixations_only(make):
+    folder = make("stimuli/a.jpg", "stimuli/b.jpg", "fixations/a.csv")
+    with pytest.raises(DataError, match=r"b\.jpg: no fixations") as caught:
+        open_dataset(str(folder))
+    (advice,) = (line for line in str(caught.value).splitlines() if line.startswith("Every image"))
+    assert "fixations/" in advice
+
+
+def test_problems_are_listed_although_sigma_needs_fixations(make):
+    for folder in (make("stimuli/notes.txt", "saliency/a.png"), make(*flat(2), "stimuli/x.jpg")):
+        with pytest.raises(DataError, match=r"  - \S+: no (images|map)"):
+            open_dataset(str(folder), sigma=8)
+
+
+def test_no_name_is_not_the_current_folder(make, monkeypatch):
+    monkeypatch.chdir(make(*flat(2)))
+    with pytest.raises(UsageError, match="No such dataset"):
+        open_dataset("")
 
 
 def test_a_hundred_images_without_maps_are_all_named(make):
@@ -251,7 +270,7 @@ def test_names_in_categories_and_endings_of_published_maps_are_paired(make):
     dataset = open_dataset(str(folder))
     samples = {sample.name: sample for sample in dataset.train + dataset.valid}
     assert sorted(samples) == ["Art/1", "Art/2", "Sketch/1"]
-    assert samples["Art/2"].truth.fixations == folder / "fixations/Art/2_fixPts.jpg"
+    assert samples["Art/2"].fixations == folder / "fixations/Art/2_fixPts.jpg"
 
 
 def test_any_folder_is_also_found_in_the_root(make, tmp_path):

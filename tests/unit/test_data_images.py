@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msinet_core.data import find_images, read_image, read_map, write_map
 from msinet_core.data.decode import decode, image_size
-from msinet_core.data.images import as_image
+from msinet_core.data.images import as_image, find_images, read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError, UsageError
 
 COLORS = np.array(
@@ -264,13 +263,19 @@ def test_pipes_and_devices_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("side", [13_000, 50_000])
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_small_file_of_many_pixels_is_refused_without_decoding_it(tmp_path, side):
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(png(side, side, 8, 2, b""))
     for read in (read_image, image_size):
         with pytest.raises(DataError, match=r"bomb\.png"):
             read(bomb)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_image_below_our_limit_is_read_without_a_warning(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(png(11_000, 11_000, 8, 2, b""))
+    assert image_size(path) == (11_000, 11_000)
 
 
 def test_values_without_a_defined_range_are_refused(tmp_path):

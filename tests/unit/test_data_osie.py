@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from msinet_core.data import maps, open_dataset, read_map
-from msinet_core.data.dataset import survey
+from msinet_core.data import maps
+from msinet_core.data.dataset import open_dataset, survey
 from msinet_core.data.fixations import Fixations
+from msinet_core.data.images import read_map
 from msinet_core.data.maps import saliency_map
 from msinet_core.data.osie import OSIE_SIGMA, read_osie, scan_osie
 from msinet_core.errors import DataError
@@ -57,9 +58,10 @@ def samples(folder: Path, sigma: float = OSIE_SIGMA):
 
 def test_fixations_are_counted_from_zero_and_those_outside_are_dropped(small, tmp_path):
     sample = samples(small)["1"]
-    observers = sample.read_fixations()
-    assert [points.tolist() for points in observers] == [[[0, 0], [47, 63]], [[19, 10]]]
-    assert sample.truth.read_fixations().outside == 1
+    fixations = sample.read_fixations()
+    found = [points.tolist() for points in fixations.observers]
+    assert found == [[[0, 0], [47, 63]], [[19, 10]]]
+    assert fixations.outside == 1
 
 
 def test_a_map_is_a_gaussian_of_16_pixels_whose_peak_is_1():
@@ -135,15 +137,15 @@ def test_existing_maps_are_used(small, tmp_path):
     Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
     found = samples(small)
     np.testing.assert_allclose(found["1"].read_map(), 0.2)
-    assert len(found["1"].read_fixations()) == 2
+    assert len(found["1"].read_fixations().observers) == 2
 
 
 def test_the_sigma_of_maps_in_the_folder_is_not_known(small, tmp_path):
-    assert survey("osie", tmp_path).dataset.sigma == OSIE_SIGMA
+    assert survey("osie", tmp_path)[0].sigma == OSIE_SIGMA
     (small / "saliency").mkdir()
     Image.new("L", SIZE[::-1], 51).save(small / "saliency" / "1.png")
-    assert survey("osie", tmp_path).dataset.sigma is None
-    assert survey("osie", tmp_path, sigma=8).dataset.sigma == 8
+    assert survey("osie", tmp_path)[0].sigma is None
+    assert survey("osie", tmp_path, sigma=8)[0].sigma == 8
 
 
 def test_images_without_fixations_and_fixations_without_images_are_listed(small, tmp_path):
@@ -192,9 +194,9 @@ def test_the_real_set_has_its_published_split_and_all_its_fixations(cache):
     np.random.RandomState(42).shuffle(order)
     assert dataset.train[0].name == str(1001 + order[0])
     assert dataset.valid[0].name == str(1001 + order[500])
-    truths = [sample.truth.source for sample in dataset.train + dataset.valid]
-    assert {len(truth.observers) for truth in truths} == {15}
-    assert sum(len(points) for truth in truths for points in truth.observers) == 98_321
+    tables = [sample.fixations for sample in dataset.train + dataset.valid]
+    assert {len(observers) for observers in tables} == {15}
+    assert sum(len(points) for observers in tables for points in observers) == 98_321
     image, map = dataset.train[0].load(dataset.image_size)
     assert image.shape == (240, 320, 3)
     assert map.max() > 0.9

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from msinet_core.data import BatchPipeline, open_dataset
-from msinet_core.errors import DataError, UsageError
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
+from msinet_core.errors import DataError
 
 SIZE = (2, 3)
 
@@ -59,7 +60,6 @@ def pipeline(count: int, batch_size: int = 1, recorder: Recorder | None = None, 
 
 def test_without_shuffling_every_epoch_has_the_same_order():
     batches = pipeline(7, 3)
-    assert len(batches) == 3
     for epoch in (0, 5):
         assert numbers(batches.batches(epoch)) == [[0, 1, 2], [3, 4, 5], [6]]
 
@@ -102,7 +102,7 @@ def test_threads_and_prefetching_change_nothing_and_an_epoch_resumes_exactly(
         count, batch_size, recorder, seed=seed, shuffle=True, workers=workers, prefetch=prefetch
     )
     whole = numbers(plain.batches(epoch))
-    assert len(whole) == len(plain) == len(other)
+    assert len(whole) == -(-count // batch_size)
     assert sorted(number for batch in whole for number in batch) == list(range(count))
     assert numbers(other.batches(epoch, start)) == whole[start:]
     skipped = {number for batch in whole[:start] for number in batch}
@@ -167,15 +167,6 @@ def consume_one(batches, error: type[BaseException]) -> None:
 def test_an_epoch_that_is_used_up_leaves_no_thread():
     assert len(list(pipeline(5).batches())) == 5
     assert not reading_threads()
-
-
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"workers": 0}, {"prefetch": 0}, {"seed": -1}]
-)
-def test_numbers_that_are_too_small_are_refused(options):
-    arguments = {"batch_size": 1, **options}
-    with pytest.raises(UsageError, match=r"Received: -?\d"):
-        pipeline(3, **arguments)
 
 
 def test_a_truncated_file_of_a_folder_is_named(tiny_data: Path):

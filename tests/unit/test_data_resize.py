@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from msinet_core.data import fit, restore_map
-from msinet_core.data.resize import placement
+from msinet_core.data.resize import fit, placement, restore_map
 
 sides = st.integers(1, 60)
 sizes = st.tuples(sides, sides)

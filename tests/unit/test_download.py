@@ -20,14 +20,20 @@ from typing import Any
 
 import pytest
 
-from msinet_core.data.download import Patience, download, part, transfer, web
-from msinet_core.data.download.page import read_page
+from msinet_core.data.download import part, transfer, web
+from msinet_core.data.download.page import Page
+from msinet_core.data.download.transfer import download
 from msinet_core.errors import InterruptedRunError, MsinetError
 from msinet_core.system.progress import Progress, Task
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
-QUICK = Patience(timeout=5, attempts=3, pause=0.01)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TIMEOUT": 5, "ATTEMPTS": 3, "PAUSE": 0.01}.items():
+        monkeypatch.setattr(transfer, name, value)
 
 
 @dataclass
@@ -174,7 +180,7 @@ class Heard(Progress):
 
 
 def get(url: str, target: Path, **options: Any) -> Path:
-    return download(url, target, **{"patience": QUICK, **options})
+    return download(url, target, **options)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -324,16 +330,14 @@ def test_sha256_is_supported(site: Site, tmp_path: Path) -> None:
         get(site.serve(Reply(content=b"no")), tmp_path / "other.bin", checksum=checksum)
 
 
-def test_a_file_that_is_too_short_is_refused(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(MsinetError, match=r"4 bytes.* 512,000"):
-        get(site.serve(Reply(content=b"tiny")), tmp_path / "file.bin", size=len(CONTENT))
-    assert leftovers(tmp_path) == []
-
-
-def test_after_a_timeout_the_part_is_kept(site: Site, tmp_path: Path) -> None:
+def test_after_a_timeout_the_part_is_kept(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.1)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 1)
     url = site.serve(Reply(cut=100_000, stall=True))
     with pytest.raises(MsinetError, match=r"0\.1 MB .*file\.bin\.part"):
-        get(url, tmp_path / "file.bin", patience=Patience(timeout=0.1, attempts=1))
+        get(url, tmp_path / "file.bin")
     assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:100_000]
 
 
@@ -362,8 +366,10 @@ def test_pauses_double_and_attempts_end(
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(transfer.time, "sleep", pauses.append)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 4)
+    monkeypatch.setattr(transfer, "PAUSE", 1)
     with pytest.raises(MsinetError, match="500 Internal Server Error"):
-        get(site.serve(Reply(status=500)), tmp_path / "file.bin", patience=Patience())
+        get(site.serve(Reply(status=500)), tmp_path / "file.bin")
     assert pauses == [1, 2, 4]
 
 
@@ -425,7 +431,7 @@ def test_a_page_after_the_confirmation_is_not_a_file(site: Site, tmp_path: Path)
     ],
 )
 def test_only_google_is_answered(action: str, confirmed: bool) -> None:
-    page = read_page(CONFIRM.format(action=action).encode(), "https://drive.google.com/uc?id=abc")
+    page = Page(CONFIRM.format(action=action).encode(), "https://drive.google.com/uc?id=abc")
     assert page.title == "Google Drive - Virus scan warning"
     assert page.confirmed.endswith("download?id=abc&confirm=t&uuid=1-2") == confirmed
 
@@ -498,12 +504,9 @@ def test_an_unknown_host_is_reported_in_the_systems_words(
         get("https://example.invalid/file.bin", tmp_path / "file.bin")
 
 
-@pytest.mark.parametrize("options", [{"limit": 1000}, {"size": 1000}])
-def test_absurd_lengths_are_refused_before_the_body(
-    site: Site, tmp_path: Path, options: dict[str, int]
-) -> None:
+def test_absurd_lengths_are_refused_before_the_body(site: Site, tmp_path: Path) -> None:
     with pytest.raises(MsinetError, match=r"0\.5 MB.*1,000 bytes"):
-        get(site.serve(Reply()), tmp_path / "file.bin", **options)
+        get(site.serve(Reply()), tmp_path / "file.bin", limit=1000)
     assert leftovers(tmp_path) == []
 
 
@@ -608,16 +611,8 @@ def test_a_folder_without_locks_is_used_without_them(
     assert get(site.serve(Reply()), tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_more_bytes_than_announced_are_an_error(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(MsinetError, match=r"file\.bin"):
-        get(site.serve(Reply(more=b"!")), tmp_path / "file.bin")
-    with pytest.raises(MsinetError, match=r"file\.bin"):
-        get(site.serve(Reply(content=b"", more=b"!")), tmp_path / "file.bin")
-    assert len(site.requests) == 2
-    with pytest.raises(MsinetError, match=r"file\.bin"):
-        get(site.serve(Reply(cut=100_000), Reply(more=b"!")), tmp_path / "file.bin")
-    assert site.ranges()[-1] == "bytes=100000-"
-    assert leftovers(tmp_path) == []
+def test_bytes_after_the_announced_length_are_ignored(site: Site, tmp_path: Path) -> None:
+    assert get(site.serve(Reply(more=b"!")), tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -649,15 +644,9 @@ def test_many_at_once_download_once(site: Site, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == ["file.bin"]
 
 
-@pytest.mark.parametrize(
-    ("platform", "found"), [("darwin", True), ("darwin", False), ("linux", True)]
-)
-def test_the_installer_of_python_for_macs_has_a_command_for_certificates(
-    platform: str, found: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr(Path, "exists", lambda path: found)
+def test_the_installer_of_python_for_macs_has_a_command_for_certificates() -> None:
     error = ssl.SSLCertVerificationError()
     error.verify_message = "unable to get local issuer certificate"
     reason = str(web._unreachable(error))
-    assert ("Install Certificates.command" in reason) == (platform == "darwin" and found)
+    assert error.verify_message in reason
+    assert "Install Certificates.command" in reason

@@ -128,7 +128,7 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_empty_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine").touch()
-    with pytest.raises(OSError), atomic_folder(tmp_path / "set") as folder:
+    with pytest.raises(MsinetError), atomic_folder(tmp_path / "set") as folder:
         (folder / "a").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["set", "mine"]
 

@@ -87,11 +87,6 @@ def test_variance_before_a_relu_is_he_and_elsewhere_glorot() -> None:
     assert not weights["relu/bias"].any()
 
 
-def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(UsageError, match="-1"):
-        random_state(GRAPH, -1)
-
-
 def test_random_weights_are_announced_with_their_seed() -> None:
     state, sentence = initial_state(GRAPH, "random", 5)
     assert same(state.weights, random_state(GRAPH, 5).weights)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msinet_core.data import Dataset, open_dataset
+from msinet_core.data.dataset import Dataset, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.evaluation import baselines
 from msinet_core.evaluation.fixation_bank import FixationBank, blur, count

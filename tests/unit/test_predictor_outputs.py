@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msinet_core.data import FoundImage
+from msinet_core.data.images import FoundImage
 from msinet_core.errors import DataError, UsageError
 from msinet_core.prediction.outputs import Job, Plan, plan_outputs
 from msinet_core.prediction.shards import SHARD, launched_shard

@@ -17,7 +17,7 @@ from msinet_core.cli.train import train as train_command
 from msinet_core.errors import MsinetError, UsageError
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config, write_config
-from msinet_core.training.fixed_settings import resumed_with
+from msinet_core.training.resume import resumed_with
 
 FULL = TrainConfig(
     "demo",

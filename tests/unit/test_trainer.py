@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import load_checkpoint
-from msinet_core.data import BatchPipeline
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.device import Deferred
 from msinet_core.errors import DataError, DivergenceError, InterruptedRunError
 from msinet_core.network.state import Batch, State

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from msinet_core.data import BatchPipeline, open_dataset
+from msinet_core.data.dataset import open_dataset
+from msinet_core.data.pipeline import BatchPipeline
 from msinet_core.errors import UsageError
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
@@ -21,9 +22,9 @@ from msinet_core.network.loss import (
 )
 from msinet_core.network.msinet import learning_rate_factors, msinet_graph
 from msinet_core.training.config import TrainConfig
-from msinet_core.training.fixed_settings import fixed_settings
+from msinet_core.training.resume import fixed_settings
 from msinet_core.training.schedule import Schedule
-from msinet_core.training.selection import HIGHER_IS_BETTER, NEED_FIXATIONS, Selection
+from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -126,7 +127,6 @@ def test_an_epoch_without_a_score_is_the_best_only_if_no_epoch_has_one() -> None
 def test_metrics_have_the_direction_of_the_table() -> None:
     table = {name: METRICS[name] for name in HIGHER_IS_BETTER}
     assert {name: metric.higher_is_better for name, metric in table.items()} == HIGHER_IS_BETTER
-    assert {name for name, metric in table.items() if metric.needs_fixations} == NEED_FIXATIONS
 
 
 def test_the_metric_that_decides_is_computed() -> None:

@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 
 from msinet_core.conformance.cases import Float32, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_bits, worst
-from msinet_core.conformance.guard import state_arrays
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED
 from msinet_core.device import Model
@@ -15,7 +14,7 @@ from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D
-from msinet_core.network.state import OptimizerState, State
+from msinet_core.network.state import OptimizerState, State, state_arrays
 
 ROWS = Rows()
 

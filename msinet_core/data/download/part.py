@@ -131,10 +131,6 @@ def _origin_path(path: Path) -> Path:
 
 def _read_origin(path: Path) -> Origin | None:
     try:
-        content = json.loads(_origin_path(path).read_text(encoding="utf-8"))
-        total = content["total"]
-        return Origin(
-            str(content["url"]), str(content["validator"]), None if total is None else int(total)
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return Origin(**json.loads(_origin_path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None

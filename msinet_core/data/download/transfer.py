@@ -17,19 +17,14 @@ LARGEST = 2**34
 """The maximum number of bytes to accept if nothing is known about the file."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """When to give up on a server.
+TIMEOUT = 30.0
+"""Seconds without data until a connection counts as broken."""
 
-    Args:
-        timeout: Seconds without data until a connection counts as broken.
-        attempts: Attempts in a row without new data.
-        pause: Seconds between the first two; doubled each time.
-    """
+ATTEMPTS = 4
+"""Attempts in a row without new data."""
 
-    timeout: float = 30
-    attempts: int = 4
-    pause: float = 1
+PAUSE = 1.0
+"""Seconds between the first two attempts; doubled each time."""
 
 
 def download(
@@ -37,10 +32,8 @@ def download(
     target: Path,
     *,
     checksum: str = "",
-    size: int | None = None,
     limit: int = LARGEST,
     progress: Progress | None = None,
-    patience: Patience | None = None,
 ) -> Path:
     """Download a file unless it exists.
 
@@ -52,10 +45,8 @@ def download(
         url: https; or http if a checksum is known or the server is on this machine.
         target: The file to create.
         checksum: ``"md5:..."`` or ``"sha256:..."`` in hexadecimal; empty if none is published.
-        size: The exact number of bytes, if it is known.
         limit: The maximum number of bytes to accept.
         progress: Shows progress.
-        patience: When to give up.
 
     Returns:
         `target`.
@@ -64,9 +55,7 @@ def download(
         MsinetError: The download failed or is not the right file; says how to get it by hand.
         InterruptedRunError: Ctrl-C; says what was kept.
     """
-    transfer = _Transfer(
-        url, target, checksum, size, limit, progress or Progress(), patience or Patience()
-    )
+    transfer = _Transfer(url, target, checksum, limit, progress or Progress())
     if target.exists():
         transfer.check_existing()
         return target
@@ -74,9 +63,7 @@ def download(
         with open_part(target, transfer.progress) as part:
             if not target.exists():  # another process may have downloaded it in the meantime
                 transfer.run(part)
-    except (PermanentError, TransientError) as error:
-        raise MsinetError(transfer.explain(str(error))) from error
-    except OSError as error:
+    except (PermanentError, TransientError, OSError) as error:
         raise MsinetError(transfer.explain(os_reason(error))) from error
     except KeyboardInterrupt as error:
         kept = transfer.kept() or "Nothing was downloaded yet."
@@ -89,10 +76,8 @@ class _Transfer:
     url: str
     target: Path
     checksum: str
-    size: int | None
     limit: int
     progress: Progress
-    patience: Patience
 
     def run(self, part: Part) -> None:
         failures, reached = 0, part.size
@@ -103,14 +88,14 @@ class _Transfer:
             except TransientError as error:
                 failures = 1 if part.size > reached else failures + 1
                 reached = max(reached, part.size)
-                if failures >= self.patience.attempts:
+                if failures >= ATTEMPTS:
                     raise
                 pause = error.pause
                 if pause is None:
-                    pause = self.patience.pause * 2 ** (failures - 1)
+                    pause = PAUSE * 2 ** (failures - 1)
                 self.progress.message(f"{self.target.name}: {error}; retrying in {pause:g} s")
                 time.sleep(pause)
-        problem = self._problem(part.path)
+        problem = checksum_problem(part.path, self.checksum)
         if problem:
             part.discard()
             raise PermanentError(f"the download is not the published file: {problem}")
@@ -125,7 +110,7 @@ class _Transfer:
             start=start,
             validator=validator,
             verified=bool(self.checksum),
-            timeout=self.patience.timeout,
+            timeout=TIMEOUT,
             warn=lambda text: self.progress.message(f"{self.target.name}: {text}"),
         ) as response:
             self._check_length(response.total)
@@ -171,27 +156,20 @@ class _Transfer:
                 task.advance(len(chunk))
 
     def _check_length(self, length: int | None) -> None:
-        largest = self.limit if self.size is None else self.size
-        if length is not None and length > largest:
+        if length is not None and length > self.limit:
             raise PermanentError(
                 f"the server sends {in_megabytes(length)}, but the file has at most "
-                f"{in_megabytes(largest)}"
+                f"{in_megabytes(self.limit)}"
             )
 
     def check_existing(self) -> None:
         """Refuse an existing file that is not the published one."""
-        problem = self._problem(self.target)
+        problem = checksum_problem(self.target, self.checksum)
         if problem:
             raise MsinetError(
                 f"{self.target} is not the published file: {problem}. Remove it to download it "
                 f"from {self.url}."
             )
-
-    def _problem(self, path: Path) -> str:
-        size = path.stat().st_size
-        if self.size is not None and size != self.size:
-            return f"it has {size:,} bytes, expected {self.size:,}"
-        return checksum_problem(path, self.checksum)
 
     def kept(self) -> str:
         """Return a sentence about what a later call will resume; empty if nothing was kept."""
@@ -212,7 +190,7 @@ class _Transfer:
             self.kept(),
             f"Or download {self.url} by hand and save it as {self.target}",
         )
-        return " ".join(sentence for sentence in sentences if sentence)
+        return " ".join(filter(None, sentences))
 
 
 def checksum_problem(path: Path, checksum: str) -> str:

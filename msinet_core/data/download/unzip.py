@@ -7,11 +7,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from msinet_core.data.download.transfer import in_megabytes
 from msinet_core.errors import DataError
@@ -37,14 +36,6 @@ _DAMAGE = (
 """What `zipfile` raises for damaged archives; OSError if an offset is before the beginning."""
 
 _READ = 2**18
-
-
-class Sized(Protocol):
-    """A file whose size is known before it is written."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes after unpacking."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +120,17 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         yield members
 
 
-def check_room(members: Sequence[Sized], archive: Path, folder: Path) -> None:
+def check_room(total: int, archive: Path, folder: Path) -> None:
     """Check the size of files before they are unpacked.
 
     Args:
-        members: The files.
+        total: The bytes of all files together.
         archive: The archive, for the message.
         folder: The folder to unpack to.
 
     Raises:
         DataError: They are too large for an archive of images, or for the disk.
     """
-    total = sum(member.size for member in members)
     if total > LARGEST_TOTAL:
         raise DataError(f"Could not unpack {archive}: {in_megabytes(total)} are too large.")
     free = shutil.disk_usage(folder).free
@@ -167,4 +157,4 @@ def _is_extra(path: PurePosixPath) -> bool:
 
 
 def _damaged(path: Path, reason: str) -> str:
-    return f"{path} is damaged or not a zip archive ({reason}). Remove it to download it again."
+    return f"{path} is damaged or not a zip archive ({reason}). Remove it, and download it again."

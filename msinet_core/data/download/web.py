@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from msinet_core.data.download.page import read_page
+from msinet_core.data.download.page import Page
 from msinet_core.errors import os_reason
 from msinet_core.system.version import __version__
 
@@ -80,7 +78,7 @@ class Response:
         while chunk:
             yield chunk
             with _translated():
-                chunk = _read(self.raw)
+                chunk = self.raw.read1(CHUNK)
 
 
 @contextmanager
@@ -124,7 +122,7 @@ def request(
         response = send(opener, url)
     try:
         page = _page(response)
-        confirmed = read_page(page, response.raw.url).confirmed if page else ""
+        confirmed = Page(page, response.raw.url).confirmed if page else ""
         if confirmed:
             response.raw.close()
             response = send(opener, confirmed)
@@ -225,21 +223,7 @@ def _read_head(raw: Any, start: int) -> Response | None:
     etag = headers.get("ETag", "")
     # A weak one stands for files that may differ in their bytes (RFC 9110, section 13.1.5).
     validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
-    return Response(begin, total, validator, _read(raw), raw)
-
-
-def _read(raw: Any) -> bytes:
-    """Read the next bytes of the body, and the first of those that follow it against the rules."""
-    left = raw.length
-    if left is None:  # sent in chunks, or until the connection is closed
-        return bytes(raw.read1(CHUNK))
-    if left > 1:
-        return bytes(raw.read1(min(CHUNK, left - 1)))
-    if left == 0:
-        return b""
-    last = raw.fp.read1(CHUNK)  # http.client itself would stop at the announced length
-    raw.length = 0
-    return bytes(last)
+    return Response(begin, total, validator, raw.read1(CHUNK), raw)
 
 
 def _page(response: Response) -> bytes | None:
@@ -253,7 +237,7 @@ def _page(response: Response) -> bytes | None:
 
 
 def _describe_page(page: bytes, url: str) -> str:
-    title = read_page(page, url).title
+    title = Page(page, url).title
     shown = f' ("{title}")' if title else ""
     return (
         f"{urlsplit(url).hostname} sent a web page{shown} instead of the file, as sites do that "
@@ -281,23 +265,15 @@ def _translated() -> Iterator[None]:
 def _unreachable(error: Any) -> PermanentError | TransientError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(
-            f"the server's certificate could not be verified ({error.verify_message}); "
-            f"{_certificate_hint()}"
+            f"the server's certificate could not be verified ({error.verify_message}); check the "
+            f"clock, the network's login page, and Python's certificates (on a Mac, Python from "
+            f"python.org has Install Certificates.command in its folder)"
         )
     if isinstance(error, TimeoutError):
         return TransientError("the connection timed out")
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected):
         return TransientError("the connection broke")
-    reason = os_reason(error) if isinstance(error, OSError) else error or type(error).__name__
-    return TransientError(f"the connection failed: {reason}")
-
-
-def _certificate_hint() -> str:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    command = Path(f"/Applications/Python {version}/Install Certificates.command")
-    if sys.platform == "darwin" and command.exists():  # the installer of python.org
-        return f'run: "{command}"'
-    return "check the clock, the network's login page, and Python's certificates"
+    return TransientError(f"the connection failed: {os_reason(error)}")
 
 
 def _pause(error: urllib.error.HTTPError) -> float | None:
