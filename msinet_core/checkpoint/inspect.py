@@ -115,7 +115,7 @@ def inspect(path: str | Path) -> Description:
     opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
     with reading(path), opened as archive:
         graph = archive.graph
-        damage = [] if graph is None else list(map(str, archive.mismatches(graph)))
+        damage = [] if graph is None else archive.mismatches(graph)
         _check_split(archive.metadata, damage)
         tensors = [
             _summarize_tensor(group, name, tensor, archive.max_bytes, damage)

@@ -211,7 +211,7 @@ def _to_json(value: Mapping[str, Any]) -> str:
 
 def _check(checkpoint: Checkpoint) -> None:
     """Refuse what could not be read again."""
-    wrong = list(map(str, checkpoint.state.mismatches(checkpoint.graph)))
+    wrong = checkpoint.state.mismatches(checkpoint.graph)
     optimizer = checkpoint.state.optimizer
     for tensors in (checkpoint.state.weights, *((optimizer.m, optimizer.v) if optimizer else ())):
         wrong += [
