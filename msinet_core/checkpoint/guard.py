@@ -8,6 +8,12 @@ from pathlib import Path
 
 from msinet_core.errors import CheckpointError, MsinetError, describe_error, error_text, os_reason
 
+BIG_ENDIAN = (
+    "was written on a big-endian machine, which is not supported. Load it there, and save it in "
+    "another format, such as *.safetensors or *.weights.h5."
+)
+"""What messages say of a file, after its name."""
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:

@@ -117,11 +117,11 @@ def inspect(path: str | Path) -> Description:
         graph = archive.graph
         damage = [] if graph is None else archive.mismatches(graph)
         _check_split(archive.metadata, damage)
-        tensors = [
-            _summarize_tensor(group, name, tensor, archive.max_bytes, damage)
-            for group, stored in archive.groups(archive.network).items()
-            for name, tensor in stored.items()
-        ]
+        tensors, left = [], archive.max_bytes
+        for group, stored in archive.groups(archive.network).items():
+            for name, tensor in stored.items():
+                tensors.append(_summarize_tensor(group, name, tensor, left, damage))
+                left -= tensor.bytes if tensor.bytes <= left else 0
         return Description(
             file=str(archive.path),
             format=found.name,

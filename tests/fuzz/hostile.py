@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import struct
 import zipfile
 import zlib
@@ -117,8 +118,20 @@ def false_size(folder: Path) -> Path:
     return path
 
 
-def torch_file(pickle: bytes) -> Callable[[Path], Path]:
-    return zip_file("x.pt", {"archive/data.pkl": pickle, "archive/byteorder": b"little"})
+def torch_file(data: bytes) -> Callable[[Path], Path]:
+    return zip_file("x.pt", {"archive/data.pkl": data, "archive/byteorder": b"little"})
+
+
+def torch_legacy(found: bytes, keys: bytes) -> Callable[[Path], Path]:
+    """The format before PyTorch 1.6, with the pickles of the state_dict and of the storages."""
+
+    def attack(folder: Path) -> Path:
+        parts = 0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}
+        head = b"".join(pickle.dumps(part, 2) for part in parts)
+        (folder / "x.pt").write_bytes(head + found + keys)
+        return folder / "x.pt"
+
+    return attack
 
 
 def torch_tensor(storage: bytes, count: int, shape: bytes, strides: bytes) -> bytes:

@@ -60,7 +60,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 
 def test_the_closest_loss_is_suggested() -> None:
-    with pytest.raises(UsageError, match="'kld[+]2[*]sm'; .*'sim'"):
+    with pytest.raises(UsageError, match=r"'kld[+]2[*]sm'; .*'sim'"):
         parse_loss("kld+2*sm")
 
 

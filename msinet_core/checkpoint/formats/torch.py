@@ -27,6 +27,7 @@ import numpy as np
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.safetensors import LAYOUTS
+from msinet_core.checkpoint.guard import BIG_ENDIAN
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
@@ -91,7 +92,7 @@ def read_state_dict(path: Path) -> tuple[Mapping[str, StoredTensor], Mapping[str
     Raises:
         CheckpointError: It is damaged, refused, or holds other things than weights.
     """
-    found = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(map_file(path))
+    found = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     state = _dictionary(found)
     if state is not None and (inner := _dictionary(state.get("state_dict"))) is not None:
         found, state = state["state_dict"], inner
@@ -186,17 +187,26 @@ class _Tensor:
 def _read_zip(path: Path) -> Any:
     data = map_file(path)
     with open_stored(path) as (archive, members):
-        (pickle,) = (name for name in members if name.endswith("/data.pkl"))
+        pickles = [name for name in members if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError(
+                f"{path} has {len(pickles)} members named data.pkl; torch.save writes one. Save "
+                f"model.state_dict() in a file of its own; if it is in another format, rename it."
+            )
+        pickle = pickles[0]
         folder = pickle.removesuffix("data.pkl")
         if members[pickle].file_size > _MAX_PICKLE:
             raise ValueError("its pickle is too large")
         byte_order = f"{folder}byteorder"
         if byte_order in members and archive.read(byte_order) != b"little":
-            raise ValueError("written on a big-endian machine")
+            raise CheckpointError(f"{path} {BIG_ENDIAN}")
         content = archive.read(pickle)
+    storages: dict[tuple[str, str, int], _Storage] = {}
 
     def persistent(identifier: Any) -> _Storage:
         key, storage = _new_storage(identifier)
+        # One for all tensors in it: its CRC-32 is computed once.
+        storage = storages.setdefault((key, storage.dtype, storage.size), storage)
         member = members[f"{folder}data/{key}"]
         name_size, extra_size = struct.unpack_from("<HH", data, member.header_offset + 26)
         begin = member.header_offset + 30 + name_size + extra_size
@@ -207,8 +217,9 @@ def _read_zip(path: Path) -> Any:
     return read_pickle(io.BytesIO(content), persistent)
 
 
-def _read_legacy(data: memoryview) -> Any:
+def _read_legacy(path: Path) -> Any:
     """Read the format before PyTorch 1.6: five pickles, then the storages one after another."""
+    data = map_file(path)
     stream = io.BytesIO(data[:_MAX_PICKLE])
     storages: dict[str, list[_Storage]] = {}
 
@@ -218,10 +229,12 @@ def _read_legacy(data: memoryview) -> Any:
         return storage
 
     magic, _, system, found, keys = (read_pickle(stream, persistent) for _ in range(5))
-    if magic != _LEGACY_MAGIC or not system["little_endian"]:
-        raise ValueError("not written by torch.save, or on a big-endian machine")
+    if magic != _LEGACY_MAGIC:
+        raise ValueError("not written by torch.save")
+    if not system["little_endian"]:
+        raise CheckpointError(f"{path} {BIG_ENDIAN}")
     position = stream.tell()
-    for key in keys:
+    for key in map(_checked_key, keys):
         position += 8  # the number of values, which the pickle has too
         for storage in storages[key]:
             storage.data = data[position : position + storage.size]
@@ -236,7 +249,13 @@ def _new_storage(identifier: Any) -> tuple[str, _Storage]:
     if type(count) is not int or count < 0:
         raise ValueError(f"a storage of {count!r} values")
     dtype, item_size = _DTYPES.get(storage_type.name, (storage_type.name, 1))
-    return key, _Storage(dtype, count * item_size, item_size)
+    return _checked_key(key), _Storage(dtype, count * item_size, item_size)
+
+
+def _checked_key(key: Any) -> str:
+    if not isinstance(key, str):  # hashing nested tuples crashes Python
+        raise ValueError("a storage without a name")
+    return key
 
 
 def _dictionary(value: Any) -> dict[Any, Any] | None:
