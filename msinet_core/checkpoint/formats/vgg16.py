@@ -32,6 +32,7 @@ _FEATURES: Mapping[str, str] = {
     for index, layer in zip(_INDICES, _LAYERS, strict=True)
     for theirs, ours in (("weight", "kernel"), ("bias", "bias"))
 }
+_TORCH_LAYOUT = safetensors.LAYOUTS["torch"]
 _FIRST_KERNEL = "conv1/conv1_1/kernel"
 _STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 """Of ImageNet's channels R, G, B in 0..1, by which torchvision's images are divided."""
@@ -55,9 +56,9 @@ def matches_safetensors(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return safetensors.matches(path) and _FEATURES.keys() <= set(
-        safetensors.read_header(path).entries
-    )
+    if not safetensors.matches(path):
+        return False
+    return _FEATURES.keys() <= safetensors.read_tensors(path, _TORCH_LAYOUT).keys()
 
 
 def matches_hybrid(path: Path) -> bool:
@@ -99,11 +100,7 @@ def open_safetensors(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    layout = safetensors.LAYOUTS["torch"]
-    entries = safetensors.read_header(path).entries
-    yield _torchvision(
-        path, {key: safetensors.stored(path, entry, layout) for key, entry in entries.items()}
-    )
+    yield _torchvision(path, safetensors.read_tensors(path, _TORCH_LAYOUT))
 
 
 @contextmanager
