@@ -39,7 +39,7 @@ _MODULES = {
     # For plugin authors.
     "checkpoint.archive": ("Archive", "Checkpoint", "StoredTensor"),
     "checkpoint.catalog": ("Format",),
-    "checkpoint.formats.keras_archive": ("write_keras_archive",),
+    "checkpoint.formats.keras": ("write_keras_archive",),
     "checkpoint.formats.onnx": ("onnx_model",),
     "checkpoint.formats.onnx_ops": ("OnnxLayers",),
     "conformance.suite": ("DeviceConformance",),

@@ -14,7 +14,6 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats import (
     frozen,
     keras,
-    keras_archive,
     keras_vgg16,
     onnx,
     safetensors,
@@ -127,7 +126,7 @@ FORMATS: tuple[Format, ...] = (
         holds=_NETWORK,
     ),
     Format(  # msinet_tensorflow writes it
-        "keras", "Keras 3 model (*.keras)", _named(keras_archive.SUFFIX), keras_archive.open_archive
+        "keras", "Keras 3 model (*.keras)", _named(keras.MODEL_SUFFIX), keras.open_model
     ),
     Format(
         "torch-vgg16",

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.checkpoint.tensors import text_checksum
 from msinet_core.checkpoint.texts import parse_network, parse_object
-from msinet_core.checkpoint.wire.checksums import text_checksum
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.convert import convert
+from msinet_core.checkpoint.hdf5_tensors import write_text, write_text_dataset
+from msinet_core.checkpoint.tensors import text_checksum
 from msinet_core.checkpoint.wire import protobuf
-from msinet_core.checkpoint.wire.checksums import text_checksum
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
-from msinet_core.checkpoint.wire.hdf5_writer import write_text, write_text_dataset
 from msinet_core.checkpoint.wire.table import write_table
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
