@@ -14,7 +14,6 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats import (
     frozen,
     keras,
-    keras_vgg16,
     onnx,
     safetensors,
     tf1,
@@ -103,8 +102,8 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "keras-vgg16",
         "Keras VGG16 weights (*.h5)",
-        keras_vgg16.matches,
-        keras_vgg16.open_archive,
+        vgg16.matches_keras,
+        vgg16.open_keras,
         encoder_only=True,
     ),
     Format(

@@ -12,8 +12,7 @@ import numpy as np
 
 from msinet_core.checkpoint import read_weights
 from msinet_core.checkpoint.catalog import find_format, open_checkpoint
-from msinet_core.checkpoint.formats import keras_vgg16
-from msinet_core.checkpoint.published import fetch_vgg16
+from msinet_core.checkpoint.published import VGG16_ADDRESS, VGG16_FILE, fetch_vgg16, find_vgg16
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
 from msinet_core.network.msinet import PARTS, msinet_graph
 from msinet_core.network.ops import Conv2D
@@ -139,14 +138,14 @@ def check_init(init: str) -> None:
 
 
 def _from_cache(graph: Graph, seed: int, progress: Progress | None, *, required: bool) -> _Initial:
-    path = keras_vgg16.find()
+    path = find_vgg16()
     if path is None and required:
-        _check_encoder(graph, keras_vgg16.FILE_NAME)
+        _check_encoder(graph, VGG16_FILE)
         path = fetch_vgg16(progress)
     if path is None:
         reason = (
             ", because VGG16 weights are not on this machine. A pretrained encoder learns faster: "
-            f"--init vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
+            f"--init vgg16 downloads it (59 MB, {VGG16_ADDRESS})"
         )
     elif not required and _encoder(graph) != _encoder(msinet_graph()):
         reason = ", because VGG16 weights only fit a network with the published encoder, width 1"

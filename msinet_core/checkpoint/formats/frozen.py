@@ -35,7 +35,7 @@ from msinet_core.checkpoint.wire.graph_def import (
     image_shape,
     map_entry,
     read_constant,
-    read_constants,
+    read_nodes,
     read_resize_flags,
     type_,
 )
@@ -124,7 +124,8 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
         yield archive
     elif tf1.index_of(variables).is_file():
         with tf1.open_archive(variables) as opened:
-            yield replace(opened, resize=archive.resize)
+            files = (file, *opened.files)
+            yield replace(opened, path=folder, files=files, resize=archive.resize)
     else:
         raise CheckpointError(
             f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
@@ -171,7 +172,8 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = ()) -> Archive:
-    constants = [constant for graph in graphs for constant in read_constants(graph)]
+    nodes = list(read_nodes(graphs))
+    constants = [(name, node) for name, kind, node in nodes if kind == b"Const"]
     graph, metadata = _read_origin(dict(constants).get(_ORIGIN), path)
     known = set() if graph is None else {parameter.name for parameter in graph.parameters}
     found: list[tuple[str, str]] = []
@@ -193,18 +195,16 @@ def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = (
         )
         for name, stored in names.unique(found, path).items()
     }
-    resize = _resize_coordinates(path, graphs)
-    return Archive(path, weights, graph=graph, metadata=metadata, files=files, resize=resize)
-
-
-def _resize_coordinates(path: Path, graphs: Sequence[memoryview]) -> frozenset[Coordinates]:
-    flags = {pair for graph in graphs for pair in read_resize_flags(graph)}
+    flags = {read_resize_flags(node) for _, kind, node in nodes if kind == b"ResizeBilinear"}
     if any(align_corners for align_corners, _ in flags):
         raise CheckpointError(
             f"{path} resizes with align_corners, which msinet does not compute: its maps would be "
             f"wrong. Train the network again with half-pixel or asymmetric resizes."
         )
-    return frozenset("half_pixel" if half_pixel else "asymmetric" for _, half_pixel in flags)
+    resize: frozenset[Coordinates] = frozenset(
+        "half_pixel" if half_pixel else "asymmetric" for _, half_pixel in flags
+    )
+    return Archive(path, weights, graph=graph, metadata=metadata, files=files, resize=resize)
 
 
 def _read_origin(node: memoryview | None, path: Path) -> Origin:

@@ -27,7 +27,7 @@ import numpy as np
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.safetensors import LAYOUTS
-from msinet_core.checkpoint.guard import BIG_ENDIAN
+from msinet_core.checkpoint.guard import BIG_ENDIAN, UnsupportedError
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
@@ -92,7 +92,7 @@ def read_state_dict(path: Path) -> tuple[Mapping[str, StoredTensor], Mapping[str
     Raises:
         CheckpointError: It is damaged, refused, or holds other things than weights.
     """
-    found = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+    found = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(map_file(path))
     state = _dictionary(found)
     if state is not None and (inner := _dictionary(state.get("state_dict"))) is not None:
         found, state = state["state_dict"], inner
@@ -199,7 +199,7 @@ def _read_zip(path: Path) -> Any:
             raise ValueError("its pickle is too large")
         byte_order = f"{folder}byteorder"
         if byte_order in members and archive.read(byte_order) != b"little":
-            raise CheckpointError(f"{path} {BIG_ENDIAN}")
+            raise UnsupportedError(BIG_ENDIAN)
         content = archive.read(pickle)
     storages: dict[tuple[str, str, int], _Storage] = {}
 
@@ -217,9 +217,8 @@ def _read_zip(path: Path) -> Any:
     return read_pickle(io.BytesIO(content), persistent)
 
 
-def _read_legacy(path: Path) -> Any:
+def _read_legacy(data: memoryview) -> Any:
     """Read the format before PyTorch 1.6: five pickles, then the storages one after another."""
-    data = map_file(path)
     stream = io.BytesIO(data[:_MAX_PICKLE])
     storages: dict[str, list[_Storage]] = {}
 
@@ -232,7 +231,7 @@ def _read_legacy(path: Path) -> Any:
     if magic != _LEGACY_MAGIC:
         raise ValueError("not written by torch.save")
     if not system["little_endian"]:
-        raise CheckpointError(f"{path} {BIG_ENDIAN}")
+        raise UnsupportedError(BIG_ENDIAN)
     position = stream.tell()
     for key in map(_checked_key, keys):
         position += 8  # the number of values, which the pickle has too

@@ -1,4 +1,4 @@
-"""VGG16 from torchvision and from the TensorFlow 1 checkpoint of the published training."""
+"""VGG16 from Keras, torchvision and the TensorFlow 1 checkpoint of the published training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import numpy as np
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import safetensors, tf1, torch
+from msinet_core.checkpoint.hdf5_tensors import dataset_tensor
+from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_KERAS_LAYER = re.compile(r"block([1-5])_conv([1-3])/")
 _INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """The convolutions in torchvision's ``features``; ReLUs and pools are between them."""
 
@@ -39,6 +42,37 @@ _STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 _HYBRID = re.compile(r"(?:.*/)?(conv[1-5]/conv[1-5]_[1-3])/(weights|biases)$")
 _ROLES = {"weights": "kernel", "biases": "bias"}
+
+
+def matches_keras(path: Path) -> bool:
+    """Return whether a file is HDF5 with VGG16's layers in it.
+
+    Args:
+        path: Any path.
+    """
+    return "block1_conv1" in hdf5.read_root(path).members
+
+
+@contextmanager
+def open_keras(path: Path) -> Iterator[Archive]:
+    """Open VGG16 weights under the names of the encoder's layers.
+
+    Kernels are unchanged. They were trained on BGR images and the network takes RGB; the published
+    training, too, applied BGR kernels to RGB images, with the means in BGR order.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged or refused.
+    """
+    weights = {}
+    for name, dataset, _ in hdf5.read_file(path).datasets():
+        if layer := _KERAS_LAYER.match(name):
+            role = "kernel" if len(dataset.shape) == 4 else "bias"
+            node = f"conv{layer[1]}/conv{layer[1]}_{layer[2]}"
+            weights[f"{node}/{role}"] = dataset_tensor(dataset, path, None)
+    yield Archive(path, weights)
 
 
 def matches_torch_file(path: Path) -> bool:

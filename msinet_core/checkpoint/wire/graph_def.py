@@ -7,7 +7,7 @@ function.proto.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ _PRODUCER = 27
 """The version of graphs since TensorFlow 1.13; every later TensorFlow reads it."""
 
 _MAX_NODES = 100_000
-"""Of a graph and its functions; a SavedModel of MSI-Net has a few thousand."""
+"""Of a file; a SavedModel of MSI-Net has a few thousand."""
 
 Chunks = list[Buffer]
 
@@ -52,47 +52,40 @@ class Constant:
     checksum: str | None
 
 
-def read_constants(graph: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """Find the constants of a graph and of the functions in its library.
+def read_nodes(graphs: Iterable[memoryview]) -> Iterator[tuple[str, bytes, memoryview]]:
+    """Find the nodes of graphs and of the functions in their libraries.
 
     Args:
-        graph: The message.
+        graphs: The messages.
 
     Yields:
-        A constant's name, and its node for `read_constant`.
+        A node's name, its operation, and its message.
 
     Raises:
         ValueError: It is not a graph, or damaged.
         IndexError: It is cut off.
     """
-    for count, node in enumerate(_nodes(graph)):
+    nodes = (node for graph in graphs for node in _nodes(graph))
+    for count, node in enumerate(nodes):
         if count == _MAX_NODES:
             raise ValueError(f"more than {_MAX_NODES:,} nodes")
         head = dict(fields(node))
-        if bytes(head.get(2, b"")) == b"Const":
-            yield bytes(head.get(1, b"")).decode(), node
+        yield bytes(head.get(1, b"")).decode(), bytes(head.get(2, b"")), node
 
 
-def read_resize_flags(graph: memoryview) -> set[tuple[bool, bool]]:
-    """Return ``align_corners`` and ``half_pixel_centers`` of every bilinear resize in a graph.
+def read_resize_flags(node: memoryview) -> tuple[bool, bool]:
+    """Return ``align_corners`` and ``half_pixel_centers`` of a bilinear resize.
 
     Args:
-        graph: The message.
+        node: The message.
 
     Raises:
-        ValueError: It is not a graph, or damaged.
+        ValueError: It is damaged.
         LookupError: It is damaged.
     """
-    flags = set()
-    for node in _nodes(graph):
-        if bytes(dict(fields(node)).get(2, b"")) == b"ResizeBilinear":
-            attributes = _attributes(node)
-            corners, half_pixel = (
-                bool(attributes.get(name, {}).get(5, 0))
-                for name in ("align_corners", "half_pixel_centers")
-            )
-            flags.add((corners, half_pixel))
-    return flags
+    attributes = _attributes(node)
+    corners, centers = (attributes.get(f, {}) for f in ("align_corners", "half_pixel_centers"))
+    return bool(corners.get(5)), bool(centers.get(5))
 
 
 def read_constant(node: memoryview) -> Constant:
@@ -175,8 +168,14 @@ class GraphWriter:
         """Add a constant and return its name."""
         tensor = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
         kind, data = _TYPES[tensor.dtype.name], tensor.reshape(-1).data.cast("B")
-        proto: Chunks = [integer(1, kind) + text(2, _shape(tensor.shape)), *message(4, [data])]
-        chunks: Chunks = [text(1, name) + text(2, "Const"), map_entry(5, "dtype", type_(kind))]
+        proto: Chunks = [
+            integer(1, kind) + text(2, _shape(tensor.shape)),
+            *message(4, [data]),
+        ]
+        chunks: Chunks = [
+            text(1, name) + text(2, "Const"),
+            map_entry(5, "dtype", type_(kind)),
+        ]
         if checksum := self._checksums.get(name):
             chunks.append(map_entry(5, CHECKSUM, string(checksum)))
         chunks += message(5, [text(1, "value"), *message(2, message(8, proto))])
