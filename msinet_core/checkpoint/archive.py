@@ -241,11 +241,12 @@ class Archive:
         moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
         return find_mismatches(graph, self.weights, *moments)
 
-    def read_state(self, graph: Graph) -> State:
+    def read_state(self, graph: Graph, options: str = "") -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
 
         Args:
             graph: The network they are for.
+            options: Those of the command line that the suggested command must repeat.
 
         Raises:
             CheckpointError: Lists every tensor that does not fit, or every damaged one; or the
@@ -254,11 +255,11 @@ class Archive:
         mismatches = self.mismatches(graph)
         if mismatches:
             hint = ""
-            if self.graph is None and graph == msinet_graph():
+            if self.graph is None and graph in (msinet_graph(), msinet_graph(resize="half_pixel")):
                 hint = (
                     f" If it belongs to a network other than the published one (another width, for "
                     f"example), name a checkpoint of that network: msinet-run convert {self.path} "
-                    f"NEW.msinet.h5 --network CHECKPOINT"
+                    f"NEW.msinet.h5 --network CHECKPOINT{options}"
                 )
             raise CheckpointError(
                 f"{self.path} does not fit the network, which has {len(graph.parameters)} weights; "

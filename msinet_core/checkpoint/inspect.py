@@ -13,9 +13,12 @@ from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import safetensors
 from msinet_core.checkpoint.guard import reading
+from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import CheckpointError
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 if TYPE_CHECKING:
     from msinet_core.network.graph import Graph
@@ -96,20 +99,21 @@ class Description:
     damage: list[str]
 
 
-def inspect(path: str | Path) -> Description:
+def inspect(path: str | Path, progress: bool | Progress = False) -> Description:
     """Read a checkpoint of any format and describe what it holds.
 
     Damaged tensors do not stop the reading: they are marked, and listed in ``damage``. If a
     safetensors file does not declare its kernels' layout, names and shapes are those in the file.
 
     Args:
-        path: A file, or the prefix of a TensorFlow checkpoint.
+        path: A file, the prefix of a TensorFlow checkpoint, or ``"published:DATASET"``.
+        progress: Show the download of published weights.
 
     Raises:
         CheckpointError: The format is unknown, or there is damage outside the tensors.
         UsageError: The file does not exist.
     """
-    path = Path(path)
+    path = resolve_weights(path, as_progress(progress))
     found = find_format(path)
     is_raw = found.name == safetensors.UNKNOWN_LAYOUT
     opened = safetensors.open_as_stored(path) if is_raw else found.open(path)

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from msinet_core import inspect
-from msinet_core.checkpoint import load_checkpoint, read_graph, read_weights
+from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_weights
 from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import tf1
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.table import read_table
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet_graph(0.01)
 SOURCE = Path(__file__).parent / "data" / "checkpoints"
@@ -65,7 +67,7 @@ def test_it_is_described_with_its_optimizer(prefix: Path) -> None:
 
 
 def test_it_holds_no_network_and_no_run(prefix: Path) -> None:
-    assert read_graph(prefix) is None
+    assert inspect(prefix).graph is None
     with pytest.raises(CheckpointError):
         load_checkpoint(prefix)
 
@@ -107,6 +109,17 @@ def test_the_folder_of_a_file_is_not_listed(prefix: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "glob", None)  # it may hold 100,000 images
     assert "not in a supported format" in refusal(path)
     assert find_format(prefix.with_name(DATA)).name == "tf1"
+
+
+def test_a_saved_model_with_variables_is_described_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01")
+    tf1.write(folder / "variables" / "variables", Checkpoint(GRAPH, random_state(GRAPH, 1)))
+    found = inspect(folder)
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    assert (found.file, found.bytes) == (str(folder), sum(sizes))
+    assert len(sizes) == 3
 
 
 def test_every_damaged_tensor_is_named(prefix: Path) -> None:

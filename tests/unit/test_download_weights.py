@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from msinet_core import convert, inspect
 from msinet_core.checkpoint import published
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
@@ -123,6 +124,21 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
     with pytest.raises(DataError, match="model_evil"):
         resolve_weights("published:salicon")
     assert not list(cache.parent.parent.rglob("*evil*"))
+
+
+def test_published_weights_can_be_inspected(cache: Path, asked: list[str]) -> None:
+    found = inspect("published:salicon")
+    assert found.file == str(cache / "published-salicon" / "model_salicon_cpu.ckpt")
+
+
+def test_published_weights_name_the_published_network(
+    tmp_path: Path, cache: Path, asked: list[str]
+) -> None:
+    source, target = TINY / "tiny_tf1.ckpt", tmp_path / "x.msinet.h5"
+    with pytest.raises(CheckpointError, match="46 weights; 45 tensors differ"):
+        convert(source, target, network="published:salicon")
+    with pytest.raises(UsageError, match="published:salicon was trained with asymmetric"):
+        convert(source, target, network="published:salicon", resize="half_pixel")
 
 
 def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
