@@ -6,21 +6,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.guard import reason
 from msinet_core.errors import CheckpointError, bullet_list, printable
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import OptimizerState, State, find_mismatches
+from msinet_core.network.ops import Coordinates, Size
+from msinet_core.network.state import OptimizerState, State, Tensors, find_mismatches
 from msinet_core.system.threads import each
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Coordinates, Size
-    from msinet_core.network.state import Tensors
 
 MAX_LISTED = 60
 """How many tensors a message lists: all of MSI-Net's 46 weights."""

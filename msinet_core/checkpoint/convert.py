@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.catalog import (
@@ -24,15 +23,13 @@ from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import check_resize, choose_network, require_whole_network
 from msinet_core.errors import CheckpointError, UsageError, did_you_mean, printable
 from msinet_core.network.export import OnnxSettings
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Coordinates
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import check_writable_folder
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Coordinates
 
 _ANY_NAME = ("tf1", "savedmodel")
 """Formats whose prefix or folder may have any name, if they are requested."""

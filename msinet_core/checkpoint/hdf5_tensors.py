@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from msinet_core.checkpoint.archive import StoredTensor
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.hdf5_messages import Dataset
 from msinet_core.errors import CheckpointError, printable
@@ -18,9 +20,6 @@ from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 
 if TYPE_CHECKING:
     import h5py
-    from numpy.typing import NDArray
-
-    from msinet_core.checkpoint.archive import StoredTensor
 
 CHECKSUM = "sha256"
 """The attribute of a dataset for its checksum."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msinet_core.errors import CheckpointError, bullet_list, printable
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
+from msinet_core.network.graph import Graph
 
 _LAYER = re.compile(r"(?:^|[/.])(conv[1-5]|aspp|decoder)[/._](conv\d(?:_\d)?)$")
 """A layer of MSI-Net at the end of a name, after any scopes."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import StoredTensor
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
 from msinet_core.system.threads import each
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def stored_tensor(

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
@@ -43,12 +43,8 @@ from msinet_core.checkpoint.wire.mapped import is_named, map_file
 from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.ops import Coordinates
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from msinet_core.network.ops import Coordinates
 
 SUFFIX = ".pb"
 SAVED_MODEL = "saved_model.pb"

@@ -6,7 +6,6 @@ Source: https://www.tensorflow.org/api_docs/python/tf/raw_ops.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,7 @@ from msinet_core.checkpoint.wire.graph_def import (
 from msinet_core.checkpoint.wire.protobuf import integer
 from msinet_core.device.layers import Layers
 from msinet_core.network import ops
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Node
+from msinet_core.network.graph import Node
 
 Inputs = Sequence[str]
 Parameters = Mapping[str, str]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
@@ -39,14 +40,11 @@ from msinet_core.checkpoint.wire.limits import MAX_NAME
 from msinet_core.checkpoint.wire.zip import open_stored
 from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
-from msinet_core.network.ops import Conv2D
+from msinet_core.network.ops import Conv2D, Coordinates
 from msinet_core.system.files import atomic_path, write_bytes
 
 if TYPE_CHECKING:
     import h5py
-    from numpy.typing import NDArray
-
-    from msinet_core.network.ops import Coordinates
 
 MODEL_SUFFIX = ".keras"
 _WEIGHTS = "model.weights.h5"

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.onnx_ops import GraphWriter, OnnxLayers
@@ -27,9 +28,6 @@ from msinet_core.network.layout import DataFormat, permutation
 from msinet_core.network.state import State
 from msinet_core.system.files import atomic_path
 from msinet_core.system.version import __version__
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NAME, SUFFIX = "onnx", ".onnx"
 KERNEL_LAYOUT = "OIHW"

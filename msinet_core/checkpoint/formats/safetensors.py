@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
@@ -19,11 +19,9 @@ from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
 
 SUFFIX = ".safetensors"
 LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}

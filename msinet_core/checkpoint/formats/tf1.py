@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import (
@@ -38,9 +39,6 @@ from msinet_core.errors import CheckpointError
 from msinet_core.network.adam import Adam
 from msinet_core.system.files import atomic_path, write_bytes
 from msinet_core.system.threads import each
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _MAX_FILES = 10_000
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
@@ -36,9 +37,6 @@ from msinet_core.checkpoint.wire.pickle import Call, Global, read_pickle
 from msinet_core.checkpoint.wire.zip import open_stored
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SUFFIXES = (".pt", ".pth")
 _LAYOUT = LAYOUTS["torch"]

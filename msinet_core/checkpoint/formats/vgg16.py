@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import safetensors, tf1, torch
@@ -17,9 +17,6 @@ from msinet_core.checkpoint.hdf5_tensors import dataset_tensor
 from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _KERAS_LAYER = re.compile(r"block([1-5])_conv([1-3])/")
 _INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.wire.protobuf import Buffer, fields, integer, message, text, varint
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FLOAT, INT, STRING = 1, 3, 7
 _TYPES = {"float32": FLOAT, "int32": INT}
