@@ -29,9 +29,7 @@ from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.graph_def import (
     FLOAT,
     STRING,
-    Chunks,
     Constant,
-    GraphWriter,
     image_shape,
     map_entry,
     read_constant,
@@ -40,7 +38,7 @@ from msinet_core.checkpoint.wire.graph_def import (
     type_,
 )
 from msinet_core.checkpoint.wire.mapped import is_named, map_file
-from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
+from msinet_core.checkpoint.wire.protobuf import Buffer, fields, integer, message, text
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.network.ops import Coordinates
@@ -233,19 +231,18 @@ def _read(constant: Constant) -> NDArray[np.float32]:
     return tensor.reshape(constant.shape)
 
 
-def _graph_def(checkpoint: Checkpoint) -> Chunks:
+def _graph_def(checkpoint: Checkpoint) -> list[Buffer]:
     graph = checkpoint.graph
     weights = prepare_tensors(checkpoint.state.weights, CANONICAL_KERNEL_LAYOUT)
-    writer = GraphWriter({name: checksum for name, (_, checksum) in weights.items()})
-    writer.text_constant(_ORIGIN, origin_json(checkpoint))
+    layers = FrozenLayers({name: checksum for name, (_, checksum) in weights.items()})
+    layers.text_constant(_ORIGIN, origin_json(checkpoint))
     shape = text(7, image_shape(graph.channels[graph.input.name]))
-    images = writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
-    parameters = {name: writer.constant(name, value) for name, (value, _) in weights.items()}
-    layers = FrozenLayers(writer)
+    images = layers.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
+    parameters = {name: layers.constant(name, value) for name, (value, _) in weights.items()}
     graph.apply(layers.builders(), images, parameters, layers.enter)
-    return writer.graph
+    return layers.graph
 
 
-def _write(path: Path, chunks: Chunks) -> None:
+def _write(path: Path, chunks: list[Buffer]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.writelines(chunks)
