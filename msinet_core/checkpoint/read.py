@@ -18,6 +18,7 @@ from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Coordinates, Resize, ResizeLike
+from msinet_core.network.state import State
 from msinet_core.system.progress import Progress
 
 _PUBLISHED: Coordinates = "asymmetric"
@@ -72,11 +73,27 @@ def read_weights(
         archive = opened.weights_only()
         if graph is None:
             graph = choose_network(archive, resize, progress=progress)
-        require_equal(archive, graph)
-        if archive.mismatches(graph):
-            require_whole_network(found, path)
         options = f" --resize {resize}" if resize else ""
-        return Checkpoint(graph, archive.read_state(graph, options), metadata=archive.metadata)
+        state = read_fitting(found, archive, graph, options)
+        return Checkpoint(graph, state, metadata=archive.metadata)
+
+
+def read_fitting(found: Format, archive: Archive, graph: Graph, options: str = "") -> State:
+    """Read the tensors of an open file for a network.
+
+    Args:
+        found: The file's format.
+        archive: The open file.
+        graph: The network that they must fit.
+        options: As for `Archive.read_state`.
+
+    Raises:
+        CheckpointError: The file was written for another network, does not fit, or is damaged.
+    """
+    require_equal(archive, graph)
+    if archive.mismatches(graph):
+        require_whole_network(found, archive.path)
+    return archive.read_state(graph, options)
 
 
 def read_network(

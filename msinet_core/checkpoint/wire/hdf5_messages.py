@@ -133,12 +133,13 @@ class Group(Item):
 
     def datasets(self) -> Iterator[tuple[str, Dataset, Group]]:
         """Yield every dataset below: its name relative to this group, itself, and its group."""
-        for key, item in self.members.items():
-            if isinstance(item, Dataset):
-                yield key, item, self
-            else:
-                for name, dataset, parent in item.datasets():
-                    yield f"{key}/{name}", dataset, parent
+        pending = [self]
+        for group in pending:
+            for item in group.members.values():
+                if isinstance(item, Dataset):
+                    yield item.name[len(self.name) + 1 :], item, group
+                else:
+                    pending.append(item)
 
     def any_text(self, name: str) -> str | None:
         """Read a text of fixed or variable length; None if it is missing or anything else.
