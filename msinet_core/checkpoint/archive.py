@@ -85,7 +85,7 @@ def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
         return height, width
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"Invalid image_size in checkpoint: {size!r}; use --image-size HxW"
+            f"Invalid image_size in checkpoint: {size!r}; use --image-size HxW."
         ) from error
 
 

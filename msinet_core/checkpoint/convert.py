@@ -216,7 +216,7 @@ def _source_format(source: Path, from_layout: str | None) -> Format:
         return found
     if from_layout not in safetensors.LAYOUTS:
         raise UsageError(
-            f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
+            f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}."
         )
     if not safetensors.matches(source):
         raise UsageError(

@@ -153,7 +153,7 @@ def check_resize(weights: str | Path, resize: Coordinates | None) -> Coordinates
     """
     known = get_args(Coordinates)
     if resize not in (None, *known):
-        raise UsageError(f"Invalid resize: {resize!r}; use {' or '.join(known)}")
+        raise UsageError(f"Invalid resize: {resize!r}; use {' or '.join(known)}.")
     if not str(weights).startswith(PREFIX):
         return resize
     if resize not in (None, _PUBLISHED):

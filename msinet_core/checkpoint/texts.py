@@ -63,7 +63,7 @@ def parse_network(text: str, path: Path) -> Graph:
             _check_attributes(node)
         _check_memory(graph)
     except (GraphError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its network cannot be used: {error}") from error
+        raise CheckpointError(f"{path}: its network cannot be used: {error}.") from error
     return graph
 
 

@@ -157,7 +157,7 @@ class Graph:
             above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
             raise UsageError(
                 f"Invalid image size {height}x{width}: height and width must be multiples of "
-                f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}"
+                f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}."
             )
 
     def sizes(self, size: Size) -> Mapping[str, Size]:

@@ -50,7 +50,7 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
         saliency prediction, Neural Networks 129, 2020, section 3.1 and figure 2.
     """
     if not 0 < width < math.inf:
-        raise UsageError(f"Invalid width: {width}; must be a number above 0")
+        raise UsageError(f"Invalid width: {width}; must be a number above 0.")
 
     def channels(published: int) -> int:
         return max(1, round(published * width))
@@ -104,7 +104,7 @@ def learning_rate_factors(
     names = [parameter.name for parameter in graph.parameters]
     for part in rates:
         if not any(name.startswith(PARTS[part]) for name in names):
-            raise UsageError(f"The network has no part named {part}")
+            raise UsageError(f"The network has no part named {part}.")
     factors = [(start, factor) for part, factor in rates.items() for start in PARTS[part]]
     frozen = tuple(start for start, factor in factors if not factor)
     if all(name.startswith(frozen) for name in names):
