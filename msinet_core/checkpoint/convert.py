@@ -242,7 +242,7 @@ def _suggest_layout(source: Path, from_layout: str, graph: Graph) -> None:
 def _check_paths(source: Path, target: Path, written: Format, force: bool) -> None:
     if written.name == "tf1" and target.name in ("", ".."):
         raise UsageError(
-            f"'{target}' is a directory; name a prefix in it, such as {target / 'model.ckpt'}"
+            f"'{target}' is a directory; name a prefix in it, such as {target / 'model.ckpt'}."
         )
     file = tf1.index_of(target) if written.name == "tf1" else target
     if source.exists() and target.exists() and source.samefile(target):
