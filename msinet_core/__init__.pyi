@@ -8,7 +8,7 @@ from msinet_core.checkpoint.archive import StoredTensor as StoredTensor
 from msinet_core.checkpoint.catalog import Format as Format
 from msinet_core.checkpoint.convert import Conversion as Conversion
 from msinet_core.checkpoint.convert import convert as convert
-from msinet_core.checkpoint.formats.keras_archive import write_keras_archive as write_keras_archive
+from msinet_core.checkpoint.formats.keras import write_keras_archive as write_keras_archive
 from msinet_core.checkpoint.formats.onnx import onnx_model as onnx_model
 from msinet_core.checkpoint.formats.onnx_ops import OnnxLayers as OnnxLayers
 from msinet_core.checkpoint.inspect import Description as Description

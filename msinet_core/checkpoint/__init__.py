@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from msinet_core.checkpoint.archive import Checkpoint
 from msinet_core.checkpoint.native import save_checkpoint
-from msinet_core.checkpoint.read import load_checkpoint, read_graph, read_weights
+from msinet_core.checkpoint.read import load_checkpoint, read_weights
 
-__all__ = ["Checkpoint", "load_checkpoint", "read_graph", "read_weights", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "read_weights", "save_checkpoint"]

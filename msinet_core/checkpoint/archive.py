@@ -6,27 +6,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.guard import reason
 from msinet_core.errors import CheckpointError, bullet_list, printable
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.state import (
-    WEIGHT,
-    Mismatch,
-    OptimizerState,
-    State,
-    find_mismatches,
-)
+from msinet_core.network.ops import Coordinates, Size
+from msinet_core.network.state import OptimizerState, State, Tensors, find_mismatches
 from msinet_core.system.threads import each
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Coordinates, Size
-    from msinet_core.network.state import Tensors
 
 MAX_LISTED = 60
 """How many tensors a message lists: all of MSI-Net's 46 weights."""
@@ -94,7 +85,7 @@ def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
         return height, width
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"Invalid image_size in checkpoint: {size!r}; use --image-size HxW"
+            f"Invalid image_size in checkpoint: {size!r}; use --image-size HxW."
         ) from error
 
 
@@ -226,12 +217,9 @@ class Archive:
         groups = {"weights": self.weights}
         if self.optimizer is not None:
             groups |= {"optimizer/m": self.optimizer.m, "optimizer/v": self.optimizer.v}
-        order = {parameter.name: index for index, parameter in enumerate(graph.parameters)}
+        order = [parameter.name for parameter in graph.parameters]
         return {
-            group: {
-                name: stored[name]
-                for name in sorted(stored, key=lambda name: (order.get(name, len(order)), name))
-            }
+            group: {name: stored[name] for name in (*order, *sorted(stored)) if name in stored}
             for group, stored in groups.items()
         }
 
@@ -239,7 +227,7 @@ class Archive:
         """Return the archive without Adam's moments, so that they are not read."""
         return replace(self, optimizer=None)
 
-    def mismatches(self, graph: Graph) -> list[Mismatch]:
+    def mismatches(self, graph: Graph) -> list[str]:
         """List every way in which the stored tensors do not fit a graph, from their shapes alone.
 
         A weight's moments are left out if they differ just as the weight does.
@@ -247,20 +235,15 @@ class Archive:
         Args:
             graph: The network they are for.
         """
-        moments = None if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
-        found = find_mismatches(graph, self.weights, moments)
-        weights = {(item.name, item.problem) for item in found if item.group == WEIGHT}
-        return [
-            item
-            for item in found
-            if item.group == WEIGHT or (item.name, item.problem) not in weights
-        ]
+        moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
+        return find_mismatches(graph, self.weights, *moments)
 
-    def read_state(self, graph: Graph) -> State:
+    def read_state(self, graph: Graph, options: str = "") -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
 
         Args:
             graph: The network they are for.
+            options: Those of the command line that the suggested command must repeat.
 
         Raises:
             CheckpointError: Lists every tensor that does not fit, or every damaged one; or the
@@ -269,14 +252,15 @@ class Archive:
         mismatches = self.mismatches(graph)
         if mismatches:
             hint = ""
-            if self.graph is None and graph == msinet_graph():
+            if self.graph is None and graph in (msinet_graph(), msinet_graph(resize="half_pixel")):
                 hint = (
                     f" If it belongs to a network other than the published one (another width, for "
                     f"example), name a checkpoint of that network: msinet-run convert {self.path} "
-                    f"NEW.msinet.h5 --network CHECKPOINT"
+                    f"NEW.msinet.h5 --network CHECKPOINT{options}"
                 )
             raise CheckpointError(
-                f"{self.path} does not fit the network: {summarize(mismatches, graph)}\n"
+                f"{self.path} does not fit the network, which has {len(graph.parameters)} weights; "
+                f"{len(mismatches)} tensor{' differs' if len(mismatches) == 1 else 's differ'}:\n"
                 f"{list_mismatches(mismatches)}\n"
                 f"Use a checkpoint of this network; msinet-run inspect {self.path} shows every "
                 f"tensor in the file.{hint}"
@@ -311,31 +295,13 @@ def damage_message(path: Path | str, damage: list[str]) -> str:
     )
 
 
-def summarize(mismatches: list[Mismatch], graph: Graph) -> str:
-    """Count in one sentence what does not fit.
-
-    Args:
-        mismatches: The list from `Archive.mismatches`.
-        graph: The network that they do not fit.
-    """
-    weights = [item for item in mismatches if item.group == WEIGHT]
-    shapes = sum(item.has_other_shape for item in weights)
-    counts = {
-        f"{{}} of {len(graph.parameters)} weights have other shapes": shapes,
-        "{} weights are missing or unknown": len(weights) - shapes,
-        "{} of the optimizer's moments differ": len(mismatches) - len(weights),
-    }
-    return ", ".join(text.format(count) for text, count in counts.items() if count) + "."
-
-
-def list_mismatches(mismatches: list[Mismatch]) -> str:
+def list_mismatches(mismatches: list[str]) -> str:
     """List mismatches: all if they are few, else the first three.
 
     Args:
         mismatches: The list from `Archive.mismatches`.
     """
-    lines = list(map(str, mismatches))
-    return bullet_list(lines, len(lines) if len(lines) <= _FEW else 3)
+    return bullet_list(mismatches, _FEW if len(mismatches) <= _FEW else 3)
 
 
 def _read_all(group: str, stored: StoredTensors, damage: list[str]) -> Tensors:

@@ -14,8 +14,6 @@ from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.formats import (
     frozen,
     keras,
-    keras_archive,
-    keras_vgg16,
     onnx,
     safetensors,
     tf1,
@@ -23,7 +21,6 @@ from msinet_core.checkpoint.formats import (
     vgg16,
 )
 from msinet_core.checkpoint.guard import reading
-from msinet_core.checkpoint.wire.hdf5 import is_hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import (
     CheckpointError,
@@ -104,8 +101,8 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "keras-vgg16",
         "Keras VGG16 weights (*.h5)",
-        keras_vgg16.matches,
-        keras_vgg16.open_archive,
+        vgg16.matches_keras,
+        vgg16.open_keras,
         encoder_only=True,
     ),
     Format(
@@ -127,7 +124,7 @@ FORMATS: tuple[Format, ...] = (
         holds=_NETWORK,
     ),
     Format(  # msinet_tensorflow writes it
-        "keras", "Keras 3 model (*.keras)", _named(keras_archive.SUFFIX), keras_archive.open_archive
+        "keras", "Keras 3 model (*.keras)", _named(keras.MODEL_SUFFIX), keras.open_model
     ),
     Format(
         "torch-vgg16",
@@ -258,14 +255,10 @@ def find_format(path: Path) -> Format:
         raise UsageError(f"{path} does not exist.{_nearby(path)}")
     if not path.is_file() or path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty or not a regular file. Copy or download it again.")
-    kind = (
-        "an HDF5 file, but not in a supported format"
-        if is_hdf5(path)
-        else "not in a supported format"
-    )
     readable = [one.title for one in (*FORMATS, *contributed) if one.open is not _write_only]
     raise CheckpointError(
-        f"{path} is {kind}. Supported formats:\n{bullet_list(readable)}{problem_list(problems)}"
+        f"{path} is not in a supported format. Supported formats:\n{bullet_list(readable)}"
+        f"{problem_list(problems)}"
     )
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from msinet_core.checkpoint.archive import MAX_LISTED, list_mismatches
+from msinet_core.checkpoint.archive import MAX_LISTED, Archive, list_mismatches
 from msinet_core.errors import CheckpointError, bullet_list
-
-if TYPE_CHECKING:
-    from msinet_core.checkpoint.archive import Archive
-    from msinet_core.network.graph import Graph, Node
+from msinet_core.network.graph import Graph, Node
 
 _MAX_NODES = 3
 

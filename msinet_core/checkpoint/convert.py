@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint
 from msinet_core.checkpoint.catalog import (
@@ -14,30 +13,23 @@ from msinet_core.checkpoint.catalog import (
     Format,
     contributed_formats,
     find_format,
+    open_checkpoint,
     problem_list,
 )
 from msinet_core.checkpoint.compare import require_equal
-from msinet_core.checkpoint.coordinates import (
-    check_resize,
-    choose_network,
-    require_coordinates,
-    resize_coordinates,
-)
 from msinet_core.checkpoint.formats import onnx, safetensors, tf1
 from msinet_core.checkpoint.guard import reading
-from msinet_core.checkpoint.published import resolve_weights
-from msinet_core.checkpoint.read import read_graph, require_whole_network
+from msinet_core.checkpoint.published import PREFIX, resolve_weights
+from msinet_core.checkpoint.read import check_resize, choose_network, require_whole_network
 from msinet_core.errors import CheckpointError, UsageError, did_you_mean, printable
 from msinet_core.network.export import OnnxSettings
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Coordinates
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import check_writable_folder
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Coordinates
 
 _ANY_NAME = ("tf1", "savedmodel")
 """Formats whose prefix or folder may have any name, if they are requested."""
@@ -82,7 +74,7 @@ def convert(
         to: The name of a format, or of a device, for the format that users of its framework
             expect; None: by the target's name.
         network: A checkpoint of the network that the source is for, if the source does not hold
-            it; None: the published network.
+            it, or ``"published:DATASET"``; None: the published network.
         resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates, stored in the target;
             None: those in the source, else asymmetric.
         from_layout: ``"torch"`` (OIHW) or ``"mlx"`` (OHWI): the order of the kernels' axes in a
@@ -103,6 +95,8 @@ def convert(
     _check_paths(Path(source), target, written, force)
     check_writable_folder(target.parent, target)
     progress = as_progress(progress)
+    given = {"from-layout": from_layout, "resize": resize}
+    options = "".join(f" --{name} {value}" for name, value in given.items() if value)
     resize = check_resize(source, resize)
     source = resolve_weights(source, progress)
     found = _source_format(source, from_layout)
@@ -111,12 +105,12 @@ def convert(
         if network is None:
             graph = choose_network(archive, resize, progress=progress)
         else:
-            graph = _graph_of(Path(network), resize)
+            graph = _graph_of(network, resize, progress)
         require_equal(archive, graph)
         if from_layout is not None and archive.mismatches(graph):
             _suggest_layout(source, from_layout, graph)
         readable = archive if "optimizer" in written.holds else archive.weights_only()
-        state, training = readable.read_state(graph), archive.read_training()
+        state, training = readable.read_state(graph, options), archive.read_training()
         kept = training if "training" in written.holds else None
         checkpoint = onnx.round_weights(Checkpoint(graph, state, kept, archive.metadata), settings)
         left_behind = tuple(
@@ -205,15 +199,15 @@ def _format_name(to: str | None, writers: list[Format], problems: list[str]) -> 
         ) from None
 
 
-def _graph_of(path: Path, resize: Coordinates | None) -> Graph:
-    graph = read_graph(path)
-    if graph is None:
-        raise CheckpointError(
-            f"{path} holds no network. --network takes a checkpoint that msinet wrote, such as "
-            f"*.msinet.h5."
-        )
-    require_coordinates(path, resize_coordinates(graph), resize)
-    return graph
+def _graph_of(network: str | Path, resize: Coordinates | None, progress: Progress) -> Graph:
+    resize = check_resize(network, resize)
+    with open_checkpoint(resolve_weights(network, progress)) as (_, archive):
+        if archive.graph is None and not str(network).startswith(PREFIX):
+            raise CheckpointError(
+                f"{network} holds no network. --network takes a checkpoint that msinet wrote, such "
+                f"as *.msinet.h5."
+            )
+        return choose_network(archive, resize)
 
 
 def _source_format(source: Path, from_layout: str | None) -> Format:
@@ -222,7 +216,7 @@ def _source_format(source: Path, from_layout: str | None) -> Format:
         return found
     if from_layout not in safetensors.LAYOUTS:
         raise UsageError(
-            f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}"
+            f"Invalid from_layout: '{from_layout}'; use {' or '.join(safetensors.LAYOUTS)}."
         )
     if not safetensors.matches(source):
         raise UsageError(
@@ -246,6 +240,10 @@ def _suggest_layout(source: Path, from_layout: str, graph: Graph) -> None:
 
 
 def _check_paths(source: Path, target: Path, written: Format, force: bool) -> None:
+    if written.name == "tf1" and target.name in ("", ".."):
+        raise UsageError(
+            f"'{target}' is a directory; name a prefix in it, such as {target / 'model.ckpt'}."
+        )
     file = tf1.index_of(target) if written.name == "tf1" else target
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"{source} is both source and destination; name another destination.")

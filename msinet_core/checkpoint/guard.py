@@ -9,6 +9,16 @@ from pathlib import Path
 from msinet_core.errors import CheckpointError, MsinetError, describe_error, error_text, os_reason
 
 
+class UnsupportedError(Exception):
+    """Say what msinet does not read, and what to do: the rest of a sentence after a file's name."""
+
+
+BIG_ENDIAN = (
+    "was written on a big-endian machine, which is not supported. Load it there, and save it in "
+    "another format, such as *.safetensors or *.weights.h5."
+)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever a file makes Python or a library raise into `CheckpointError`.
@@ -23,6 +33,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except MsinetError:
         raise
+    except UnsupportedError as error:
+        raise CheckpointError(f"{path} {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {os_reason(error)}.") from error
     except Exception as error:

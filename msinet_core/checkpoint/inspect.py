@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import safetensors
 from msinet_core.checkpoint.guard import reading
+from msinet_core.checkpoint.published import resolve_weights
 from msinet_core.data.split import StoredSplit
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
+from msinet_core.system.progress import Progress
+from msinet_core.system.progress_bars import as_progress
 
 
 @dataclass(frozen=True)
@@ -96,32 +97,33 @@ class Description:
     damage: list[str]
 
 
-def inspect(path: str | Path) -> Description:
+def inspect(path: str | Path, progress: bool | Progress = False) -> Description:
     """Read a checkpoint of any format and describe what it holds.
 
     Damaged tensors do not stop the reading: they are marked, and listed in ``damage``. If a
     safetensors file does not declare its kernels' layout, names and shapes are those in the file.
 
     Args:
-        path: A file, or the prefix of a TensorFlow checkpoint.
+        path: A file, the prefix of a TensorFlow checkpoint, or ``"published:DATASET"``.
+        progress: Show the download of published weights.
 
     Raises:
         CheckpointError: The format is unknown, or there is damage outside the tensors.
         UsageError: The file does not exist.
     """
-    path = Path(path)
+    path = resolve_weights(path, as_progress(progress))
     found = find_format(path)
     is_raw = found.name == safetensors.UNKNOWN_LAYOUT
     opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
     with reading(path), opened as archive:
         graph = archive.graph
-        damage = [] if graph is None else list(map(str, archive.mismatches(graph)))
+        damage = [] if graph is None else archive.mismatches(graph)
         _check_split(archive.metadata, damage)
-        tensors = [
-            _summarize_tensor(group, name, tensor, archive.max_bytes, damage)
-            for group, stored in archive.groups(archive.network).items()
-            for name, tensor in stored.items()
-        ]
+        tensors, left = [], archive.max_bytes
+        for group, stored in archive.groups(archive.network).items():
+            for name, tensor in stored.items():
+                tensors.append(_summarize_tensor(group, name, tensor, left, damage))
+                left -= tensor.bytes if tensor.bytes <= left else 0
         return Description(
             file=str(archive.path),
             format=found.name,

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msinet_core.errors import CheckpointError, bullet_list, printable
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
+from msinet_core.network.graph import Graph
 
 _LAYER = re.compile(r"(?:^|[/.])(conv[1-5]|aspp|decoder)[/._](conv\d(?:_\d)?)$")
 """A layer of MSI-Net at the end of a name, after any scopes."""
 
-_WEIGHT = re.compile(r"(.+)/(kernel|bias)(?::0)?$")
-_TORCH_ROLES = {"kernel": "weight", "bias": "bias"}
+_WEIGHT = re.compile(r"(.+)(?:/(kernel|bias)(?::0)?|\.(weight|bias))$")
+"""A weight under a name of TensorFlow or PyTorch."""
 
 
 def layer_name(name: str) -> str | None:
@@ -30,14 +27,17 @@ def layer_name(name: str) -> str | None:
 
 
 def weight_name(name: str) -> str | None:
-    """Recognize a weight of MSI-Net under a name of TensorFlow; return None for any other.
+    """Recognize a weight of MSI-Net in TensorFlow or PyTorch; return None for any other name.
 
     Args:
-        name: For example ``model/conv1/conv1_1/kernel:0``.
+        name: For example ``model/conv1/conv1_1/kernel:0`` or ``conv1.conv1_1.weight``.
     """
     match = _WEIGHT.match(name)
     layer = layer_name(match[1]) if match else None
-    return f"{layer}/{match[2]}" if match and layer else None
+    if match is None or layer is None:
+        return None
+    role = match[2] or match[3].replace("weight", "kernel")
+    return f"{layer}/{role}"
 
 
 def flat_names(names: Iterable[str], separator: str) -> dict[str, str]:
@@ -56,7 +56,7 @@ def flat_names(names: Iterable[str], separator: str) -> dict[str, str]:
     if clashes:
         raise CheckpointError(
             f"This network cannot be written in this format, which has '{separator}' in place of "
-            f"'/': several layers would be named\n{bullet_list(clashes)}\n"
+            f"'/': several layers or weights would be named\n{bullet_list(clashes)}\n"
             f"Write *.msinet.h5 instead."
         )
     return flat
@@ -71,12 +71,8 @@ def torch_names(graph: Graph) -> dict[str, str]:
     Raises:
         CheckpointError: Two of them would be equal.
     """
-    layers = {parameter.name: parameter.name.rsplit("/", 1)[0] for parameter in graph.parameters}
-    dotted = flat_names(dict.fromkeys(layers.values()), ".")
-    return {
-        parameter.name: f"{dotted[layers[parameter.name]]}.{_TORCH_ROLES[parameter.role]}"
-        for parameter in graph.parameters
-    }
+    flat = flat_names((parameter.name for parameter in graph.parameters), ".")
+    return {name: re.sub("kernel$", "weight", key) for name, key in flat.items()}
 
 
 def from_torch_names(keys: Iterable[str], graph: Graph | None, path: Path) -> Mapping[str, str]:
@@ -91,14 +87,8 @@ def from_torch_names(keys: Iterable[str], graph: Graph | None, path: Path) -> Ma
         CheckpointError: Lists every name that several keys have.
     """
     known = {} if graph is None else {key: name for name, key in torch_names(graph).items()}
-    roles = {torch: role for role, torch in _TORCH_ROLES.items()}
-
-    def canonical(key: str) -> str:
-        layer, _, role = key.rpartition(".")
-        name = layer_name(layer) if graph is None and role in roles else None
-        return known.get(key, f"{name}/{roles[role]}" if name else key)
-
-    return unique(((canonical(key), key) for key in keys), path)
+    recognize = weight_name if graph is None else known.get
+    return unique(((recognize(key) or key, key) for key in keys), path)
 
 
 def unique(found: Iterable[tuple[str, str]], path: Path) -> Mapping[str, str]:

@@ -19,12 +19,18 @@ from msinet_core.checkpoint.archive import (
     StoredOptimizer,
     StoredTensor,
 )
-from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_tensors
+from msinet_core.checkpoint.hdf5_tensors import (
+    CHECKSUM,
+    dataset_tensor,
+    file_image,
+    write_tensors,
+    write_text,
+    write_text_dataset,
+)
+from msinet_core.checkpoint.tensors import text_checksum
 from msinet_core.checkpoint.texts import parse_network, parse_object
 from msinet_core.checkpoint.wire import hdf5
-from msinet_core.checkpoint.wire.checksums import text_checksum
-from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
-from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text, write_text_dataset
+from msinet_core.checkpoint.wire.hdf5_messages import Dataset, Group
 from msinet_core.checkpoint.wire.limits import MAX_NAME, MAX_TEXT
 from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
@@ -38,7 +44,6 @@ FORMAT = "msinet checkpoint"
 FORMAT_VERSION = 2
 SUFFIX = ".msinet.h5"
 
-_MARKS = {"format": FORMAT, "kernel_layout": CANONICAL_KERNEL_LAYOUT}
 _MAX_NAME = MAX_NAME - len("/optimizer/m/")
 _GROUPS = ("weights", "optimizer/m", "optimizer/v")
 _STEP = "optimizer/step"
@@ -81,7 +86,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
                 f"Write the checkpoint again with msinet."
             )
         else:
-            groups[group][name[len(group) + 1 :]] = _stored(dataset, path)
+            # A missing checksum is damage, too.
+            checksum = dataset.text(CHECKSUM) or "missing"
+            groups[group][name[len(group) + 1 :]] = dataset_tensor(dataset, path, checksum)
     optimizer = None
     if "optimizer" in file.members:
         step = _text(texts, _STEP, path)
@@ -120,51 +127,25 @@ def _check_format(file: Group, path: Path) -> None:
             f"{path} is an HDF5 file, but not an msinet checkpoint: its attribute 'format' is not "
             f"'{FORMAT}'. Rename it, and msinet-run inspect shows what it is."
         )
-    version = file.integer("format_version")
-    if version is None or version < 1:
-        raise CheckpointError(f"{path} is damaged: its format version is {version!r}.")
-    if version > FORMAT_VERSION:
+    version, layout = file.integer("format_version"), file.text("kernel_layout")
+    if (version, layout) != (FORMAT_VERSION, CANONICAL_KERNEL_LAYOUT):
         raise CheckpointError(
-            f"{path} is in format {version}, written by a newer msinet; msinet {__version__} reads "
-            f"format {FORMAT_VERSION}. Upgrade msinet."
-        )
-    if version < FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} is in format {version}, which no released msinet wrote; msinet {__version__} "
-            f"reads format {FORMAT_VERSION}. Train or convert it again."
-        )
-    layout = file.text("kernel_layout")
-    if layout != CANONICAL_KERNEL_LAYOUT:
-        raise CheckpointError(
-            f"{path}: invalid kernel_layout {layout!r}; the format has "
-            f"{CANONICAL_KERNEL_LAYOUT}. Write the checkpoint again with msinet."
+            f"{path} is in format {version} with {layout} kernels; msinet {__version__} reads "
+            f"format {FORMAT_VERSION} with {CANONICAL_KERNEL_LAYOUT} kernels. Upgrade msinet if "
+            f"a newer version wrote it; otherwise train or convert it again."
         )
 
 
 def _text(texts: Mapping[str, Dataset], name: str, path: Path) -> str:
     dataset = texts.get(name)
-    if dataset is None or not dataset.is_text or dataset.content is None:
-        raise CheckpointError(
-            f"{path} is damaged: its {name} is missing or not a text. "
-            f"Copy or download it again, or use another checkpoint."
-        )
-    text = bytes(dataset.content).decode()
-    if dataset.text(CHECKSUM) != text_checksum(f"/{name}", text):
-        raise CheckpointError(
-            f"{path} is damaged: wrong checksum of its {name}. "
-            f"Copy or download it again, or use another checkpoint."
-        )
-    return text
-
-
-def _stored(dataset: Dataset, path: Path) -> StoredTensor:
-    if dataset.datatype.name != "float32":
-        raise CheckpointError(
-            f"{path}: '{printable(dataset.name)}' is {dataset.datatype.name}; every tensor is "
-            f"little-endian float32. Write the checkpoint again with msinet."
-        )
-    # A missing checksum is damage, too.
-    return dataset_tensor(dataset, path, dataset.text(CHECKSUM) or "missing")
+    if dataset is not None and dataset.is_text and dataset.content is not None:
+        text = bytes(dataset.content).decode()
+        if dataset.text(CHECKSUM) == text_checksum(f"/{name}", text):
+            return text
+    raise CheckpointError(
+        f"{path} is damaged: its {name} is missing or has a wrong checksum. "
+        f"Copy or download it again, or use another checkpoint."
+    )
 
 
 def _read_training(texts: Mapping[str, Dataset], path: Path) -> Mapping[str, Any] | None:
@@ -185,9 +166,9 @@ def _fill(checkpoint: Checkpoint, file: h5py.File) -> None:
         groups |= {"optimizer/m": optimizer.m, "optimizer/v": optimizer.v}
         texts[_STEP] = str(optimizer.step)
     file.attrs["format_version"] = FORMAT_VERSION
-    marks = {**_MARKS, "graph_fingerprint": checkpoint.graph.fingerprint}
-    for name, text in marks.items():
-        write_text(file, name, text)
+    write_text(file, "format", FORMAT)
+    write_text(file, "kernel_layout", CANONICAL_KERNEL_LAYOUT)
+    write_text(file, "graph_fingerprint", checkpoint.graph.fingerprint)
     for group, tensors in groups.items():
         file.create_group(group)
         write_tensors(file, {f"{group}/{name}": value for name, value in tensors.items()})
@@ -211,7 +192,7 @@ def _to_json(value: Mapping[str, Any]) -> str:
 
 def _check(checkpoint: Checkpoint) -> None:
     """Refuse what could not be read again."""
-    wrong = list(map(str, checkpoint.state.mismatches(checkpoint.graph)))
+    wrong = checkpoint.state.mismatches(checkpoint.graph)
     optimizer = checkpoint.state.optimizer
     for tensors in (checkpoint.state.weights, *((optimizer.m, optimizer.v) if optimizer else ())):
         wrong += [

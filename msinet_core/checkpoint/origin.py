@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from msinet_core.checkpoint.archive import Checkpoint
+from msinet_core.checkpoint.tensors import text_checksum
 from msinet_core.checkpoint.texts import parse_network, parse_object
-from msinet_core.checkpoint.wire.checksums import text_checksum
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
-
-if TYPE_CHECKING:
-    from msinet_core.checkpoint.archive import Checkpoint
-    from msinet_core.network.graph import Graph
 
 FORMAT = "msinet weights 1"
 _COVERED = ("msinet_format", "kernel_layout", "graph", "metadata")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.data.download.transfer import download
 from msinet_core.data.download.unzip import check_room, open_zip
 from msinet_core.errors import CheckpointError, MsinetError, UsageError, did_you_mean
-from msinet_core.system.files import atomic_folder
+from msinet_core.system.files import atomic_folder, cache_folder
 from msinet_core.system.progress import Progress
 
 PREFIX = "published:"
 """How the names of published weights begin."""
 
+VGG16_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+VGG16_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{VGG16_FILE}"
 VGG16_CHECKSUM = "md5:6d6bbae143d832006294945121d1f1fc"
 """Source: keras/src/applications/vgg16.py."""
 
@@ -37,6 +40,17 @@ Source: The reference implementation's download.py.
 """
 
 
+def folders() -> tuple[Path, ...]:
+    """Return the folders that may hold Keras' VGG16 weights: our cache, then Keras' own."""
+    keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return cache_folder() / "weights", keras / "models"
+
+
+def find_vgg16() -> Path | None:
+    """Return Keras' VGG16 weights, or None if they are not on this machine."""
+    return next((path for folder in folders() if (path := folder / VGG16_FILE).is_file()), None)
+
+
 def fetch_vgg16(progress: Progress | None = None) -> Path:
     """Download Keras' VGG16 weights into the cache, unless they are in it.
 
@@ -47,8 +61,8 @@ def fetch_vgg16(progress: Progress | None = None) -> Path:
         MsinetError: The download failed; the message says where to put the file by hand.
     """
     return download(
-        keras_vgg16.ADDRESS,
-        keras_vgg16.folders()[0] / keras_vgg16.FILE_NAME,
+        VGG16_ADDRESS,
+        folders()[0] / VGG16_FILE,
         checksum=VGG16_CHECKSUM,
         progress=progress,
     )
@@ -79,12 +93,13 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
             f"Unknown published weights: '{text}'.{hint} Published are "
             f"{', '.join(PREFIX + known for known in MODELS)}."
         )
-    folder = keras_vgg16.folders()[0] / f"published-{dataset}"
+    folder = folders()[0] / f"published-{dataset}"
+    archive = folder.with_suffix(".zip")
     if not folder.is_dir():
-        archive = folder.with_suffix(".zip")
         download(_DRIVE + MODELS[dataset], archive, limit=_MAX_BYTES, progress=progress)
         _unpack(archive, folder)
-        archive.unlink(missing_ok=True)
+    with suppress(OSError):  # also one that an interrupted command left
+        archive.unlink()
     return _model(folder)
 
 

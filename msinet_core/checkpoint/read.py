@@ -1,22 +1,28 @@
-"""Read a checkpoint without knowing its format: all of it, its weights, or its header."""
+"""Read a checkpoint without knowing its format: all of it, its weights, or its network.
+
+Weights fit a network with either resize coordinates, and with the wrong ones its maps look right:
+they are stored in the file, requested, or assumed with a note.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-from msinet_core.checkpoint.archive import Checkpoint
-from msinet_core.checkpoint.catalog import Format, find_format, open_checkpoint
+from msinet_core.checkpoint.archive import Archive, Checkpoint
+from msinet_core.checkpoint.catalog import Format, open_checkpoint
 from msinet_core.checkpoint.compare import require_equal
-from msinet_core.checkpoint.coordinates import choose_network
-from msinet_core.errors import CheckpointError
+from msinet_core.checkpoint.published import PREFIX
+from msinet_core.errors import CheckpointError, UsageError
+from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.network.ops import Coordinates, Resize, ResizeLike
+from msinet_core.network.state import State
+from msinet_core.system.progress import Progress
 
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Graph
-    from msinet_core.network.ops import Coordinates
-    from msinet_core.system.progress import Progress
+_PUBLISHED: Coordinates = "asymmetric"
+"""Those of the published network, which are assumed if a file does not store any."""
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -67,27 +73,27 @@ def read_weights(
         archive = opened.weights_only()
         if graph is None:
             graph = choose_network(archive, resize, progress=progress)
-        require_equal(archive, graph)
-        if archive.mismatches(graph):
-            require_whole_network(found, path)
-        return Checkpoint(graph, archive.read_state(graph), metadata=archive.metadata)
+        options = f" --resize {resize}" if resize else ""
+        state = read_fitting(found, archive, graph, options)
+        return Checkpoint(graph, state, metadata=archive.metadata)
 
 
-def read_graph(path: Path) -> Graph | None:
-    """Read the network that a file was written for, and no tensor.
+def read_fitting(found: Format, archive: Archive, graph: Graph, options: str = "") -> State:
+    """Read the tensors of an open file for a network.
 
     Args:
-        path: A file, or the prefix of a TensorFlow checkpoint.
-
-    Returns:
-        None if the file holds none.
+        found: The file's format.
+        archive: The open file.
+        graph: The network that they must fit.
+        options: As for `Archive.read_state`.
 
     Raises:
-        CheckpointError: The file cannot be read.
-        UsageError: The file does not exist.
+        CheckpointError: The file was written for another network, does not fit, or is damaged.
     """
-    with open_checkpoint(path) as (_, archive):
-        return archive.graph
+    require_equal(archive, graph)
+    if archive.mismatches(graph):
+        require_whole_network(found, archive.path)
+    return archive.read_state(graph, options)
 
 
 def read_network(
@@ -111,9 +117,9 @@ def read_network(
         CheckpointError: The file cannot be read, or stores other resize coordinates.
         UsageError: The file does not exist.
     """
-    if find_format(Path(path)).encoder_only:
-        return msinet_graph(width or 1.0, resize or "asymmetric"), {}
-    with open_checkpoint(Path(path)) as (_, archive):
+    with open_checkpoint(Path(path)) as (found, archive):
+        if found.encoder_only:
+            return msinet_graph(width or 1.0, resize or _PUBLISHED), {}
         graph = choose_network(archive, resize, width=width, progress=progress)
         return graph, archive.metadata
 
@@ -130,6 +136,74 @@ def read_metadata(path: str | Path) -> Mapping[str, Any]:
     """
     with open_checkpoint(Path(path)) as (_, archive):
         return archive.metadata
+
+
+def check_resize(weights: str | Path, resize: Coordinates | None) -> Coordinates | None:
+    """Check requested coordinates before any file is read.
+
+    Args:
+        weights: A file, or ``"published:DATASET"``.
+        resize: The requested coordinates, or None.
+
+    Returns:
+        The requested ones, or those of published weights; None if the file decides.
+
+    Raises:
+        UsageError: They do not exist, or the published weights were trained with others.
+    """
+    known = get_args(Coordinates)
+    if resize not in (None, *known):
+        raise UsageError(f"Invalid resize: {resize!r}; use {' or '.join(known)}.")
+    if not str(weights).startswith(PREFIX):
+        return resize
+    if resize not in (None, _PUBLISHED):
+        raise UsageError(
+            f"{weights} was trained with {_PUBLISHED} resize coordinates, not {resize}. "
+            f"Leave out --resize."
+        )
+    return _PUBLISHED
+
+
+def choose_network(
+    archive: Archive,
+    resize: Coordinates | None = None,
+    *,
+    width: float | None = None,
+    progress: Progress | None = None,
+) -> Graph:
+    """Return the network that an open file's weights are for.
+
+    Args:
+        archive: The open file.
+        resize: The requested coordinates; None: those in the file, else asymmetric.
+        width: A requested width, for `msinet_graph`; None: as in the file, else 1.
+        progress: Gets a note if the coordinates had to be assumed.
+
+    Raises:
+        CheckpointError: The file stores other coordinates than the requested ones.
+    """
+    if archive.graph is not None:
+        nodes = archive.graph.nodes
+        stored = {node.op.coordinates for node in nodes if isinstance(node.op, Resize | ResizeLike)}
+    else:
+        # Several: some resize something else, such as the images before they enter the network.
+        stored = set(archive.resize) if len(archive.resize) == 1 else set()
+    if resize is not None and stored and stored != {resize}:
+        raise CheckpointError(
+            f"{archive.path} stores {' and '.join(sorted(stored))} resize coordinates, and "
+            f"--resize requests {resize}. Leave out --resize; if the file was converted with the "
+            f"wrong coordinates, convert the original again with --resize {resize}."
+        )
+    if archive.graph is not None and width is None:
+        return archive.graph
+    if not stored and resize is None and progress is not None:
+        progress.warn(
+            f"{archive.path} does not store its resize coordinates; assuming {_PUBLISHED}, as in "
+            f"the published weights. If it was trained with half pixels, as TensorFlow 2 and "
+            f"PyTorch resize by default, add --resize half_pixel."
+        )
+    chosen: Coordinates = next(iter(stored), _PUBLISHED) if resize is None else resize
+    return msinet_graph(width or 1.0, chosen)
 
 
 def require_whole_network(found: Format, path: Path) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import StoredTensor
-from msinet_core.checkpoint.wire.checksums import tensor_checksum
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT, permutation, transpose
 from msinet_core.system.threads import each
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def stored_tensor(
@@ -71,3 +68,26 @@ def prepare_tensors(
         return tensor, tensor_checksum(key, tensor)
 
     return dict(zip(tensors, each(prepare, tensors.items()), strict=True))
+
+
+def tensor_checksum(name: str, tensor: NDArray[np.float32]) -> str:
+    """Compute the checksum of a tensor; it covers the name, type and shape as well as the values.
+
+    Args:
+        name: Its name in the file, for example ``/weights/conv1/conv1_1/kernel``.
+        tensor: float32.
+    """
+    shape = "x".join(str(axis) for axis in tensor.shape)
+    digest = hashlib.sha256(f"{name} float32 {shape}\n".encode())
+    digest.update(np.ascontiguousarray(tensor, "<f4").data)
+    return digest.hexdigest()
+
+
+def text_checksum(name: str, text: str) -> str:
+    """Compute the checksum of a JSON text and its name.
+
+    Args:
+        name: Its name in the file, for example ``/graph``.
+        text: The JSON.
+    """
+    return hashlib.sha256(f"{name} text\n{text}".encode()).hexdigest()

@@ -7,14 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msinet_core.checkpoint.wire.limits import MAX_TEXT, MAX_VALUES
 from msinet_core.errors import CheckpointError, GraphError
-from msinet_core.network.graph import Graph
-
-if TYPE_CHECKING:
-    from msinet_core.network.graph import Node
+from msinet_core.network.graph import Graph, Node
 
 _MAX_NETWORK = 2**20
 """Characters of a network's JSON; the published one has 8,000."""
@@ -66,7 +63,7 @@ def parse_network(text: str, path: Path) -> Graph:
             _check_attributes(node)
         _check_memory(graph)
     except (GraphError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its network cannot be used: {error}") from error
+        raise CheckpointError(f"{path}: its network cannot be used: {error}.") from error
     return graph
 
 

@@ -23,15 +23,16 @@ _STATISTICS = ("min", "max", "mean")
 def inspect(file: Path, as_json: bool) -> None:
     """Show what FILE holds: network, origin and every tensor, and whether it is damaged.
 
-    FILE is a checkpoint in any format that msinet reads; for a TensorFlow checkpoint, its prefix
-    or one of its files. Exits with 1 if anything in it is damaged.
+    FILE is a checkpoint in any format that msinet reads, or published:salicon (or another
+    dataset); for a TensorFlow checkpoint, its prefix or one of its files. Exits with 1 if
+    anything in it is damaged.
     """
     from dataclasses import asdict
 
     import msinet_core as msinet
     from msinet_core.checkpoint.archive import damage_message
 
-    description = msinet.inspect(file)
+    description = msinet.inspect(file, progress=True)
     if as_json:
         print_json(asdict(description))
     else:

@@ -84,8 +84,7 @@ class Device(abc.ABC):
         graph.check_builders(self.layer_builders)
         mismatches = state.mismatches(graph)
         if mismatches:
-            lines = bullet_list([str(item) for item in mismatches])
-            raise GraphError(f"The weights do not fit the network:\n{lines}")
+            raise GraphError(f"The weights do not fit the network:\n{bullet_list(mismatches)}")
         if optimizer is not None and loss is None:
             raise UsageError("Training requires a loss as well as an optimizer, got loss=None")
         if loss is not None and not self.spec.capabilities.training:

@@ -88,10 +88,9 @@ class Graph:
                     raise GraphError(f"Node '{node.name}': its input '{name}' does not precede it")
             arity = node.op.arity
             if (arity is None and len(node.inputs) < 2) or (arity not in (None, len(node.inputs))):
-                expected = "two or more" if arity is None else arity
                 raise GraphError(
-                    f"Node '{node.name}': {type(node.op).__name__} takes {expected} inputs, got "
-                    f"{len(node.inputs)}"
+                    f"Node '{node.name}': {type(node.op).__name__} takes "
+                    f"{'two or more' if arity is None else arity} inputs, got {len(node.inputs)}"
                 )
             seen.add(node.name)
 
@@ -158,7 +157,7 @@ class Graph:
             above = "x".join(str(max(-(-axis // multiple), 1) * multiple) for axis in size)
             raise UsageError(
                 f"Invalid image size {height}x{width}: height and width must be multiples of "
-                f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}"
+                f"{multiple}, for example {' or '.join(dict.fromkeys([below, above]))}."
             )
 
     def sizes(self, size: Size) -> Mapping[str, Size]:
@@ -276,21 +275,17 @@ class Graph:
         Raises:
             GraphError: A name is unknown, or `stop` depends on more than `start`.
         """
-        by_name = {node.name: node for node in self.nodes}
         for name in (start, stop):
-            if name not in by_name:
+            if name not in self.channels:
                 raise GraphError(f"The graph has no node '{name}'")
-        needed: set[str] = set()
-        pending = [stop]
-        while pending:
-            name = pending.pop()
-            if name not in needed and name != start:
-                if isinstance(by_name[name].op, Input):
+        needed = {stop}
+        for node in reversed(self.nodes):
+            if node.name in needed and node.name != start:
+                if not node.inputs:
                     raise GraphError(f"'{stop}' also depends on nodes before '{start}'")
-                needed.add(name)
-                pending.extend(by_name[name].inputs)
+                needed.update(node.inputs)
         head = Node(start, Input(self.channels[start]))
-        return Graph((head, *(node for node in self.nodes if node.name in needed)))
+        return Graph((head, *(node for node in self.nodes if node.name in needed - {start})))
 
     def to_json(self) -> str:
         """Return the graph as JSON; equal graphs give equal text."""

@@ -55,6 +55,4 @@ def transpose(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     """
     import numpy as np
 
-    if array.ndim != len(source):
-        raise ValueError(f"an array of shape {array.shape} does not have the axes '{source}'")
     return np.ascontiguousarray(array.transpose(permutation(source, target)))

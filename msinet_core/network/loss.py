@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,9 +142,13 @@ LOSSES: Mapping[str, type[Loss]] = {
 }
 """The losses by the names of the metrics."""
 
-_NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?"
-_TERM = re.compile(rf"(?:({_NUMBER})\*)?([a-z]+)")
-_SUM = re.compile(rf"{_TERM.pattern}(?:\+{_TERM.pattern})*")
+LOSS_FORM = f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0"
+"""What the text of a loss must be."""
+
+_PLUS = re.compile(r"(?<!\de)\+")
+"""Between two terms, and not in a number such as 1e+2."""
+
+_TERM = re.compile(r"(?:(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\*)?([a-z]+)")
 
 
 def parse_loss(text: str) -> Loss:
@@ -177,21 +182,14 @@ def standard_loss(text: str) -> str:
 
 
 def _terms(text: str) -> dict[str, float]:
-    compact = re.sub(r"\s", "", text.lower())
-    if not _SUM.fullmatch(compact):
-        raise UsageError(
-            f"Invalid loss: {text!r}; must be a sum such as kld+0.5*cc. Each term is lower for "
-            f"better maps, so none is subtracted."
-        )
-    found = [(name, float(weight or 1)) for weight, name in _TERM.findall(compact)]
-    for name, weight in found:
-        if name not in LOSSES:
+    terms: dict[str, float] = {}
+    for term in _PLUS.split("".join(text.lower().split())):
+        match = _TERM.fullmatch(term)
+        weight, name = (float(match[1] or 1), match[2]) if match else (0.0, term)
+        if name not in LOSSES or name in terms or not 0 < weight < math.inf:
             raise UsageError(
-                f"Invalid loss: {text!r}; {name!r} is not one of {', '.join(LOSSES)}."
+                f"Invalid loss: {text!r}; must be {LOSS_FORM}, such as kld+0.5*cc."
                 f"{did_you_mean(name, LOSSES)}"
             )
-        if not 0 < weight < float("inf"):
-            raise UsageError(f"Invalid loss: {text!r}; the weight of {name} must be above 0.")
-    if len(dict(found)) < len(found):
-        raise UsageError(f"Invalid loss: {text!r}; a name is used twice.")
-    return dict(found)
+        terms[name] = weight
+    return terms

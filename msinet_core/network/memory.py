@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 
 from msinet_core.network.graph import Graph
 from msinet_core.network.ops import Size
@@ -27,35 +26,20 @@ class MemoryEstimate:
     """The memory of a training step, in bytes.
 
     Args:
-        batch_size: The images of the step.
-        weights: The float32 weights, and their copies in the precision of the convolutions.
-        gradients: Of the weights.
-        moments: Adam's two moments.
-        activations: The output of each node, which the gradient needs.
-        workspace: Temporary buffers.
+        fixed: What does not depend on the batch: float32 weights, their copies in the precision of
+            the convolutions, gradients, and Adam's two moments.
+        activations: The output of each node for one image, which the gradient needs.
+        workspace: Temporary buffers for one image.
     """
 
-    batch_size: int
-    weights: int
-    gradients: int
-    moments: int
+    fixed: int
     activations: Mapping[str, int]
     workspace: int
 
     @property
-    def fixed(self) -> int:
-        """The part that does not depend on the batch."""
-        return self.weights + self.gradients + self.moments
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.fixed + sum(self.activations.values()) + self.workspace
-
-    @property
     def per_image(self) -> int:
         """What each image of the batch adds."""
-        return (self.total - self.fixed) // self.batch_size
+        return sum(self.activations.values()) + self.workspace
 
     def largest_batch(self, memory: int) -> int:
         """Return the largest batch whose training step fits; 0 if a single image does not.
@@ -65,36 +49,25 @@ class MemoryEstimate:
         """
         return max(0, (int(USABLE * memory) - self.fixed) // self.per_image)
 
-    def largest_activations(self, count: int = 3) -> dict[str, int]:
-        """Return the nodes with the largest outputs.
 
-        Args:
-            count: Their number.
-        """
-        return dict(sorted(self.activations.items(), key=lambda item: -item[1])[:count])
-
-
-def estimate_memory(
-    graph: Graph, shape: tuple[int, int, int, int], precision: str
-) -> MemoryEstimate:
-    """Estimate the memory of a training step on a batch.
+def estimate_memory(graph: Graph, size: Size, precision: str) -> MemoryEstimate:
+    """Estimate the memory of a training step.
 
     The framework itself, which takes 0.3 to 1 GiB in each process, is not included.
 
     Args:
         graph: The network.
-        shape: The images' ``(N, H, W, C)``.
+        size: Height and width of the images in pixels.
         precision: The precision of convolutions.
     """
     itemsize = ITEM_BYTES[precision]
-    parameters = FLOAT32_BYTES * graph.parameter_count
-    copies = 0 if precision == "float32" else itemsize * graph.parameter_count
-    values = {name: prod(size) for name, size in graph.shapes(shape).items()}
+    copies = 0 if precision == "float32" else itemsize
+    values = {
+        name: height * width * graph.channels[name]
+        for name, (height, width) in graph.sizes(size).items()
+    }
     return MemoryEstimate(
-        batch_size=shape[0],
-        weights=parameters + copies,
-        gradients=parameters,
-        moments=2 * parameters,
+        fixed=(4 * FLOAT32_BYTES + copies) * graph.parameter_count,
         activations={name: itemsize * count for name, count in values.items()},
         workspace=WORKSPACE * FLOAT32_BYTES * max(values.values()),
     )
@@ -106,7 +79,7 @@ def memory_sentences(
     """Describe the memory of a training step by batch size, a sentence or two at a time.
 
     Args:
-        one: The estimate for one image.
+        one: The estimate.
         size: Height and width of the images in pixels.
         precision: The precision of convolutions.
         memory: The bytes that the device has; None if unknown.
@@ -119,9 +92,8 @@ def memory_sentences(
         f"Training at {size[0]}x{size[1]} in {precision} needs about this much memory, by batch "
         f"size: {table}, besides the framework's own."
     )
-    largest = ", ".join(
-        f"{name} {count / 2**20:.0f} MiB" for name, count in one.largest_activations().items()
-    )
+    most = sorted(one.activations.items(), key=lambda item: -item[1])[:3]
+    largest = ", ".join(f"{name} {count / 2**20:.0f} MiB" for name, count in most)
     yield (
         f"Weights, gradients and moments take {_gib(one.fixed)}; each image takes "
         f"{_gib(one.per_image)}, most for the outputs of {largest}."

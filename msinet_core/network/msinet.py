@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msinet_core.errors import UsageError
@@ -43,13 +44,13 @@ def msinet_graph(width: float = 1.0, resize: Coordinates = "asymmetric") -> Grap
         resize: ``"asymmetric"``, which the published weights require, or ``"half_pixel"``.
 
     Raises:
-        UsageError: `width` is not above 0.
+        UsageError: `width` is not a number above 0.
 
     Source: Kroner, Senden, Driessens, Goebel: Contextual encoder-decoder network for visual
         saliency prediction, Neural Networks 129, 2020, section 3.1 and figure 2.
     """
-    if not width > 0:
-        raise UsageError(f"Invalid width: {width}; must be above 0")
+    if not 0 < width < math.inf:
+        raise UsageError(f"Invalid width: {width}; must be a number above 0.")
 
     def channels(published: int) -> int:
         return max(1, round(published * width))
@@ -103,7 +104,7 @@ def learning_rate_factors(
     names = [parameter.name for parameter in graph.parameters]
     for part in rates:
         if not any(name.startswith(PARTS[part]) for name in names):
-            raise UsageError(f"The network has no part named {part}")
+            raise UsageError(f"The network has no part named {part}.")
     factors = [(start, factor) for part, factor in rates.items() for start in PARTS[part]]
     frozen = tuple(start for start, factor in factors if not factor)
     if all(name.startswith(frozen) for name in names):

@@ -71,14 +71,20 @@ class State:
     weights: Tensors = field(default_factory=dict)
     optimizer: OptimizerState | None = None
 
-    def mismatches(self, graph: Graph) -> list[Mismatch]:
+    def mismatches(self, graph: Graph) -> list[str]:
         """List all differences between the tensors and a graph's parameters; empty if they fit.
+
+        A weight's moments are left out if they differ just as the weight does.
 
         Args:
             graph: The network.
         """
-        moments = None if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
-        return find_mismatches(graph, self.weights, moments)
+        moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
+        return find_mismatches(graph, self.weights, *moments)
+
+
+KINDS = ("weight", "first moment", "second moment")
+"""The tensors of each parameter, in the order of `find_mismatches`."""
 
 
 def state_arrays(state: State) -> Tensors:
@@ -87,37 +93,12 @@ def state_arrays(state: State) -> Tensors:
     Args:
         state: Any state.
     """
-    groups = {"weight": state.weights}
-    if state.optimizer is not None:
-        groups |= {"first moment": state.optimizer.m, "second moment": state.optimizer.v}
+    moments = () if state.optimizer is None else (state.optimizer.m, state.optimizer.v)
     return {
-        f"{group} {name}": value
-        for group, tensors in groups.items()
-        for name, value in tensors.items()
+        f"{kind} {name}": value
+        for kind, group in zip(KINDS, (state.weights, *moments), strict=False)
+        for name, value in group.items()
     }
-
-
-class Mismatch(NamedTuple):
-    """A tensor that does not fit a network; as text, a line for messages.
-
-    Args:
-        group: ``"weight"``, ``"first moment"`` or ``"second moment"``.
-        name: The parameter.
-        problem: What is wrong with it.
-        has_other_shape: Whether that is its shape; otherwise it is missing or unknown.
-    """
-
-    group: str
-    name: str
-    problem: str
-    has_other_shape: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.group} {self.name}: {self.problem}"
-
-
-WEIGHT = "weight"
-"""The group of mismatches of weights."""
 
 
 class _Shaped(Protocol):
@@ -125,30 +106,29 @@ class _Shaped(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-def find_mismatches(
-    graph: Graph,
-    weights: Mapping[str, _Shaped],
-    moments: tuple[Mapping[str, _Shaped], Mapping[str, _Shaped]] | None,
-) -> list[Mismatch]:
+def find_mismatches(graph: Graph, *tensors: Mapping[str, _Shaped]) -> list[str]:
     """Compare names and shapes of tensors with a graph's parameters.
 
     Args:
         graph: The network.
-        weights: Anything with shapes, by name.
-        moments: Adam's first and second moments, if there are any.
+        tensors: Anything with shapes, by name: the weights, then Adam's first and second moments
+            if there are any.
+
+    Returns:
+        A line for each difference. A weight's moments are left out if they differ just as the
+        weight does.
     """
-    groups = {WEIGHT: weights}
-    if moments is not None:
-        groups |= {"first moment": moments[0], "second moment": moments[1]}
     shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
-    found = []
-    for group, tensors in groups.items():
-        for name, shape in shapes.items():
-            if name not in tensors:
-                found.append(Mismatch(group, name, f"missing, expected shape {shape}"))
-            elif (actual := tuple(tensors[name].shape)) != shape:
-                text = f"has shape {actual}, expected {shape}"
-                found.append(Mismatch(group, name, text, has_other_shape=True))
-        unknown = sorted(tensors.keys() - shapes)
-        found += [Mismatch(group, name, "not in the network") for name in unknown]
-    return found
+    found: dict[str, str] = {}
+    for kind, group in zip(KINDS, tensors, strict=False):
+        for name in (*shapes, *sorted(group.keys() - shapes)):
+            if name not in group:
+                difference = f"{name}: missing, expected shape {shapes[name]}"
+            elif name not in shapes:
+                difference = f"{name}: not in the network"
+            elif (shape := tuple(group[name].shape)) != shapes[name]:
+                difference = f"{name}: has shape {shape}, expected {shapes[name]}"
+            else:
+                continue
+            found.setdefault(difference, f"{kind} {difference}")
+    return list(found.values())

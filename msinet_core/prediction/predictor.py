@@ -84,9 +84,8 @@ def load(
         >>> model = load("best.msinet.h5", device="cpu")
         >>> saliency = model.predict("photo.jpg")
     """
-    from msinet_core.checkpoint import read_weights
-    from msinet_core.checkpoint.coordinates import check_resize
     from msinet_core.checkpoint.published import resolve_weights
+    from msinet_core.checkpoint.read import check_resize, read_weights
     from msinet_core.registry.registry import open_device
 
     progress = as_progress(progress)

@@ -5,9 +5,20 @@ This module is light, like the first module of every device plugin: it only desc
 
 from __future__ import annotations
 
-from msinet_core.device import Capabilities, DeviceSpec
-from msinet_core.reference.probe import probe
+from msinet_core.device import Availability, Capabilities, DeviceSpec, Probe
+from msinet_core.hardware.host import cpu_hardware, distribution_version
 from msinet_core.registry.hookspecs import Register, hookimpl
+
+
+def probe() -> Probe:
+    """Describe NumPy and the processor."""
+    return Probe(
+        availability=Availability.INSTALLED,
+        reason="Exact but slow: meant for tests and for checking other devices.",
+        framework_version=distribution_version("numpy"),
+        hardware=(cpu_hardware(),),
+    )
+
 
 SPEC = DeviceSpec(
     name="reference",

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model, Program
-from msinet_core.network.graph import Graph, LayerBuilder
-from msinet_core.network.state import Batch, OptimizerState, State
-from msinet_core.reference.adam import Moments, adam_step
+from msinet_core.network.graph import LayerBuilder
+from msinet_core.network.state import Batch, OptimizerState, State, Tensors
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Array, Tape, Variable
-
-if TYPE_CHECKING:
-    from msinet_core.network.state import Tensors
 
 
 class ReferenceDevice(Device):
@@ -50,6 +47,15 @@ class ReferenceDevice(Device):
         return {"numpy": np.__version__}
 
 
+@dataclass
+class _Moments:
+    """Adam's moments, by parameter name."""
+
+    step: int
+    m: dict[str, Array]
+    v: dict[str, Array]
+
+
 class ReferenceModel(Model):
     """A graph with its weights and Adam's moments.
 
@@ -64,7 +70,7 @@ class ReferenceModel(Model):
         self._builders = device.layer_builders
         moments = program.optimizer_state
         self._weights = self._arrays(program.state.weights)
-        self._moments = Moments(moments.step, self._arrays(moments.m), self._arrays(moments.v))
+        self._moments = _Moments(moments.step, self._arrays(moments.m), self._arrays(moments.v))
 
     def forward(self, images: NDArray[np.float32]) -> Array:
         return self._output(images, self._variables(None)).value
@@ -72,12 +78,8 @@ class ReferenceModel(Model):
     def losses(self, batch: Batch) -> Array:
         return self._losses(batch, self._variables(None)).value
 
+    @np.errstate(over="ignore", invalid="ignore")  # the trainer reports divergence
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        with np.errstate(over="ignore", invalid="ignore"):  # the trainer reports divergence
-            return self._update(batches, learning_rate)
-
-    def _update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        assert self._optimizer is not None
         count = sum(len(batch.images) for batch in batches)
         tape = Tape()
         variables = self._variables(tape)
@@ -90,13 +92,26 @@ class ReferenceModel(Model):
             name: np.zeros_like(variable.value) if variable.gradient is None else variable.gradient
             for name, variable in variables.items()
         }
-        adam_step(self._optimizer, learning_rate, self._weights, self._moments, gradients)
+        self._step(gradients, learning_rate)
         return total / count
 
     def state(self) -> State:
         moments = self._moments
         optimizer = OptimizerState(moments.step, self._tensors(moments.m), self._tensors(moments.v))
         return State(self._tensors(self._weights), optimizer)
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        """Replace weights and moments; `msinet_core.network.adam.Adam` has the formulas."""
+        assert self._optimizer is not None
+        adam, moments, weights = self._optimizer, self._moments, self._weights
+        moments.step += 1
+        rate = adam.rate(learning_rate, moments.step)
+        for name, gradient in gradients.items():
+            if factor := adam.factor(name):
+                m = adam.beta_1 * moments.m[name] + (1 - adam.beta_1) * gradient
+                v = adam.beta_2 * moments.v[name] + (1 - adam.beta_2) * gradient**2
+                weights[name] = weights[name] - rate * factor * m / (np.sqrt(v) + adam.epsilon)
+                moments.m[name], moments.v[name] = m, v
 
     def _variables(self, tape: Tape | None) -> dict[str, Variable]:
         return {name: Variable(value, tape) for name, value in self._weights.items()}
@@ -119,15 +134,3 @@ class ReferenceModel(Model):
         return {
             name: np.asarray(value, np.float32) for name, value in self.canonical(arrays).items()
         }
-
-
-def forward(graph: Graph, weights: Mapping[str, Array], images: Array) -> Array:
-    """Compute a network's output in the dtype of its inputs.
-
-    Args:
-        graph: The network.
-        weights: Canonical, by parameter name.
-        images: ``(N, H, W, C)``, float32 or float64 like the weights.
-    """
-    variables = {name: Variable(np.asarray(value)) for name, value in weights.items()}
-    return graph.apply(LAYER_BUILDERS, Variable(np.asarray(images)), variables).value

@@ -76,16 +76,14 @@ class ReferenceLayers(Layers):
 
         return record(output, inputs, backward)
 
-    def resize(self, op: ops.Resize, inputs: Inputs, parameters: Parameters) -> Variable:
-        """Enlarge bilinearly by a whole factor."""
-        _, height, width, _ = inputs[0].value.shape
-        target = (height * op.scale, width * op.scale)
-        return _resize(inputs[0], target, op.coordinates)
+    def resize(
+        self, op: ops.Resize | ops.ResizeLike, inputs: Inputs, parameters: Parameters
+    ) -> Variable:
+        """Resize the first input bilinearly; a second one gives the size and gets no gradient."""
+        sizes = [(variable.value.shape[1], variable.value.shape[2]) for variable in inputs]
+        return _resize(inputs[0], op.output_size(sizes), op.coordinates)
 
-    def resize_like(self, op: ops.ResizeLike, inputs: Inputs, parameters: Parameters) -> Variable:
-        """Resize the first input to the size of the second, which gets no gradient."""
-        _, height, width, _ = inputs[1].value.shape
-        return _resize(inputs[0], (height, width), op.coordinates)
+    resize_like = resize
 
     def concat(self, op: ops.Concat, inputs: Inputs, parameters: Parameters) -> Variable:
         """Concatenate along the channels."""

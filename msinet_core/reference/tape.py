@@ -46,17 +46,7 @@ class Tape:
     """The operations of one forward pass, in order."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[Variable, Sequence[Variable], Backward]] = []
-
-    def record(self, output: Variable, inputs: Sequence[Variable], backward: Backward) -> None:
-        """Record one operation.
-
-        Args:
-            output: Its result.
-            inputs: Its inputs.
-            backward: Computes the inputs' gradients from the output's.
-        """
-        self._records.append((output, inputs, backward))
+        self.records: list[tuple[Variable, Sequence[Variable], Backward]] = []
 
     def backward(self, output: Variable, gradient: Array) -> None:
         """Compute the gradient of every variable that `output` depends on, and empty the tape.
@@ -66,8 +56,8 @@ class Tape:
             gradient: Of the loss with respect to `output`; same shape as its value.
         """
         output.gradient = gradient
-        while self._records:
-            result, inputs, backward = self._records.pop()
+        while self.records:
+            result, inputs, backward = self.records.pop()
             if result.gradient is None:
                 continue
             for variable, part in zip(inputs, backward(result.gradient), strict=True):
@@ -90,7 +80,7 @@ def record(value: Array, inputs: Sequence[Variable], backward: Backward) -> Vari
     tape = next((variable.tape for variable in inputs if variable.tape is not None), None)
     output = Variable(value, tape)
     if tape is not None:
-        tape.record(output, inputs, backward)
+        tape.records.append((output, inputs, backward))
     return output
 
 

@@ -131,7 +131,7 @@ def _memory(spec: DeviceSpec, arguments: Mapping[str, str]) -> Finding:
     size = (height, width)
     precision = spec.check_precision(arguments.get("precision", "auto"))
     memory = device_memory(spec)
-    one = estimate_memory(graph, (1, *size, 3), precision)
+    one = estimate_memory(graph, size, precision)
     figures = {
         "fixed_bytes": one.fixed,
         "bytes_per_image": one.per_image,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
 from msinet_core.errors import UsageError
-from msinet_core.network.loss import LOSSES, standard_loss
+from msinet_core.network.loss import LOSS_FORM, LOSSES, standard_loss
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.kinds import (
@@ -38,11 +38,7 @@ SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
 IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
 
 
-LOSS_SUM = Kind(
-    f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0, such as kld+0.5*cc",
-    "LOSS",
-    standard_loss,
-)
+LOSS_SUM = Kind(f"{LOSS_FORM}, such as kld+0.5*cc", "LOSS", standard_loss, words=tuple(LOSSES))
 """A weighted sum of losses, in the standard form of its text."""
 
 

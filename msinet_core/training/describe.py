@@ -108,7 +108,7 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
     steps = Schedule(config, len(prepared.dataset.train)).steps_per_epoch
     yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
     size = config.image_size or prepared.dataset.image_size
-    one = estimate_memory(prepared.graph, (1, *size, 3), precision)
+    one = estimate_memory(prepared.graph, size, precision)
     yield from memory_sentences(one, size, precision, device_memory(spec))
     yield "Dry run: nothing was trained or written."
 

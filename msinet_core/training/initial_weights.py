@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msinet_core.checkpoint import read_weights
+from msinet_core.checkpoint.archive import Archive
 from msinet_core.checkpoint.catalog import find_format, open_checkpoint
-from msinet_core.checkpoint.formats import keras_vgg16
-from msinet_core.checkpoint.published import fetch_vgg16
+from msinet_core.checkpoint.published import VGG16_ADDRESS, VGG16_FILE, fetch_vgg16, find_vgg16
+from msinet_core.checkpoint.read import read_fitting
 from msinet_core.errors import CheckpointError, GraphError, UsageError, did_you_mean
 from msinet_core.network.msinet import PARTS, msinet_graph
 from msinet_core.network.ops import Conv2D
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msinet_core.network.graph import Graph
-    from msinet_core.network.state import Tensors
 
 ENCODER = "encoder"
 ENCODER_OUTPUT = "pool5"
@@ -105,11 +104,11 @@ def _initial(graph: Graph, init: str, seed: int, progress: Progress | None) -> _
         return _all_random(graph, seed)
     if init in ("auto", "vgg16"):
         return _from_cache(graph, seed, progress, required=init == "vgg16")
-    path = Path(init)
-    if find_format(path).encoder_only:
-        return _from_vgg16(graph, path, seed)
-    weights = State(read_weights(path, graph).state.weights)
-    return weights, f"All layers start from the weights in {path}.", ()
+    with open_checkpoint(Path(init)) as (found, archive):
+        if found.encoder_only:
+            return _from_vgg16(graph, archive, seed)
+        state = read_fitting(found, archive.weights_only(), graph)
+        return state, f"All layers start from the weights in {archive.path}.", ()
 
 
 def check_init(init: str) -> None:
@@ -134,19 +133,20 @@ def check_init(init: str) -> None:
 
 
 def _from_cache(graph: Graph, seed: int, progress: Progress | None, *, required: bool) -> _Initial:
-    path = keras_vgg16.find()
+    path = find_vgg16()
     if path is None and required:
-        _check_encoder(graph, keras_vgg16.FILE_NAME)
+        _check_encoder(graph, VGG16_FILE)
         path = fetch_vgg16(progress)
     if path is None:
         reason = (
             ", because VGG16 weights are not on this machine. A pretrained encoder learns faster: "
-            f"--init vgg16 downloads it (59 MB, {keras_vgg16.ADDRESS})"
+            f"--init vgg16 downloads it (59 MB, {VGG16_ADDRESS})"
         )
     elif not required and _encoder(graph) != _encoder(msinet_graph()):
         reason = ", because VGG16 weights only fit a network with the published encoder, width 1"
     else:
-        return _from_vgg16(graph, path, seed)
+        with open_checkpoint(path) as (_, archive):
+            return _from_vgg16(graph, archive, seed)
     return _all_random(graph, seed, reason)
 
 
@@ -155,14 +155,12 @@ def _all_random(graph: Graph, seed: int, reason: str = "") -> _Initial:
     return random_state(graph, seed), origin, PARTS
 
 
-def _from_vgg16(graph: Graph, path: Path, seed: int) -> _Initial:
-    encoder = _check_encoder(graph, path)
-    with open_checkpoint(path) as (_, archive):
-        trained: Tensors = archive.read_state(encoder).weights
+def _from_vgg16(graph: Graph, archive: Archive, seed: int) -> _Initial:
+    trained = archive.read_state(_check_encoder(graph, archive.path)).weights
     weights = {**random_state(graph, seed).weights, **trained}
     origin = (
-        f"The encoder starts from the VGG16 weights in {path}, the other layers from random "
-        f"weights (seed {seed})."
+        f"The encoder starts from the VGG16 weights in {archive.path}, the other layers from "
+        f"random weights (seed {seed})."
     )
     return State(weights), origin, PARTS.keys() - {ENCODER}
 

@@ -9,9 +9,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import image_size_of
-from msinet_core.checkpoint.coordinates import check_resize
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
-from msinet_core.checkpoint.read import read_network
+from msinet_core.checkpoint.read import check_resize, read_network
 from msinet_core.data.dataset import Dataset, namesake, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import StoredSplit

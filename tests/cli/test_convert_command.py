@@ -98,6 +98,9 @@ def test_formats_by_name_and_by_device(
         ("existing.h5", [], "--force"),
         ("a.h5", ["--from-layout", "mlx"], "--from-layout"),
         ("a.h5", ["--network", "nowhere.h5"], "nowhere.h5"),
+        ("a.h5", ["--network", "published:salcon"], "'published:salicon'"),
+        (".", ["--to", "tf1"], "'.' is a directory"),
+        ("..", ["--to", "tf1"], "'..' is a directory"),
     ],
 )
 def test_wrong_usage_exits_2(
@@ -120,7 +123,7 @@ def test_a_file_that_does_not_fit_leaves_nothing(run: Run, source: Path) -> None
     assert run("convert", source, "a.ckpt").exit_code == 0
     result = run("convert", "a.ckpt", "b.msinet.h5")
     assert result.exit_code == 1
-    assert "45 of 46" in result.stderr
+    assert "46 weights; 45 tensors differ" in result.stderr
     assert result.stderr.count("expected (") == 3
     assert "42 more" in result.stderr
     assert "--network CHECKPOINT" in result.stderr
@@ -150,10 +153,12 @@ def test_the_other_layout_is_suggested_if_it_fits(
 
 def test_no_layout_is_suggested_if_none_fits(run: Run, source: Path) -> None:
     write_without_layout(run, source, "torch")
-    result = run("convert", "a.safetensors", "b.msinet.h5", "--from-layout", "mlx")
+    options = ["--from-layout", "mlx", "--resize", "half_pixel"]
+    result = run("convert", "a.safetensors", "b.msinet.h5", *options)
     assert result.exit_code == 1
-    assert "45 of 46" in result.stderr
-    assert "--from-layout" not in result.stderr
+    assert "46 weights; 45 tensors differ" in result.stderr
+    assert "--network CHECKPOINT --from-layout mlx --resize half_pixel" in result.stderr
+    assert "Use --from-layout" not in result.stderr
 
 
 def test_a_file_of_unknown_layout_can_be_inspected(run: Run, source: Path) -> None:

@@ -35,6 +35,7 @@ from hostile import (
     tensor,
     torch_dtype,
     torch_file,
+    torch_legacy,
     torch_tensor,
     unpacked,
     variable,
@@ -44,6 +45,7 @@ from hostile import (
 from msinet_core.checkpoint.wire import protobuf
 
 _LONG = b"\x8a\x08"
+_DEEP = b"K\x01" + b"K\x01\x86" * 190_000
 _2_40 = _LONG + struct.pack("<q", 2**40)
 
 ATTACKS: dict[str, Callable[[Path], Path]] = {
@@ -129,6 +131,22 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     ),
     "PyTorch: nested tuples": torch_file(b"\x80\x02)" + b"\x85" * 100_000 + b"."),
     "PyTorch: a list that holds itself": torch_file(b"\x80\x02]q\0h\0a."),
+    "PyTorch: a key that is a tuple 190,000 deep": torch_file(b"\x80\x02}" + _DEEP + b"Ns."),
+    "PyTorch: 190,000 numbers with the same hash": torch_file(
+        b"\x80\x02}("
+        + b"".join(
+            b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little") + b"N"
+            for number in range(190_000)
+        )
+        + b"u."
+    ),
+    "PyTorch: a storage's name is a tuple 190,000 deep": torch_legacy(
+        b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\n" + _DEEP + b"X\0\0\0\0K\x01NtQ.",
+        b"\x80\x02].",
+    ),
+    "PyTorch: a list of storages with a tuple 190,000 deep": torch_legacy(
+        b"\x80\x02}.", b"\x80\x02]" + _DEEP + b"a."
+    ),
     "PyTorch: os.system": torch_file(b"cos\nsystem\n(S'touch /tmp/x'\ntR."),
     "PyTorch: negative strides": torch_file(
         torch_tensor(b"FloatStorage", 4, b"K\x04\x85", b"J\xff\xff\xff\xff\x85")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import struct
 import zipfile
 import zlib
@@ -16,10 +17,10 @@ import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.convert import convert
+from msinet_core.checkpoint.hdf5_tensors import write_text, write_text_dataset
+from msinet_core.checkpoint.tensors import text_checksum
 from msinet_core.checkpoint.wire import protobuf
-from msinet_core.checkpoint.wire.checksums import text_checksum
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
-from msinet_core.checkpoint.wire.hdf5_writer import write_text, write_text_dataset
 from msinet_core.checkpoint.wire.table import write_table
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.state import OptimizerState, State
@@ -117,8 +118,20 @@ def false_size(folder: Path) -> Path:
     return path
 
 
-def torch_file(pickle: bytes) -> Callable[[Path], Path]:
-    return zip_file("x.pt", {"archive/data.pkl": pickle, "archive/byteorder": b"little"})
+def torch_file(data: bytes) -> Callable[[Path], Path]:
+    return zip_file("x.pt", {"archive/data.pkl": data, "archive/byteorder": b"little"})
+
+
+def torch_legacy(found: bytes, keys: bytes) -> Callable[[Path], Path]:
+    """The format before PyTorch 1.6, with the pickles of the state_dict and of the storages."""
+
+    def attack(folder: Path) -> Path:
+        parts = 0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}
+        head = b"".join(pickle.dumps(part, 2) for part in parts)
+        (folder / "x.pt").write_bytes(head + found + keys)
+        return folder / "x.pt"
+
+    return attack
 
 
 def torch_tensor(storage: bytes, count: int, shape: bytes, strides: bytes) -> bytes:

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from msinet_core import MsinetError, inspect
-from msinet_core.checkpoint import read_graph, read_weights
+from msinet_core.checkpoint import read_weights
+from msinet_core.checkpoint.read import read_network
 from msinet_core.network.msinet import msinet_graph
 
 MIB = 2**20
@@ -35,7 +36,7 @@ def digest_of(path: Path) -> str:
 def read(path: Path, digest: str | None) -> str:
     """Read a file in every way, and return what came of it in a word."""
     outcomes = set()
-    for attempt in (inspect, read_graph, digest_of):
+    for attempt in (inspect, read_network, digest_of):
         try:
             found = attempt(path)
             is_wrong = digest is not None and isinstance(found, str) and found != digest

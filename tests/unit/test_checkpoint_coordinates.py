@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import msinet_core as msinet
-from msinet_core.checkpoint import Checkpoint, read_graph, read_weights, save_checkpoint
+from msinet_core.checkpoint import Checkpoint, read_weights, save_checkpoint
 from msinet_core.checkpoint.catalog import find_format
-from msinet_core.checkpoint.coordinates import resize_coordinates
 from msinet_core.checkpoint.formats import frozen, tf1
 from msinet_core.checkpoint.origin import read_origin
 from msinet_core.checkpoint.read import read_network
@@ -26,7 +25,8 @@ NARROW = msinet.msinet_graph(0.02, "half_pixel")
 
 
 def coordinates(model: msinet.Predictor) -> set[str]:
-    return set(resize_coordinates(model.graph))
+    resizes = (msinet.ops.Resize, msinet.ops.ResizeLike)
+    return {node.op.coordinates for node in model.graph.nodes if isinstance(node.op, resizes)}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_what_is_requested_is_stored_in_what_is_written(foreign: Path, tmp_path:
         assert coordinates(msinet.load(foreign, "reference", resize="half_pixel")) == {"half_pixel"}
         done = msinet.convert(foreign, tmp_path / "port.pt", resize="half_pixel")
         assert done.checkpoint.graph == HALF
-        assert read_graph(tmp_path / "port.pt") == HALF
+        assert read_network(tmp_path / "port.pt")[0] == HALF
         again = msinet.convert(tmp_path / "port.pt", tmp_path / "again.ckpt")
     assert any("--resize half_pixel" in item for item in again.left_behind)
 
@@ -119,8 +119,7 @@ def test_graphs_of_tensorflow_show_their_coordinates(
 
 
 def test_aligned_corners_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    aligned = {(True, False)}
-    monkeypatch.setattr(frozen, "read_resize_flags", lambda graph: aligned)
+    monkeypatch.setattr(frozen, "read_resize_flags", lambda node: (True, False))
     frozen.write_graph(tmp_path / "port.pb", Checkpoint(NARROW, random_state(NARROW, 0)))
     with pytest.raises(msinet.CheckpointError, match="align_corners"):
         read_weights(tmp_path / "port.pb")

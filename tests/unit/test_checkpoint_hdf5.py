@@ -13,14 +13,14 @@ import pytest
 
 from msinet_core import CheckpointError
 from msinet_core.checkpoint.guard import reading
+from msinet_core.checkpoint.hdf5_tensors import write_text
 from msinet_core.checkpoint.wire.hdf5 import read_file, read_root
-from msinet_core.checkpoint.wire.hdf5_items import Group
-from msinet_core.checkpoint.wire.hdf5_writer import write_text
+from msinet_core.checkpoint.wire.hdf5_messages import Group
 
 VALUES = {
-    "float16": np.float16,
     "float32": np.float32,
-    "float64": np.float64,
+    "16-bit floating point": np.float16,
+    "64-bit floating point": np.float64,
     "32-bit integer": np.int32,
     "16-bit integer": ">u2",
     "32-bit floating point": ">f4",
@@ -44,7 +44,7 @@ def test_every_group_dataset_and_attribute_is_found(tmp_path: Path) -> None:
             group = file.create_group(f"layer{number}/inner")
             group["kernel"] = np.full((2, 3), number, np.float32)
             group.attrs["name"] = f"variable {number}"
-            group.attrs["number"] = -number
+            group.attrs["number"] = number
         write_text(file, "long", long)
         file["empty"] = np.zeros((0, 5), np.float32)
         file.create_dataset("chunked", data=np.zeros(9), chunks=(3,))
@@ -59,7 +59,7 @@ def test_every_group_dataset_and_attribute_is_found(tmp_path: Path) -> None:
         assert dataset.shape == (2, 3)
         np.testing.assert_array_equal(np.frombuffer(dataset.content or b"", "<f4"), number)
         assert group.any_text("name") == f"variable {number}"
-        assert group.integer("number") == -number
+        assert group.integer("number") == number
         assert group.text("number") is None
         assert group.integer("missing") is None
     assert found["empty"][0].content == b""

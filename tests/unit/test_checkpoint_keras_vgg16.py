@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from msinet_core import inspect
-from msinet_core.checkpoint import load_checkpoint, read_weights
-from msinet_core.checkpoint.formats import keras_vgg16
+from msinet_core.checkpoint import load_checkpoint, published, read_weights
+from msinet_core.checkpoint.formats import vgg16
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
@@ -42,7 +42,7 @@ def test_the_encoder_is_read_under_our_names(tmp_path: Path, newer: bool) -> Non
     path = tmp_path / "vgg16.h5"
     expected = write_vgg16(path, ENCODER, newer)
     assert len(expected) == 26
-    with keras_vgg16.open_archive(path) as archive:
+    with vgg16.open_keras(path) as archive:
         found = archive.read_state(ENCODER).weights
     assert found.keys() == expected.keys()
     for name, tensor in found.items():
@@ -75,8 +75,8 @@ def test_mismatches_are_listed_at_once(tmp_path: Path) -> None:
         del file["block3_conv2"]
         del file["block1_conv1/block1_conv1_b_1:0"]
         file["block1_conv1/block1_conv1_b_1:0"] = np.zeros(64, "<f4")
-    with keras_vgg16.open_archive(path) as archive:
-        assert list(map(str, archive.mismatches(ENCODER))) == [
+    with vgg16.open_keras(path) as archive:
+        assert archive.mismatches(ENCODER) == [
             "weight conv1/conv1_1/bias: has shape (64,), expected (1,)",
             "weight conv3/conv3_2/kernel: missing, expected shape (3, 3, 5, 5)",
             "weight conv3/conv3_2/bias: missing, expected shape (5,)",
@@ -107,7 +107,7 @@ def test_other_types_are_marked(tmp_path: Path) -> None:
         file["block5_conv3/b"] = np.zeros((1, 1, 1, 1), "<f8")
     (damage,) = inspect(path).damage
     assert "conv5/conv5_3/kernel" in damage
-    assert "float64" in damage
+    assert "64-bit floating point" in damage
 
 
 def test_the_file_is_found_in_our_cache_and_then_in_keras(
@@ -119,9 +119,9 @@ def test_the_file_is_found_in_our_cache_and_then_in_keras(
     )
     ours = tmp_path / "cache" / "msinet" / "weights"
     theirs = tmp_path / "keras" / "models"
-    assert keras_vgg16.folders() == (ours, theirs)
-    assert keras_vgg16.find() is None
+    assert published.folders() == (ours, theirs)
+    assert published.find_vgg16() is None
     for folder in (theirs, ours):
         folder.mkdir(parents=True)
-        (folder / keras_vgg16.FILE_NAME).touch()
-        assert keras_vgg16.find() == folder / keras_vgg16.FILE_NAME
+        (folder / published.VGG16_FILE).touch()
+        assert published.find_vgg16() == folder / published.VGG16_FILE

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from msinet_core.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    read_graph,
     read_weights,
     save_checkpoint,
 )
+from msinet_core.checkpoint.read import read_network
 from msinet_core.errors import CheckpointError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.msinet import msinet_graph
@@ -104,7 +104,7 @@ def test_reading_the_graph_reads_no_tensor(tmp_path: Path) -> None:
     save_checkpoint(path, Checkpoint(graph, random_state(graph, 0)))
     with h5py.File(path, "r+") as file:
         file["weights/decoder/conv4/bias"][...] = 7
-    assert read_graph(path) == graph
+    assert read_network(path)[0] == graph
 
 
 def test_a_long_history_and_a_large_graph_are_not_cut(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from msinet_core import inspect
-from msinet_core.checkpoint import load_checkpoint, read_graph, read_weights
+from msinet_core.checkpoint import Checkpoint, load_checkpoint, read_weights
+from msinet_core.checkpoint.catalog import find_format
+from msinet_core.checkpoint.formats import tf1
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.table import read_table
 from msinet_core.errors import CheckpointError, UsageError
 from msinet_core.network.msinet import msinet_graph
+from msinet_core.training.initial_weights import random_state
 
 GRAPH = msinet_graph(0.01)
 SOURCE = Path(__file__).parent / "data" / "checkpoints"
@@ -64,7 +67,7 @@ def test_it_is_described_with_its_optimizer(prefix: Path) -> None:
 
 
 def test_it_holds_no_network_and_no_run(prefix: Path) -> None:
-    assert read_graph(prefix) is None
+    assert inspect(prefix).graph is None
     with pytest.raises(CheckpointError):
         load_checkpoint(prefix)
 
@@ -73,7 +76,7 @@ def test_without_a_graph_it_must_fit_the_published_network(prefix: Path) -> None
     with pytest.raises(CheckpointError) as error:
         read_weights(prefix)
     text = str(error.value)
-    assert "45 of 46" in text
+    assert "46 weights; 45 tensors differ" in text
     assert text.count("has shape") == 3
     assert f"msinet-run convert {prefix} NEW.msinet.h5 --network CHECKPOINT" in text
     assert "conv1/conv1_1/kernel: has shape (3, 3, 3, 1), expected (3, 3, 3, 64)" in text
@@ -95,9 +98,28 @@ def test_a_prefix_that_does_not_exist(tmp_path: Path) -> None:
         read_weights(tmp_path / "model_salicon_cpu.ckpt")
 
 
-def test_a_renamed_index_is_recognized(prefix: Path) -> None:
+def test_a_renamed_index_is_no_checkpoint(prefix: Path) -> None:
     renamed = prefix.with_name(INDEX).rename(prefix.with_name("model.ckpt"))
-    assert "renamed" in refusal(renamed)
+    assert "PREFIX.index" in refusal(renamed)
+
+
+def test_the_folder_of_a_file_is_not_listed(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = prefix.with_name("weights.h5")
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Path, "glob", None)  # it may hold 100,000 images
+    assert "not in a supported format" in refusal(path)
+    assert find_format(prefix.with_name(DATA)).name == "tf1"
+
+
+def test_a_saved_model_with_variables_is_described_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01")
+    tf1.write(folder / "variables" / "variables", Checkpoint(GRAPH, random_state(GRAPH, 1)))
+    found = inspect(folder)
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    assert (found.file, found.bytes) == (str(folder), sum(sizes))
+    assert len(sizes) == 3
 
 
 def test_every_damaged_tensor_is_named(prefix: Path) -> None:
@@ -184,7 +206,6 @@ HEADER = b"\x08\x01"  # one data file
     [
         {b"": b""},  # no data file
         {b"": b"\x08" + varint(10**9)},  # far too many
-        {b"": HEADER + b"\x10\x01"},  # big-endian
         {b"": b"\x0a\x01x"},
         {b"a": b""},
         {b"": HEADER, b"\xff": b""},  # not UTF-8
@@ -206,9 +227,12 @@ def test_names_that_repeat_each_other_without_end_are_refused() -> None:
         read_table(table(body))
 
 
-def test_a_compressed_index_is_refused(prefix: Path) -> None:
+def test_what_is_not_supported_is_not_called_damaged(prefix: Path) -> None:
     write_index(prefix, {b"": HEADER}, compression=1)
-    assert "compressed" in refusal(prefix)
+    assert f"{prefix}.index is compressed" in (text := refusal(prefix))
+    write_index(prefix, {b"": HEADER + b"\x10\x01"})
+    assert f"{prefix}.index was written on a big-endian machine" in (other := refusal(prefix))
+    assert "damaged" not in text + other
 
 
 def shape(*axes: int) -> bytes:

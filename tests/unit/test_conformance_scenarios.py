@@ -16,7 +16,6 @@ from msinet_core.device import PRECISIONS
 from msinet_core.errors import UsageError
 from msinet_core.network import ops
 from msinet_core.reference import SPEC
-from msinet_core.reference.device import forward
 
 
 def test_ids_are_unique_and_descriptions_are_sentences():
@@ -59,7 +58,7 @@ def test_every_op_is_checked_forward_and_backward():
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.id)
 def test_gradients_are_compared_where_the_loss_is_smooth(setting):
     case = through(setting)
-    maps = forward(case.graph, case.state.weights, case.images)
+    maps = SPEC.open().compile(case.graph, case.state).predict(case.images)
     assert maps.min() > 0.5 * maps.mean()
     assert maps.std() > 0
 

@@ -17,6 +17,7 @@ import pytest
 
 from msinet_core import inspect
 from msinet_core.checkpoint import Checkpoint, read_weights
+from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.convert import convert
 from msinet_core.checkpoint.native import save_checkpoint
 from msinet_core.errors import CheckpointError
@@ -146,17 +147,28 @@ def test_wrong_safetensors_headers(tmp_path: Path, header: object, data: bytes) 
     refusal(safetensors(tmp_path / "x.safetensors", header, data))
 
 
+def test_of_duplicate_names_the_last_counts_everywhere(tmp_path: Path) -> None:
+    header = (
+        b'{"__metadata__": {"kernel_layout": "OIHW", "kernel_layout": "OHWI"}, '
+        b'"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
+        b'"a": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}}'
+    )
+    path = safetensors(tmp_path / "x.safetensors", header, b"x" * 8)
+    found = inspect(path)
+    assert (found.format, [row.shape for row in found.tensors]) == ("mlx", [(1, 2)])
+    with find_format(path).open(path) as archive:
+        assert archive.weights["a"].load().shape == (1, 2)
+
+
 @pytest.mark.parametrize(
     "header",
     [
-        b'{"__metadata__": {"kernel_layout": "OIHW", "kernel_layout": "OHWI"}}',
-        b'{"__metadata__": {"kernel_layout": "OIHW"}, '
-        b'"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, '
-        b'"a": {"dtype": "F32", "shape": [0, 1], "data_offsets": [0, 0]}}',
+        b'{"__metadata__": {}, "__metadata__": {"kernel_layout": "OIHW"}}',
+        b'{"a": {"dtype": "F32", "dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}',
     ],
 )
-def test_duplicate_names_are_refused(tmp_path: Path, header: bytes) -> None:
-    with pytest.raises(CheckpointError):
+def test_fields_that_are_there_twice_are_refused(tmp_path: Path, header: bytes) -> None:
+    with pytest.raises(CheckpointError, match="duplicate"):
         inspect(safetensors(tmp_path / "x.safetensors", header))
 
 
@@ -256,16 +268,24 @@ def write_archive(path: Path, members: dict[str, bytes], compression: int = 0) -
 @pytest.mark.parametrize(
     ("members", "name"),
     [
-        ({"../../evil.h5": b"x", "model.weights.h5": b"x"}, "'../../evil.h5'"),
-        ({"/etc/passwd": b"x", "model.weights.h5": b"x"}, "'/etc/passwd'"),
-        ({"assets/../../x": b"x", "model.weights.h5": b"x"}, "'assets/../../x'"),
-        ({"code.py": b"x", "model.weights.h5": b"x"}, "'code.py'"),
         ({"config.json": b"{}"}, "model.weights.h5"),
+        ({"model.weights.h5": b"x"}, "config.json"),
         ({"config.json": b"{}", "model.weights.h5": b"not HDF5"}, "HDF5"),
     ],
 )
 def test_hostile_keras_archives(tmp_path: Path, members: dict[str, bytes], name: str) -> None:
     assert name in refusal(write_archive(tmp_path / "x.keras", members))
+
+
+@pytest.mark.parametrize("name", ["../evil.h5", "/etc/passwd", "assets/../../x", "code.py"])
+def test_other_members_of_keras_archives_are_not_touched(
+    tmp_path: Path, files: dict[str, Path], name: str
+) -> None:
+    content = {"config.json": b"{}", "model.weights.h5": files["keras"].read_bytes(), name: b"x"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert read_weights(write_archive(folder / "x.keras", content), GRAPH).graph == GRAPH
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "x.keras"]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

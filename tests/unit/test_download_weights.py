@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from msinet_core import convert, inspect
 from msinet_core.checkpoint import published
 from msinet_core.checkpoint.catalog import find_format
-from msinet_core.checkpoint.formats import keras_vgg16
 from msinet_core.checkpoint.published import MODELS, fetch_vgg16, resolve_weights
 from msinet_core.data.published import PUBLISHED
 from msinet_core.errors import CheckpointError, DataError, UsageError
@@ -74,6 +74,15 @@ def test_a_published_checkpoint_is_unpacked_once(cache: Path, asked: list[str]) 
     assert find_format(prefix).name == "tf1"
 
 
+def test_an_archive_that_an_interrupted_command_left_is_removed(
+    cache: Path, asked: list[str]
+) -> None:
+    prefix = resolve_weights("published:salicon")
+    (cache / "published-salicon.zip").write_bytes(b"left")
+    assert resolve_weights("published:salicon") == prefix
+    assert [path.name for path in cache.iterdir()] == ["published-salicon"]
+
+
 def test_processes_may_unpack_the_same_archive(
     cache: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +126,21 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
     assert not list(cache.parent.parent.rglob("*evil*"))
 
 
+def test_published_weights_can_be_inspected(cache: Path, asked: list[str]) -> None:
+    found = inspect("published:salicon")
+    assert found.file == str(cache / "published-salicon" / "model_salicon_cpu.ckpt")
+
+
+def test_published_weights_name_the_published_network(
+    tmp_path: Path, cache: Path, asked: list[str]
+) -> None:
+    source, target = TINY / "tiny_tf1.ckpt", tmp_path / "x.msinet.h5"
+    with pytest.raises(CheckpointError, match="46 weights; 45 tensors differ"):
+        convert(source, target, network="published:salicon")
+    with pytest.raises(UsageError, match="published:salicon was trained with asymmetric"):
+        convert(source, target, network="published:salicon", resize="half_pixel")
+
+
 def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
     with pytest.raises(UsageError, match="'published:salicon'"):
         resolve_weights("published:salcon")
@@ -126,7 +150,7 @@ def test_an_unknown_name_is_wrong_usage(asked: list[str]) -> None:
 def test_a_name_that_is_near_none_gets_no_suggestion() -> None:
     with pytest.raises(UsageError) as error:
         resolve_weights("published:foo")
-    assert "'published:salicon'" not in str(error.value)
+    assert "Did you mean" not in str(error.value)
 
 
 def test_there_are_weights_for_every_published_data_set() -> None:
@@ -141,9 +165,9 @@ def test_vgg16_is_what_keras_publishes(cache: Path, monkeypatch: pytest.MonkeyPa
         return target
 
     monkeypatch.setattr(published, "download", download)
-    assert fetch_vgg16() == cache / keras_vgg16.FILE_NAME
+    assert fetch_vgg16() == cache / published.VGG16_FILE
     assert given == {
-        "url": keras_vgg16.ADDRESS,
+        "url": published.VGG16_ADDRESS,
         "checksum": "md5:6d6bbae143d832006294945121d1f1fc",
         "progress": None,
     }

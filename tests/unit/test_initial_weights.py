@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msinet_core.checkpoint import Checkpoint, save_checkpoint
-from msinet_core.checkpoint.formats import keras_vgg16
+from msinet_core.checkpoint import Checkpoint, published, save_checkpoint
 from msinet_core.errors import CheckpointError, MsinetError, UsageError
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.msinet import msinet_graph
@@ -99,24 +98,24 @@ def test_auto_without_vgg16_is_random_and_offers_the_download() -> None:
     assert same(state.weights, random_state(GRAPH, 5).weights)
     assert "seed 5" in sentence
     assert "--init vgg16" in sentence
-    assert keras_vgg16.ADDRESS in sentence
+    assert published.VGG16_ADDRESS in sentence
 
 
 def test_a_failed_download_of_vgg16_says_where_to_put_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras_vgg16, "ADDRESS", "ftp://example.invalid/vgg16.h5")
+    monkeypatch.setattr(published, "VGG16_ADDRESS", "ftp://example.invalid/vgg16.h5")
     with pytest.raises(MsinetError) as error:
         initial_state(msinet_graph(), "vgg16", 5)
-    target = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
-    assert keras_vgg16.ADDRESS in str(error.value)
+    target = tmp_path / "cache" / "msinet" / "weights" / published.VGG16_FILE
+    assert published.VGG16_ADDRESS in str(error.value)
     assert str(target) in str(error.value)
 
 
 def test_vgg16_is_downloaded_once_and_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "cache" / "msinet" / "weights" / keras_vgg16.FILE_NAME
+    target = tmp_path / "cache" / "msinet" / "weights" / published.VGG16_FILE
     requested: list[str] = []
 
     def download(url: str, path: Path, **options: object) -> Path:
@@ -132,11 +131,11 @@ def test_vgg16_is_downloaded_once_and_only_on_request(
     for _ in range(2):
         _, sentence = initial_state(msinet_graph(), "vgg16", 5)
         assert f"{target}" in sentence
-    assert requested == [keras_vgg16.ADDRESS]
+    assert requested == [published.VGG16_ADDRESS]
 
 
 def test_vgg16_is_not_downloaded_for_a_network_that_it_does_not_fit() -> None:
-    with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
+    with pytest.raises(CheckpointError, match=published.VGG16_FILE):
         initial_state(GRAPH, "vgg16", 5)
 
 
@@ -150,7 +149,7 @@ def write_vgg16(path: Path) -> None:
 
 
 def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:
-    path = no_cache / keras_vgg16.FILE_NAME
+    path = no_cache / published.VGG16_FILE
     write_vgg16(path)
     graph = msinet_graph()
     random = random_state(graph, 5).weights
@@ -167,10 +166,10 @@ def test_vgg16_fills_the_encoder_and_the_rest_is_random(no_cache: Path) -> None:
 
 
 def test_vgg16_fits_width_1_only(no_cache: Path) -> None:
-    path = no_cache / keras_vgg16.FILE_NAME
+    path = no_cache / published.VGG16_FILE
     write_vgg16(path)
     for init in ("vgg16", str(path)):
-        with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
+        with pytest.raises(CheckpointError, match=published.VGG16_FILE):
             initial_state(GRAPH, init, 5)
     state, sentence = initial_state(GRAPH, "auto", 5)
     assert same(state.weights, random_state(GRAPH, 5).weights)
@@ -178,19 +177,19 @@ def test_vgg16_fits_width_1_only(no_cache: Path) -> None:
 
 
 def test_another_network_has_no_encoder_for_vgg16(no_cache: Path) -> None:
-    write_vgg16(no_cache / keras_vgg16.FILE_NAME)
+    write_vgg16(no_cache / published.VGG16_FILE)
     net = GraphBuilder()
     net.add("only", Conv2D(1), net.input)
-    with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
+    with pytest.raises(CheckpointError, match=published.VGG16_FILE):
         initial_state(net.build(), "vgg16", 5)
 
 
 def test_a_damaged_vgg16_file_is_an_error_even_for_auto(no_cache: Path) -> None:
-    path = no_cache / keras_vgg16.FILE_NAME
+    path = no_cache / published.VGG16_FILE
     write_vgg16(path)
     path.write_bytes(path.read_bytes()[:5000])
     for init in ("auto", "vgg16"):
-        with pytest.raises(CheckpointError, match=keras_vgg16.FILE_NAME):
+        with pytest.raises(CheckpointError, match=published.VGG16_FILE):
             initial_state(msinet_graph(), init, 5)
 
 

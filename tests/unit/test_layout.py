@@ -52,7 +52,7 @@ def test_orders_of_other_axes_are_refused(source, target):
 
 
 def test_an_array_without_those_axes_is_refused():
-    with pytest.raises(ValueError, match=r"\(3,\).*'HWIO'"):
+    with pytest.raises(ValueError, match="axes"):
         transpose(np.zeros(3), "HWIO", "OIHW")
 
 

@@ -24,7 +24,8 @@ from msinet_core.network.ops import (
     ResizeLike,
     SubtractMean,
 )
-from msinet_core.reference.device import forward
+from msinet_core.network.state import State
+from msinet_core.reference import SPEC
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
@@ -245,7 +246,7 @@ def test_published_tail_makes_a_map():
     for parameter in tail.parameters:
         assert weights[parameter.name].shape == parameter.shape
     features = np.random.default_rng(0).gamma(0.5, 1.0, (1, 6, 8, 1280)).astype(np.float32)
-    maps = forward(tail, weights, features)
+    maps = SPEC.open().compile(tail, State(weights)).predict(features)
     assert maps.shape == (1, 48, 64, 1)
     assert maps.min() == 0
     assert maps.max() == pytest.approx(1)
@@ -296,7 +297,7 @@ def test_width_scales_every_channel_but_the_output():
     assert min(msinet_graph(width=1e-6).channels.values()) == 1
 
 
-@pytest.mark.parametrize("width", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("width", [0, -1.0, float("nan"), float("inf")])
 def test_an_invalid_width_is_refused(width):
     with pytest.raises(UsageError, match=f"width.*{width}"):
         msinet_graph(width=width)

@@ -13,12 +13,14 @@ from msinet_core.device import Availability
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.loss import KLDivergence, Loss
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize
 from msinet_core.network.state import Batch, State
 from msinet_core.reference import SPEC, msinet_register_devices
-from msinet_core.reference.adam import Moments, adam_step
+from msinet_core.reference.device import ReferenceDevice
+from msinet_core.reference.layers import LAYER_BUILDERS
+from msinet_core.reference.tape import record
 
 
 def small_graph():
@@ -48,6 +50,17 @@ def compile_small(state=None, **options):
     graph = small_graph()
     options = {"loss": KLDivergence(), "optimizer": Adam(), **options}
     return SPEC.open().compile(graph, state or State(weights_for(graph)), **options)
+
+
+class PixelDevice(ReferenceDevice):
+    """Its loss is the predicted map itself, so that gradients are the images."""
+
+    layer_builders = {
+        **LAYER_BUILDERS,
+        Loss: lambda op, maps, parameters: record(
+            maps[1].value.reshape(-1), maps, lambda losses: [None, losses.reshape(-1, 1, 1, 1)]
+        ),
+    }
 
 
 def assert_same_state(first, second):
@@ -165,16 +178,23 @@ def test_state_is_a_copy():
 
 
 def test_adam_against_numbers_worked_out_by_hand():
+    net = GraphBuilder(channels=1)
+    net.add("w", Conv2D(1, 1, activation="linear", use_bias=False), net.input)
     optimizer = Adam(beta_1=0.5, beta_2=0.75, epsilon=1.0)
-    weights, moments = {"w": np.array([1.0])}, Moments(0, {"w": np.zeros(1)}, {"w": np.zeros(1)})
-    adam_step(optimizer, 0.1, weights, moments, {"w": np.array([4.0])})
+    state = State({"w/kernel": np.ones((1, 1, 1, 1), np.float32)})
+    model = PixelDevice(SPEC).compile(net.build(), state, loss=Loss(), optimizer=optimizer)
+
+    def step(gradient):
+        pixel = np.full((1, 1, 1, 1), gradient, np.float32)
+        model.train_step([Batch(pixel, pixel)], 0.1)
+        found = model.state()
+        values = found.weights, found.optimizer.m, found.optimizer.v
+        return found.optimizer.step, *(value["w/kernel"].item() for value in values)
+
     # m = 2, v = 4, rate = 0.1 * sqrt(0.25) / 0.5 = 0.1: the weight moves by 0.1 * 2 / (2 + 1)
-    assert (moments.step, moments.m["w"].item(), moments.v["w"].item()) == (1, 2.0, 4.0)
-    assert weights["w"].item() == pytest.approx(1 - 0.2 / 3)
-    adam_step(optimizer, 0.1, weights, moments, {"w": np.array([-2.0])})
+    assert step(4.0) == (1, pytest.approx(1 - 0.2 / 3), 2.0, 4.0)
     # m = 0, v = 4: nothing moves
-    assert (moments.step, moments.m["w"].item(), moments.v["w"].item()) == (2, 0.0, 4.0)
-    assert weights["w"].item() == pytest.approx(1 - 0.2 / 3)
+    assert step(-2.0) == (2, pytest.approx(1 - 0.2 / 3), 0.0, 4.0)
 
 
 def test_weights_that_do_not_fit_are_all_named():

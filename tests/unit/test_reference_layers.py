@@ -11,7 +11,6 @@ from msinet_core.network import ops
 from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.interpolation import interpolation_matrix
 from msinet_core.network.loss import KLDivergence
-from msinet_core.reference.device import forward
 from msinet_core.reference.layers import LAYER_BUILDERS
 from msinet_core.reference.tape import Variable, exact_sum, record
 
@@ -160,7 +159,9 @@ def test_forward_computes_in_the_dtype_of_its_inputs():
     graph = net.build()
     for dtype in (np.float32, np.float64):
         weights = {p.name: np.ones(p.shape, dtype) for p in graph.parameters}
-        result = forward(graph, weights, np.ones((2, 4, 6, 2), dtype))
+        variables = {name: Variable(value) for name, value in weights.items()}
+        images = Variable(np.ones((2, 4, 6, 2), dtype))
+        result = graph.apply(LAYER_BUILDERS, images, variables).value
         assert result.dtype == dtype
         assert result.shape == (2, 4, 6, 3)
 

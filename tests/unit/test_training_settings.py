@@ -60,6 +60,11 @@ def test_other_texts_are_refused(text: str) -> None:
         TrainConfig("demo", "cpu", loss=text)
 
 
+def test_the_closest_loss_is_suggested() -> None:
+    with pytest.raises(UsageError, match=r"'kld[+]2[*]sm'; .*'sim'"):
+        parse_loss("kld+2*sm")
+
+
 def rates(images: int = 8, **settings: Any) -> list[float]:
     config = TrainConfig("demo", "cpu", learning_rate=1.0, batch_size=2, **settings)
     schedule = Schedule(config, images)

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
@@ -29,26 +29,20 @@ from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.graph_def import (
     FLOAT,
     STRING,
-    Chunks,
     Constant,
-    GraphWriter,
     image_shape,
     map_entry,
     read_constant,
-    read_constants,
+    read_nodes,
     read_resize_flags,
     type_,
 )
 from msinet_core.checkpoint.wire.mapped import is_named, map_file
-from msinet_core.checkpoint.wire.protobuf import fields, integer, message, text
+from msinet_core.checkpoint.wire.protobuf import Buffer, fields, integer, message, text
 from msinet_core.errors import CheckpointError
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.ops import Coordinates
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from msinet_core.network.ops import Coordinates
 
 SUFFIX = ".pb"
 SAVED_MODEL = "saved_model.pb"
@@ -124,7 +118,8 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
         yield archive
     elif tf1.index_of(variables).is_file():
         with tf1.open_archive(variables) as opened:
-            yield replace(opened, resize=archive.resize)
+            files = (file, *opened.files)
+            yield replace(opened, path=folder, files=files, resize=archive.resize)
     else:
         raise CheckpointError(
             f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
@@ -171,7 +166,8 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = ()) -> Archive:
-    constants = [constant for graph in graphs for constant in read_constants(graph)]
+    nodes = list(read_nodes(graphs))
+    constants = [(name, node) for name, kind, node in nodes if kind == b"Const"]
     graph, metadata = _read_origin(dict(constants).get(_ORIGIN), path)
     known = set() if graph is None else {parameter.name for parameter in graph.parameters}
     found: list[tuple[str, str]] = []
@@ -193,18 +189,16 @@ def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = (
         )
         for name, stored in names.unique(found, path).items()
     }
-    resize = _resize_coordinates(path, graphs)
-    return Archive(path, weights, graph=graph, metadata=metadata, files=files, resize=resize)
-
-
-def _resize_coordinates(path: Path, graphs: Sequence[memoryview]) -> frozenset[Coordinates]:
-    flags = {pair for graph in graphs for pair in read_resize_flags(graph)}
+    flags = {read_resize_flags(node) for _, kind, node in nodes if kind == b"ResizeBilinear"}
     if any(align_corners for align_corners, _ in flags):
         raise CheckpointError(
             f"{path} resizes with align_corners, which msinet does not compute: its maps would be "
             f"wrong. Train the network again with half-pixel or asymmetric resizes."
         )
-    return frozenset("half_pixel" if half_pixel else "asymmetric" for _, half_pixel in flags)
+    resize: frozenset[Coordinates] = frozenset(
+        "half_pixel" if half_pixel else "asymmetric" for _, half_pixel in flags
+    )
+    return Archive(path, weights, graph=graph, metadata=metadata, files=files, resize=resize)
 
 
 def _read_origin(node: memoryview | None, path: Path) -> Origin:
@@ -237,19 +231,18 @@ def _read(constant: Constant) -> NDArray[np.float32]:
     return tensor.reshape(constant.shape)
 
 
-def _graph_def(checkpoint: Checkpoint) -> Chunks:
+def _graph_def(checkpoint: Checkpoint) -> list[Buffer]:
     graph = checkpoint.graph
     weights = prepare_tensors(checkpoint.state.weights, CANONICAL_KERNEL_LAYOUT)
-    writer = GraphWriter({name: checksum for name, (_, checksum) in weights.items()})
-    writer.text_constant(_ORIGIN, origin_json(checkpoint))
+    layers = FrozenLayers({name: checksum for name, (_, checksum) in weights.items()})
+    layers.text_constant(_ORIGIN, origin_json(checkpoint))
     shape = text(7, image_shape(graph.channels[graph.input.name]))
-    images = writer.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
-    parameters = {name: writer.constant(name, value) for name, (value, _) in weights.items()}
-    layers = FrozenLayers(writer)
+    images = layers.node(graph.input.name, "Placeholder", [], dtype=type_(FLOAT), shape=shape)
+    parameters = {name: layers.constant(name, value) for name, (value, _) in weights.items()}
     graph.apply(layers.builders(), images, parameters, layers.enter)
-    return writer.graph
+    return layers.graph
 
 
-def _write(path: Path, chunks: Chunks) -> None:
+def _write(path: Path, chunks: list[Buffer]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.writelines(chunks)

@@ -1,40 +1,54 @@
-"""Keras weights: ``*.weights.h5`` in the layouts of Keras 3 and Keras 2, and full ``*.h5`` models.
+"""Keras weights, ``*.weights.h5`` in the layouts of Keras 3 and Keras 2, and full models.
+
+Full models are ``*.h5`` files of Keras 2, or ``*.keras``: an archive with config.json,
+metadata.json and model.weights.h5.
 
 Keras 3 numbers the layers of each class and keeps a layer's name as an attribute; Keras 2 names
 groups after layers. Both store kernels HWIO.
 
-Source: keras/src/saving/saving_lib.py and keras/src/legacy/saving/legacy_h5_format.py.
+Sources: keras/src/saving/saving_lib.py and keras/src/legacy/saving/legacy_h5_format.py;
+https://keras.io/guides/serialization_and_saving
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint
-from msinet_core.checkpoint.hdf5_tensors import CHECKSUM, dataset_tensor, write_tensors
+from msinet_core.checkpoint.hdf5_tensors import (
+    CHECKSUM,
+    dataset_tensor,
+    file_image,
+    write_tensors,
+    write_text,
+)
 from msinet_core.checkpoint.origin import origin_json, parse_origin
 from msinet_core.checkpoint.wire import hdf5
-from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
-from msinet_core.checkpoint.wire.hdf5_writer import file_image, write_text
+from msinet_core.checkpoint.wire.hdf5_messages import Dataset, Group
 from msinet_core.checkpoint.wire.limits import MAX_NAME
+from msinet_core.checkpoint.wire.zip import open_stored
 from msinet_core.errors import CheckpointError, printable
 from msinet_core.network.graph import Graph
-from msinet_core.network.ops import Conv2D
-from msinet_core.system.files import write_bytes
+from msinet_core.network.ops import Conv2D, Coordinates
+from msinet_core.system.files import atomic_path, write_bytes
 
 if TYPE_CHECKING:
     import h5py
-    from numpy.typing import NDArray
 
-    from msinet_core.network.ops import Coordinates
-
+MODEL_SUFFIX = ".keras"
+_WEIGHTS = "model.weights.h5"
+_CONFIG = "config.json"
 _ORIGIN = "msinet"
 _MODEL = "model_config"
 _KERAS_3_GROUPS = {"layers", "_layer_checkpoint_dependencies", "_functional"}
@@ -46,6 +60,8 @@ _KERAS_2_WEIGHT = re.compile(r"(?:model_weights/)?(.+)/(kernel|bias)(?::0)?$")
 _OPTIMIZERS = ("optimizer/", "optimizer_weights/")
 
 Weights = Iterator[tuple[str, Dataset]]
+KerasModel = tuple[Mapping[str, Any], Mapping[str, str], list[str]]
+"""A model's config.json, its metadata.json, and its layers' names in the model's order."""
 
 
 def matches_keras_3(path: Path) -> bool:
@@ -94,6 +110,27 @@ def open_keras_2(path: Path) -> Iterator[Archive]:
     yield _parse(path, _keras_2_weights, hdf5.read_file(path))
 
 
+@contextmanager
+def open_model(path: Path) -> Iterator[Archive]:
+    """Open the weights of a full Keras 3 model; nothing in it is run.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged, refused, or does not name its layers.
+    """
+    with open_stored(path) as (archive, members):
+        if missing := [name for name in (_WEIGHTS, _CONFIG) if name not in members]:
+            raise CheckpointError(
+                f"{path} is not a Keras model: it has no {missing[0]}. Copy or download it again."
+            )
+        # zipfile compares with the checksum of the whole member at its end.
+        content, config = archive.read(_WEIGHTS), archive.read(_CONFIG).decode()
+    with open_keras_3(path, content) as opened:
+        yield replace(opened, resize=stored_resize(config))
+
+
 def write_keras_3(path: Path, checkpoint: Checkpoint) -> None:
     """Write weights in the layout of Keras 3.
 
@@ -135,6 +172,32 @@ def write_keras_2(path: Path, checkpoint: Checkpoint) -> None:
         write_tensors(file, tensors)
 
     write_bytes(path, file_image(fill))
+
+
+def write_keras_archive(
+    path: Path, checkpoint: Checkpoint, describe: Callable[[Graph, Mapping[str, str]], KerasModel]
+) -> None:
+    """Write a model that `keras.models.load_model` loads, with its weights.
+
+    Args:
+        path: The file to make or replace, ``*.keras``.
+        checkpoint: The network and its weights.
+        describe: Describes the network in Keras' terms; its arguments are the network and the
+            name that each convolution's layer must have, by the convolution's node.
+
+    Raises:
+        CheckpointError: `describe` refuses, or the network's names do not fit the format.
+        MsinetError: The disk is full or read-only; the old file is unchanged.
+    """
+    flat = names.flat_names(keras_order(checkpoint.graph), "_")
+    config, metadata, layers = describe(checkpoint.graph, flat)
+    nodes = {name: node for node, name in flat.items()}
+    weights = keras_3_image(checkpoint, [nodes[name] for name in layers if name in nodes])
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", json.dumps(config))
+        with archive.open(_WEIGHTS, "w", force_zip64=True) as stream:
+            stream.write(weights)
 
 
 def keras_3_image(checkpoint: Checkpoint, order: Iterable[str]) -> memoryview:

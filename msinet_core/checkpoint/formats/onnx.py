@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.onnx_ops import GraphWriter, OnnxLayers
@@ -27,9 +28,6 @@ from msinet_core.network.layout import DataFormat, permutation
 from msinet_core.network.state import State
 from msinet_core.system.files import atomic_path
 from msinet_core.system.version import __version__
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NAME, SUFFIX = "onnx", ".onnx"
 KERNEL_LAYOUT = "OIHW"
@@ -60,7 +58,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, or another program wrote it; or onnx is not installed.
     """
-    model = _load(path)
+    model = _import_onnx().load(path, load_external_data=False)
     texts = {entry.key: entry.value for entry in model.metadata_props}
     graph, metadata = read_origin(texts, path)
     if graph is None:
@@ -190,18 +188,6 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _load(path: Path) -> Any:
-    onnx = _import_onnx()
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not an ONNX model, or damaged: {error}. Copy or download it again."
-        ) from error
-
-
 def _stored(tensor: Any, checksum: str | None) -> StoredTensor:
     declared = _DTYPES.get(tensor.data_type)
     stored = stored_tensor(
@@ -220,10 +206,7 @@ def _read(tensor: Any) -> NDArray[np.float32]:
 
     if tensor.external_data:
         raise CheckpointError("the values are in another file")
-    try:
-        return np.asarray(numpy_helper.to_array(tensor), np.float32)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(str(error)) from error
+    return np.asarray(numpy_helper.to_array(tensor), np.float32)
 
 
 def _parameter(

@@ -6,17 +6,14 @@ Source: https://onnx.ai/onnx/operators, operator set 18.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.device.layers import Layers
 from msinet_core.network import ops
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from msinet_core.network.graph import Node
+from msinet_core.network.graph import Node
 
 CHANNEL_AXIS = 1
 SPATIAL_AXES = (2, 3)

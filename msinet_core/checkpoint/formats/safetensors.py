@@ -6,15 +6,11 @@ Source: https://huggingface.co/docs/safetensors, "Format".
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
@@ -23,13 +19,9 @@ from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
+from msinet_core.network.graph import Graph
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from msinet_core.network.graph import Graph
 
 SUFFIX = ".safetensors"
 LAYOUTS: Mapping[str, str] = {"torch": "OIHW", "mlx": "OHWI"}
@@ -44,38 +36,6 @@ UNKNOWN_LAYOUT = "safetensors"
 """The name of the format of files that do not declare their kernels' layout."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a file.
-
-    Args:
-        name: In the file.
-        dtype: For example ``F32``.
-        shape: In the file's layout.
-        offset: Of the first byte in the file.
-        checksum: If the file holds one.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    checksum: str | None
-
-
-@dataclass(frozen=True)
-class Header:
-    """What comes before the values.
-
-    Args:
-        texts: The ``__metadata__``.
-        entries: By name in the file.
-    """
-
-    texts: Mapping[str, str]
-    entries: Mapping[str, Entry]
-
-
 def matches(path: Path, name: str | None = None) -> bool:
     """Return whether a file is, or was meant to be, in this format.
 
@@ -85,7 +45,7 @@ def matches(path: Path, name: str | None = None) -> bool:
     """
     if not is_named(path, SUFFIX):
         return False
-    return name is None or read_header(path).texts.get("kernel_layout") == LAYOUTS[name]
+    return name is None or read_texts(path).get("kernel_layout") == LAYOUTS[name]
 
 
 @contextmanager
@@ -99,8 +59,8 @@ def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archi
     Raises:
         CheckpointError: It is damaged, or its layout is unknown.
     """
-    header = read_header(path)
-    declared = header.texts.get("kernel_layout")
+    texts = read_texts(path)
+    declared = texts.get("kernel_layout")
     if declared is not None and kernel_layout not in (None, declared):
         raise CheckpointError(
             f"{path} declares its kernels as {declared}, not {kernel_layout}. "
@@ -118,9 +78,10 @@ def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archi
             f"{path}: invalid kernel_layout {layout!r}; use {' or '.join(LAYOUTS.values())}. "
             f"Write the file again with msinet-run convert."
         )
-    graph, metadata = read_origin(header.texts, path)
-    keys = names.from_torch_names(header.entries, graph, path)
-    weights = {name: stored(path, header.entries[key], layout) for name, key in keys.items()}
+    graph, metadata = read_origin(texts, path)
+    tensors = read_tensors(path, layout)
+    keys = names.from_torch_names(tensors, graph, path)
+    weights = {name: tensors[key] for name, key in keys.items()}
     yield Archive(path, weights, graph=graph, metadata=metadata)
 
 
@@ -134,9 +95,7 @@ def open_as_stored(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    entries = read_header(path).entries
-    weights = {key: stored(path, entry, CANONICAL_KERNEL_LAYOUT) for key, entry in entries.items()}
-    yield Archive(path, weights)
+    yield Archive(path, read_tensors(path, CANONICAL_KERNEL_LAYOUT))
 
 
 def fitting_layouts(path: Path, graph: Graph) -> list[str]:
@@ -149,7 +108,7 @@ def fitting_layouts(path: Path, graph: Graph) -> list[str]:
     Raises:
         CheckpointError: It is damaged.
     """
-    if "kernel_layout" in read_header(path).texts:
+    if "kernel_layout" in read_texts(path):
         return []
     fitting = []
     for name, layout in LAYOUTS.items():
@@ -195,16 +154,49 @@ def write(path: Path, checkpoint: Checkpoint, name: str) -> None:
         stream.writelines(tensor.data for tensor, _ in prepared.values())
 
 
-def read_header(path: Path) -> Header:
-    """Read and check what comes before the values.
+def read_texts(path: Path) -> Mapping[str, str]:
+    """Read the ``__metadata__``.
 
     Args:
         path: The file.
 
     Raises:
-        CheckpointError: It is damaged: truncated, not JSON, tensors that overlap or leave gaps.
+        CheckpointError: It has too many tensors or texts.
+        SafetensorError: It is damaged: truncated, not JSON, tensors that overlap or leave gaps.
     """
-    from safetensors import SafetensorError, safe_open
+    return _open(path).metadata() or {}
+
+
+def read_tensors(path: Path, layout: str) -> dict[str, StoredTensor]:
+    """Describe every tensor in canonical terms, by its name in the file.
+
+    Args:
+        path: The file.
+        layout: The order of a kernel's axes in the file.
+
+    Raises:
+        CheckpointError: It has too many tensors or texts.
+        SafetensorError: It is damaged.
+    """
+    file = _open(path)
+    texts, tensors = file.metadata() or {}, {}
+    for key in file.keys():  # noqa: SIM118  -- it is no dictionary
+        entry = file.get_slice(key)
+        dtype = entry.get_dtype()
+        tensors[key] = stored_tensor(
+            key,
+            tuple(entry.get_shape()),
+            "float32" if dtype == "F32" else dtype,
+            partial(file.get_tensor, key),
+            layout=layout,
+            checksum=texts.get(f"sha256:{key}"),
+        )
+    return tensors
+
+
+def _open(path: Path) -> Any:
+    """Open a file with the library, which checks its header, unless that would take much memory."""
+    from safetensors import safe_open
 
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -214,52 +206,4 @@ def read_header(path: Path) -> Header:
             f"{path} is refused: its header has {length:,} bytes, which is not possible or holds "
             f"too many tensors or texts. Copy or download it again, or use another file."
         )
-    try:
-        safe_open(path, "numpy")  # checks types, shapes and offsets
-        header = json.loads(text, object_pairs_hook=_without_duplicates)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors file, or damaged: {error}. Copy or download it again."
-        ) from error
-    texts = header.pop("__metadata__", None) or {}
-    entries = {
-        name: Entry(
-            name,
-            value["dtype"],
-            tuple(value["shape"]),
-            8 + length + value["data_offsets"][0],
-            texts.get(f"sha256:{name}"),
-        )
-        for name, value in header.items()
-    }
-    return Header(texts, entries)
-
-
-def stored(path: Path, entry: Entry, layout: str) -> StoredTensor:
-    """Describe one tensor in canonical terms.
-
-    Args:
-        path: The file.
-        entry: The tensor.
-        layout: The order of a kernel's axes in the file.
-    """
-    return stored_tensor(
-        entry.name,
-        entry.shape,
-        "float32" if entry.dtype == "F32" else entry.dtype,
-        partial(_read, path, entry),
-        layout=layout,
-        checksum=entry.checksum,
-    )
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("duplicate names")
-    return value
-
-
-def _read(path: Path, entry: Entry) -> NDArray[np.float32]:
-    tensor = np.fromfile(path, "<f4", math.prod(entry.shape), offset=entry.offset)
-    return tensor.astype(np.float32, copy=False).reshape(entry.shape)
+    return safe_open(path, "numpy")

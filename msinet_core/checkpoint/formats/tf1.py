@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import (
@@ -29,21 +30,20 @@ from msinet_core.checkpoint.archive import (
     StoredTensor,
     StoredTensors,
 )
-from msinet_core.checkpoint.formats import tf2_objects
-from msinet_core.checkpoint.guard import reading
+from msinet_core.checkpoint.guard import BIG_ENDIAN, UnsupportedError, reading
 from msinet_core.checkpoint.wire import protobuf
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.protobuf import fields
-from msinet_core.checkpoint.wire.table import FOOTER_SIZE, is_table, read_table, write_table
+from msinet_core.checkpoint.wire.table import read_table, write_table
 from msinet_core.errors import CheckpointError
 from msinet_core.network.adam import Adam
 from msinet_core.system.files import atomic_path, write_bytes
 from msinet_core.system.threads import each
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _MAX_FILES = 10_000
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""A tensor that is a graph of TensorFlow 2 objects; the keys of the others number the objects."""
+
 _MAX_OBJECT_GRAPH = 2**24
 _DTYPES = {
     1: "float32",
@@ -114,8 +114,10 @@ def matches(path: Path) -> bool:
     prefix = prefix_of(path)
     if not prefix.name:
         return False
-    if index_of(prefix).is_file() or _is_index(path):
+    if index_of(prefix).is_file():
         return True
+    if path.is_file():  # its folder may hold a hundred thousand images
+        return _DATA_FILE.match(path.name) is not None
     data_files = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
     return any(_DATA_FILE.match(file.name) for file in data_files)
 
@@ -132,12 +134,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """
     prefix, index = prefix_of(path), index_of(path)
     if not index.is_file():
-        reason = "There is a data file, but not its index"
-        if _is_index(path):
-            reason = "It is TensorFlow's oldest, single-file form, or a renamed index"
         raise CheckpointError(
-            f"{prefix} cannot be read: {index.name} does not exist. {reason}; a checkpoint is "
-            f"PREFIX.index and PREFIX.data-00000-of-00001 side by side."
+            f"{prefix} cannot be read: {index.name} does not exist. A checkpoint is PREFIX.index "
+            f"and PREFIX.data-00000-of-00001 side by side."
         )
     with reading(index):
         shards, entries = _parse_entries(read_table(index.read_bytes()))
@@ -147,7 +146,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             f"{prefix} is incomplete: {', '.join(missing)} does not exist beside {index.name}. "
             f"Copy it too."
         )
-    if tf2_objects.KEY in entries:
+    if _OBJECTS in entries:
         entries = _by_variable_name(prefix, files, entries)
     stored = {
         name: StoredTensor(
@@ -175,7 +174,6 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: Its weights and optimizer are written.
 
     Raises:
-        CheckpointError: A weight has the name that TensorFlow gives to an optimizer's moment.
         MsinetError: The disk is full or read-only.
     """
     prefix = prefix_of(path)
@@ -193,19 +191,11 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     write_bytes(index_of(prefix), write_table(entries))
 
 
-def _is_index(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size < FOOTER_SIZE:
-        return False
-    with path.open("rb") as stream:
-        stream.seek(-FOOTER_SIZE, 2)
-        return is_table(stream.read())
-
-
 def _parse_entries(table: dict[bytes, bytes]) -> tuple[int, dict[str, _Entry]]:
     """Return the number of data files and each tensor's entry."""
     header = dict(fields(table.pop(b"")))
     if header.get(2, 0) != 0:
-        raise ValueError("written on a big-endian machine")
+        raise UnsupportedError(BIG_ENDIAN)
     shards = header.get(1, 0)
     if not 0 < shards <= _MAX_FILES:
         raise ValueError(f"invalid number of data files: {shards}")
@@ -235,13 +225,13 @@ def _by_variable_name(
     prefix: Path, files: list[Path], entries: Mapping[str, _Entry]
 ) -> dict[str, _Entry]:
     """Name the weights in a checkpoint of TensorFlow 2 objects after their variables."""
-    entry = entries[tf2_objects.KEY]
+    entry = entries[_OBJECTS]
     with reading(prefix):
         if entry.shard >= len(files) or entry.size > _MAX_OBJECT_GRAPH:
             raise ValueError("the graph of its objects is too large")
         with files[entry.shard].open("rb") as stream:
             stream.seek(entry.offset)
-            pairs = list(tf2_objects.canonical_names(stream.read(entry.size)))
+            pairs = list(_canonical_names(stream.read(entry.size)))
     # Aliases of one variable have the same values, and so the same checksum.
     distinct = {
         (name, stored.dtype, stored.shape, stored.crc): key
@@ -256,6 +246,24 @@ def _by_variable_name(
             f"layers. Save it as Keras weights, or with tf.compat.v1.train.Saver."
         )
     return found
+
+
+def _canonical_names(text: bytes) -> Iterator[tuple[str, str]]:
+    """Find MSI-Net's weights in a graph of objects: yield a weight's canonical name and its key.
+
+    Keras' `Model.export` gives each variable two keys.
+
+    Source: tensorflow/core/protobuf/trackable_object_graph.proto.
+    """
+    length, position = protobuf.read_varint(text, 0)
+    graph = text[position + 4 :][:length]  # behind a checksum
+    for node in (value for number, value in fields(graph) if number == 1):
+        for attribute in (dict(fields(value)) for number, value in fields(node) if number == 2):
+            key = attribute.get(3, b"").decode()
+            name = names.weight_name(attribute.get(2, b"").decode())
+            # An optimizer names its moments of a weight after the weight, too.
+            if name and "optimizer" not in key.lower():
+                yield name, key
 
 
 def _stored_optimizer(
@@ -290,7 +298,9 @@ def _read_step(files: list[Path], entries: Mapping[str, _Entry]) -> int | None:
 
 def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
     if entry.sliced:
-        raise CheckpointError("partitioned into slices, which is not supported; save it whole")
+        raise CheckpointError(
+            "stored in slices, which is not supported; save it without a partitioner"
+        )
     if entry.dtype != dtype:
         raise CheckpointError(f"dtype is {entry.dtype}; weights are float32")
     stored = np.dtype(dtype).newbyteorder("<")
@@ -310,19 +320,12 @@ def _read_values(files: list[Path], entry: _Entry, dtype: str) -> NDArray[Any]:
 
 
 def _named_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
-    weights = checkpoint.state.weights
-    yield from weights.items()
+    yield from checkpoint.state.weights.items()
     optimizer = checkpoint.state.optimizer
     if optimizer is None:
         return
     for slot, moments in zip(_MOMENTS, (optimizer.m, optimizer.v), strict=True):
-        for name, value in moments.items():
-            if f"{name}{slot}" in weights:
-                raise CheckpointError(
-                    f"Weight '{name}{slot}' has the name of Adam's moment of '{name}' in "
-                    f"TensorFlow's format. Write *.msinet.h5 instead."
-                )
-            yield f"{name}{slot}", value
+        yield from ((f"{name}{slot}", value) for name, value in moments.items())
     adam = Adam()
     yield "global_step", np.array(optimizer.step, np.int64)
     yield "beta1_power", np.array(adam.beta_1 ** (optimizer.step + 1), np.float32)

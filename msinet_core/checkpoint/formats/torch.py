@@ -20,13 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint import names
 from msinet_core.checkpoint.archive import Archive, Checkpoint, StoredTensor
 from msinet_core.checkpoint.formats.safetensors import LAYOUTS
+from msinet_core.checkpoint.guard import BIG_ENDIAN, UnsupportedError
 from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
@@ -35,9 +37,6 @@ from msinet_core.checkpoint.wire.pickle import Call, Global, read_pickle
 from msinet_core.checkpoint.wire.zip import open_stored
 from msinet_core.errors import CheckpointError
 from msinet_core.system.files import atomic_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SUFFIXES = (".pt", ".pth")
 _LAYOUT = LAYOUTS["torch"]
@@ -186,17 +185,26 @@ class _Tensor:
 def _read_zip(path: Path) -> Any:
     data = map_file(path)
     with open_stored(path) as (archive, members):
-        (pickle,) = (name for name in members if name.endswith("/data.pkl"))
+        pickles = [name for name in members if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError(
+                f"{path} has {len(pickles)} members named data.pkl; torch.save writes one. Save "
+                f"model.state_dict() in a file of its own; if it is in another format, rename it."
+            )
+        pickle = pickles[0]
         folder = pickle.removesuffix("data.pkl")
         if members[pickle].file_size > _MAX_PICKLE:
             raise ValueError("its pickle is too large")
         byte_order = f"{folder}byteorder"
         if byte_order in members and archive.read(byte_order) != b"little":
-            raise ValueError("written on a big-endian machine")
+            raise UnsupportedError(BIG_ENDIAN)
         content = archive.read(pickle)
+    storages: dict[tuple[str, str, int], _Storage] = {}
 
     def persistent(identifier: Any) -> _Storage:
         key, storage = _new_storage(identifier)
+        # One for all tensors in it: its CRC-32 is computed once.
+        storage = storages.setdefault((key, storage.dtype, storage.size), storage)
         member = members[f"{folder}data/{key}"]
         name_size, extra_size = struct.unpack_from("<HH", data, member.header_offset + 26)
         begin = member.header_offset + 30 + name_size + extra_size
@@ -218,10 +226,12 @@ def _read_legacy(data: memoryview) -> Any:
         return storage
 
     magic, _, system, found, keys = (read_pickle(stream, persistent) for _ in range(5))
-    if magic != _LEGACY_MAGIC or not system["little_endian"]:
-        raise ValueError("not written by torch.save, or on a big-endian machine")
+    if magic != _LEGACY_MAGIC:
+        raise ValueError("not written by torch.save")
+    if not system["little_endian"]:
+        raise UnsupportedError(BIG_ENDIAN)
     position = stream.tell()
-    for key in keys:
+    for key in map(_checked_key, keys):
         position += 8  # the number of values, which the pickle has too
         for storage in storages[key]:
             storage.data = data[position : position + storage.size]
@@ -236,7 +246,13 @@ def _new_storage(identifier: Any) -> tuple[str, _Storage]:
     if type(count) is not int or count < 0:
         raise ValueError(f"a storage of {count!r} values")
     dtype, item_size = _DTYPES.get(storage_type.name, (storage_type.name, 1))
-    return key, _Storage(dtype, count * item_size, item_size)
+    return _checked_key(key), _Storage(dtype, count * item_size, item_size)
+
+
+def _checked_key(key: Any) -> str:
+    if not isinstance(key, str):  # hashing nested tuples crashes Python
+        raise ValueError("a storage without a name")
+    return key
 
 
 def _dictionary(value: Any) -> dict[Any, Any] | None:

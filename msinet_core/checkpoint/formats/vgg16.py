@@ -1,4 +1,4 @@
-"""VGG16 from torchvision and from the TensorFlow 1 checkpoint of the published training."""
+"""VGG16 from Keras, torchvision and the TensorFlow 1 checkpoint of the published training."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import safetensors, tf1, torch
+from msinet_core.checkpoint.hdf5_tensors import dataset_tensor
+from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+_KERAS_LAYER = re.compile(r"block([1-5])_conv([1-3])/")
 _INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """The convolutions in torchvision's ``features``; ReLUs and pools are between them."""
 
@@ -32,12 +32,44 @@ _FEATURES: Mapping[str, str] = {
     for index, layer in zip(_INDICES, _LAYERS, strict=True)
     for theirs, ours in (("weight", "kernel"), ("bias", "bias"))
 }
+_TORCH_LAYOUT = safetensors.LAYOUTS["torch"]
 _FIRST_KERNEL = "conv1/conv1_1/kernel"
 _STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 """Of ImageNet's channels R, G, B in 0..1, by which torchvision's images are divided."""
 
 _HYBRID = re.compile(r"(?:.*/)?(conv[1-5]/conv[1-5]_[1-3])/(weights|biases)$")
 _ROLES = {"weights": "kernel", "biases": "bias"}
+
+
+def matches_keras(path: Path) -> bool:
+    """Return whether a file is HDF5 with VGG16's layers in it.
+
+    Args:
+        path: Any path.
+    """
+    return "block1_conv1" in hdf5.read_root(path).members
+
+
+@contextmanager
+def open_keras(path: Path) -> Iterator[Archive]:
+    """Open VGG16 weights under the names of the encoder's layers.
+
+    Kernels are unchanged. They were trained on BGR images and the network takes RGB; the published
+    training, too, applied BGR kernels to RGB images, with the means in BGR order.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is damaged or refused.
+    """
+    weights = {}
+    for name, dataset, _ in hdf5.read_file(path).datasets():
+        if layer := _KERAS_LAYER.match(name):
+            role = "kernel" if len(dataset.shape) == 4 else "bias"
+            node = f"conv{layer[1]}/conv{layer[1]}_{layer[2]}"
+            weights[f"{node}/{role}"] = dataset_tensor(dataset, path, None)
+    yield Archive(path, weights)
 
 
 def matches_torch_file(path: Path) -> bool:
@@ -55,9 +87,9 @@ def matches_safetensors(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return safetensors.matches(path) and _FEATURES.keys() <= set(
-        safetensors.read_header(path).entries
-    )
+    if not safetensors.matches(path):
+        return False
+    return _FEATURES.keys() <= safetensors.read_tensors(path, _TORCH_LAYOUT).keys()
 
 
 def matches_hybrid(path: Path) -> bool:
@@ -99,11 +131,7 @@ def open_safetensors(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    layout = safetensors.LAYOUTS["torch"]
-    entries = safetensors.read_header(path).entries
-    yield _torchvision(
-        path, {key: safetensors.stored(path, entry, layout) for key, entry in entries.items()}
-    )
+    yield _torchvision(path, safetensors.read_tensors(path, _TORCH_LAYOUT))
 
 
 @contextmanager

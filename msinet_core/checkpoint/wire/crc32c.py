@@ -12,12 +12,9 @@ Source: RFC 3720, appendix B.4 (polynomial and test vectors).
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 _LOWER_TERMS = (28, 27, 26, 25, 23, 22, 20, 19, 18, 14, 13, 11, 10, 9, 8, 6, 0)
 """The powers of x in the Castagnoli polynomial below x**32."""

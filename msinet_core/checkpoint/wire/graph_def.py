@@ -1,4 +1,4 @@
-"""TensorFlow's graphs (GraphDef): constants are read, nodes are written.
+"""TensorFlow's graphs (GraphDef): nodes and constants are read, attributes are written.
 
 Source: tensorflow/core/framework/graph.proto, node_def.proto, attr_value.proto, tensor.proto and
 function.proto.
@@ -7,30 +7,19 @@ function.proto.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from msinet_core.checkpoint.wire.protobuf import Buffer, fields, integer, message, text, varint
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from msinet_core.checkpoint.wire.protobuf import fields, integer, text, varint
 
 FLOAT, INT, STRING = 1, 3, 7
-_TYPES = {"float32": FLOAT, "int32": INT}
 
 CHECKSUM = "_sha256"
 """The attribute of a constant for its checksum; TensorFlow ignores names that begin with "_"."""
 
-_PRODUCER = 27
-"""The version of graphs since TensorFlow 1.13; every later TensorFlow reads it."""
-
 _MAX_NODES = 100_000
-"""Of a graph and its functions; a SavedModel of MSI-Net has a few thousand."""
-
-Chunks = list[Buffer]
+"""Of a file; a SavedModel of MSI-Net has a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -52,47 +41,40 @@ class Constant:
     checksum: str | None
 
 
-def read_constants(graph: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """Find the constants of a graph and of the functions in its library.
+def read_nodes(graphs: Iterable[memoryview]) -> Iterator[tuple[str, bytes, memoryview]]:
+    """Find the nodes of graphs and of the functions in their libraries.
 
     Args:
-        graph: The message.
+        graphs: The messages.
 
     Yields:
-        A constant's name, and its node for `read_constant`.
+        A node's name, its operation, and its message.
 
     Raises:
         ValueError: It is not a graph, or damaged.
         IndexError: It is cut off.
     """
-    for count, node in enumerate(_nodes(graph)):
+    nodes = (node for graph in graphs for node in _nodes(graph))
+    for count, node in enumerate(nodes):
         if count == _MAX_NODES:
             raise ValueError(f"more than {_MAX_NODES:,} nodes")
         head = dict(fields(node))
-        if bytes(head.get(2, b"")) == b"Const":
-            yield bytes(head.get(1, b"")).decode(), node
+        yield bytes(head.get(1, b"")).decode(), bytes(head.get(2, b"")), node
 
 
-def read_resize_flags(graph: memoryview) -> set[tuple[bool, bool]]:
-    """Return ``align_corners`` and ``half_pixel_centers`` of every bilinear resize in a graph.
+def read_resize_flags(node: memoryview) -> tuple[bool, bool]:
+    """Return ``align_corners`` and ``half_pixel_centers`` of a bilinear resize.
 
     Args:
-        graph: The message.
+        node: The message.
 
     Raises:
-        ValueError: It is not a graph, or damaged.
+        ValueError: It is damaged.
         LookupError: It is damaged.
     """
-    flags = set()
-    for node in _nodes(graph):
-        if bytes(dict(fields(node)).get(2, b"")) == b"ResizeBilinear":
-            attributes = _attributes(node)
-            corners, half_pixel = (
-                bool(attributes.get(name, {}).get(5, 0))
-                for name in ("align_corners", "half_pixel_centers")
-            )
-            flags.add((corners, half_pixel))
-    return flags
+    attributes = _attributes(node)
+    corners, centers = (attributes.get(f, {}) for f in ("align_corners", "half_pixel_centers"))
+    return bool(corners.get(5)), bool(centers.get(5))
 
 
 def read_constant(node: memoryview) -> Constant:
@@ -148,55 +130,6 @@ def _floats(tensor: memoryview) -> memoryview:
     return memoryview(single)
 
 
-class GraphWriter:
-    """Collect the nodes of a graph; attributes are written as AttrValue.
-
-    Args:
-        checksums: Of those constants that are weights, by name.
-    """
-
-    def __init__(self, checksums: Mapping[str, str]) -> None:
-        self._chunks: Chunks = []
-        self._checksums = checksums
-
-    @property
-    def graph(self) -> Chunks:
-        """The graph, in pieces: tensors are not copied."""
-        return [*self._chunks, text(4, integer(1, _PRODUCER))]
-
-    def node(self, name: str, op: str, inputs: Sequence[str], **attributes: bytes) -> str:
-        """Add a node and return its name."""
-        head = text(1, name) + text(2, op) + b"".join(text(3, source) for source in inputs)
-        entries = [map_entry(5, key, value) for key, value in sorted(attributes.items())]
-        self._chunks += message(1, [head, *entries])
-        return name
-
-    def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
-        """Add a constant and return its name."""
-        tensor = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
-        kind, data = _TYPES[tensor.dtype.name], tensor.reshape(-1).data.cast("B")
-        proto: Chunks = [integer(1, kind) + text(2, _shape(tensor.shape)), *message(4, [data])]
-        chunks: Chunks = [text(1, name) + text(2, "Const"), map_entry(5, "dtype", type_(kind))]
-        if checksum := self._checksums.get(name):
-            chunks.append(map_entry(5, CHECKSUM, string(checksum)))
-        chunks += message(5, [text(1, "value"), *message(2, message(8, proto))])
-        self._chunks += message(1, chunks)
-        return name
-
-    def text_constant(self, name: str, value: str) -> str:
-        """Add a constant text and return its name."""
-        proto = integer(1, STRING) + text(2, b"") + text(8, value)
-        return self.node(name, "Const", [], dtype=type_(STRING), value=text(8, proto))
-
-    def floats(self, name: str, op: str, inputs: Sequence[str], **attributes: bytes) -> str:
-        """Add a node of float32 and return its name."""
-        return self.node(name, op, inputs, T=type_(FLOAT), **attributes)
-
-    def integers(self, name: str, *values: int) -> str:
-        """Add a constant list of integers and return its name."""
-        return self.constant(name, np.array(values, np.int32))
-
-
 def map_entry(number: int, key: str, value: bytes) -> bytes:
     """Write one entry of a map of messages."""
     return text(number, text(1, key) + text(2, value))
@@ -225,8 +158,9 @@ def integer_list(*values: int) -> bytes:
 def image_shape(channels: int) -> bytes:
     """Write a TensorShapeProto: images of any number and size, ``(N, H, W, channels)``."""
     unknown = text(2, b"\x08" + b"\xff" * 9 + b"\x01")  # the size -1
-    return unknown * 3 + _shape((channels,))
+    return unknown * 3 + shape_((channels,))
 
 
-def _shape(axes: tuple[int, ...]) -> bytes:
+def shape_(axes: tuple[int, ...]) -> bytes:
+    """Write a TensorShapeProto."""
     return b"".join(text(2, integer(1, axis)) for axis in axes)

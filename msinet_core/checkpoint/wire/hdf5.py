@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from msinet_core.checkpoint.wire import hdf5_messages as messages
-from msinet_core.checkpoint.wire.hdf5_items import Dataset, Group
-from msinet_core.checkpoint.wire.hdf5_messages import Attribute
+from msinet_core.checkpoint.wire.hdf5_messages import Attribute, Dataset, Group
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES, MAX_NAME
 from msinet_core.checkpoint.wire.mapped import map_file
 from msinet_core.errors import CheckpointError, printable
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MAX_DEPTH = 32
-"""Groups inside groups; far more than any network's names need."""
 
 _SUPERBLOCK = struct.Struct("<8xBxxxxBB")
 _ADDRESSES = struct.Struct("<QQQQQQ")
@@ -30,7 +27,7 @@ _ADDRESSES = struct.Struct("<QQQQQQ")
 
 _HEADER = struct.Struct("<BxHII4x")
 _MESSAGE = struct.Struct("<HHB3x")
-_NODE = struct.Struct("<4sBBH16x")
+_NODE = struct.Struct("<5sBH16x")
 _SYMBOLS = struct.Struct("<4sBxH")
 _SYMBOL = struct.Struct("<QQI20x")
 _LOCAL_HEAP = struct.Struct("<4sB3xQQQ")
@@ -142,16 +139,20 @@ class _Reader:
             raise ValueError("its structures overlap")
         return self._data[address : address + size]
 
-    def _unpack(self, form: struct.Struct, address: int) -> tuple[Any, ...]:
-        return form.unpack(self._take(address, form.size))
+    def _unpack(self, form: struct.Struct, address: int, mark: object) -> tuple[Any, ...]:
+        """Return what is behind the signature or version that a structure begins with."""
+        found, *values = form.unpack(self._take(address, form.size))
+        if found != mark:
+            raise ValueError(f"byte {address:,} begins another structure than expected")
+        return tuple(values)
 
     def _read(self, address: int, name: str, depth: int) -> Group | Dataset:
         if depth - 1 == self._max_depth:
             return Group(name, {}, self.text)
         if address in self._objects:
             self._refuse(f"'{name}'", "a loop or a second link to one object")
-        if depth > _MAX_DEPTH or len(self._objects) == MAX_ENTRIES:
-            self._refuse(f"'{name}'", "one of too many objects or too deep inside others")
+        if len(self._objects) == MAX_ENTRIES:
+            self._refuse(f"'{name}'", "one of too many objects")
         self._objects.add(address)
         found: dict[int, tuple[int, memoryview]] = {}
         attributes: dict[str, Attribute] = {}
@@ -196,9 +197,7 @@ class _Reader:
         return Dataset(name, attributes, shape, datatype, content)
 
     def _messages(self, address: int) -> Iterator[tuple[int, int, memoryview]]:
-        version, _, _, size = self._unpack(_HEADER, address)
-        if version != 1:
-            raise ValueError(f"no object at byte {address:,}")
+        _, _, size = self._unpack(_HEADER, address, 1)
         blocks = [(address + _HEADER.size, size)]
         for begin, length in blocks:
             block = self._take(begin, length)
@@ -217,14 +216,10 @@ class _Reader:
 
     def _links(self, tree: int, heap: int, name: str) -> Iterator[tuple[str, int]]:
         """Yield the names in a group and the addresses of their objects."""
-        signature, _, size, _, address = self._unpack(_LOCAL_HEAP, heap)
-        if signature != b"HEAP":
-            raise ValueError(f"no names at byte {heap:,}")
+        _, size, _, address = self._unpack(_LOCAL_HEAP, heap, b"HEAP")
         texts = bytes(self._take(address, size))
         for table in self._tables(tree):
-            signature, _, count = self._unpack(_SYMBOLS, table)
-            if signature != b"SNOD":
-                raise ValueError(f"no links at byte {table:,}")
+            _, count = self._unpack(_SYMBOLS, table, b"SNOD")
             entries = self._take(table + _SYMBOLS.size, count * _SYMBOL.size)
             for offset, header, kind in _SYMBOL.iter_unpack(entries):
                 end = texts.find(b"\0", offset)
@@ -240,9 +235,7 @@ class _Reader:
         pending = [address]
         while pending:
             address = pending.pop()
-            signature, kind, level, count = self._unpack(_NODE, address)
-            if signature != b"TREE" or kind:
-                raise ValueError(f"no links at byte {address:,}")
+            level, count = self._unpack(_NODE, address, b"TREE\0")
             children = self._take(address + _NODE.size + 8, 16 * count)
             addresses = [child for child, _ in struct.iter_unpack("<QQ", children)]
             if level:
@@ -251,9 +244,7 @@ class _Reader:
                 yield from addresses
 
     def _global_heap(self, address: int) -> Iterator[tuple[int, memoryview]]:
-        signature, _, size = self._unpack(_GLOBAL_HEAP, address)
-        if signature != b"GCOL":
-            raise ValueError(f"no texts at byte {address:,}")
+        _, size = self._unpack(_GLOBAL_HEAP, address, b"GCOL")
         heap = self._take(address + _GLOBAL_HEAP.size, size - _GLOBAL_HEAP.size)
         position = 0
         while position + _GLOBAL_OBJECT.size <= len(heap):
@@ -268,6 +259,6 @@ class _Reader:
 
     def _refuse(self, subject: str, what: str) -> NoReturn:
         raise CheckpointError(
-            f"{self._path} is refused: {printable(subject)} is {what}, which neither Keras nor "
-            f"msinet writes. Save it again with Keras, or use a file from a source you trust."
+            f"{self._path} is refused: {printable(subject)} is {what}, which is not supported. "
+            f"Save it again with Keras, or use a file from a source you trust."
         )

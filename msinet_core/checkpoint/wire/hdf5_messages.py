@@ -1,4 +1,4 @@
-"""The messages of HDF5's object headers: shapes, types, where values are, and attributes.
+"""HDF5's objects, and the messages in their headers: shapes, types, places, and attributes.
 
 Source: HDF5 File Format Specification 3.0, section IV.A.2, "Disk Format: Level 2A2".
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 DATASPACE, DATATYPE, EXTERNAL_FILES, LAYOUT = 0x01, 0x03, 0x07, 0x08
 LINK_INFO, LINK, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0x02, 0x06, 0x0C, 0x10, 0x11
@@ -20,23 +21,9 @@ _KINDS = (
     *("reference", "enumeration", "variable-length", "array"),
 )
 _COMPACT, _CONTIGUOUS = 0, 1
-_MAX_AXES = 32
 
-
-def _ieee(sign: int, exponent: int, mantissa: int) -> bytes:
-    """Return the type message of a little-endian IEEE number, without its version and class."""
-    size = (sign + 1) // 8
-    head = struct.pack("<BBBI", 0x20, sign, 0, size)
-    bias = 2 ** (exponent - 1) - 1
-    return head + struct.pack("<HHBBBBI", 0, sign + 1, mantissa, exponent, 0, mantissa, bias)
-
-
-_NUMBERS = {
-    _ieee(15, 5, 10): "float16",
-    _ieee(15, 8, 7): "bfloat16",
-    _ieee(31, 8, 23): "float32",
-    _ieee(63, 11, 52): "float64",
-}
+_FLOAT32 = bytes.fromhex("201f000400000000002000170800177f000000")
+"""The type message of little-endian float32, without its version and class."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +31,18 @@ class Datatype:
     """The type of values.
 
     Args:
-        name: As NumPy names it if it is one of the usual floating-point types, else in words.
+        name: ``"float32"``, or another type in words.
         size: Of one value in bytes.
         is_text: Whether values are texts of fixed length.
         is_text_reference: Whether values are references to texts of variable length.
-        signed: Whether a little-endian integer is signed; None for any other type.
+        is_integer: Whether values are little-endian integers.
     """
 
     name: str
     size: int
     is_text: bool = False
     is_text_reference: bool = False
-    signed: bool | None = None
+    is_integer: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +59,103 @@ class Attribute:
         return self.datatype is not None and self.datatype.is_text and not self.shape
 
 
+@dataclass(frozen=True)
+class Item:
+    """What groups and datasets have in common.
+
+    Args:
+        name: From the root: ``/weights/conv1/conv1_1/kernel``; the root's is empty.
+        attributes: By name.
+    """
+
+    name: str
+    attributes: Mapping[str, Attribute]
+
+    def text(self, name: str) -> str | None:
+        """Read a text of fixed length, as `hdf5_tensors.write_text` attaches it.
+
+        Args:
+            name: The attribute's name.
+
+        Returns:
+            None if it is missing or anything else.
+        """
+        pieces: list[bytes] = []
+        key = name
+        while (found := self.attributes.get(key)) and found.is_text:
+            pieces.append(bytes(found.content))
+            key = f"{name}.{len(pieces)}"
+        return b"".join(pieces).decode() if pieces else None
+
+    def integer(self, name: str) -> int | None:
+        """Read an integer of 0 or more; None if it is missing or anything else.
+
+        Args:
+            name: The attribute's name.
+        """
+        found = self.attributes.get(name)
+        if found is None or found.shape or found.datatype is None or not found.datatype.is_integer:
+            return None
+        return int.from_bytes(found.content, "little")
+
+
+@dataclass(frozen=True)
+class Dataset(Item):
+    """A dataset.
+
+    Args:
+        shape: As the file declares it.
+        datatype: Of its values.
+        content: The values; None if they are in pieces, in other files, or were never written.
+    """
+
+    shape: tuple[int, ...]
+    datatype: Datatype
+    content: bytes | memoryview | None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is one text of fixed length."""
+        return self.datatype.is_text and not self.shape
+
+
+@dataclass(frozen=True)
+class Group(Item):
+    """A group; the file itself is the root group.
+
+    Args:
+        read_heap: Returns a text of variable length, by its reference.
+        members: By name in the group.
+    """
+
+    read_heap: Callable[[memoryview], memoryview]
+    members: dict[str, Group | Dataset] = field(default_factory=dict)
+
+    def datasets(self) -> Iterator[tuple[str, Dataset, Group]]:
+        """Yield every dataset below: its name relative to this group, itself, and its group."""
+        pending = [self]
+        for group in pending:
+            for item in group.members.values():
+                if isinstance(item, Dataset):
+                    yield item.name[len(self.name) + 1 :], item, group
+                else:
+                    pending.append(item)
+
+    def any_text(self, name: str) -> str | None:
+        """Read a text of fixed or variable length; None if it is missing or anything else.
+
+        Args:
+            name: The attribute's name.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        found = self.attributes.get(name)
+        if found and found.datatype and found.datatype.is_text_reference and not found.shape:
+            return bytes(self.read_heap(found.content)).decode()
+        return self.text(name)
+
+
 def read_dataspace(body: memoryview) -> tuple[int, ...]:
     """Return a shape.
 
@@ -79,7 +163,7 @@ def read_dataspace(body: memoryview) -> tuple[int, ...]:
         ValueError: It is damaged, or there is no value at all.
     """
     version, rank, _, kind = body[:4]
-    if version not in (1, 2) or rank > _MAX_AXES or (version == 2 and kind == 2):
+    if version not in (1, 2) or (version == 2 and kind == 2):
         raise ValueError("damaged shape")
     return struct.unpack_from(f"<{rank}Q", body, 8 if version == 1 else 4)
 
@@ -94,13 +178,13 @@ def read_datatype(body: memoryview) -> Datatype:
     (size,) = struct.unpack_from("<I", body, 4)
     if kind >= len(_KINDS) or not size:
         raise ValueError("unknown type")
-    name = _NUMBERS.get(bytes(body[1:20])) if kind == _FLOAT else None
+    is_float32 = kind == _FLOAT and body[1:20] == _FLOAT32
     return Datatype(
-        name=name or f"{8 * size}-bit {_KINDS[kind]}",
+        name="float32" if is_float32 else f"{8 * size}-bit {_KINDS[kind]}",
         size=size,
         is_text=kind == _STRING,
         is_text_reference=kind == _VARIABLE_LENGTH and flags & 0x0F == 1,
-        signed=bool(flags & 0x08) if kind == _INTEGER and not flags & 1 else None,
+        is_integer=kind == _INTEGER and not flags & 1,
     )
 
 

@@ -24,11 +24,10 @@ _CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
-    "EMPTY_SET": list,
 }
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
+    *("BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
 }
 """Opcodes whose argument is the value."""
 
@@ -64,7 +63,7 @@ class Call:
 def read_pickle(stream: io.BytesIO, persistent: Callable[[Any], Any]) -> Any:
     """Read one pickle.
 
-    Sets become lists, and keys of dictionaries that are neither texts nor numbers are left out.
+    Keys of dictionaries that are no texts are left out.
 
     Args:
         stream: At the pickle's first byte; left after its last.
@@ -121,7 +120,7 @@ class _Machine:
                 stack.append(tuple(self._pop(int(name[-1]))))
             case "APPEND":
                 self._extend(self._pop(1))
-            case "APPENDS" | "ADDITEMS":
+            case "APPENDS":
                 self._extend(self._since_mark())
             case "SETITEM":
                 self._set(self._pop(2))
@@ -157,5 +156,6 @@ class _Machine:
         target = self.stack[-1]
         target = target.items if isinstance(target, Call) else target
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if isinstance(key, str | int | float):  # hashing nested tuples can take forever
+            # Numbers can all have one hash; hashing nested tuples takes forever, or crashes Python.
+            if isinstance(key, str):
                 target[key] = value

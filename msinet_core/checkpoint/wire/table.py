@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 
+from msinet_core.checkpoint.guard import UnsupportedError
 from msinet_core.checkpoint.wire.crc32c import masked_crc32c
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
 from msinet_core.checkpoint.wire.protobuf import read_varint, varint
 
 _MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
-FOOTER_SIZE = 48
+_FOOTER_SIZE = 48
 _TRAILER_SIZE = 5
 """After each block: its compression, and a checksum."""
 
@@ -22,15 +23,6 @@ _MAX_KEYS = 2**24
 
 _NO_RESTARTS = struct.pack("<II", 0, 1)
 """Every key of a block counts from its first entry."""
-
-
-def is_table(tail: bytes) -> bool:
-    """Return whether a file ends like a table.
-
-    Args:
-        tail: Its end, at least the last `FOOTER_SIZE` bytes.
-    """
-    return len(tail) >= FOOTER_SIZE and tail.endswith(_MAGIC)
 
 
 def read_table(data: bytes) -> dict[bytes, bytes]:
@@ -42,10 +34,11 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
     Raises:
         ValueError: It is not a table, or damaged.
         IndexError: It is damaged.
+        UnsupportedError: It is compressed.
     """
-    if not is_table(data):
+    if len(data) < _FOOTER_SIZE or not data.endswith(_MAGIC):
         raise ValueError("truncated, or not an index")
-    footer = data[-FOOTER_SIZE:]
+    footer = data[-_FOOTER_SIZE:]
     _, position = _read_handle(footer, 0)  # of the metaindex, which is empty
     (offset, size), _ = _read_handle(footer, position)
     table: dict[bytes, bytes] = {}
@@ -74,7 +67,7 @@ def write_table(entries: Mapping[str, bytes]) -> bytes:
     metaindex = _block({})
     index = _block({list(entries)[-1]: _handle(0, data)})
     footer = _handle(len(data), metaindex) + _handle(len(data) + len(metaindex), index)
-    return data + metaindex + index + footer.ljust(FOOTER_SIZE - len(_MAGIC), b"\0") + _MAGIC
+    return data + metaindex + index + footer.ljust(_FOOTER_SIZE - len(_MAGIC), b"\0") + _MAGIC
 
 
 def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -86,7 +79,10 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
     if masked_crc32c(data[offset : end + 1]) != checksum:
         raise ValueError("wrong checksum of a block")
     if compression != 0:
-        raise ValueError("compressed blocks, which TensorFlow does not write")
+        raise UnsupportedError(
+            "is compressed, which is not supported. Load it with TensorFlow, and save it again "
+            "with tf.compat.v1.train.Saver."
+        )
     (restarts,) = struct.unpack_from("<I", data, end - 4)
     last = end - 4 - 4 * restarts
     position, key = offset, b""

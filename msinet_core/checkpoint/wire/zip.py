@@ -36,7 +36,9 @@ def open_stored(path: Path) -> Iterator[tuple[zipfile.ZipFile, Members]]:
         zipfile.BadZipFile: It is damaged.
     """
     # Opening makes an object of a kilobyte for each entry, which takes 47 bytes in the file.
-    if _count(map_file(path), _ENTRY) > MAX_ENTRIES:
+    data = map_file(path)
+    chunks = (bytes(data[begin : begin + _CHUNK]) for begin in range(0, len(data), _CHUNK))
+    if sum(chunk.count(_ENTRY) for chunk in chunks) > MAX_ENTRIES:
         raise CheckpointError(
             f"{path} is refused: it has more than {MAX_ENTRIES:,} members. Use a file from a "
             f"source you trust."
@@ -54,11 +56,3 @@ def open_stored(path: Path) -> Iterator[tuple[zipfile.ZipFile, Members]]:
                 f"name or claim more bytes than the file has. Use a file from a source you trust."
             )
         yield archive, by_name
-
-
-def _count(data: memoryview, pattern: bytes) -> int:
-    overlap = len(pattern) - 1
-    return sum(
-        bytes(data[begin : begin + _CHUNK + overlap]).count(pattern)
-        for begin in range(0, len(data), _CHUNK)
-    )
