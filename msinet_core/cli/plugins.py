@@ -19,7 +19,7 @@ from msinet_core.cli.setting_options import device_options_option
 from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
 
 if TYPE_CHECKING:
-    from msinet_core.conformance import Report
+    from msinet_core.conformance.report import Report
     from msinet_core.registry.plugin import LoadedPlugin
     from msinet_core.registry.registry import Registry
 
@@ -100,8 +100,11 @@ def check_device(
     to fail, 3 if the device is not available, and 130 after Ctrl-C; the rows so far are reported in
     any case. MSINET_DEBUG=1 shows tracebacks. --report FILE.html explains each row.
     """
-    from msinet_core.conformance import ALL_SCENARIOS, failed_rows, read_expected, run, select
+    from msinet_core.conformance.expected import read_expected
+    from msinet_core.conformance.report import failed_rows
     from msinet_core.conformance.report_page import check_report_path, write_report
+    from msinet_core.conformance.runner import run
+    from msinet_core.conformance.scenarios import ALL_SCENARIOS, select
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 

@@ -59,7 +59,8 @@ def new_plugin(
     msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
     msinet-run plugins new my-jax --example jax
     """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.scaffold import write_example, write_plugin
+    from msinet_core.scaffold.example import write_example
+    from msinet_core.scaffold.writer import write_plugin
 
     folder = into / f"msinet-device-{name}"
     if example is None:
