@@ -17,6 +17,7 @@ from msinet_core.conformance.scenario import Scenario, Subject, open_subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING
 from msinet_core.conformance.scenarios.opening import OPENS
 from msinet_core.device import DeviceSpec
+from msinet_core.registry.probe_runner import run_probe
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.progress import Progress
 
@@ -114,5 +115,7 @@ def _facts(subject: Subject) -> Mapping[str, str]:
             plugin = registration.plugin
             version = f"{plugin.distribution} {plugin.version}" if plugin.distribution else ""
             facts["plugin"] = version or plugin.module
-    hardware = ", ".join(hardware.name for hardware in subject.probe.hardware)
-    return facts | ({"hardware": hardware} if hardware else {})
+            # Here the probes of third parties ran in processes of their own, which they may end.
+            hardware = [item.name for item in run_probe(registration.spec).hardware]
+            facts |= {"hardware": ", ".join(hardware)} if hardware else {}
+    return facts
