@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from msinet_core.conformance import run
+from msinet_core.conformance.runner import run
 from msinet_core.device import Device
 from msinet_core.errors import MsinetError
 from msinet_core.network.adam import Adam

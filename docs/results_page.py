@@ -61,7 +61,7 @@ def _missing(found: Sequence[Results]) -> Iterator[str]:
     measured = {row["device"] for results in found for row in results.measured()}
     yield "## Not measured yet\n"
     yield "No results of these devices have been contributed:\n"
-    for registration in load_registry({}).registrations:
+    for registration in load_registry().registrations:
         spec, built_in = registration.spec, registration.plugin.distribution == "msinet"
         if built_in and spec.priority > -100 and spec.name not in measured:
             yield f"* `{spec.name}`: {spec.summary}"

@@ -56,6 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine where nothing was measured and "auto" means float32; its memory stays as it is."""
+    monkeypatch.delenv("MSINET_DEVICE", raising=False)
     monkeypatch.setattr("msinet_core.system.allocator.keep_freed_memory", lambda: None)
     monkeypatch.setattr("msinet_core.hardware.host.computes_bfloat16", lambda: False)
     monkeypatch.setattr(

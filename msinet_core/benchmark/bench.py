@@ -14,7 +14,8 @@ from msinet_core.errors import DeviceUnavailableError, MsinetError, UsageError, 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.measured import remember
-from msinet_core.registry.registry import AUTO, load_registry, run_probe
+from msinet_core.registry.probe_runner import run_probe
+from msinet_core.registry.registry import AUTO, load_registry
 from msinet_core.system.files import check_writable_folder
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress

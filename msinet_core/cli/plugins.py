@@ -19,7 +19,7 @@ from msinet_core.system.kinds import choice
 from msinet_core.system.native_output import redirected
 
 if TYPE_CHECKING:
-    from msinet_core.conformance import Report
+    from msinet_core.conformance.report import Report
     from msinet_core.registry.plugin import LoadedPlugin
     from msinet_core.registry.registry import Registry
 
@@ -87,8 +87,11 @@ def check_device(
     to fail, 3 if the device is not available, and 130 after Ctrl-C; the rows so far are reported in
     any case. MSINET_DEBUG=1 shows tracebacks. --report FILE.html explains each row.
     """
-    from msinet_core.conformance import ALL_SCENARIOS, failed_rows, read_expected, run, select
+    from msinet_core.conformance.expected import read_expected
+    from msinet_core.conformance.report import failed_rows
     from msinet_core.conformance.report_page import check_report_path, write_report
+    from msinet_core.conformance.runner import run
+    from msinet_core.conformance.scenarios import ALL_SCENARIOS, select
     from msinet_core.registry.registry import load_registry
     from msinet_core.system.progress_bars import progress_bars
 
@@ -273,7 +276,8 @@ def new_plugin(
     msinet-run plugins new npu --data-format NCHW --kernel-layout OIHW --framework "torch>=2.6"
     msinet-run plugins new my-jax --example jax
     """  # noqa: D301  -- click's mark for lines to keep
-    from msinet_core.scaffold import write_example, write_plugin
+    from msinet_core.scaffold.example import write_example
+    from msinet_core.scaffold.writer import write_plugin
 
     folder = (into or Path()) / f"msinet-device-{name}"
     if example is None:

@@ -9,16 +9,35 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from msinet_core.network.graph import Graph
+from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.msinet import msinet_graph
-from msinet_core.network.ops import Coordinates
+from msinet_core.network.ops import Conv2D, Coordinates, Op, SubtractMean
 from msinet_core.network.state import Batch, State
 
 Float32 = NDArray[np.float32]
 
-
 LIFT = 5.0
 """Added to maps of images in -1..1 so that they stay above zero, where the loss is smooth."""
+
+LIFTED = SubtractMean((-LIFT,))
+"""Adds it."""
+
+MIX = Conv2D(1, 1, activation="linear", use_bias=False)
+"""Makes a map of any number of channels."""
+
+
+def chain(channels: int = 3, /, **ops: Op) -> Graph:
+    """Return a graph of ops one after another.
+
+    Args:
+        channels: Of the images.
+        ops: The ops by the names of their nodes.
+    """
+    net = GraphBuilder(channels)
+    last = net.input
+    for name, op in ops.items():
+        last = net.add(name, op, last)
+    return net.build()
 
 
 def random_weights(graph: Graph, seed: int, scale: float = 1.0) -> dict[str, Float32]:

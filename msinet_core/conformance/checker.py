@@ -14,9 +14,6 @@ from msinet_core.registry import diagnosis
 
 NOT_OPEN = "the device did not open"
 
-QUICK_SECONDS = 10.0
-"""``--quick`` skips a row that would take longer, judging by the time of another row."""
-
 
 class Checker:
     """Run rows on one device.
@@ -39,7 +36,6 @@ class Checker:
         self._expected = expected or {}
         self._quick = quick
         self._soak = soak
-        self._seconds: dict[str, float] = {}
 
     def result(self, scenario: Scenario) -> Result:
         """Run one row; an exception from the device is a failure.
@@ -56,11 +52,10 @@ class Checker:
         elif expected and result.status == "passed":
             reason = f"Expected to fail: {expected} Remove it from the list."
             result = replace(result, status="passed unexpectedly", reason=reason)
-        self._seconds[scenario.id] = time.perf_counter() - started
-        return replace(result, seconds=self._seconds[scenario.id])
+        return replace(result, seconds=time.perf_counter() - started)
 
     def runs(self, scenario: Scenario) -> bool:
-        """Say whether a row runs, as far as that is known now.
+        """Say whether a row runs.
 
         Args:
             scenario: The row.
@@ -96,13 +91,4 @@ class Checker:
     def _skipped(self, scenario: Scenario) -> str:
         if scenario.soak and not self._soak:
             return "runs with --soak only"
-        if not self._quick:
-            return ""
-        if scenario.slow:
-            return "slow; runs without --quick"
-        if scenario.longer_than is not None:
-            name, times = scenario.longer_than
-            seconds = self._seconds.get(name, 0.0) * times
-            if seconds > QUICK_SECONDS:
-                return f"slow on this device, about {seconds:.0f} s; runs without --quick"
-        return ""
+        return "slow; runs without --quick" if self._quick and scenario.slow else ""

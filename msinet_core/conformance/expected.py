@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Collection, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msinet_core.errors import UsageError, bullet_list, os_reason
+from msinet_core.errors import UsageError, bullet_list, did_you_mean, os_reason
 
 KEYS = ("reason", "link")
 
@@ -67,17 +66,10 @@ def _parse(path: Path) -> Mapping[str, Any]:
     return entries
 
 
-def _suggestion(name: str, rows: Collection[str]) -> str:
-    """Suggest a row that starts with the name, or the most similar row of its group."""
-    longer = [row for row in rows if row.startswith(name)]
-    group = [row for row in rows if row.partition("/")[0] == name.partition("/")[0]]
-    close = longer[:1] or difflib.get_close_matches(name, group or rows, n=1)
-    return f". Did you mean '{close[0]}'?" if close else ""
-
-
 def _problems(name: str, entry: Any, rows: Collection[str]) -> list[str]:
     if name not in rows:
-        return [f"unknown row '{name}'{_suggestion(name, rows)}"]
+        group = [row for row in rows if row.partition("/")[0] == name.partition("/")[0]]
+        return [f"unknown row '{name}'.{did_you_mean(name, group or rows)}"]
     if not isinstance(entry, dict):
         return [f"'{name}' must be a table: [\"{name}\"], then reason and link"]
     found = [

@@ -149,19 +149,12 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as one JSON document."""
-        document = {
-            "device": self.device,
-            "precision": self.precision,
-            "options": dict(self.options),
-            "available": self.available,
-            "complete": self.complete,
-            "passed": self.passed,
-            "counts": dict(self.counts),
-            "likeness": self.likeness,
+        document = {name: value for name, value in vars(self).items() if name != "rows"}
+        document |= {
             "seconds": round(self.seconds, 3),
+            "passed": self.passed,
+            "counts": self.counts,
             "rows": [row.to_dict() for row in self.rows],
-            "versions": dict(self.versions),
-            "facts": dict(self.facts),
         }
         return json.dumps(document, indent=2)
 

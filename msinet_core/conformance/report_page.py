@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
+from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
+from string import Template
 
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.errors import UsageError
@@ -88,32 +91,13 @@ def _groups(rows: Sequence[Result]) -> str:
 
 
 def _difference(row: Result) -> str:
-    if row.difference is None or row.tolerance is None:
+    if row.difference is None or row.tolerance is None or not math.isfinite(row.difference):
         return ""
     if row.tolerance == 0:
         if row.group in ("description", "device"):  # they answer yes or no
             return ""
         return "exact" if row.difference == 0 else f"{row.difference:.0f} differ"
     return f"{row.difference:.1e} of {row.tolerance:.1e}"
-
-
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin-bottom: 1.5rem; }
-table.rows { width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .25rem 1.5rem .25rem 0;
-         border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
-.facts th { white-space: nowrap; font-weight: normal; opacity: .7; }
-.rows td:first-child { width: 100%; overflow-wrap: anywhere; }
-.rows td + td { white-space: nowrap; font-variant-numeric: tabular-nums; }
-@media (max-width: 40rem) {
-  .rows th { display: none; } .rows tr, .rows td { display: block; }
-  .rows td { border: 0; } .rows tr { border-bottom: 1px solid; padding: .5rem 0; }
-}
-.passed { color: #1a7f37; } .failed { color: #cf222e; font-weight: bold; }
-.expected { color: #9a6700; } .other { opacity: .6; }
-""".strip()
 
 
 def to_html(report: Report) -> str:
@@ -132,26 +116,27 @@ def to_html(report: Report) -> str:
         "Python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
-        f"<h1>{title}</h1>",
-        f'<p class="{"passed" if report.passed else "failed"}">{escape(report.verdict)}</p>',
-        *(f"<p>{escape(text)}</p>" for text in (report.next_step, report.likeness) if text),
-        '<table class="facts">',
-        *(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items()),
-        "</table>",
-    ]
     sections: list[tuple[str, Sequence[Result]]] = [
         ("Failed", report.failed),
         ("Expected failures", [row for row in report.rows if row.status == "expected failure"]),
         *((name, list(rows)) for name, rows in groupby(report.rows, lambda row: row.group)),
     ]
-    for name, rows in sections:
-        if rows:
-            parts += [f"<h2>{escape(name)}</h2>", *_rows(rows)]
-    return "\n".join([*parts, "</body></html>", ""])
+    template = Template((files(__package__) / "report_page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=title,
+        verdict_class="passed" if report.passed else "failed",
+        notes="".join(
+            f"<p>{escape(text)}</p>\n" for text in (report.next_step, report.likeness) if text
+        ),
+        verdict=escape(report.verdict),
+        facts="\n".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in facts.items()
+        ),
+        rows="\n".join(
+            "\n".join([f"<h2>{escape(name)}</h2>", *_rows(rows)]) for name, rows in sections if rows
+        ),
+    )
 
 
 def _rows(rows: Sequence[Result]) -> Iterator[str]:

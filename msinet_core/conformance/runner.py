@@ -14,9 +14,10 @@ from msinet_core.conformance.expected import ExpectedFailure
 from msinet_core.conformance.likeness import likeness
 from msinet_core.conformance.report import FAILURES, Report, Result
 from msinet_core.conformance.scenario import Scenario, Subject, open_subject
-from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING, SCENARIOS
+from msinet_core.conformance.scenarios import ALL_SCENARIOS, OPENING
 from msinet_core.conformance.scenarios.opening import OPENS
-from msinet_core.device import Device, DeviceSpec
+from msinet_core.device import DeviceSpec
+from msinet_core.registry.probe_runner import run_probe
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.progress import Progress
 
@@ -54,7 +55,7 @@ def run(
         chosen = {*(scenario.id for scenario in scenarios), OPENS}
         scenarios = [scenario for scenario in OPENING if scenario.id in chosen]
     checker = Checker(subject, expected, quick, soak)
-    report = _report(checker, progress, scenarios, precision or "auto")
+    report = check_rows(checker, progress, scenarios, precision or "auto")
     report = replace(report, seconds=time.monotonic() - started)
     if report.complete and report.failed:
         with suppress(KeyboardInterrupt):  # the report is complete without it
@@ -62,28 +63,20 @@ def run(
     return report
 
 
-def prove(
-    device: Device,
-    progress: Progress | None = None,
-    scenarios: Sequence[Scenario] = SCENARIOS,
+def check_rows(
+    checker: Checker, progress: Progress | None, scenarios: Sequence[Scenario], precision: str
 ) -> Report:
-    """Check an open device against the reference.
+    """Run rows on a device that is open or not.
 
     Args:
-        device: The device.
+        checker: Runs each row.
         progress: Shows each row.
         scenarios: The rows.
+        precision: What to report if the device did not open.
 
     Returns:
         A report. After Ctrl-C it has the rows so far and is not `complete`.
     """
-    subject = Subject(device.spec, device, options=device.options)
-    return _report(Checker(subject), progress, scenarios, device.precision)
-
-
-def _report(
-    checker: Checker, progress: Progress | None, scenarios: Sequence[Scenario], precision: str
-) -> Report:
     started = time.monotonic()
     subject, rows, complete = checker.subject, list[Result](), False
     name, shown = subject.spec.name, progress or Progress()
@@ -122,5 +115,7 @@ def _facts(subject: Subject) -> Mapping[str, str]:
             plugin = registration.plugin
             version = f"{plugin.distribution} {plugin.version}" if plugin.distribution else ""
             facts["plugin"] = version or plugin.module
-    hardware = ", ".join(hardware.name for hardware in subject.probe.hardware)
-    return facts | ({"hardware": hardware} if hardware else {})
+            # Here the probes of third parties ran in processes of their own, which they may end.
+            hardware = [item.name for item in run_probe(registration.spec).hardware]
+            facts |= {"hardware": ", ".join(hardware)} if hardware else {}
+    return facts

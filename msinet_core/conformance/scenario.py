@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from msinet_core.conformance.cases import Case
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.guard import guarded
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
@@ -16,11 +17,11 @@ from msinet_core.device import Device, DeviceSpec, Model, Probe
 from msinet_core.errors import MsinetError
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph
-from msinet_core.network.loss import Loss
+from msinet_core.network.loss import KLDivergence, Loss
 from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_core.reference.device import ReferenceDevice
-from msinet_core.registry.registry import run_probe
+from msinet_core.registry.probe_runner import run_probe
 
 ORACLE = ReferenceDevice(REFERENCE, dtype=np.float64)
 """The reference in float64, so that its own rounding does not count."""
@@ -30,40 +31,34 @@ MISSING_CAPABILITY: Mapping[str, str] = {
     "dilated_gradient": "the device does not train through dilated convolutions",
     "dynamic_shapes": "the device compiles for one batch shape",
     "deterministic": "the device does not promise bit-equal repetition",
-    "distributed": "the device does not support distribution",
+    "distribution": "the device does not support distribution",
     "float32": "the device does not support float32",
     "bfloat16": "the device does not support bfloat16",
     "float16": "the device does not support float16",
 }
-"""Why a row does not apply, by the property of `Capabilities` that it needs."""
+"""Why a row does not apply, by what it needs: an attribute of `Capabilities`, or a precision."""
 
 
 class NotApplicable(Exception):  # noqa: N818  -- not an error
     """End a row that has no meaning for this device or machine; the message says why."""
 
 
+@dataclass(eq=False)
 class Subject:
     """A device to check.
 
     Args:
         spec: Its description.
-        device: The open device, or None if it did not open.
+        opened: The open device, or None if it did not open.
         failure: Why it did not open.
         options: The device options.
     """
 
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        device: Device | None,
-        failure: MsinetError | None = None,
-        options: Mapping[str, str] | None = None,
-    ) -> None:
-        self.spec = spec
-        self.opened = device
-        self.failure = failure
-        self.options = dict(options or {})
-        self.oracle = ORACLE
+    spec: DeviceSpec
+    opened: Device | None
+    failure: MsinetError | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    oracle = ORACLE
 
     @cached_property
     def device(self) -> Device:
@@ -93,6 +88,16 @@ class Subject:
         )
         return device, oracle
 
+    def trained(self, case: Case, state: State | None = None) -> Model:
+        """Compile a model on the device for training with the default loss and optimizer.
+
+        Args:
+            case: The graph, and its weights.
+            state: Weights and moments to use instead.
+        """
+        loss, optimizer = KLDivergence(), Adam()
+        return self.device.compile(case.graph, state or case.state, loss=loss, optimizer=optimizer)
+
     @property
     def tolerances(self) -> Tolerances:
         """The tolerances of the device's precision."""
@@ -116,11 +121,11 @@ def open_subject(
         options: The device options.
     """
     if precision is None:
-        precision = "float32" if spec.capabilities.float32 else "auto"
+        precision = "float32" if "float32" in spec.capabilities.precisions else "auto"
     try:
-        return Subject(spec, spec.open(precision, options), options=options)
+        return Subject(spec, spec.open(precision, options), options=options or {})
     except MsinetError as error:
-        return Subject(spec, None, error, options)
+        return Subject(spec, None, error, options or {})
 
 
 Check = Callable[[Subject], Outcome]
@@ -135,10 +140,8 @@ class Scenario:
         description: What must hold; one sentence.
         check: Finds out; an exception counts as a failure.
         measure: The field of `Tolerances` that limits the difference.
-        needs: The properties of `Capabilities` without which the row does not apply.
-        slow: Whether ``--quick`` always skips it.
-        longer_than: Another row and how many times longer this one takes; ``--quick`` skips this
-            row if the other one was too slow.
+        needs: The keys of `MISSING_CAPABILITY` without which the row does not apply.
+        slow: Whether ``--quick`` skips it.
         soak: Whether it runs with ``--soak`` only.
     """
 
@@ -148,7 +151,6 @@ class Scenario:
     measure: str
     needs: tuple[str, ...] = ()
     slow: bool = False
-    longer_than: tuple[str, float] | None = None
     soak: bool = False
 
     @property
@@ -162,28 +164,32 @@ class Scenario:
         Args:
             spec: The device.
         """
-        lacks = [name for name in self.needs if not getattr(spec.capabilities, name)]
-        return MISSING_CAPABILITY[lacks[0]] if lacks else ""
+        capabilities = spec.capabilities
+        offered = {name for name, value in vars(capabilities).items() if value}
+        offered.update(capabilities.precisions)
+        return next((MISSING_CAPABILITY[name] for name in self.needs if name not in offered), "")
 
 
 class Rows(list[Scenario]):
     """The rows of a module, in order of definition."""
 
     def row(
-        self, id: str, description: str, measure: str, *needs: str, **options: Any
+        self, id: str, measure: str, *needs: str, description: str = "", **options: Any
     ) -> Callable[[Check], Check]:
         """Make the decorated check a row.
 
         Args:
             id: ``group/name``.
-            description: What must hold; one sentence.
             measure: The field of `Tolerances` that limits the difference.
             needs: The capabilities without which the row does not apply.
+            description: What must hold; one sentence. By default the first paragraph of the
+                check's docstring.
             options: The other arguments of `Scenario`.
         """
 
         def register(check: Check) -> Check:
-            self.append(Scenario(id, description, check, measure, needs, **options))
+            text = description or " ".join((check.__doc__ or "").partition("\n\n")[0].split())
+            self.append(Scenario(id, text, check, measure, needs, **options))
             return check
 
         return register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,15 +42,13 @@ class DeviceConformance:
     """
     quick: ClassVar[bool] = False
     """Whether to skip slow rows."""
-    _checker: ClassVar[Checker]
 
     @classmethod
+    @cache
     def checker(cls) -> Checker:
         """Open the device, once for each class."""
-        if "_checker" not in vars(cls):
-            subject = open_subject(cls._spec(), cls.precision, cls.options)
-            cls._checker = Checker(subject, cls._expected(), cls.quick)
-        return cls._checker
+        subject = open_subject(cls._spec(), cls.precision, cls.options)
+        return Checker(subject, cls._expected(), cls.quick)
 
     @classmethod
     def _spec(cls) -> DeviceSpec:

@@ -15,12 +15,13 @@ A failed row of the group ``calls`` prints a short script that repeats it::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from msinet_core.conformance.cases import random_weights
+from msinet_core.conformance.cases import chain, random_weights
 from msinet_core.conformance.comparison import Array, Outcome, compare
 from msinet_core.conformance.scenario import Subject, open_subject
 from msinet_core.conformance.scenarios.adam import same_moments, same_movement
@@ -28,9 +29,17 @@ from msinet_core.conformance.scenarios.state import same_state
 from msinet_core.device import Model
 from msinet_core.errors import PluginError
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize, Resize, SubtractMean
+from msinet_core.network.ops import (
+    Conv2D,
+    Coordinates,
+    MaxPool2D,
+    MinMaxNormalize,
+    Op,
+    Resize,
+    SubtractMean,
+)
 from msinet_core.network.state import Batch, State
 from msinet_core.registry.registry import load_registry
 
@@ -50,37 +59,31 @@ LOSSES: Mapping[str, KLDivergence] = {
 }
 
 
+_LIFTED = SubtractMean((-8.0,))
+"""Keeps maps above zero, where the loss is smooth and rounding does not decide."""
+
+
 def _graph(
-    filters: int = 4, activation: Any = "relu", coordinates: Any = "asymmetric", dilation: int = 1
-) -> GraphBuilder:
-    net = GraphBuilder(3)
-    net.add("first", Conv2D(filters), net.input)
-    net.add("pool", MaxPool2D(), "first")
-    net.add("second", Conv2D(filters, dilation=dilation, activation=activation), "pool")
-    net.add("resize", Resize(2, coordinates), "second")
-    net.add("last", Conv2D(1, activation="linear"), "resize")
-    return net
-
-
-def _lifted(net: GraphBuilder) -> Graph:
-    """Keep maps above zero, where the loss is smooth and rounding does not decide."""
-    net.add("lifted", SubtractMean((-8.0,)), "last")
-    return net.build()
-
-
-def _normalized(net: GraphBuilder) -> Graph:
-    net.add("output", MinMaxNormalize(), "last")
-    return net.build()
+    filters: int = 4, coordinates: Coordinates = "asymmetric", end: Op = _LIFTED, **second: Any
+) -> Graph:
+    return chain(
+        first=Conv2D(filters),
+        pool=MaxPool2D(),
+        second=Conv2D(filters, **second),
+        resize=Resize(2, coordinates),
+        last=Conv2D(1, activation="linear"),
+        end=end,
+    )
 
 
 GRAPHS: Mapping[str, Graph] = {
-    "plain": _lifted(_graph()),
+    "plain": _graph(),
     # The same names and shapes as "plain", but other attributes.
-    "other": _lifted(_graph(activation="linear", coordinates="half_pixel")),
+    "other": _graph(activation="linear", coordinates="half_pixel"),
     # The same names as "plain", but other shapes.
-    "wide": _lifted(_graph(filters=6)),
-    "dilated": _lifted(_graph(dilation=2)),
-    "normalized": _normalized(_graph()),
+    "wide": _graph(filters=6),
+    "dilated": _graph(dilation=2),
+    "normalized": _graph(end=MinMaxNormalize()),
 }
 """Small graphs by name."""
 
@@ -107,9 +110,7 @@ class _Twins:
         start: The weights that its movement is measured from.
         device: The device's model.
         oracle: The oracle's model.
-        use: What it was compiled for.
-        loss: A key of `LOSSES`.
-        optimizer: A key of `OPTIMIZERS`.
+        training: The loss and the optimizer that it has.
         steps: The training steps since `given`.
     """
 
@@ -118,9 +119,7 @@ class _Twins:
     start: State
     device: Model
     oracle: Model
-    use: Use
-    loss: str
-    optimizer: str
+    training: Mapping[str, Any]
     steps: int = 0
 
 
@@ -186,8 +185,8 @@ class Walk:
         if method == "read":
             return arguments["result"] in self._pending
         twins = self._models.get(arguments.get("source", arguments["model"]))
-        needed = {"train": ("train",), "evaluate": ("train", "evaluate")}.get(method)
-        return twins is not None and (needed is None or twins.use in needed)
+        needed = {"train": "optimizer", "evaluate": "loss"}.get(method)
+        return twins is not None and (needed is None or needed in twins.training)
 
     def compile(
         self,
@@ -209,7 +208,9 @@ class Walk:
             optimizer: A key of `OPTIMIZERS`.
         """
         state = State(random_weights(GRAPHS[graph], seed))
-        self._compile(model, GRAPHS[graph], state, state, use, loss, optimizer)
+        training: dict[str, Any] = {"loss": LOSSES[loss]} if use != "predict" else {}
+        training |= {"optimizer": OPTIMIZERS[optimizer]} if use == "train" else {}
+        self._compile(model, GRAPHS[graph], state, state, state, training)
 
     def restore(self, model: str, source: str) -> None:
         """Compile a model from the state of another one.
@@ -219,30 +220,21 @@ class Walk:
             source: The other model.
         """
         twins = self._models[source]
-        given, oracle = self._state(source), twins.oracle.state()
-        self._compile(
-            model, twins.graph, given, twins.start, twins.use, twins.loss, twins.optimizer, oracle
-        )
+        given, right = self.state(source), twins.oracle.state()
+        self._compile(model, twins.graph, given, right, twins.start, twins.training)
 
     def _compile(
         self,
         model: str,
         graph: Graph,
         given: State,
+        right: State,
         start: State,
-        use: Use,
-        loss: str,
-        optimizer: str,
-        oracle_state: State | None = None,
+        training: Mapping[str, Any],
     ) -> None:
-        training: dict[str, Any] = {}
-        if use != "predict":
-            training["loss"] = LOSSES[loss]
-        if use == "train":
-            training["optimizer"] = OPTIMIZERS[optimizer]
-        oracle = self._subject.oracle.compile(graph, oracle_state or given, **training)
+        oracle = self._subject.oracle.compile(graph, right, **training)
         device = self._subject.device.compile(graph, given, **training)
-        self._models[model] = _Twins(graph, given, start, device, oracle, use, loss, optimizer)
+        self._models[model] = _Twins(graph, given, start, device, oracle, training)
 
     def drop(self, model: str) -> None:
         """Forget a model.
@@ -264,7 +256,7 @@ class Walk:
         twins = self._models[model]
         images, _ = self._batch(twins, shape, seed)
         expected = np.array(twins.oracle.predict(images))
-        given = _lend(images, seed)
+        given = _device_copy(images, seed)
         result = twins.device.predict(given)
         self._add(f"The prediction of model {model}", result, expected, "network", [given], later)
 
@@ -280,7 +272,7 @@ class Walk:
         twins = self._models[model]
         batch = self._batch(twins, shape, seed)
         expected = np.array(twins.oracle.eval_step(batch))
-        given = Batch(*(_lend(array, seed) for array in batch))
+        given = Batch(*(_device_copy(array, seed) for array in batch))
         result = twins.device.eval_step(given)
         self._add(f"The losses of model {model}", result, expected, "steps", given, later)
 
@@ -298,7 +290,7 @@ class Walk:
         """
         twins = self._models[model]
         batches = [self._batch(twins, shape, seed + index) for index, shape in enumerate(shapes)]
-        given = [Batch(*(_lend(array, seed) for array in batch)) for batch in batches]
+        given = [Batch(*(_device_copy(array, seed) for array in batch)) for batch in batches]
         expected = np.array(float(twins.oracle.train_step(batches, rate)))
         twins.steps += 1
         result = twins.device.train_step(given, rate)
@@ -322,21 +314,18 @@ class Walk:
                 given[...] = np.nan  # the caller may reuse its arrays now
         self._read.append((pending, actual.copy()))
 
-    def state(self, model: str) -> None:
-        """Compare a model's state.
+    def state(self, model: str) -> State:
+        """Compare a model's state, and return it.
 
         Args:
             model: The model.
         """
-        self._state(model)
-
-    def _state(self, model: str) -> State:
         twins, subject = self._models[model], self._subject
         state = twins.device.state()
-        copy = _copy(state)
+        copy = deepcopy(state)
         name = f"The state of model {model}"
         if not twins.steps:
-            given = twins.given if twins.use == "train" else State(twins.given.weights)
+            given = twins.given if "optimizer" in twins.training else State(twins.given.weights)
             self._require(same_state(state, given), name)
         else:
             right = twins.oracle.state()
@@ -353,7 +342,7 @@ class Walk:
         for result in tuple(self._pending):
             self.read(result)
         for model in self._models:
-            self._state(model)
+            self.state(model)
         for pending, before in self._read:
             if not np.array_equal(pending.read(), before):
                 reason = "Read again after later calls, it has changed."
@@ -389,17 +378,8 @@ class Walk:
             raise DisagreementError(replace(outcome, reason=f"{name}: {outcome.reason}"))
 
 
-def _lend(array: Array, seed: int) -> Array:
+def _device_copy(array: Array, seed: int) -> Array:
     """Return a copy for the device, read-only for every third seed."""
     array = array.copy()
     array.flags.writeable = seed % 3 != 0
     return array
-
-
-def _copy(state: State) -> State:
-    optimizer = state.optimizer and replace(
-        state.optimizer,
-        m={name: np.array(value) for name, value in state.optimizer.m.items()},
-        v={name: np.array(value) for name, value in state.optimizer.v.items()},
-    )
-    return State({name: np.array(value) for name, value in state.weights.items()}, optimizer)

@@ -122,26 +122,6 @@ class Capabilities:
     dynamic_shapes: bool = True
     deterministic: bool = True
 
-    @property
-    def float32(self) -> bool:
-        """Whether it computes in float32."""
-        return "float32" in self.precisions
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether it computes in bfloat16."""
-        return "bfloat16" in self.precisions
-
-    @property
-    def float16(self) -> bool:
-        """Whether it computes in float16."""
-        return "float16" in self.precisions
-
-    @property
-    def distributed(self) -> bool:
-        """Whether it trains on several devices or in several processes."""
-        return bool(self.distribution)
-
 
 @dataclass(frozen=True)
 class DeviceOption:

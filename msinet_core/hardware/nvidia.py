@@ -214,7 +214,7 @@ def check_features(
 
 
 def overlapping_libraries() -> str:
-    """Return a sentence if CUDA libraries of two versions overwrite each other's files, or none.
+    """Say if CUDA libraries of two versions overwrite each other's files; empty if they do not.
 
     The packages for CUDA 12 and 13 install cuDNN and NCCL under the same paths. TensorFlow's
     wheels need those for 12; PyTorch's since 2.14 those for 13.

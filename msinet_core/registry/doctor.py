@@ -19,7 +19,7 @@ from msinet_core.hardware.host import (
 )
 from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
-from msinet_core.registry.registry import run_probe
+from msinet_core.registry.probe_runner import run_probe
 from msinet_core.system.install_hints import installable
 from msinet_core.system.version import __version__
 

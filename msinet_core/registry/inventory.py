@@ -9,13 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.registry.registry import (
-    Registration,
-    Registry,
-    conflict_message,
-    load_registry,
-    run_probe,
-)
+from msinet_core.registry.probe_runner import run_probe
+from msinet_core.registry.registry import Registration, Registry, conflict_message, load_registry
 from msinet_core.system.child_process import run_python
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress

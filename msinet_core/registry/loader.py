@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from importlib import metadata
 
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
@@ -19,12 +18,8 @@ DISABLE_VARIABLE = "MSINET_DISABLE_PLUGINS"
 """Plugins not to load, by module, entry point or distribution, separated by commas."""
 
 
-def find_plugins(environment: Mapping[str, str]) -> list[Plugin]:
-    """List the installed plugins and those that the environment names; import none.
-
-    Args:
-        environment: Environment variables.
-    """
+def find_plugins() -> list[Plugin]:
+    """List the installed plugins and those that the environment names; import none."""
     found = []
     owners: dict[int, tuple[str, str]] = {}  # reading them parses the whole metadata
     for entry_point in metadata.entry_points(group=ENTRY_POINT_GROUP):
@@ -34,23 +29,19 @@ def find_plugins(environment: Mapping[str, str]) -> list[Plugin]:
         found.append(
             Plugin(entry_point.name, entry_point.value, *owners.get(id(owner), (None, None)))
         )
-    found += [Plugin(module, module) for module in _names(environment, PLUGINS_VARIABLE)]
+    found += [Plugin(module, module) for module in _names(PLUGINS_VARIABLE)]
     return sorted(found, key=lambda plugin: (plugin.module, plugin.distribution or ""))
 
 
-def load_plugins(
-    environment: Mapping[str, str] | None = None, *, in_process: bool = False
-) -> list[LoadedPlugin]:
+def load_plugins(*, in_process: bool = False) -> list[LoadedPlugin]:
     """Load every plugin and collect its devices; a broken one is described, never raised.
 
     Args:
-        environment: Environment variables; None for ``os.environ``.
         in_process: Whether to import third-party plugins into this process too, instead of a
             process for each.
     """
-    environment = os.environ if environment is None else environment
-    disabled = _names(environment, DISABLE_VARIABLE)
-    found = find_plugins(environment)
+    disabled = _names(DISABLE_VARIABLE)
+    found = find_plugins()
     first = {plugin.module: plugin for plugin in reversed(found) if not plugin.is_named(disabled)}
     third_party = [
         plugin
@@ -73,5 +64,6 @@ def load_plugins(
     return [load(plugin) for plugin in found]
 
 
-def _names(environment: Mapping[str, str], variable: str) -> list[str]:
-    return [name.strip() for name in environment.get(variable, "").split(",") if name.strip()]
+def _names(variable: str) -> list[str]:
+    """Return the names in an environment variable, separated by commas."""
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]

@@ -16,6 +16,7 @@ from typing import Literal
 from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import distribution_version
 from msinet_core.hardware.machine import this_machine
+from msinet_core.registry.probe_runner import run_probe
 from msinet_core.registry.typed_json import field_problems, from_json
 from msinet_core.system.files import cache_folder, write_text
 from msinet_core.system.version import __version__
@@ -117,22 +118,22 @@ def fastest_device(
     return _fastest(rows) if len(measured) > 1 and names[0] in measured else None
 
 
-def choose_precision(
-    spec: DeviceSpec, requested: str, work: Work, *, bfloat16: bool
-) -> tuple[str, str]:
-    """Return the precision to compute in, and why if "auto" did not take the device's first.
+def automatic_precision(spec: DeviceSpec, precision: str, work: Work) -> tuple[str, str]:
+    """Return the precision to compute in, and a sentence if "auto" did not take the device's first.
+
+    It is the one that ``bench`` measured to be fastest, else bfloat16 where the hardware computes
+    it, else the device's first.
 
     Args:
         spec: The device.
-        requested: The user's precision, or "auto".
+        precision: The user's precision, or "auto".
         work: What to compute.
-        bfloat16: Whether the device's hardware computes bfloat16.
 
     Raises:
-        UsageError: The device does not support it.
+        UsageError: The device does not support the precision.
     """
-    first = spec.check_precision(requested)
-    if requested != "auto":
+    first = spec.check_precision(precision)
+    if precision != "auto":
         return first, ""
     rows = [
         row
@@ -143,7 +144,9 @@ def choose_precision(
         best = _fastest(rows)
         why = f"measured on {best.day} as the fastest on this machine"
         return best.precision, f"Precision: {best.precision}, {why}."
-    if bfloat16 and spec.capabilities.bfloat16:
+    hardware = run_probe(spec).hardware
+    computes_bfloat16 = bool(hardware) and all(item.bfloat16 for item in hardware)
+    if computes_bfloat16 and "bfloat16" in spec.capabilities.precisions:
         why = "which this hardware computes faster; --precision float32 is more exact"
         return "bfloat16", f"Precision: bfloat16, {why}."
     return first, ""

@@ -227,6 +227,14 @@ def spec_problems(spec: object) -> list[str]:
         problems.append(f"kernel_layout {spec.kernel_layout!r} must be an order of the axes HWIO")
     if len({spec.name, *spec.aliases}) <= len(spec.aliases):
         problems.append(f"aliases {spec.aliases} must differ from the name and from each other")
+    options = [option.name for option in spec.options]
+    problems += [
+        f"option {name!r} must consist of lower-case letters, digits, '-' and '_'"
+        for name in options
+        if not re.fullmatch(r"[a-z0-9_-]+", name)
+    ]
+    if len(set(options)) < len(options):
+        problems.append(f"options {options} must differ from each other")
     problems += [
         f"option {option.name!r} must have its default {option.default!r} among its choices"
         for option in spec.options
@@ -236,4 +244,6 @@ def spec_problems(spec: object) -> list[str]:
         given = getattr(spec.capabilities, name)
         if not set(given) <= set(known) or (name == "precisions" and not given):
             problems.append(f"{name} {given} must be some of {', '.join(known)}")
+    if "multiworker" in spec.capabilities.distribution and not spec.capabilities.cluster_variable:
+        problems.append("distribution 'multiworker' requires a cluster_variable")
     return problems

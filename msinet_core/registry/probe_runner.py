@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from msinet_core.device import Availability, DeviceSpec, Probe
-from msinet_core.errors import error_text
+from msinet_core.errors import DEBUG_VARIABLE, error_text
 from msinet_core.registry.typed_json import field_problems
 from msinet_core.system.install_hints import installable
 
@@ -90,6 +91,20 @@ def call_probe(spec: DeviceSpec, limit: float | None = None) -> ProbeResult:
         return failed_probe(probe_module(spec), f"took longer than {limit:.3g} s", _stack(call))
     _hanging.pop(id(spec.probe), None)
     return _result(probe_module(spec), call)
+
+
+def run_probe(spec: DeviceSpec) -> Probe:
+    """Return what a device's probe finds; a probe that fails makes the device unavailable.
+
+    With ``MSINET_DEBUG`` the traceback of a probe that fails goes to stderr.
+
+    Args:
+        spec: The device.
+    """
+    result = call_probe(spec)
+    if result.trace and os.environ.get(DEBUG_VARIABLE):
+        print(f"The probe of device '{spec.name}':\n{result.trace}", file=sys.stderr)
+    return result.probe
 
 
 def failed_probe(module: str, what: str, trace: str = "") -> ProbeResult:

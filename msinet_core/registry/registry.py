@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from msinet_core.device import DeviceSpec, Probe
+from msinet_core.device import DeviceSpec
 from msinet_core.errors import (
-    DEBUG_VARIABLE,
     DeviceUnavailableError,
     PluginError,
     UsageError,
@@ -25,7 +23,7 @@ from msinet_core.registry.diagnosis import (
 )
 from msinet_core.registry.loader import DISABLE_VARIABLE, load_plugins
 from msinet_core.registry.plugin import LoadedPlugin, Plugin
-from msinet_core.registry.probe_runner import call_probe
+from msinet_core.registry.probe_runner import run_probe
 
 if TYPE_CHECKING:
     from msinet_core.device import Device
@@ -128,7 +126,6 @@ class Registry:
         training: bool = False,
         precision: str = AUTO,
         message: Callable[[str], None] = lambda text: None,
-        environment: Mapping[str, str] | None = None,
     ) -> DeviceSpec:
         """Choose the device to compute on: by name, else by ``MSINET_DEVICE``, else by priority.
 
@@ -140,15 +137,13 @@ class Registry:
             training: Whether the device has to support training.
             precision: The precision in which the fastest device counts; "auto": its fastest.
             message: Called with one line if the choice was automatic.
-            environment: Environment variables; None for ``os.environ``.
 
         Raises:
             UsageError: The name is unknown, or the device does not support training.
             PluginError: Several plugins register the name.
             DeviceUnavailableError: The device, or every device, is unavailable.
         """
-        environment = os.environ if environment is None else environment
-        requested = name or environment.get(DEVICE_VARIABLE) or AUTO
+        requested = name or os.environ.get(DEVICE_VARIABLE) or AUTO
         if requested == AUTO:
             return self._automatic(message, training, precision)
         try:
@@ -227,17 +222,14 @@ def _fastest(
     return spec
 
 
-def load_registry(
-    environment: Mapping[str, str] | None = None, *, in_process: bool = False
-) -> Registry:
+def load_registry(*, in_process: bool = False) -> Registry:
     """Load the plugins and return their devices; broken plugins are in `Registry.problems`.
 
     Args:
-        environment: Environment variables; None for ``os.environ``.
         in_process: Whether to import third-party plugins into this process too, to examine their
             own objects; by default each is loaded and probed in a process of its own.
     """
-    return Registry(load_plugins(environment, in_process=in_process))
+    return Registry(load_plugins(in_process=in_process))
 
 
 def open_device(
@@ -258,46 +250,13 @@ def open_device(
         DeviceUnavailableError: The device is unavailable, or cannot be opened.
         UsageError: The device, the precision or an option is unknown.
     """
+    from msinet_core.registry.measured import automatic_precision
+
     spec = load_registry().select(name, precision=precision, message=message)
     precision, why = automatic_precision(spec, precision, "predict")
     if why:
         message(why)
     return spec.open(precision, options)
-
-
-def automatic_precision(spec: DeviceSpec, precision: str, work: Work) -> tuple[str, str]:
-    """Return the precision to compute in, and a sentence if "auto" chose it.
-
-    It is the one that ``bench`` measured to be fastest, else bfloat16 where the hardware computes
-    it, else the device's first.
-
-    Args:
-        spec: The device.
-        precision: The user's precision, or "auto".
-        work: "predict" or "train".
-
-    Raises:
-        UsageError: The device does not support the precision.
-    """
-    from msinet_core.registry.measured import choose_precision
-
-    hardware = run_probe(spec).hardware if precision == "auto" else ()
-    bfloat16 = bool(hardware) and all(item.bfloat16 for item in hardware)
-    return choose_precision(spec, precision, work, bfloat16=bfloat16)
-
-
-def run_probe(spec: DeviceSpec) -> Probe:
-    """Return what a device's probe finds; a probe that fails makes the device unavailable.
-
-    With ``MSINET_DEBUG`` the traceback of a probe that fails goes to stderr.
-
-    Args:
-        spec: The device.
-    """
-    result = call_probe(spec)
-    if result.trace and os.environ.get(DEBUG_VARIABLE):
-        print(f"The probe of device '{spec.name}':\n{result.trace}", file=sys.stderr)
-    return result.probe
 
 
 def conflict_message(name: str, claims: Sequence[Registration]) -> str:

@@ -6,11 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from msinet_core.errors import UsageError
-from msinet_core.scaffold.writer import check_spec, identifier_of, write_package
-
-EXAMPLES = ("jax",)
-"""The devices of the examples."""
+from msinet_core.scaffold.writer import check_name, identifier_of, write_package
 
 _FILES = ("README.md", "LICENSE", "pyproject.toml", ".github", "src", "tests")
 """What belongs to an example; pyproject.toml puts the same into the wheel."""
@@ -31,7 +27,7 @@ def write_example(folder: Path, name: str, example: str = "jax") -> Path:
     Args:
         folder: The folder to create; it must not exist.
         name: The name of the new device.
-        example: One of `EXAMPLES`.
+        example: The device of the example.
 
     Returns:
         The folder.
@@ -40,9 +36,7 @@ def write_example(folder: Path, name: str, example: str = "jax") -> Path:
         UsageError: An argument is invalid, or the folder or the device exists already.
         MsinetError: The folder cannot be written; nothing is left behind.
     """
-    if example not in EXAMPLES:
-        raise UsageError(f"Unknown example: {example!r}; use {', '.join(EXAMPLES)}")
-    check_spec(name)
+    check_name(name)
     source = _source(example)
     renames = (
         (f"msinet_device_{example}", f"msinet_device_{identifier_of(name)}"),

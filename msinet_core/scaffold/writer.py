@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
-from typing import cast
 
-from msinet_core.device import API_VERSION, Availability, DeviceSpec, Probe
+from msinet_core.device import API_VERSION
 from msinet_core.errors import UsageError
 from msinet_core.hardware.host import distribution_version
-from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
-from msinet_core.registry.plugin import spec_problems
+from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.files import atomic_folder
 
@@ -49,7 +47,7 @@ def write_plugin(
         MsinetError: The folder cannot be written; nothing is left behind.
     """
     requirement, framework_name = _parse_requirement(framework)
-    check_spec(name, data_format, kernel_layout)
+    check_name(name)
     identifier = identifier_of(name)
     package = f"msinet_device_{identifier}"
     words = {
@@ -109,38 +107,22 @@ def identifier_of(name: str) -> str:
     return name.replace("-", "_")
 
 
-def check_spec(
-    name: str,
-    data_format: str = CANONICAL_DATA_FORMAT,
-    kernel_layout: str = CANONICAL_KERNEL_LAYOUT,
-) -> None:
-    """Refuse the description of a new device that could not be registered.
+def check_name(name: str) -> None:
+    """Refuse a name that a new device could not have.
 
     Args:
         name: The device's name.
-        data_format: The order of image axes on the device.
-        kernel_layout: The order of kernel axes on the device.
 
     Raises:
-        UsageError: A value is invalid, or a device has the name already.
+        UsageError: It is invalid, or a device has it already.
     """
-    spec = DeviceSpec(
-        name=name,
-        summary="",
-        framework="",
-        factory="package.module:Class",
-        probe=lambda: Probe(Availability.NOT_HERE),
-        api_version=API_VERSION,
-        data_format=cast(DataFormat, data_format),
-        kernel_layout=kernel_layout,
-    )
-    problems = spec_problems(spec)
-    if len(name) > MAX_NAME_LENGTH:
-        problems.append(f"name {name!r} must have at most {MAX_NAME_LENGTH} characters")
-    if not re.search(r"[a-z0-9]\Z", name):
-        problems.append(f"name {name!r} must end with a letter or digit")
-    if problems:
-        raise UsageError(f"Invalid device: {'; '.join(problems)}")
+    valid = re.fullmatch(r"[a-z]([a-z0-9_-]*[a-z0-9])?", name)
+    if not valid or name == "auto" or len(name) > MAX_NAME_LENGTH:
+        raise UsageError(
+            f"Invalid device name {name!r}: use at most {MAX_NAME_LENGTH} lower-case letters, "
+            "digits, '-' and '_', beginning with a letter, ending with a letter or digit, and not "
+            "'auto'"
+        )
     for registration in load_registry().registrations:
         if name in (registration.spec.name, *registration.spec.aliases):
             raise UsageError(

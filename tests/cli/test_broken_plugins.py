@@ -123,3 +123,23 @@ def test_a_plugin_whose_commands_fail_is_named_and_others_work(environment: dict
     assert "'no-such-command'" in done.stderr
     done = run(environment, "greet")
     assert (done.returncode, done.stdout) == (0, "hello\n")
+
+
+def test_a_check_outlives_a_probe_that_ends_its_process(tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(
+        "import dataclasses, os\n"
+        "from msinet_core import hookimpl\n"
+        "from msinet_core.reference import SPEC\n"
+        "def probe():\n    os._exit(3)\n"
+        "@hookimpl\ndef msinet_register_devices(register):\n"
+        "    register(dataclasses.replace(SPEC, name='ending', aliases=(), probe=probe))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "MSINET_PLUGINS": "ending"}
+    rows = ("--rows", "description/*", "--rows", "device/unavailable")
+    done = run(environment, "plugins", "check", "ending", "--json", *rows)
+    assert done.returncode == 1, done.stderr
+    statuses = {row["id"]: row["status"] for row in json.loads(done.stdout)["rows"]}
+    assert statuses["description/imports"] == "passed"
+    assert statuses["description/probe-result"] == "failed"
+    assert statuses["device/unavailable"] == "not applicable"

@@ -54,6 +54,17 @@ def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.Mo
     assert json.loads(result.stdout)["device"] == "reference"
 
 
+def test_auto_is_the_device_of_an_automatic_choice(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = json.loads(run("doctor", "--json").stdout)["device"]
+    monkeypatch.setenv("MSINET_DEVICE", "auto")
+    for arguments in (["doctor"], ["--device", "auto", "doctor"]):
+        result = run(*arguments, "--json")
+        assert json.loads(result.stdout)["device"] == chosen
+        assert f"'{chosen}'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.conformance import ALL_SCENARIOS, Outcome, Scenario
-from msinet_core.conformance.scenarios import layers
+from msinet_core.conformance.comparison import Outcome
+from msinet_core.conformance.scenario import Scenario
+from msinet_core.conformance.scenarios import ALL_SCENARIOS, layers
 from msinet_core.device import DeviceSpec
 from msinet_core.registry.registry import Registry
 

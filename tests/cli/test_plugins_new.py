@@ -10,13 +10,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import msinet_core
 from msinet_core import MsinetError, UsageError
-from msinet_core.conformance import ALL_SCENARIOS
-from msinet_core.scaffold import write_example, write_plugin
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
+from msinet_core.scaffold.example import write_example
+from msinet_core.scaffold.writer import write_plugin
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-plugin.md"
 LONGEST = "a" * 30
@@ -40,11 +45,11 @@ def check(folder: Path, code: str) -> list[list[str]]:
     done = python(
         folder,
         "-c",
-        "import json\nfrom msinet_core.conformance import SCENARIOS, prove\n"
+        "import json\nfrom msinet_core.conformance.runner import run\n"
+        "from msinet_core.conformance.scenarios import SCENARIOS\n"
         "from msinet_core.registry.registry import load_registry\n"
-        "device = load_registry().spec('npu').open()\n"
         f"chosen = [one for one in SCENARIOS if {code}]\n"
-        "rows = prove(device, scenarios=chosen).rows\n"
+        "rows = run(load_registry().spec('npu'), scenarios=chosen).rows\n"
         "print(json.dumps([[row.id, row.reason] for row in rows if row.passed is False]))",
     )
     assert done.returncode == 0, done.stderr
@@ -291,7 +296,7 @@ def test_an_example_under_another_name_computes_and_names_itself(tmp_path: Path)
     assert "'my-chip' (float32) agrees" in done.stdout, done.stderr
 
 
-def test_an_unknown_example_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'jaxx'"):
-        write_example(tmp_path / "new", "npu", "jaxx")
-    assert not (tmp_path / "new").exists()
+def test_an_unknown_example_is_refused(run: Run) -> None:
+    result = run("plugins", "new", "npu", "--example", "jaxx")
+    assert result.exit_code == 2
+    assert "'jaxx'" in result.stderr

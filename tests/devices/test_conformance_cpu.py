@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msinet_core.conformance import DeviceConformance
+from msinet_core import DeviceConformance
 
 pytest.importorskip("tensorflow")
 

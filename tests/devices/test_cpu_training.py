@@ -351,12 +351,13 @@ def test_messages_are_shown_when_the_import_fails() -> None:
 def test_dilated_convolutions_train_without_onednn() -> None:
     """As on a Mac, whose TensorFlow has no gradient of a dilated convolution."""
     code = (
-        "from msinet_core.conformance.runner import SCENARIOS, prove\n"
+        "from msinet_core.conformance.runner import run\n"
+        "from msinet_core.conformance.scenarios import SCENARIOS\n"
         "from msinet_cpu import SPEC\n"
         "from msinet_cpu.layers import dilation_has_gradient\n"
         "assert not dilation_has_gradient('float32')\n"
         "wanted = [row for row in SCENARIOS if 'dilation' in row.id or 'network' in row.id]\n"
-        "report = prove(SPEC.open(), scenarios=wanted)\n"
+        "report = run(SPEC, scenarios=wanted)\n"
         "print(len(report.rows) > 10, report.failed)"
     )
     assert run_python(code, TF_ENABLE_ONEDNN_OPTS="0").stdout == "True ()\n"

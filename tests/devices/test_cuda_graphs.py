@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from msinet_core.conformance import SCENARIOS, Scenario, Subject, prove
 from msinet_core.conformance.cases import Case, narrow_network
 from msinet_core.conformance.checker import Checker
+from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenarios import SCENARIOS
 from msinet_core.device import Device
 from msinet_core.network import ops
 from msinet_core.network.adam import Adam
@@ -28,6 +29,7 @@ from msinet_core.network.state import State
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_cpu import SPEC as CPU
 from msinet_cuda_nchw import SPEC
+from tests.faults.check import check_device
 
 tf = pytest.importorskip("tensorflow")
 cuda = importlib.import_module("msinet_cuda_nchw.device")
@@ -106,7 +108,7 @@ def test_row(precision: str, row: Scenario) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_rows_with_xla(precision: str) -> None:
     scenarios = [scenario for scenario in SCENARIOS if scenario.id in WITH_XLA]
-    report = prove(opened(precision, xla=True), scenarios=scenarios)
+    report = check_device(opened(precision, xla=True), scenarios=scenarios)
     assert len(report.rows) == len(WITH_XLA)
     assert report.passed, [(row.id, row.reason, row.difference) for row in report.failed]
 

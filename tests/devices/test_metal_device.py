@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import msinet_metal_nhwc.doctor
-from msinet_core.conformance import SCENARIOS, Scenario, Subject, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.conformance.checker import Checker
+from msinet_core.conformance.scenario import Scenario, Subject
+from msinet_core.conformance.scenarios import SCENARIOS
 from msinet_core.device import Availability, DeviceSpec, Probe, Program
 from msinet_core.errors import DeviceUnavailableError, GraphError, UsageError
 from msinet_core.hardware import apple
@@ -24,6 +25,7 @@ from msinet_core.network.loss import KLDivergence
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_metal_nhwc import SPEC
 from msinet_tensorflow.versions import check_versions
+from tests.faults.check import check_device
 
 tf = pytest.importorskip("tensorflow")
 
@@ -84,7 +86,7 @@ def test_row_of_the_kit_in_float32(checker: Checker, row: Scenario) -> None:
     ],
 )
 def test_rows_where_metal_differs_in_16_bits(precision: str, factory) -> None:
-    report = prove(factory(SPEC, precision), scenarios=list(filter(differs, SCENARIOS)))
+    report = check_device(factory(SPEC, precision), scenarios=list(filter(differs, SCENARIOS)))
     assert len(report.rows) >= 10
     assert [(row.id, row.reason, row.difference) for row in report.failed] == []
 

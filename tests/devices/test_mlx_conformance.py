@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from msinet_core import msinet_graph
-from msinet_core.conformance import SCENARIOS, DeviceConformance, prove
+from msinet_core import DeviceConformance, msinet_graph
 from msinet_core.conformance.cases import Case
+from msinet_core.conformance.scenarios import SCENARIOS
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_mlx import SPEC
+from tests.faults.check import check_device
 
 pytest.importorskip("mlx.core")
 
@@ -45,7 +46,7 @@ class TestFloat32(DeviceConformance):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits(precision: str) -> None:
     wanted = [row for row in SCENARIOS if row.id in SIXTEEN_BITS]
-    report = prove(SPEC.open(precision), scenarios=wanted)
+    report = check_device(SPEC.open(precision), scenarios=wanted)
     assert len(report.rows) == len(SIXTEEN_BITS)
     assert not report.failed
 
@@ -53,7 +54,7 @@ def test_sixteen_bits(precision: str) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_the_compiled_step(precision: str) -> None:
     wanted = [row for row in SCENARIOS if row.id == "train/four-losses"]
-    assert not prove(SPEC.open(precision), scenarios=wanted).failed
+    assert not check_device(SPEC.open(precision), scenarios=wanted).failed
 
 
 def test_maps_match_the_reference() -> None:

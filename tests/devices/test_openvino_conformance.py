@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from msinet_core.conformance import ALL_SCENARIOS, DeviceConformance
+from msinet_core import DeviceConformance
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
 from msinet_openvino import SPEC
 
 ov = pytest.importorskip("openvino")

@@ -32,7 +32,7 @@ from msinet_core import (
     nvidia,
 )
 from msinet_core.conformance.cases import Case, narrow_network
-from msinet_core.conformance.runner import SCENARIOS, prove
+from msinet_core.conformance.scenarios import SCENARIOS
 from msinet_core.network.ops import (
     Concat,
     Conv2D,
@@ -44,6 +44,7 @@ from msinet_core.network.ops import (
     SubtractMean,
 )
 from msinet_core.training.initial_weights import random_state
+from tests.faults.check import check_device
 
 torch = pytest.importorskip("torch")
 device_module = importlib.import_module("msinet_torch.device")
@@ -84,7 +85,7 @@ def assert_near(one: State, other: State, tolerance: float) -> None:
 
 
 def test_torch_cpu_agrees_with_the_reference_in_every_row() -> None:
-    report = prove(CPU.open("float32"))
+    report = check_device(CPU.open("float32"))
     assert len(report.rows) > 90
     assert not report.failed, report.failed
 
@@ -93,7 +94,7 @@ def test_contiguous_nchw_agrees_too() -> None:
     rows = [
         row for row in SCENARIOS if row.id.startswith(LAYOUT_ROWS) and "full-size" not in row.id
     ]
-    report = prove(ContiguousDevice(CPU), scenarios=rows)
+    report = check_device(ContiguousDevice(CPU), scenarios=rows)
     assert len(report.rows) > 50
     assert not report.failed, report.failed
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msinet_core.conformance import SCENARIOS, prove
 from msinet_core.conformance.cases import narrow_network
 from msinet_core.conformance.comparison import compare_norms
+from msinet_core.conformance.scenarios import SCENARIOS
 from msinet_core.device import Model
 from msinet_core.hardware.host import missing_requirements
 from msinet_core.network.adam import Adam
@@ -25,6 +25,7 @@ from msinet_core.network.state import Batch
 from msinet_core.reference import SPEC as REFERENCE
 from msinet_tpu import SPEC
 from msinet_tpu.doctor import CHECK_REQUIRES, Compiled, Subject, compile_batch
+from tests.faults.check import check_device
 
 tf = pytest.importorskip("tensorflow")
 
@@ -61,7 +62,7 @@ def opened(precision: str = "float32"):
 def rows(request):
     wanted = [row for row in SCENARIOS if row.id in ROWS[request.param]]
     assert len(wanted) == len(ROWS[request.param])
-    return prove(opened(request.param), scenarios=wanted).rows
+    return check_device(opened(request.param), scenarios=wanted).rows
 
 
 def test_the_steps_compute_what_the_reference_does(rows) -> None:

@@ -15,11 +15,47 @@ from pathlib import Path
 
 from msinet_core.conformance.scenario import MISSING_CAPABILITY, Scenario
 from msinet_core.conformance.scenarios import ALL_SCENARIOS
-from msinet_core.conformance.tolerances import REASONS, TOLERANCES, Tolerances
+from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 from msinet_core.device import PRECISIONS
 from msinet_core.system.files import write_text
 from tests.faults import FAULTS
 from tests.faults.promises import PROMISES
+
+REASONS: Mapping[str, str] = {
+    "selection": "Relative to the largest value. Selection does not round: in float32 only a "
+    "device that converts to another precision differs, in 16 bits by rounding the input.",
+    "op": "Relative to the largest value. A handful of roundings of 6e-8, 4e-3 or 5e-4 each, and "
+    "resize coordinates computed in float32.",
+    "coordinates": "Relative to the largest value. At pixel 400 a coordinate in float32 is off by "
+    "2e-5 pixels, and neighboring pixels of random images differ by their whole range.",
+    "convolution": "Relative to the largest value. Sums of a hundred products in another order "
+    "differ by 1e-6 in float32, Winograd convolutions by ten times that; TF32 by 1e-3.",
+    "wide_convolution": "Relative to the largest value. Winograd convolutions of this size are up "
+    "to 2.6e-5 off in float32. With intermediate values in 16 bits they are 0.13 and 0.017 off, "
+    "sums in float32 of rounded products only 3.4e-3 and 5e-4.",
+    "network": "Of maps in 0..1. 23 convolutions and a normalization in a row. The project "
+    "promises 1e-4 in float32.",
+    "gradient": "Relative to the norm of each tensor. Sums over all pixels, some of opposite sign: "
+    "five times the error of a convolution.",
+    "network_gradient": "Relative to the norm of each tensor. Rounding decides which of two nearly "
+    "equal maxima a pool selects, and so where a gradient goes; with 8 bits one tensor says "
+    "little.",
+    "loss": "Relative to the largest loss. One sum over the pixels, with a logarithm.",
+    "steps": "Relative to the largest loss. The project promises 1e-3 in float32.",
+    "curve": "Relative to the largest loss. The reference in float32 stays within 1e-6 of "
+    "float64 over twenty steps, since training draws nearby curves together; the tolerance is that "
+    "of four steps, so that nothing may drift.",
+    "update": "Relative to the tensor that moved farthest. Adam moves a weight whose gradient is "
+    "only rounding as far as any other, in an arbitrary direction.",
+    "rate": "Relative to the movement. Adam's first step is the learning rate in the direction of "
+    "the sign of the gradient, in any precision; the rate is float32.",
+    "bits": "The number of values that differ in any bit. Storing, moving and repeating do not "
+    "round.",
+    "seconds": "The faster of two calls. msinet-run devices calls every probe each time.",
+    "memory": "Of the resident memory that would be left if every call kept its inputs; allocators "
+    "keep a few pages.",
+}
+"""What each tolerance is relative to, and why it has its size; one for each field."""
 
 
 def tables() -> Mapping[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.scaffold import write_example, write_plugin
+from msinet_core.scaffold.example import write_example
+from msinet_core.scaffold.writer import write_plugin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "msinet-device-jax"
 

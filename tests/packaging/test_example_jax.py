@@ -32,7 +32,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_its_light_modules_import_without_jax() -> None:
     done = run(
         "import sys; sys.modules['jax'] = sys.modules['jaxlib'] = None\n"
-        "from msinet_core.registry.registry import load_registry, run_probe\n"
+        "from msinet_core.registry.probe_runner import run_probe\n"
+        "from msinet_core.registry.registry import load_registry\n"
         "spec = load_registry().spec('jax'); print(spec.framework, run_probe(spec).availability)"
     )
     assert done.returncode == 0, done.stderr
@@ -67,13 +68,13 @@ def test_plugins_import_msinet_only_through_the_front_door(folder: Path) -> None
 def test_it_computes_what_the_reference_computes() -> None:
     pytest.importorskip("jax")
     done = run(
-        "from msinet_core.conformance import SCENARIOS, prove\n"
+        "from msinet_core.conformance.runner import run\n"
+        "from msinet_core.conformance.scenarios import select\n"
         "from msinet_device_jax import SPEC\n"
         "rows = ('forward/pool-strides-1-same', 'forward/convolution-dilation-12',\n"
         "        'forward/resize-like-half-pixel', 'gradient/resize-2-asymmetric',\n"
         "        'gradient/normalization', 'adam/continued', 'state/moments-come-back')\n"
-        "device = SPEC.open('float32', {'platform': 'cpu'})\n"
-        "report = prove(device, scenarios=[one for one in SCENARIOS if one.id in rows])\n"
+        "report = run(SPEC, options={'platform': 'cpu'}, scenarios=select(rows))\n"
         "assert len(report.rows) == len(rows)\n"
         "print([row.reason for row in report.failed])"
     )

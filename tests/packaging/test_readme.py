@@ -22,7 +22,7 @@ def test_every_command_is_in_the_readme(command: str) -> None:
 def test_every_built_in_device_is_in_the_readme() -> None:
     built_in = {
         registration.spec.name
-        for registration in load_registry({}).registrations
+        for registration in load_registry().registrations
         if registration.plugin.distribution == "msinet"
     }
     assert all(f"| `{name}` |" in README for name in built_in)

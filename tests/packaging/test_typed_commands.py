@@ -117,7 +117,7 @@ def _misfits(parameter: click.Parameter, texts: list[str], context: click.Contex
 def devices() -> dict[str, set[str]]:
     return {
         registration.spec.name: {option.name for option in registration.spec.options}
-        for registration in load_registry({}).registrations
+        for registration in load_registry().registrations
     }
 
 

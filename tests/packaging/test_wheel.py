@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from msinet_core.scaffold import write_example
+from msinet_core.scaffold.example import write_example
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (

@@ -122,7 +122,7 @@ def test_the_workflow_runs_every_part_and_uploads_the_report() -> None:
 
 
 def test_the_machines_have_known_devices_and_extras() -> None:
-    names = {item.spec.name for item in load_registry({}).registrations} | {"jax"}
+    names = {item.spec.name for item in load_registry().registrations} | {"jax"}
     devices = re.findall(r"([\w-]+)=venv-\w+", SCRIPT)
     assert len(devices) > len(MACHINES) and set(devices) <= names
     environments = set(re.findall(r"=(venv-\w+)", SCRIPT))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from msinet_core.conformance import Subject
+from msinet_core.conformance.scenario import Subject
 from msinet_core.conformance.scenarios import calls
 from msinet_core.conformance.scenarios.calls import Call, run_calls, script, shorten
 from msinet_core.conformance.walk import GRAPHS, DisagreementError, Walk
@@ -28,7 +28,7 @@ def faulty(name: str) -> Subject:
 
 
 def authored(count: int = 300, **capabilities: bool) -> list[Call]:
-    return calls._Author(7, Capabilities(**capabilities), trains=True).calls(count)
+    return calls._CallGenerator(7, Capabilities(**capabilities), trains=True).calls(count)
 
 
 def test_the_reference_agrees_with_the_oracle_in_every_call() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msinet_core.conformance import ExpectedFailure, read_expected
+from msinet_core.conformance.expected import ExpectedFailure, read_expected
 from msinet_core.errors import UsageError
 
 ROWS = ["forward/concat", "gradient/pool-3x3-strides-2-same"]

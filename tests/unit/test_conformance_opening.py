@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from msinet_core.conformance import OPENING
 from msinet_core.conformance.checker import Checker
-from msinet_core.conformance.scenario import open_subject
+from msinet_core.conformance.scenario import Subject, open_subject
+from msinet_core.conformance.scenarios import OPENING
 from msinet_core.conformance.scenarios.description import required_packages
-from msinet_core.conformance.scenarios.fresh_process import MissingPackages
 from msinet_core.device import Availability, DeviceSpec, Probe
 from msinet_core.errors import UsageError
 from msinet_core.reference import SPEC
@@ -35,8 +35,8 @@ def wrong_probe() -> None:
     return None
 
 
-def rows(spec: DeviceSpec, group: str):
-    checker = Checker(open_subject(spec))
+def rows(spec: DeviceSpec, group: str, opened: bool = True):
+    checker = Checker(open_subject(spec) if opened else Subject(spec, None))
     return {row.id: checker.result(row) for row in OPENING if row.group == group}
 
 
@@ -81,13 +81,6 @@ def test_packages_of_the_core_are_not_frameworks() -> None:
     assert required_packages(elsewhere) == set()
 
 
-def test_hidden_packages_are_missing_and_others_are_not() -> None:
-    hidden = MissingPackages(["somewhere"])
-    assert hidden.find_spec("elsewhere.somewhere") is None
-    with pytest.raises(ModuleNotFoundError, match=r"No module named 'somewhere\.deep'"):
-        hidden.find_spec("somewhere.deep")
-
-
 def test_a_precision_that_this_machine_does_not_support_is_not_applicable() -> None:
     capabilities = dataclasses.replace(SPEC.capabilities, precisions=("float32", "bfloat16"))
     open_it = DeviceSpec.open
@@ -101,6 +94,33 @@ def test_a_precision_that_this_machine_does_not_support_is_not_applicable() -> N
     refusing = Refusing(**{**vars(SPEC), "capabilities": capabilities})
     row = rows(refusing, "device")["device/bfloat16"]
     assert (row.status, row.reason) == ("not applicable", "This processor has no bfloat16.")
+
+
+def ending_probe() -> None:
+    os._exit(3)
+
+
+def test_a_probe_that_ends_its_process_fails_the_rows_about_the_probe() -> None:
+    found = rows(dataclasses.replace(SPEC, probe=ending_probe), "description", opened=False)
+    assert found["description/imports"].status == "passed"
+    for row in ("description/probe-imports", "description/probe-result", "description/probe-time"):
+        assert found[row].status == "failed"
+        assert "the probe ended the process with exit code 3" in found[row].reason
+
+
+def test_opening_that_ends_the_process_fails_the_row_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conformance_ending.py").write_text("import os\nos._exit(5)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = dataclasses.replace(SPEC, requires=("h5py>=3",), factory="conformance_ending:Device")
+    checker = Checker(Subject(spec, None))
+    results = {row.id: checker.result(row) for row in OPENING}
+    assert results["description/probe-result"].status == "passed"
+    fallback = results["device/no-fallback"]
+    assert fallback.status == "failed"
+    assert "opening" in fallback.reason
+    assert "exit code 5" in fallback.reason
 
 
 def raising_probe() -> None:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from msinet_core.conformance import Report, Result, failed_rows
+from msinet_core.conformance.report import Report, Result, failed_rows
 from msinet_core.conformance.report_page import (
     check_report_path,
     shared_reasons,
@@ -26,6 +26,16 @@ ROWS = (
 )
 FACTS = {"date": "today"}
 REPORT = Report("some", "float32", 1.23456, ROWS, {"numpy": "2"}, {"xla": "on"}, facts=FACTS)
+
+
+def test_a_difference_that_is_not_a_number_is_left_out():
+    rows = [
+        Result("a/b", "Holds.", "failed", float("inf"), 0.0, "The shape is (2,)."),
+        Result("a/c", "Holds.", "failed", float("nan"), 1e-5, "Not finite."),
+    ]
+    report = Report("some", "float32", 1.0, tuple(rows))
+    assert [cell[2] for cell in to_cells(report)[0]] == ["", ""]
+    assert "inf" not in to_html(report)
 
 
 def test_the_report_as_json():

@@ -7,15 +7,17 @@ import re
 
 import pytest
 
-from msinet_core.conformance import ALL_SCENARIOS, SCENARIOS, TOLERANCES, Subject, select
+from msinet_core.conformance.scenario import Subject
+from msinet_core.conformance.scenarios import ALL_SCENARIOS, SCENARIOS, select
 from msinet_core.conformance.scenarios.forward import shape_hint
-from msinet_core.conformance.scenarios.gradients import through
+from msinet_core.conformance.scenarios.gradients import gradient_case
 from msinet_core.conformance.scenarios.layers import SETTINGS
-from msinet_core.conformance.tolerances import REASONS, Tolerances
+from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
 from msinet_core.device import PRECISIONS
 from msinet_core.errors import UsageError
 from msinet_core.network import ops
 from msinet_core.reference import SPEC
+from tests.faults.page import REASONS
 
 
 def test_ids_are_unique_and_descriptions_are_sentences():
@@ -24,13 +26,6 @@ def test_ids_are_unique_and_descriptions_are_sentences():
     for scenario in ALL_SCENARIOS:
         assert re.fullmatch(r"[a-z]+/[a-z0-9-]+", scenario.id)
         assert re.fullmatch(r"[A-Z].+\.", scenario.description), scenario.description
-
-
-def test_rows_that_another_row_times_come_after_it():
-    ids = [scenario.id for scenario in ALL_SCENARIOS]
-    for scenario in ALL_SCENARIOS:
-        if scenario.longer_than is not None:
-            assert ids.index(scenario.longer_than[0]) < ids.index(scenario.id)
 
 
 def test_rows_are_selected_by_patterns():
@@ -51,13 +46,13 @@ def test_prediction_rows_do_not_need_training():
 def test_every_op_is_checked_forward_and_backward():
     for setting in SETTINGS:
         assert {f"forward/{setting.id}", f"gradient/{setting.id}"} <= {s.id for s in SCENARIOS}
-    used = {type(node.op) for setting in SETTINGS for node in through(setting).graph.nodes}
+    used = {type(node.op) for setting in SETTINGS for node in gradient_case(setting).graph.nodes}
     assert used == set(ops.OPS.values())
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.id)
 def test_gradients_are_compared_where_the_loss_is_smooth(setting):
-    case = through(setting)
+    case = gradient_case(setting)
     maps = SPEC.open().compile(case.graph, case.state).predict(case.images)
     assert maps.min() > 0.5 * maps.mean()
     assert maps.std() > 0

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from msinet_core.conformance import ALL_SCENARIOS
+from msinet_core.conformance.scenarios import ALL_SCENARIOS
 
 TESTS = """
 import dataclasses
 
 from tests.faults.fault import on
 from msinet_core.network.ops import Concat
-from msinet_core.conformance import DeviceConformance
+from msinet_core import DeviceConformance
 from tests.faults.descriptions import opens_although_unavailable
 from msinet_core.reference import SPEC
 
@@ -141,7 +141,7 @@ def test_an_exception_comes_with_its_line_and_traceback(output: str) -> None:
 )
 def test_a_setting_that_no_row_can_run_with_is_one_error(tmp_path, lines: str, named: str) -> None:
     module = tmp_path / "test_it.py"
-    start = "from msinet_core.conformance import DeviceConformance\n\nclass TestIt"
+    start = "from msinet_core import DeviceConformance\n\nclass TestIt"
     module.write_text(f"{start}(DeviceConformance):\n    {lines}\n")
     done = run_pytest(tmp_path, module)
     assert done.returncode == 2, done.stdout

@@ -43,7 +43,10 @@ def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wr
 
 
 def load(modules: str, **environment: str) -> dict[str, LoadedPlugin]:
-    loaded = load_plugins({"MSINET_PLUGINS": modules, **environment}, in_process=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MSINET_PLUGINS": modules, **environment}.items():
+            patch.setenv(name, value)
+        loaded = load_plugins(in_process=True)
     return {item.plugin.module: item for item in loaded}
 
 
@@ -138,10 +141,12 @@ def test_ctrl_c_while_loading_is_not_swallowed(write_plugin: WritePlugin) -> Non
 
 
 @pytest.mark.parametrize("in_process", [True, False])
-def test_a_module_named_twice_is_loaded_once(write_plugin: WritePlugin, in_process: bool) -> None:
+def test_a_module_named_twice_is_loaded_once(
+    write_plugin: WritePlugin, monkeypatch: pytest.MonkeyPatch, in_process: bool
+) -> None:
     write_plugin("good_plugin", GOOD)
-    environment = {"MSINET_PLUGINS": "good_plugin, good_plugin"}
-    loaded = load_plugins(environment, in_process=in_process)
+    monkeypatch.setenv("MSINET_PLUGINS", "good_plugin, good_plugin")
+    loaded = load_plugins(in_process=in_process)
     ours = [item for item in loaded if item.plugin.module == "good_plugin"]
     assert [len(item.specs) for item in ours] == [2, 0]
     assert [bool(item.problem) for item in ours] == [False, True]
@@ -156,7 +161,7 @@ def test_a_plugin_is_disabled_by_entry_point_module_or_distribution(name: str) -
 
 
 def test_the_built_in_devices_come_through_entry_points() -> None:
-    loaded = load_plugins({})
+    loaded = load_plugins()
     names = {spec.name for item in loaded for spec in item.specs}
     assert {"reference", "cpu", "metal", "cuda", "tpu"} <= names
     assert all(item.plugin.distribution for item in loaded)
@@ -197,11 +202,14 @@ def test_a_valid_spec_has_no_problems() -> None:
         ("doctor", "toy.doctor"),
         ("options", ("xla",)),
         ("options", (DeviceOption("xla", "Compile.", "maybe", ("on", "off")),)),
+        ("options", (DeviceOption("Xla=x", "Compile.", "on", ("on", "off")),)),
+        ("options", (DeviceOption("xla", "Compile.", "on", ("on", "off")),) * 2),
         ("capabilities", None),
         ("capabilities", Capabilities(training="yes")),  # type: ignore[arg-type]
         ("capabilities", Capabilities(precisions=("float8",))),
         ("capabilities", Capabilities(precisions=())),
         ("capabilities", Capabilities(distribution=("sharded",))),
+        ("capabilities", Capabilities(distribution=("multiworker",))),  # no cluster_variable
     ],
 )
 def test_each_invalid_field_is_named(field: str, value: object) -> None:

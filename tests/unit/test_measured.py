@@ -15,9 +15,9 @@ from msinet_core.device import Availability, Capabilities, DeviceSpec, Hardware,
 from msinet_core.hardware import host
 from msinet_core.hardware.machine import this_machine
 from msinet_core.registry import measured
-from msinet_core.registry.measured import Measured, recall, remember
+from msinet_core.registry.measured import Measured, automatic_precision, recall, remember
 from msinet_core.registry.plugin import LoadedPlugin, Plugin
-from msinet_core.registry.registry import Registry, automatic_precision
+from msinet_core.registry.registry import Registry
 
 
 def device(name: str, priority: int, bfloat16: bool = False) -> DeviceSpec:
@@ -45,9 +45,7 @@ REGISTRY = Registry([LoadedPlugin(Plugin("a", "a"), specs=[device("gpu", 9), dev
 
 def chosen(training: bool = True, precision: str = "auto") -> tuple[str, str]:
     said: list[str] = []
-    spec = REGISTRY.select(
-        training=training, precision=precision, message=said.append, environment={}
-    )
+    spec = REGISTRY.select(training=training, precision=precision, message=said.append)
     return spec.name, said[0]
 
 

@@ -92,10 +92,10 @@ def test_training_on_it_is_refused_if_no_device_trains() -> None:
 def test_automatic_selection_skips_it_for_training_only() -> None:
     trains = replace(REFERENCE, name="trains", priority=0)
     devices = registry(HERE, trains)
-    assert devices.select(environment={}).name == "openvino"
-    assert devices.select(environment={}, training=True).name == "trains"
+    assert devices.select().name == "openvino"
+    assert devices.select(training=True).name == "trains"
     with pytest.raises(DeviceUnavailableError, match="openvino"):
-        registry(HERE).select(environment={}, training=True)
+        registry(HERE).select(training=True)
 
 
 def test_devices_that_train_have_a_higher_priority() -> None:

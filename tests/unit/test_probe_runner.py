@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from msinet_core.device import Availability, DeviceSpec, Hardware, Probe
-from msinet_core.registry.probe_runner import ProbeResult, RecordedProbe, call_probe
-from msinet_core.registry.registry import run_probe
+from msinet_core.registry.probe_runner import ProbeResult, RecordedProbe, call_probe, run_probe
 
 
 def device(probe: Callable[[], Probe]) -> DeviceSpec:

@@ -90,13 +90,15 @@ def test_an_explicit_device_never_falls_back() -> None:
     assert caught.value.exit_code == 3
 
 
-def test_the_argument_goes_before_the_variable_and_the_variable_before_priority() -> None:
+def test_the_argument_goes_before_the_variable_and_the_variable_before_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     devices = registry([device("a", priority=1), device("b", priority=2), device("c", priority=3)])
-    environment = {"MSINET_DEVICE": "b"}
-    assert devices.select("a", environment=environment).name == "a"
-    assert devices.select(environment=environment).name == "b"
-    assert devices.select(environment={}).name == "c"
-    assert devices.select("auto", environment=environment).name == "c"
+    assert devices.select().name == "c"
+    monkeypatch.setenv("MSINET_DEVICE", "b")
+    assert devices.select("a").name == "a"
+    assert devices.select().name == "b"
+    assert devices.select("auto").name == "c"
 
 
 def test_automatic_choice_takes_the_highest_priority_that_is_available_and_says_so() -> None:
@@ -104,7 +106,7 @@ def test_automatic_choice_takes_the_highest_priority_that_is_available_and_says_
     devices = registry(
         [device("metal", GONE, 50), device("cpu", HERE, 10), device("tpu", GONE, 60)]
     )
-    assert devices.select(message=messages.append, environment={}).name == "cpu"
+    assert devices.select(message=messages.append).name == "cpu"
     assert len(messages) == 1
     assert "'cpu'" in messages[0]
 
@@ -112,7 +114,7 @@ def test_automatic_choice_takes_the_highest_priority_that_is_available_and_says_
 def test_a_negative_priority_is_never_chosen_automatically() -> None:
     devices = registry([device("reference", priority=-1), device("cpu", GONE)])
     with pytest.raises(DeviceUnavailableError) as caught:
-        devices.select(environment={})
+        devices.select()
     message = str(caught.value)
     assert f"cpu: {GONE.reason} Run: {GONE.fix}" in message
     assert message.endswith("--device reference")
@@ -121,13 +123,13 @@ def test_a_negative_priority_is_never_chosen_automatically() -> None:
 
 def test_a_conflict_is_never_chosen_automatically() -> None:
     devices = registry([device("npu", priority=9)], [device("npu", priority=9), device("cpu")])
-    assert devices.select(environment={}).name == "cpu"
+    assert devices.select().name == "cpu"
 
 
 def test_a_conflict_that_leaves_no_device_is_reported() -> None:
     devices = registry([device("npu", priority=9)], [device("npu"), device("gone", GONE, -1)])
     with pytest.raises(DeviceUnavailableError) as caught:
-        devices.select(environment={})
+        devices.select()
     assert "module0" in str(caught.value)
     assert "module1" in str(caught.value)
     assert "gone" not in str(caught.value)
@@ -136,8 +138,8 @@ def test_a_conflict_that_leaves_no_device_is_reported() -> None:
 def test_a_device_that_cannot_train_is_refused_for_training_and_names_those_that_can() -> None:
     predicts = Capabilities(training=False)
     devices = registry([device("predicts", priority=9, capabilities=predicts), device("cpu")])
-    assert devices.select(environment={}).name == "predicts"
-    assert devices.select(environment={}, training=True).name == "cpu"
+    assert devices.select().name == "predicts"
+    assert devices.select(training=True).name == "cpu"
     with pytest.raises(UsageError, match="--device cpu"):
         devices.select("predicts", training=True)
     devices = registry([device("predicts", capabilities=predicts), device("cpu", GONE)])
@@ -149,9 +151,9 @@ def test_what_only_predicts_is_not_offered_for_training() -> None:
     predicts = Capabilities(training=False)
     devices = registry([device("predicts", priority=-1, capabilities=predicts)])
     with pytest.raises(DeviceUnavailableError, match="--device predicts"):
-        devices.select(environment={})
+        devices.select()
     with pytest.raises(DeviceUnavailableError) as caught:
-        devices.select(environment={}, training=True)
+        devices.select(training=True)
     assert "--device" not in str(caught.value)
 
 
@@ -160,9 +162,10 @@ def test_an_unknown_device_explains_where_devices_come_from() -> None:
         registry([device("cpu")]).spec("mychip")
 
 
-def test_the_variable_is_named_if_it_is_wrong() -> None:
+def test_the_variable_is_named_if_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSINET_DEVICE", "mychip")
     with pytest.raises(UsageError, match=r"MSINET_DEVICE.*'mychip'"):
-        registry([device("cpu")]).select(environment={"MSINET_DEVICE": "mychip"})
+        registry([device("cpu")]).select()
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,13 @@ from msinet_core.errors import UsageError
 OPENING: tuple[Scenario, ...] = (*description.ROWS, *opening.ROWS)
 """The rows that check the description, the probe and opening."""
 
-SCENARIOS: tuple[Scenario, ...] = (
-    *forward.ROWS,
-    *gradients.ROWS,
-    *numerics.ROWS,
-    *losses.ROWS,
-    *adam.ROWS,
-    *training.ROWS,
-    *state.ROWS,
-    *calls.ROWS,
-    *inputs.ROWS,
-    *circumstances.ROWS,
-    *memory.ROWS,
+SCENARIOS: tuple[Scenario, ...] = tuple(
+    row
+    for module in (
+        *(forward, gradients, numerics, losses, adam, training, state),
+        *(calls, inputs, circumstances, memory),
+    )
+    for row in module.ROWS
 )
 """The rows that check an open device, in the order of reports."""
 

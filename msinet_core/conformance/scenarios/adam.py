@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from msinet_core.conformance.cases import LIFT, Case, Float32
+from msinet_core.conformance.cases import LIFTED, Case, Float32, chain
 from msinet_core.conformance.comparison import (
     Array,
     Outcome,
@@ -15,14 +15,11 @@ from msinet_core.conformance.comparison import (
     compare_norms,
     worst,
 )
-from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import (
-    KLDivergence,
-)
-from msinet_core.network.ops import Conv2D, SubtractMean
+from msinet_core.network.loss import KLDivergence
+from msinet_core.network.ops import Conv2D, Op
 from msinet_core.network.state import OptimizerState, State
 
 ROWS = Rows()
@@ -123,31 +120,35 @@ def same_moments(
 
 
 def _adam(
+    subject: Subject,
     rates: Sequence[float],
     optimizer: Adam | None = None,
     step: int | None = None,
-) -> Check:
+) -> Outcome:
     """Compare how weights and moments change where no gradient is close to zero.
 
     Args:
+        subject: The device.
         rates: The learning rate of each step.
         optimizer: None for the default.
         step: The number of steps to continue from; None to begin.
     """
+    case = _four_channels()
+    moments = None if step is None else _moments(case, step)
+    actual, expected = _train_both(subject, case, rates, optimizer, moments)
+    return _same_step(subject, case, actual, expected)
 
-    def check(subject: Subject) -> Outcome:
-        net = GraphBuilder(3)
-        net.add("first", Conv2D(4), net.input)
-        net.add("last", Conv2D(1, 1, activation="linear"), "first")
-        case = Case(net.build(), fixed={"last/bias": 4.0})
-        moments = None if step is None else _moments(case, step)
-        actual, expected = _train_both(subject, case, rates, optimizer, moments)
-        return worst(
-            same_movement(case.state, actual, expected, subject.tolerances.update),
-            same_moments(actual.optimizer, expected.optimizer, subject.tolerances.gradient),
-        )
 
-    return check
+def _four_channels(**between: Op) -> Case:
+    graph = chain(first=Conv2D(4), **between, last=Conv2D(1, 1, activation="linear"))
+    return Case(graph, fixed={"last/bias": 4.0})
+
+
+def _same_step(subject: Subject, case: Case, actual: State, expected: State) -> Outcome:
+    return worst(
+        same_movement(case.state, actual, expected, subject.tolerances.update),
+        same_moments(actual.optimizer, expected.optimizer, subject.tolerances.gradient),
+    )
 
 
 def _moments(case: Case, step: int) -> OptimizerState:
@@ -160,46 +161,40 @@ def _moments(case: Case, step: int) -> OptimizerState:
     )
 
 
-for _name, _description, _check in (
-    ("first-step", "The first step changes weights and moments as Adam does.", _adam([0.01])),
-    (
-        "constants",
-        "Betas and epsilon are used, with epsilon outside the bias correction.",
-        _adam([0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01)),
-    ),
-    (
-        "learning-rate",
-        "Each step uses its own learning rate; at zero, only the moments change.",
-        _adam([0.01, 0.0001, 0.0, 0.03]),
-    ),
-    (
-        "continued",
-        "A step continues from given moments and a given step count.",
-        _adam([0.01], step=5),
-    ),
-    (
-        "late-steps",
-        "After 299 and after 70,000 steps, the bias correction is still right.",
-        lambda subject: worst(
-            _adam([0.01] * 2, step=299)(subject), _adam([0.01] * 2, step=70_000)(subject)
-        ),
-    ),
-):
-    ROWS.row(f"adam/{_name}", _description, "update", "training")(_check)
+@ROWS.row("adam/first-step", "update", "training")
+def _first_step(subject: Subject) -> Outcome:
+    """The first step changes weights and moments as Adam does."""
+    return _adam(subject, [0.01])
 
 
-@ROWS.row(
-    "adam/factors",
-    "Some weights have a factor on their learning rate; frozen ones keep weights and moments.",
-    "update",
-    "training",
-)
+@ROWS.row("adam/constants", "update", "training")
+def _constants(subject: Subject) -> Outcome:
+    """Betas and epsilon are used, with epsilon outside the bias correction."""
+    return _adam(subject, [0.1] * 3, Adam(beta_1=0.8, beta_2=0.9, epsilon=0.01))
+
+
+@ROWS.row("adam/learning-rate", "update", "training")
+def _learning_rate(subject: Subject) -> Outcome:
+    """Each step uses its own learning rate; at zero, only the moments change."""
+    return _adam(subject, [0.01, 0.0001, 0.0, 0.03])
+
+
+@ROWS.row("adam/continued", "update", "training")
+def _continued(subject: Subject) -> Outcome:
+    """A step continues from given moments and a given step count."""
+    return _adam(subject, [0.01], step=5)
+
+
+@ROWS.row("adam/late-steps", "update", "training")
+def _late_steps(subject: Subject) -> Outcome:
+    """After 299 and after 70,000 steps, the bias correction is still right."""
+    return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 70_000)))
+
+
+@ROWS.row("adam/factors", "update", "training")
 def _factors(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("first", Conv2D(4), net.input)
-    net.add("second", Conv2D(4), "first")
-    net.add("last", Conv2D(1, 1, activation="linear"), "second")
-    case = Case(net.build(), fixed={"last/bias": 4.0})
+    """Some weights have a factor on their learning rate; frozen ones keep weights and moments."""
+    case = _four_channels(second=Conv2D(4))
     optimizer, moments = Adam(factors=(("first/", 0.0), ("second/", 0.1))), _moments(case, 5)
     actual, expected = _train_both(subject, case, [0.01] * 3, optimizer, moments)
     assert actual.optimizer is not None
@@ -212,25 +207,17 @@ def _factors(subject: Subject) -> Outcome:
         )
         for name in ("first/kernel", "first/bias")
     }
-    return worst(
-        same_movement(case.state, actual, expected, subject.tolerances.update),
-        same_moments(actual.optimizer, expected.optimizer, subject.tolerances.gradient),
-        compare_bits(frozen),
-    )
+    return worst(_same_step(subject, case, actual, expected), compare_bits(frozen))
 
 
-@ROWS.row(
-    "adam/learning-rate-digits",
-    "Learning rates from 2 to 1e-9 keep their digits.",
-    "rate",
-    "training",
-)
+@ROWS.row("adam/learning-rate-digits", "rate", "training")
 def _learning_rate_digits(subject: Subject) -> Outcome:
-    """Start at zero, so that float32 holds the movement with all its digits."""
-    net = GraphBuilder(3)
-    net.add("only", Conv2D(1, activation="linear", use_bias=False), net.input)
-    net.add("lifted", SubtractMean((-LIFT,)), "only")
-    case = Case(net.build(), low=0.5, fixed={"only/kernel": 0.0})
+    """Learning rates from 2 to 1e-9 keep their digits.
+
+    Start at zero, so that float32 holds the movement with all its digits.
+    """
+    graph = chain(only=Conv2D(1, activation="linear", use_bias=False), lifted=LIFTED)
+    case = Case(graph, low=0.5, fixed={"only/kernel": 0.0})
     outcomes = []
     for rate in (2.003, 0.1, 1.0003e-3, 1.23e-5, 1.17e-7, 1.31e-9):
         actual, expected = _train_both(subject, case, [rate], Adam(epsilon=1e-12))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.conformance.comparison import Outcome
-from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.walk import GRAPHS, DisagreementError, Shape, Walk
 from msinet_core.device import Capabilities
 from msinet_core.registry.diagnosis import describe_failure
@@ -60,7 +60,7 @@ class Call:
             yield replace(self, arguments={**self.arguments, **fewer})
 
 
-class _Author:
+class _CallGenerator:
     """Write a random walk.
 
     Args:
@@ -241,34 +241,28 @@ def script(subject: Subject, calls: Sequence[Call]) -> str:
     return "\n".join(lines)
 
 
-def _walk(seed: int, count: int, trains: bool) -> Check:
-    def check(subject: Subject) -> Outcome:
-        calls = _Author(seed, subject.spec.capabilities, trains).calls(count)
-        outcome = run_calls(subject, calls)
-        if outcome is None:
-            return Outcome(0.0, 0.0)
-        calls, outcome = shorten(subject, calls)
-        reason = f"{outcome.reason} To repeat it:\n{script(subject, calls)}"
-        return Outcome(outcome.difference, outcome.tolerance, reason)
-
-    return check
+def _walk(subject: Subject, seed: int, count: int, trains: bool = True) -> Outcome:
+    calls = _CallGenerator(seed, subject.spec.capabilities, trains).calls(count)
+    outcome = run_calls(subject, calls)
+    if outcome is None:
+        return Outcome(0.0, 0.0)
+    calls, outcome = shorten(subject, calls)
+    return replace(outcome, reason=f"{outcome.reason} To repeat it:\n{script(subject, calls)}")
 
 
-ROWS.row(
-    "calls/predictions",
-    "Predictions of several models, sizes and batches, read in any order, match the reference.",
-    "network",
-)(_walk(seed=1, count=150, trains=False))
-ROWS.row(
-    "calls/training",
-    "Training, evaluation, prediction, states and restored models, in any order, match.",
-    "update",
-    "training",
-)(_walk(seed=2, count=200, trains=True))
-ROWS.row(
-    "calls/long",
-    "As calls/training, with 500 calls.",
-    "update",
-    "training",
-    longer_than=("calls/training", 5.0),
-)(_walk(seed=3, count=500, trains=True))
+@ROWS.row("calls/predictions", "network")
+def _predictions(subject: Subject) -> Outcome:
+    """Predictions of several models, sizes and batches, read in any order, match the reference."""
+    return _walk(subject, seed=1, count=150, trains=False)
+
+
+@ROWS.row("calls/training", "update", "training")
+def _training(subject: Subject) -> Outcome:
+    """Training, evaluation, prediction, states and restored models, in any order, match."""
+    return _walk(subject, seed=2, count=200)
+
+
+@ROWS.row("calls/long", "update", "training", slow=True)
+def _long(subject: Subject) -> Outcome:
+    """As calls/training, with 500 calls."""
+    return _walk(subject, seed=3, count=500)

@@ -40,13 +40,9 @@ IDLE_SECONDS = 1.1
 STEPS = 150
 
 
-@ROWS.row(
-    "use/many-steps",
-    f"The movement of {STEPS} small steps matches the reference.",
-    "update",
-    "training",
-)
+@ROWS.row("use/many-steps", "update", "training")
 def _many_steps(subject: Subject) -> Outcome:
+    """The movement of 150 small steps matches the reference."""
     case = Case(linear_network(), (1, 4, 6))
     device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
     for _ in range(STEPS):
@@ -56,12 +52,9 @@ def _many_steps(subject: Subject) -> Outcome:
     return same_movement(case.state, device.state(), oracle.state(), subject.tolerances.update)
 
 
-@ROWS.row(
-    "use/many-predictions",
-    f"After {2 * STEPS} predictions, the next one is still right.",
-    "convolution",
-)
+@ROWS.row("use/many-predictions", "convolution")
 def _many_predictions(subject: Subject) -> Outcome:
+    """After 300 predictions, the next one is still right."""
     case = Case(linear_network(), (1, 4, 6))
     device, oracle = subject.compile(case.graph, case.state)
     for _ in range(2 * STEPS):
@@ -69,12 +62,9 @@ def _many_predictions(subject: Subject) -> Outcome:
     return same_maps(subject, device, oracle, later_images=case.images)
 
 
-@ROWS.row(
-    "use/unread",
-    f"Results, {MANY} of them, may be read late, after a garbage collection, in another thread.",
-    "convolution",
-)
+@ROWS.row("use/unread", "convolution")
 def _unread(subject: Subject) -> Outcome:
+    """Twenty-four results may be read late: after a garbage collection, and in another thread."""
     case = Case(linear_network(), (2, 4, 6))
     device, oracle = subject.compile(case.graph, case.state)
     batches = [case.images * np.float32(1 + index / MANY) for index in range(MANY)]
@@ -92,13 +82,9 @@ def _unread(subject: Subject) -> Outcome:
     return compare_all(pairs, subject.tolerances.convolution)
 
 
-@ROWS.row(
-    "use/unread-losses",
-    f"The losses of {MANY} steps may wait to be read, and keep their order.",
-    "steps",
-    "training",
-)
+@ROWS.row("use/unread-losses", "steps", "training")
 def _unread_losses(subject: Subject) -> Outcome:
+    """The losses of 24 steps may wait to be read, and keep their order."""
     case = Case(linear_network(), (2, 4, 6))
     device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
     losses = [device.train_step([case.batch], 0.01) for _ in range(MANY)]
@@ -108,8 +94,9 @@ def _unread_losses(subject: Subject) -> Outcome:
     return compare_all({"The losses": pair}, subject.tolerances.steps)
 
 
-@ROWS.row("use/threads", "Another thread may use a model, and make its own.", "convolution")
+@ROWS.row("use/threads", "convolution")
 def _threads(subject: Subject) -> Outcome:
+    """Another thread may use a model, and make its own."""
     case = Case(small_network(), (2, 8, 12))
     device, oracle = subject.compile(case.graph, case.state)
 
@@ -127,13 +114,9 @@ def _threads(subject: Subject) -> Outcome:
     return compare_all(pairs, subject.tolerances.convolution)
 
 
-@ROWS.row(
-    "use/training-threads",
-    "Another thread may train and evaluate a model, and read its state.",
-    "update",
-    "training",
-)
+@ROWS.row("use/training-threads", "update", "training")
 def _training_threads(subject: Subject) -> Outcome:
+    """Another thread may train and evaluate a model, and read its state."""
     case = Case(linear_network(), (2, 4, 6))
     models = subject.compile(case.graph, case.state, KLDivergence(), Adam())
 
@@ -149,14 +132,12 @@ def _training_threads(subject: Subject) -> Outcome:
     return worst(moved, compare(losses, right, subject.tolerances.steps))
 
 
-@ROWS.row(
-    "use/side-effects",
-    "Computing prints nothing, starts no thread for each model, writes no file into the current "
-    "folder, and leaves random numbers, signal handlers, warnings, NumPy's settings and the "
-    "environment alone.",
-    "bits",
-)
+@ROWS.row("use/side-effects", "bits")
 def _side_effects(subject: Subject) -> Outcome:
+    """Computing prints nothing, starts no thread for each model, writes no file into the current
+    folder, and leaves random numbers, signal handlers, warnings, NumPy's settings and the
+    environment alone.
+    """
     case = Case(linear_network(), (2, 8, 12))
     training: dict[str, Any] = {}
     if subject.spec.capabilities.training:

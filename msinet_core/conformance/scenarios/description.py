@@ -12,8 +12,10 @@ from typing import Any
 
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import NotApplicable, Rows, Subject
+from msinet_core.conformance.scenarios.fresh_process import STAGES
 from msinet_core.conformance.tolerances import TOLERANCES
 from msinet_core.device import DeviceSpec
+from msinet_core.errors import PluginError
 from msinet_core.hardware.host import parse_requirements
 from msinet_core.registry.plugin import spec_problems
 from msinet_core.registry.registry import load_registry
@@ -35,8 +37,9 @@ TIMEOUT = 120.0
 ROWS = Rows()
 
 
-@ROWS.row("description/valid", "The device's description can be registered.", "bits")
+@ROWS.row("description/valid", "bits")
 def _is_valid(subject: Subject) -> Outcome:
+    """The device's description can be registered."""
     problems = spec_problems(subject.spec) or parse_requirements(subject.spec.requires)[1]
     return Outcome(len(problems), 0.0, "; ".join(problems))
 
@@ -52,18 +55,14 @@ def finding(subject: Subject, key: str) -> Any:
         key: A key of what `fresh_process.examine` returns.
 
     Raises:
-        RuntimeError: The light module cannot be imported, or the description cannot be pickled.
+        PluginError: The light module, the probe or opening ended or blocked the process, or the
+            description cannot be pickled.
     """
     if subject not in _findings:
         _findings[subject] = _examine(subject.spec)
     found = _findings[subject]
-    if "failure" in found:
-        raise RuntimeError(found["failure"])
     if key not in found:
-        raise RuntimeError(
-            "The device's description cannot be pickled. Define its probe at the top level of a "
-            "module."
-        )
+        raise PluginError(found["failure"])
     return found[key]
 
 
@@ -84,10 +83,17 @@ def _examine(spec: DeviceSpec) -> Mapping[str, Any]:
         text=json.dumps(request),
     )
     lines = done.output.splitlines()
-    if done.code != 0 or not lines:
-        reason = done.how if done.code is None else done.last_line
-        return {"failure": f"The light module cannot be imported in a fresh process: {reason}"}
-    found: Mapping[str, Any] = json.loads(lines[-1])
+    found: dict[str, Any] = {}
+    for line in lines:
+        found |= json.loads(line)
+    if done.code != 0:
+        last = f": {done.last_line}" if done.errors else "."
+        found["failure"] = f"In a fresh process, {STAGES[len(lines)]} {done.how}{last}"
+    elif pickled is None:
+        found["failure"] = (
+            "The device's description cannot be pickled. Define its probe at the top level of a "
+            "module."
+        )
     return found
 
 
@@ -143,10 +149,9 @@ def _no_framework(subject: Subject, heavy: Sequence[str], hint: str) -> Outcome:
     return Outcome(len(heavy), 0.0, f"{'; '.join(lines) or ', '.join(heavy)}. {hint}")
 
 
-@ROWS.row(
-    "description/imports", "Importing the plugin's light module imports no framework.", "bits"
-)
+@ROWS.row("description/imports", "bits")
 def _light_module(subject: Subject) -> Outcome:
+    """Importing the plugin's light module imports no framework."""
     return _no_framework(
         subject,
         imported_frameworks(subject, "imported"),
@@ -155,8 +160,9 @@ def _light_module(subject: Subject) -> Outcome:
     )
 
 
-@ROWS.row("description/probe-imports", "The probe imports no framework.", "bits")
+@ROWS.row("description/probe-imports", "bits")
 def _probe_imports(subject: Subject) -> Outcome:
+    """The probe imports no framework."""
     before = imported_frameworks(subject, "imported")
     heavy = [name for name in imported_frameworks(subject, "probed") if name not in before]
     if before and not heavy:
@@ -169,18 +175,16 @@ def _probe_imports(subject: Subject) -> Outcome:
     )
 
 
-@ROWS.row(
-    "description/probe-result",
-    "The probe never raises; for an unavailable device it returns a reason and a fix.",
-    "bits",
-)
+@ROWS.row("description/probe-result", "bits")
 def _probe_result(subject: Subject) -> Outcome:
+    """The probe never raises; for an unavailable device it returns a reason and a fix."""
     calls = zip(("", " with an empty PATH"), finding(subject, "problems"), strict=True)
     problems = [f"Called{where}, {problem}." for where, problem in calls if problem]
     return Outcome(len(problems), 0.0, " ".join(problems))
 
 
-@ROWS.row("description/probe-time", "The probe takes less than two seconds.", "seconds")
+@ROWS.row("description/probe-time", "seconds")
 def _probe_is_quick(subject: Subject) -> Outcome:
+    """The probe takes less than two seconds."""
     seconds = float(finding(subject, "seconds"))
     return Outcome(seconds, TOLERANCES["float32"].seconds, f"The probe takes {seconds:.1f} s.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.cases import Case, Float32, chain, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
-from msinet_core.conformance.scenario import ORACLE, Check, Rows, Subject
+from msinet_core.conformance.scenario import ORACLE, Rows, Subject
 from msinet_core.conformance.scenarios.layers import (
     LARGE_SETTINGS,
     SETTINGS,
@@ -32,15 +32,12 @@ from msinet_core.network.ops import (
 ROWS = Rows()
 
 
-def _op_alone(setting: Setting) -> Check:
-    def check(subject: Subject) -> Outcome:
-        net = GraphBuilder(setting.channels)
-        setting.attach(net, net.input)
-        case = Case(net.build(), setting.shape, setting.low, setting.high)
-        tolerance = getattr(subject.tolerances, setting.measure)
-        return same_prediction(subject, case, case.images, tolerance)
-
-    return check
+def _op_alone(subject: Subject, setting: Setting) -> Outcome:
+    net = GraphBuilder(setting.channels)
+    setting.add(net, net.input)
+    case = Case(net.build(), setting.shape, *setting.range)
+    tolerance = getattr(subject.tolerances, setting.measure)
+    return same_prediction(subject, case, case.images, tolerance)
 
 
 def same_prediction(subject: Subject, case: Case, images: Float32, tolerance: float) -> Outcome:
@@ -85,142 +82,110 @@ def shape_hint(subject: Subject, actual: tuple[int, ...], expected: tuple[int, .
 
 def small_network() -> Graph:
     """Return a network of every kind of op that changes the size."""
-    net = GraphBuilder()
-    net.add("first", Conv2D(4), net.input)
-    net.add("pool", MaxPool2D(), "first")
-    net.add("dilated", Conv2D(4, dilation=2), "pool")
-    net.add("resize", Resize(), "dilated")
-    net.add("last", Conv2D(1, activation="linear"), "resize")
-    net.add("output", MinMaxNormalize(), "last")
-    return net.build()
+    return chain(
+        first=Conv2D(4),
+        pool=MaxPool2D(),
+        dilated=Conv2D(4, dilation=2),
+        resize=Resize(),
+        last=Conv2D(1, activation="linear"),
+        output=MinMaxNormalize(),
+    )
 
 
 def _images_of(
-    shape: tuple[int, int, int], view: Callable[[Float32], Float32] = lambda images: images
-) -> Check:
-    def check(subject: Subject) -> Outcome:
-        case = Case(small_network(), shape)
-        return same_prediction(subject, case, view(case.images), subject.tolerances.convolution)
-
-    return check
-
-
-def _narrow(coordinates: Coordinates) -> Check:
-    def check(subject: Subject) -> Outcome:
-        case = narrow_network(coordinates)
-        return same_prediction(subject, case, case.images, subject.tolerances.network)
-
-    return check
+    subject: Subject,
+    shape: tuple[int, int, int],
+    view: Callable[[Float32], Float32] = lambda images: images,
+) -> Outcome:
+    case = Case(small_network(), shape)
+    return same_prediction(subject, case, view(case.images), subject.tolerances.convolution)
 
 
-def _read_only(images: Float32) -> Float32:
-    images = images.copy()
-    images.flags.writeable = False
-    return images
+def _narrow(subject: Subject, coordinates: Coordinates) -> Outcome:
+    case = narrow_network(coordinates)
+    return same_prediction(subject, case, case.images, subject.tolerances.network)
 
 
 for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *PREDICTED_SETTINGS, *LARGE_SETTINGS):
     ROWS.row(
         f"forward/{_setting.id}",
-        f"Prediction through {_setting.phrase} matches the reference.",
         _setting.measure,
-    )(_op_alone(_setting))
+        description=f"Prediction through {_setting.phrase} matches the reference.",
+    )(partial(_op_alone, setting=_setting))
 
 
-@ROWS.row(
-    "forward/convolution-128-channels",
-    "Prediction through a 3x3 convolution of 128 to 128 channels at 64x64 matches the reference.",
-    "wide_convolution",
-)
+@ROWS.row("forward/convolution-128-channels", "wide_convolution")
 def _wide_convolution(subject: Subject) -> Outcome:
-    net = GraphBuilder(128)
-    net.add("op", Conv2D(128), net.input)
-    case = Case(net.build(), (1, 64, 64))
+    """Prediction through a 3x3 convolution of 128 to 128 channels at 64x64 matches the
+    reference.
+    """
+    case = Case(chain(128, op=Conv2D(128)), (1, 64, 64))
     return same_prediction(subject, case, case.images, subject.tolerances.wide_convolution)
 
 
-@ROWS.row("forward/normalization-constant", "The normalization of a constant image is zero.", "op")
+@ROWS.row("forward/normalization-constant", "op")
 def _constant_image(subject: Subject) -> Outcome:
-    net = GraphBuilder()
-    net.add("op", MinMaxNormalize(), net.input)
-    case = Case(net.build(), (2, 5, 7), low=3.0, high=3.0)
+    """The normalization of a constant image is zero."""
+    case = Case(chain(op=MinMaxNormalize()), (2, 5, 7), low=3.0, high=3.0)
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
 for _count in (1, 2, 3, 5, 6, 7, 9, 12, 16, 17, 24, 33, 64):
     ROWS.row(
         f"forward/batch-{_count}",
-        f"In a batch of {_count}, each image has its own map.",
         "convolution",
-    )(_images_of((_count, 8, 12)))
+        description=f"In a batch of {_count}, each image has its own map.",
+    )(partial(_images_of, shape=(_count, 8, 12)))
 
-for _name, _description, _check in (
-    (
-        "wide-images",
-        "Images wider than high are not transposed.",
-        _images_of((1, 6, 22)),
-    ),
-    (
-        "high-images",
-        "Images higher than wide are not transposed.",
-        _images_of((1, 22, 6)),
-    ),
-    (
-        "equal-axes",
-        "A batch of eight images of 8x8 pixels is not transposed.",
-        _images_of((8, 8, 8)),
-    ),
-    (
-        "square-images",
-        "Square images are not transposed.",
-        _images_of((3, 8, 8)),
-    ),
-    (
-        "long-images",
-        "Images of 8x2056 pixels match the reference.",
-        _images_of((1, 8, 2056)),
-    ),
-    (
-        "tall-images",
-        "Images of 2056x8 pixels match the reference.",
-        _images_of((1, 2056, 8)),
-    ),
-    (
-        "strided-images",
-        "Images in a view with steps and reversed rows are read correctly.",
-        _images_of((3, 12, 20), lambda images: images[::2, ::-1, ::2]),
-    ),
-    (
-        "transposed-images",
-        "Images in a transposed view are read correctly.",
-        _images_of((3, 12, 20), lambda images: images.transpose(0, 2, 1, 3)),
-    ),
-    (
-        "read-only-images",
-        "Read-only images are accepted.",
-        _images_of((2, 8, 12), _read_only),
-    ),
+for _name, _text, _shape in (
+    ("wide-images", "Images wider than high are not transposed.", (1, 6, 22)),
+    ("high-images", "Images higher than wide are not transposed.", (1, 22, 6)),
+    ("equal-axes", "A batch of eight images of 8x8 pixels is not transposed.", (8, 8, 8)),
+    ("square-images", "Square images are not transposed.", (3, 8, 8)),
+    ("long-images", "Images of 8x2056 pixels match the reference.", (1, 8, 2056)),
+    ("tall-images", "Images of 2056x8 pixels match the reference.", (1, 2056, 8)),
 ):
-    ROWS.row(f"forward/{_name}", _description, "convolution")(_check)
+    ROWS.row(f"forward/{_name}", "convolution", description=_text)(
+        partial(_images_of, shape=_shape)
+    )
 
 
-@ROWS.row("forward/megapixels", "An image of 1,030x1,024 pixels matches the reference.", "op")
+@ROWS.row("forward/strided-images", "convolution")
+def _strided_images(subject: Subject) -> Outcome:
+    """Images in a view with steps and reversed rows are read correctly."""
+    return _images_of(subject, (3, 12, 20), lambda images: images[::2, ::-1, ::2])
+
+
+@ROWS.row("forward/transposed-images", "convolution")
+def _transposed_images(subject: Subject) -> Outcome:
+    """Images in a transposed view are read correctly."""
+    return _images_of(subject, (3, 12, 20), lambda images: images.transpose(0, 2, 1, 3))
+
+
+@ROWS.row("forward/read-only-images", "convolution")
+def _read_only_images(subject: Subject) -> Outcome:
+    """Read-only images are accepted."""
+    case = Case(small_network(), (2, 8, 12))
+    case.images.flags.writeable = False
+    return same_prediction(subject, case, case.images, subject.tolerances.convolution)
+
+
+@ROWS.row("forward/megapixels", "op")
 def _megapixels(subject: Subject) -> Outcome:
-    """More than 2**20 pixels, as photos have that are predicted at their own size."""
-    net = GraphBuilder()
-    net.add("only", SubtractMean(IMAGE_MEAN), net.input)
-    case = Case(net.build(), (1, 1030, 1024), 0.0, 255.0)
+    """An image of 1,030x1,024 pixels matches the reference.
+
+    More than 2**20 pixels, as photos have that are predicted at their own size.
+    """
+    case = Case(chain(only=SubtractMean(IMAGE_MEAN)), (1, 1030, 1024), 0.0, 255.0)
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
-@ROWS.row(
-    "forward/many-sizes",
-    "One model predicts batches of several sizes, and no result overwrites another.",
-    "convolution",
-    "dynamic_shapes",
-)
+@ROWS.row("forward/many-sizes", "convolution", "dynamic_shapes")
 def _many_sizes(subject: Subject) -> Outcome:
-    """Predict three times before reading a result: results may be lazy, but not overwritten."""
+    """One model predicts batches of several sizes, and no result overwrites another.
+
+    Predict three times before reading a result: results may be lazy, but not overwritten.
+    """
     cases = [Case(small_network(), shape) for shape in ((1, 8, 10), (2, 6, 16), (1, 8, 10))]
     images = [cases[0].images, cases[1].images, cases[2].images[:, ::-1]]
     device, oracle = subject.compile(cases[0].graph, cases[0].state)
@@ -231,25 +196,22 @@ def _many_sizes(subject: Subject) -> Outcome:
     return compare_all(pairs, subject.tolerances.convolution)
 
 
-@ROWS.row("forward/images-unchanged", "Prediction does not change the caller's images.", "bits")
+@ROWS.row("forward/images-unchanged", "bits")
 def _unchanged(subject: Subject) -> Outcome:
-    """Read the result before comparing, since a lazy one may be computed late."""
-    net = GraphBuilder()
-    net.add("first", SubtractMean(IMAGE_MEAN), net.input)
-    net.add("output", MinMaxNormalize(), "first")
-    case = Case(net.build(), (2, 8, 12), low=0.0, high=255.0)
+    """Prediction does not change the caller's images.
+
+    Read the result before comparing, since a lazy one may be computed late.
+    """
+    graph = chain(first=SubtractMean(IMAGE_MEAN), output=MinMaxNormalize())
+    case = Case(graph, (2, 8, 12), low=0.0, high=255.0)
     images = case.images.copy()
     np.asarray(subject.device.compile(case.graph, case.state).predict(images))
     return compare_bits({"The images afterwards": (images, case.images)})
 
 
-@ROWS.row(
-    "forward/repeated",
-    "The same images give the same map again, bit for bit.",
-    "bits",
-    "deterministic",
-)
+@ROWS.row("forward/repeated", "bits", "deterministic")
 def _same_again(subject: Subject) -> Outcome:
+    """The same images give the same map again, bit for bit."""
     case = narrow_network()
     model = subject.device.compile(case.graph, case.state)
     first = np.array(model.predict(case.images))
@@ -259,44 +221,22 @@ def _same_again(subject: Subject) -> Outcome:
 for _coordinates, _name in (("asymmetric", "asymmetric"), ("half_pixel", "half-pixel")):
     ROWS.row(
         f"network/{_name}",
-        f"The map of a narrow MSI-Net with {_name} resizes matches the reference.",
         "network",
-    )(_narrow(_coordinates))  # type: ignore[arg-type]
+        description=f"The map of a narrow MSI-Net with {_name} resizes matches the reference.",
+    )(partial(_narrow, coordinates=_coordinates))  # type: ignore[arg-type]
 
 
-@ROWS.row(
-    "network/extreme-images",
-    "The maps of black, white, gray and random images in one batch match the reference.",
-    "network",
-)
+@ROWS.row("network/extreme-images", "network")
 def _extreme_images(subject: Subject) -> Outcome:
+    """The maps of black, white, gray and random images in one batch match the reference."""
     case = narrow_network(count=4)
     images = case.images.copy()
     images[0], images[1], images[2] = 0.0, 255.0, 126.0
     return same_prediction(subject, case, images, subject.tolerances.network)
 
 
-@ROWS.row(
-    "network/240x320",
-    "The map of a narrow MSI-Net at 240x320 pixels matches the reference.",
-    "network",
-)
-def _published_size(subject: Subject) -> Outcome:
-    case = narrow_network(count=1, size=(240, 320))
-    actual = subject.device.compile(case.graph, case.state).predict(case.images)
-    return compare(actual, _map_of_the_oracle(case_name="240x320"), subject.tolerances.network)
-
-
-@ROWS.row(
-    "network/full-size",
-    "The map of MSI-Net with all 24.9 million weights matches the reference.",
-    "network",
-    slow=True,
-)
-def _full_size(subject: Subject) -> Outcome:
-    case = _full_size_case()
-    actual = subject.device.compile(case.graph, case.state).predict(case.images)
-    return compare(actual, _map_of_the_oracle("full-size"), subject.tolerances.network)
+def _published_size_case() -> Case:
+    return narrow_network(count=1, size=(240, 320))
 
 
 def _full_size_case() -> Case:
@@ -305,9 +245,24 @@ def _full_size_case() -> Case:
 
 
 @cache
-def _map_of_the_oracle(case_name: str) -> Array:
-    if case_name == "full-size":
-        case = _full_size_case()
-    else:
-        case = narrow_network(count=1, size=(240, 320))
+def _map_of_the_oracle(make: Callable[[], Case]) -> Array:
+    case = make()
     return np.asarray(ORACLE.compile(case.graph, case.state).predict(case.images))
+
+
+def _like_the_oracle(subject: Subject, make: Callable[[], Case]) -> Outcome:
+    case = make()
+    actual = subject.device.compile(case.graph, case.state).predict(case.images)
+    return compare(actual, _map_of_the_oracle(make), subject.tolerances.network)
+
+
+@ROWS.row("network/240x320", "network")
+def _published_size(subject: Subject) -> Outcome:
+    """The map of a narrow MSI-Net at 240x320 pixels matches the reference."""
+    return _like_the_oracle(subject, _published_size_case)
+
+
+@ROWS.row("network/full-size", "network", slow=True)
+def _full_size(subject: Subject) -> Outcome:
+    """The map of MSI-Net with all 24.9 million weights matches the reference."""
+    return _like_the_oracle(subject, _full_size_case)

@@ -1,6 +1,6 @@
 """Examine a light module and its probe in a process where nothing is imported yet.
 
-Reads a request as JSON from stdin, and prints what it found as JSON on the last line of stdout.
+Reads a request as JSON from stdin, and prints what each stage found as a line of JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,32 +21,6 @@ from msinet_core.registry.diagnosis import describe_failure
 
 if TYPE_CHECKING:
     from msinet_core.device import DeviceSpec
-
-
-class MissingPackages:
-    """An import hook that makes packages look uninstalled.
-
-    Args:
-        packages: Top-level names.
-    """
-
-    def __init__(self, packages: Sequence[str]) -> None:
-        self._packages = set(packages)
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Refuse the missing packages and leave the rest to the other hooks.
-
-        Args:
-            name: The full name of the module.
-            path: Unused.
-            target: Unused.
-
-        Raises:
-            ModuleNotFoundError: The module belongs to a missing package.
-        """
-        if name.split(".")[0] in self._packages:
-            raise ModuleNotFoundError(f"No module named {name!r} (hidden by the check)", name=name)
-        return None
 
 
 class Importers:
@@ -77,23 +51,32 @@ class Importers:
         return None
 
 
-def examine(request: dict[str, Any]) -> dict[str, Any]:
+STAGES = (
+    "importing the light module",
+    "the probe",
+    "opening the device without its framework",
+)
+
+
+def examine(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Import the light modules, call the probe, and open the device without its framework.
 
     Args:
         request: ``path`` for imports, ``modules`` to import, ``spec`` pickled (hexadecimal, or
             None), ``hidden`` packages.
+
+    Yields:
+        What each of `STAGES` found; without a spec the first only.
     """
     sys.path[:] = request["path"]
     before = set(sys.modules)
     importers = Importers()
     sys.meta_path.insert(0, importers)
-    found: dict[str, Any] = {"importers": importers.found}
     for module in request["modules"]:
         importlib.import_module(module)
-    found["imported"] = _new_packages(before)
+    yield {"imported": _new_packages(before), "importers": importers.found}
     if request["spec"] is None:
-        return found
+        return
     spec: DeviceSpec = pickle.loads(bytes.fromhex(request["spec"]))
     problems, times = [], []
     for path in (os.environ.get("PATH", ""), ""):  # without PATH, commands like nvidia-smi are gone
@@ -101,11 +84,11 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         problems.append(_probe_problem(spec))
         times.append(time.perf_counter() - start)
-    found |= {"problems": problems, "seconds": min(times), "probed": _new_packages(before)}
+    probed = {"probed": _new_packages(before), "importers": importers.found}
+    yield {"problems": problems, "seconds": min(times), **probed}
     if request["hidden"]:
-        sys.meta_path.insert(0, MissingPackages(request["hidden"]))
-        found["without_framework"] = _opening_error(spec)
-    return found
+        sys.modules.update(dict.fromkeys(request["hidden"]))  # None: they cannot be imported
+        yield {"without_framework": _opening_error(spec)}
 
 
 def _new_packages(before: set[str]) -> list[str]:
@@ -133,6 +116,10 @@ def _opening_error(spec: DeviceSpec) -> str:
 
 
 def main() -> None:
-    """Read a request from stdin and print the result on the last line of stdout."""
-    result = examine(json.load(sys.stdin))
-    print("\n" + json.dumps(result))
+    """Read a request from stdin and print what each stage found as a line of JSON on stdout."""
+    # What the plugin prints goes to stderr, so that it does not get into the JSON.
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        for found in examine(json.load(sys.stdin)):
+            print(json.dumps(found), file=out, flush=True)
+    os._exit(0)  # threads and exit handlers of the plugin must not change the answer

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from msinet_core.conformance.cases import LIFT, Case, narrow_network
+from msinet_core.conformance.cases import LIFT, LIFTED, MIX, Case, chain, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
-from msinet_core.conformance.scenario import Check, Rows, Subject
+from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
@@ -77,7 +78,7 @@ def same_gradients(
     return compare_norms(pairs, tolerance)
 
 
-def through(setting: Setting) -> Case:
+def gradient_case(setting: Setting) -> Case:
     """Put an op where its gradients are visible: after a convolution, whose kernel receives the
     gradient of the op's input, and before a mix of its channels that is lifted above zero.
 
@@ -90,9 +91,9 @@ def through(setting: Setting) -> Case:
     channels = setting.channels
     net = GraphBuilder(channels)
     net.add("before", Conv2D(channels, 1, activation="linear", use_bias=False), net.input)
-    mixed = Conv2D(1, 1, activation="linear", use_bias=False)
-    net.add("after", mixed, setting.attach(net, "before"))
-    reach = (setting.high - setting.low) / 2
+    net.add("after", MIX, setting.add(net, "before"))
+    low, high = setting.range
+    reach = (high - low) / 2
     net.add("lifted", SubtractMean((-LIFT * setting.lift * reach,)), "after")
     return Case(net.build(), setting.shape, -reach, reach)
 
@@ -111,12 +112,9 @@ def split(batch: Batch, *counts: int) -> list[Batch]:
     ]
 
 
-def _gradients_through(setting: Setting, measure: str) -> Check:
-    def check(subject: Subject) -> Outcome:
-        case = through(setting)
-        return same_gradients(subject, case, [case.batch], getattr(subject.tolerances, measure))
-
-    return check
+def _gradients_through(subject: Subject, setting: Setting, measure: str) -> Outcome:
+    case = gradient_case(setting)
+    return same_gradients(subject, case, [case.batch], getattr(subject.tolerances, measure))
 
 
 for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
@@ -124,37 +122,27 @@ for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
     _measure = "network_gradient" if math.prod(_setting.shape) > MANY_PIXELS else "gradient"
     ROWS.row(
         f"gradient/{_setting.id}",
-        f"Gradients through {_setting.phrase} match the reference.",
         _measure,
         *(TRAINS_DILATED if _setting.dilated else ("training",)),
-    )(_gradients_through(_setting, _measure))
+        description=f"Gradients through {_setting.phrase} match the reference.",
+    )(partial(_gradients_through, setting=_setting, measure=_measure))
 
 
-@ROWS.row(
-    "gradient/normalization-constant",
-    "The gradient of a constant map is finite.",
-    "bits",
-    "training",
-)
+@ROWS.row("gradient/normalization-constant", "bits", "training")
 def _constant_map(subject: Subject) -> Outcome:
-    net = GraphBuilder()
-    net.add("before", Conv2D(1, 1, activation="linear"), net.input)
-    net.add("normalized", MinMaxNormalize(), "before")
-    net.add("lifted", SubtractMean((-LIFT,)), "normalized")
-    case = Case(net.build(), fixed={"before/kernel": 0.0, "before/bias": 0.0})
+    """The gradient of a constant map is finite."""
+    before = Conv2D(1, 1, activation="linear")
+    graph = chain(before=before, normalized=MinMaxNormalize(), lifted=LIFTED)
+    case = Case(graph, fixed={"before/kernel": 0.0, "before/bias": 0.0})
     found = gradients(subject.device, case, [case.batch])
     wrong = sorted(name for name, gradient in found.items() if not np.isfinite(gradient).all())
     reason = f"Not finite: {', '.join(wrong)}." if wrong else ""
     return Outcome(float(len(wrong)), 0.0, reason)
 
 
-@ROWS.row(
-    "gradient/loss-constant",
-    "The losses of a constant map, and their gradients, are finite.",
-    "bits",
-    "training",
-)
+@ROWS.row("gradient/loss-constant", "bits", "training")
 def _loss_of_constant_map(subject: Subject) -> Outcome:
+    """The losses of a constant map, and their gradients, are finite."""
     case = replace(_small(2), fixed={"last/kernel": 0.0})
     wrong = []
     for name, kind in LOSSES.items():
@@ -166,19 +154,12 @@ def _loss_of_constant_map(subject: Subject) -> Outcome:
 
 
 def _small(count: int) -> Case:
-    net = GraphBuilder()
-    net.add("first", Conv2D(4), net.input)
-    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
-    net.add("lifted", SubtractMean((-LIFT,)), "last")
-    return Case(net.build(), (count, 6, 10))
+    return Case(chain(first=Conv2D(4), last=MIX, lifted=LIFTED), (count, 6, 10))
 
 
-def _gradients_of(loss: Loss | None = None, count: int = 3) -> Check:
-    def check(subject: Subject) -> Outcome:
-        case = _small(count)
-        return same_gradients(subject, case, [case.batch], subject.tolerances.gradient, loss)
-
-    return check
+def _gradients_of(subject: Subject, loss: Loss | None = None, count: int = 3) -> Outcome:
+    case = _small(count)
+    return same_gradients(subject, case, [case.batch], subject.tolerances.gradient, loss)
 
 
 for _name, _phrase, _loss in (
@@ -187,82 +168,59 @@ for _name, _phrase, _loss in (
 ):
     ROWS.row(
         f"gradient/loss-{_name}",
-        f"The gradient of the {_phrase} matches the reference.",
         "gradient",
         "training",
-    )(_gradients_of(_loss))
+        description=f"The gradient of the {_phrase} matches the reference.",
+    )(partial(_gradients_of, loss=_loss))
 
 
 for _count in (9, 33):
     ROWS.row(
         f"gradient/batch-{_count}",
-        f"In a batch of {_count}, every image contributes equally to the gradient.",
         "gradient",
         "training",
-    )(_gradients_of(count=_count))
+        description=f"In a batch of {_count}, every image contributes equally to the gradient.",
+    )(partial(_gradients_of, count=_count))
 
 
-@ROWS.row(
-    "gradient/empty-true",
-    "An empty true map leaves the gradient of the other images alone.",
-    "gradient",
-    "training",
-)
+@ROWS.row("gradient/empty-true", "gradient", "training")
 def _empty_true(subject: Subject) -> Outcome:
+    """An empty true map leaves the gradient of the other images alone."""
     case = _small(3)
     case.batch.maps[1] = 0
     return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
-@ROWS.row(
-    "gradient/pool-ties",
-    "Of equal values, a pool passes the gradient on once.",
-    "gradient",
-    "training",
-)
+@ROWS.row("gradient/pool-ties", "gradient", "training")
 def _ties(subject: Subject) -> Outcome:
-    """All pixels are equal, so that it does not matter which one gets the gradient."""
-    net = GraphBuilder()
-    net.add("before", Conv2D(3, 1, activation="linear"), net.input)
-    net.add("pool", MaxPool2D(), "before")
-    net.add("after", Conv2D(1, activation="linear"), "pool")
-    net.add("lifted", SubtractMean((-LIFT,)), "after")
-    case = Case(net.build(), (2, 8, 12), 0.7, 0.7)
+    """A pool passes the gradient on once for several equal values, not once for each.
+
+    All pixels are equal, so that it does not matter which one gets the gradient.
+    """
+    before, after = Conv2D(3, 1, activation="linear"), Conv2D(1, activation="linear")
+    graph = chain(before=before, pool=MaxPool2D(), after=after, lifted=LIFTED)
+    case = Case(graph, (2, 8, 12), 0.7, 0.7)
     return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
-@ROWS.row(
-    "gradient/network",
-    "The gradient of every parameter of a narrow MSI-Net matches the reference.",
-    "network_gradient",
-    *TRAINS_DILATED,
-)
+@ROWS.row("gradient/network", "network_gradient", *TRAINS_DILATED)
 def _network(subject: Subject) -> Outcome:
+    """The gradient of every parameter of a narrow MSI-Net matches the reference."""
     case = narrow_network(count=1)
     return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
 
 
-@ROWS.row(
-    "gradient/accumulated",
-    "Two batches of unequal size have the gradient of one joint batch.",
-    "network_gradient",
-    *TRAINS_DILATED,
-    "dynamic_shapes",
-)
+@ROWS.row("gradient/accumulated", "network_gradient", *TRAINS_DILATED, "dynamic_shapes")
 def _accumulated(subject: Subject) -> Outcome:
+    """Two batches of unequal size have the gradient of one joint batch."""
     case = narrow_network(count=3)
     parts = split(case.batch, 1, 2)
     return same_gradients(subject, case, parts, subject.tolerances.network_gradient)
 
 
-@ROWS.row(
-    "gradient/accumulated-many",
-    "Seven batches, equal and unequal, have the gradient of one joint batch.",
-    "gradient",
-    "training",
-    "dynamic_shapes",
-)
+@ROWS.row("gradient/accumulated-many", "gradient", "training", "dynamic_shapes")
 def _accumulated_many(subject: Subject) -> Outcome:
+    """Seven batches, equal and unequal, have the gradient of one joint batch."""
     case = _small(13)
     parts = split(case.batch, 2, 2, 1, 3, 2, 2, 1)
     return same_gradients(subject, case, parts, subject.tolerances.gradient)

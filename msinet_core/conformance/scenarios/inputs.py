@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.cases import LIFT, Case, Float32
+from msinet_core.conformance.cases import LIFTED, MIX, Case, Float32, chain
 from msinet_core.conformance.comparison import Array, Outcome, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
 from msinet_core.device import Model
 from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.ops import Conv2D, SubtractMean
+from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import Batch, OptimizerState, State
 
 ROWS = Rows()
@@ -23,11 +23,7 @@ ROWS = Rows()
 
 def linear_network() -> Graph:
     """Return a network that trains smoothly, so that rounding does not add up over many steps."""
-    net = GraphBuilder()
-    net.add("first", Conv2D(2, activation="linear"), net.input)
-    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
-    net.add("lifted", SubtractMean((-LIFT,)), "last")
-    return net.build()
+    return chain(first=Conv2D(2, activation="linear"), last=MIX, lifted=LIFTED)
 
 
 def same_maps(subject: Subject, device: Model, oracle: Model, **images: Float32) -> Outcome:
@@ -49,12 +45,9 @@ def same_maps(subject: Subject, device: Model, oracle: Model, **images: Float32)
     return compare_all(pairs, subject.tolerances.convolution)
 
 
-@ROWS.row(
-    "use/kinds-of-images",
-    "Gray images, whole numbers, equal images and values up to a thousand match the reference.",
-    "convolution",
-)
+@ROWS.row("use/kinds-of-images", "convolution")
 def _kinds(subject: Subject) -> Outcome:
+    """Gray images, whole numbers, equal images and values up to a thousand match the reference."""
     case = Case(linear_network(), (3, 8, 12))
     images = case.images
     device, oracle = subject.compile(case.graph, case.state)
@@ -72,13 +65,12 @@ def _kinds(subject: Subject) -> Outcome:
     )
 
 
-@ROWS.row(
-    "use/changed-images",
-    "A map follows its images: refilled arrays, one other image, one other pixel.",
-    "convolution",
-)
+@ROWS.row("use/changed-images", "convolution")
 def _changed(subject: Subject) -> Outcome:
-    """Use the same array again, which must not be recognized by its address or its beginning."""
+    """A map follows its images: refilled arrays, one other image, one other pixel.
+
+    Use the same array again, which must not be recognized by its address or its beginning.
+    """
     case = Case(small_network(), (2, 8, 12))
     device, oracle = subject.compile(case.graph, case.state)
     images, outcomes = case.images.copy(), []
@@ -95,13 +87,11 @@ def _changed(subject: Subject) -> Outcome:
     return worst(*outcomes)
 
 
-@ROWS.row(
-    "use/changed-batches",
-    "A step follows its batches: an array filled again, one batch twice, many, views, empty maps.",
-    "update",
-    "training",
-)
+@ROWS.row("use/changed-batches", "update", "training")
 def _changed_batches(subject: Subject) -> Outcome:
+    """A step follows its batches: an array filled again, one batch twice, many, views, empty
+    maps.
+    """
     case = Case(linear_network(), (3, 8, 8))
     device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
     batch = Batch(case.batch.images.copy(), case.batch.maps.copy())
@@ -122,12 +112,9 @@ def _changed_batches(subject: Subject) -> Outcome:
     return worst(evaluated, moved)
 
 
-@ROWS.row(
-    "use/similar-weights",
-    "Models whose weights differ in the last value alone are different models.",
-    "convolution",
-)
+@ROWS.row("use/similar-weights", "convolution")
 def _similar(subject: Subject) -> Outcome:
+    """Models whose weights differ in the last value alone are different models."""
     case = Case(linear_network(), (2, 8, 12))
     outcomes = []
     for value in (0.5, 1.5):
@@ -138,12 +125,9 @@ def _similar(subject: Subject) -> Outcome:
     return worst(*outcomes)
 
 
-@ROWS.row(
-    "use/moments-without-training",
-    "A model for prediction takes a state with moments, and uses its weights.",
-    "convolution",
-)
+@ROWS.row("use/moments-without-training", "convolution")
 def _moments_without_training(subject: Subject) -> Outcome:
+    """A model for prediction takes a state with moments, and uses its weights."""
     case = Case(linear_network(), (2, 8, 12))
     ones = {name: np.ones_like(weight) for name, weight in case.state.weights.items()}
     state = State(case.state.weights, OptimizerState(7, ones, ones))
@@ -151,28 +135,21 @@ def _moments_without_training(subject: Subject) -> Outcome:
     return same_maps(subject, device, oracle, images=case.images)
 
 
-@ROWS.row(
-    "use/names",
-    "Names that differ in '/', '_' or case alone are different parameters.",
-    "convolution",
-)
+@ROWS.row("use/names", "convolution")
 def _names(subject: Subject) -> Outcome:
-    net = GraphBuilder()
-    for name in ("a/b_c", "a_b/c", "A_b/c", "a_b_c"):
-        net.add(name, Conv2D(3, 1, activation="linear"), net.build().output.name)
-    case = Case(net.build(), (2, 8, 12))
+    """Names that differ in '/', '_' or case alone are different parameters."""
+    names = ("a/b_c", "a_b/c", "A_b/c", "a_b_c")
+    case = Case(chain(**dict.fromkeys(names, Conv2D(3, 1, activation="linear"))), (2, 8, 12))
     device, oracle = subject.compile(case.graph, case.state)
     return same_maps(subject, device, oracle, images=case.images)
 
 
-@ROWS.row(
-    "use/not-finite",
-    "Weights that are not finite come back, and their losses are not finite either.",
-    "bits",
-    "training",
-)
+@ROWS.row("use/not-finite", "bits", "training")
 def _not_finite(subject: Subject) -> Outcome:
-    """What hides them hides that a run diverged."""
+    """Weights that are not finite come back, and their losses are not finite either.
+
+    What hides them hides that a run diverged.
+    """
     case = Case(linear_network(), (2, 8, 12), fixed={"first/bias": np.nan})
     device, _ = subject.compile(case.graph, case.state, KLDivergence(), Adam())
     weights = device.state().weights["first/bias"]

@@ -23,8 +23,13 @@ from msinet_core.network.ops import (
 Attach = Callable[[GraphBuilder, str], str]
 """Adds ops that read the named node; returns the name of their output."""
 
+NEGATIVE = (-3.0, -1.0)
+
 ODD = (2, 17, 29)
 """Images larger than every kernel, whose height and width no dilation divides."""
+
+LARGE = (1, 211, 391)
+"""Images larger than the blocks and buffers of most kernels, and odd."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,45 @@ class Setting:
     Args:
         id: The last part of the rows' ids.
         phrase: What it is, to follow "through".
-        attach: Adds it to a graph.
+        op: The op, or a function that adds several.
         shape: ``(N, H, W)`` of the images.
-        low: The smallest value of an image.
-        high: The largest value of an image.
         measure: The field of `Tolerances` for its output.
-        dilated: Whether it contains a dilated convolution.
+        range: The smallest and the largest value of an image.
         channels: Of its input.
         lift: How far rows about gradients lift its output above zero, relative to the others.
     """
 
     id: str
     phrase: str
-    attach: Attach
+    op: Op | Attach
     shape: tuple[int, int, int] = (2, 7, 10)
-    low: float = -1.0
-    high: float = 1.0
     measure: str = "convolution"
-    dilated: bool = False
+    range: tuple[float, float] = (-1.0, 1.0)
     channels: int = 3
     lift: float = 1.0
 
+    def add(self, net: GraphBuilder, name: str) -> str:
+        """Add it to a graph.
 
-def _one(op: Op) -> Attach:
-    return lambda net, name: net.add("op", op, name)
+        Args:
+            net: The graph.
+            name: The node that it reads.
+
+        Returns:
+            The name of its output.
+        """
+        return _add(self.op, net, name)
+
+    @property
+    def dilated(self) -> bool:
+        """Whether it contains a dilated convolution."""
+        net = GraphBuilder(self.channels)
+        self.add(net, net.input)
+        return any(getattr(node.op, "dilation", 1) > 1 for node in net.build().nodes)
+
+
+def _add(op: Op | Attach, net: GraphBuilder, name: str) -> str:
+    return net.add("op", op, name) if isinstance(op, Op) else op(net, name)
 
 
 def _concat(net: GraphBuilder, name: str) -> str:
@@ -66,20 +86,17 @@ def _concat(net: GraphBuilder, name: str) -> str:
     return net.add("op", Concat(), second, name, first)
 
 
-def _global_mean(net: GraphBuilder, name: str) -> str:
+def global_mean(net: GraphBuilder, name: str) -> str:
     """Spread the mean and mix it in before a ReLU: the loss compares pixels with one another, so a
     linear function of what is equal for all pixels has no gradient.
     """
-    mean = net.add("mean", GlobalMean(), name)
-    spread = net.add("spread", ResizeLike(), mean, name)
-    beside = net.add("beside", Concat(), name, spread)
-    return net.add("op", Conv2D(5, 1), beside)
+    spread = net.add("spread", ResizeLike(), net.add("mean", GlobalMean(), name), name)
+    return net.add("op", Conv2D(5, 1), net.add("beside", Concat(), name, spread))
 
 
 def _enlarge(coordinates: Coordinates) -> Attach:
     def attach(net: GraphBuilder, name: str) -> str:
-        pooled = net.add("pooled", MaxPool2D(), name)
-        return net.add("op", ResizeLike(coordinates), pooled, name)
+        return net.add("op", ResizeLike(coordinates), net.add("pooled", MaxPool2D(), name), name)
 
     return attach
 
@@ -96,82 +113,84 @@ def _widen(coordinates: Coordinates) -> Attach:
 
 def _shrink(coordinates: Coordinates) -> Attach:
     def attach(net: GraphBuilder, name: str) -> str:
-        pooled = net.add("pooled", MaxPool2D(), name)
-        return net.add("op", ResizeLike(coordinates), name, pooled)
+        return net.add("op", ResizeLike(coordinates), name, net.add("pooled", MaxPool2D(), name))
 
     return attach
 
 
-def _channels(inputs: int, op: Conv2D) -> Attach:
-    """Widen the images to more channels for a convolution."""
+def after(channels: int, op: Op | Attach) -> Attach:
+    """Give the images another number of channels before an op.
 
-    def attach(net: GraphBuilder, name: str) -> str:
-        net.add("many", Conv2D(inputs, 1, activation="linear", use_bias=False), name)
-        return net.add("op", op, "many")
+    Args:
+        channels: The number.
+        op: The op, or a function that adds several.
+    """
+    many = Conv2D(channels, 1, activation="linear", use_bias=False)
+    return lambda net, name: _add(op, net, net.add("many", many, name))
 
-    return attach
 
+def twice(op: Op) -> Attach:
+    """Give an op its input twice.
 
-def _repeated(net: GraphBuilder, name: str) -> str:
-    return net.add("op", Concat(), name, name)
+    Args:
+        op: It takes two inputs.
+    """
+    return lambda net, name: net.add("op", op, name, name)
 
 
 _CONVOLUTIONS = (
-    Setting("convolution-1x1", "a 1x1 convolution", _one(Conv2D(5, 1))),
-    Setting("convolution-3x3-same", "a 3x3 convolution with SAME padding", _one(Conv2D(5))),
+    Setting("convolution-1x1", "a 1x1 convolution", Conv2D(5, 1)),
+    Setting("convolution-3x3-same", "a 3x3 convolution with SAME padding", Conv2D(5)),
     Setting(
         "convolution-3x3-valid",
         "a 3x3 convolution with VALID padding",
-        _one(Conv2D(5, padding="VALID")),
+        Conv2D(5, padding="VALID"),
     ),
     Setting(
         "convolution-2x2-same",
         "a 2x2 convolution, which pads at the bottom and right only",
-        _one(Conv2D(5, 2)),
+        Conv2D(5, 2),
     ),
     Setting(
         "convolution-square-kernel",
         "a convolution whose kernel has four equal axes",
-        _one(Conv2D(3)),
+        Conv2D(3),
     ),
     Setting(
         "convolution-linear",
         "a convolution without activation",
-        _one(Conv2D(5, activation="linear")),
+        Conv2D(5, activation="linear"),
     ),
-    Setting("convolution-no-bias", "a convolution without bias", _one(Conv2D(5, use_bias=False))),
+    Setting("convolution-no-bias", "a convolution without bias", Conv2D(5, use_bias=False)),
     Setting(
         "convolution-strides-2-same",
         "a convolution with strides 2 and SAME padding",
-        _one(Conv2D(5, strides=2)),
+        Conv2D(5, strides=2),
     ),
     Setting(
         "convolution-strides-2-valid",
         "a convolution with strides 2 and VALID padding",
-        _one(Conv2D(5, strides=2, padding="VALID")),
+        Conv2D(5, strides=2, padding="VALID"),
     ),
     *(
         Setting(
             f"convolution-dilation-{rate}",
             f"a convolution with dilation {rate}, which divides neither height nor width",
-            _one(Conv2D(5, dilation=rate)),
+            Conv2D(5, dilation=rate),
             ODD,
-            dilated=True,
         )
         for rate in (2, 4, 8, 12)
     ),
     Setting(
         "convolution-dilation-4-valid",
         "a convolution with dilation 4 and VALID padding",
-        _one(Conv2D(5, dilation=4, padding="VALID")),
+        Conv2D(5, dilation=4, padding="VALID"),
         ODD,
-        dilated=True,
     ),
     Setting(
         "convolution-dilation-12-small",
         "a convolution whose dilation is larger than the image",
-        _one(Conv2D(5, dilation=12)),
-        dilated=True,
+        Conv2D(5, dilation=12),
     ),
     *(
         # oneDNN computes 16 channels together, and its bfloat16 weight gradient of such layers
@@ -179,9 +198,8 @@ _CONVOLUTIONS = (
         Setting(
             f"convolution-dilation-2-from-{channels}",
             f"a dilated convolution of {channels} channels at 30x40 pixels",
-            _one(Conv2D(8, dilation=2)),
+            Conv2D(8, dilation=2),
             (1, 30, 40),
-            dilated=True,
             channels=channels,
             lift=3.0,
         )
@@ -190,59 +208,51 @@ _CONVOLUTIONS = (
     Setting(
         "convolution-512",
         "a convolution of 512 channels to 512, as in the encoder",
-        _channels(512, Conv2D(512)),
+        after(512, Conv2D(512)),
         (1, 3, 4),
     ),
     Setting(
         "convolution-1280",
         "a 1x1 convolution of 1280 channels, as after the encoder",
-        _channels(1280, Conv2D(8, 1)),
+        after(1280, Conv2D(8, 1)),
         (2, 3, 4),
     ),
     Setting(
         "many-values",
         "a convolution of more values than float32 can count, 2**24",
-        _channels(64, Conv2D(1, 1)),
+        after(64, Conv2D(1, 1)),
         (1, 520, 512),
     ),
     Setting(
         "convolution-17-to-33",
         "a convolution of 17 channels to 33, which no vector width divides",
-        _channels(17, Conv2D(33)),
+        after(17, Conv2D(33)),
         (2, 5, 6),
     ),
 )
 
 _POOLS = (
-    Setting(
-        "pool-strides-2",
-        "a pool with strides 2",
-        _one(MaxPool2D()),
-        (2, 6, 10),
-        measure="selection",
-    ),
+    Setting("pool-strides-2", "a pool with strides 2", MaxPool2D(), (2, 6, 10), "selection"),
     Setting(
         "pool-strides-2-odd",
         "a pool with strides 2 that drops an odd last row and column",
-        _one(MaxPool2D()),
+        MaxPool2D(),
         (2, 7, 11),
-        measure="selection",
+        "selection",
     ),
     Setting(
         "pool-strides-1-same",
         "a pool with strides 1 and SAME padding over negative values",
-        _one(MaxPool2D(strides=1, padding="SAME")),
-        low=-3.0,
-        high=-1.0,
+        MaxPool2D(strides=1, padding="SAME"),
         measure="selection",
+        range=NEGATIVE,
     ),
     Setting(
         "pool-3x3-strides-2-same",
         "a 3x3 pool with strides 2 and SAME padding over negative values",
-        _one(MaxPool2D(3, 2, "SAME")),
-        low=-3.0,
-        high=-1.0,
+        MaxPool2D(3, 2, "SAME"),
         measure="selection",
+        range=NEGATIVE,
     ),
 )
 
@@ -252,55 +262,45 @@ _MODES: tuple[tuple[Coordinates, str], ...] = (
 )
 
 _RESIZES = tuple(
-    Setting(
-        f"{name}-{mode}",
-        f"{phrase} in {mode} coordinates",
-        attach(coordinates),
-        shape,
-        measure="op",
-    )
+    Setting(f"{name}-{mode}", f"{phrase} in {mode} coordinates", op, shape, "op")
     for coordinates, mode in _MODES
-    for name, phrase, shape, attach in (
-        ("resize-2", "a resize by 2", (2, 5, 7), lambda mode: _one(Resize(2, mode))),
-        ("resize-3", "a resize by 3", (2, 5, 7), lambda mode: _one(Resize(3, mode))),
-        ("resize-like", "a resize to a size that is not a multiple", (2, 7, 11), _enlarge),
-        ("resize-like-smaller", "a resize to a smaller size", (2, 7, 11), _shrink),
-        ("resize-width", "a resize of the width only", (2, 1, 9), _widen),
-        ("resize-height", "a resize of the height only", (2, 9, 1), _widen),
+    for name, phrase, shape, op in (
+        ("resize-2", "a resize by 2", (2, 5, 7), Resize(2, coordinates)),
+        ("resize-3", "a resize by 3", (2, 5, 7), Resize(3, coordinates)),
+        (
+            "resize-like",
+            "a resize to a size that is not a multiple",
+            (2, 7, 11),
+            _enlarge(coordinates),
+        ),
+        ("resize-like-smaller", "a resize to a smaller size", (2, 7, 11), _shrink(coordinates)),
+        ("resize-width", "a resize of the width only", (2, 1, 9), _widen(coordinates)),
+        ("resize-height", "a resize of the height only", (2, 9, 1), _widen(coordinates)),
     )
 )
 
 _OTHERS = (
-    Setting("global-mean", "a global mean mixed into its own input", _global_mean),
+    Setting("global-mean", "a global mean mixed into its own input", global_mean),
     Setting("concat", "a concatenation in the given order", _concat),
-    Setting("concat-repeated", "a concatenation of one input with itself", _repeated),
-    Setting(
-        "normalization",
-        "a normalization of each image",
-        _one(MinMaxNormalize()),
-        measure="op",
-    ),
+    Setting("concat-repeated", "a concatenation of one input with itself", twice(Concat())),
+    Setting("normalization", "a normalization of each image", MinMaxNormalize(), measure="op"),
     Setting(
         "normalization-epsilon",
         "a normalization with an epsilon of 0.5",
-        _one(MinMaxNormalize(epsilon=0.5)),
+        MinMaxNormalize(epsilon=0.5),
         measure="op",
     ),
     Setting(
         "subtract-mean",
         "a subtraction of one mean for each channel",
-        _one(SubtractMean(IMAGE_MEAN)),
-        low=0.0,
-        high=255.0,
+        SubtractMean(IMAGE_MEAN),
         measure="op",
+        range=(0.0, 255.0),
     ),
 )
 
 SETTINGS: tuple[Setting, ...] = (*_CONVOLUTIONS, *_POOLS, *_RESIZES, *_OTHERS)
 """All of them, in the order of reports."""
-
-LARGE = (1, 211, 391)
-"""Images larger than the blocks and buffers of most kernels, and odd."""
 
 _ON_LARGE_IMAGES = (
     *("convolution-1x1", "convolution-3x3-same", "convolution-strides-2-same"),

@@ -7,13 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32
-from msinet_core.conformance.comparison import (
-    Outcome,
-    compare,
-)
+from msinet_core.conformance.cases import MIX, Case, Float32, chain
+from msinet_core.conformance.comparison import Outcome, compare
 from msinet_core.conformance.scenario import Check, Rows, Subject
-from msinet_core.network.graph import GraphBuilder
 from msinet_core.network.loss import (
     Correlation,
     KLDivergence,
@@ -22,7 +18,6 @@ from msinet_core.network.loss import (
     Similarity,
     WeightedSum,
 )
-from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import Batch
 
 ROWS = Rows()
@@ -42,9 +37,7 @@ def _loss(
     """
 
     def check(subject: Subject) -> Outcome:
-        net = GraphBuilder(1)
-        net.add("copy", Conv2D(1, 1, activation="linear", use_bias=False), net.input)
-        case = Case(net.build(), shape, low=0.0, fixed={"copy/kernel": 1.0})
+        case = Case(chain(1, copy=MIX), shape, low=0.0, fixed={"copy/kernel": 1.0})
         batch = Batch(case.images.copy(), case.batch.maps.copy())
         change(batch.maps, batch.images)
         models = subject.compile(case.graph, case.state, loss or KLDivergence())
@@ -101,7 +94,7 @@ for _name, _description, _check in (
         _loss(_nearly_constant, (2, 240, 320)),
     ),
 ):
-    ROWS.row(f"loss/{_name}", _description, "loss", "training")(_check)
+    ROWS.row(f"loss/{_name}", "loss", "training", description=_description)(_check)
 
 
 SUM = WeightedSum(((1.0, KLDivergence()), (0.5, Correlation()), (0.25, ScanpathSaliency())))
@@ -117,11 +110,11 @@ for _name, _other in (("cc", Correlation()), ("sim", Similarity()), ("nss", Scan
             continue  # 0 up to rounding; gradient/loss-constant checks that it is finite
         ROWS.row(
             f"loss/{_name}{_suffix}",
-            f"The loss {_name} of {_of} matches the reference.",
             "loss",
             "training",
+            description=f"The loss {_name} of {_of} matches the reference.",
         )(_loss(_change, _shape, replace(_other, epsilon=1e-3) if "const" in _suffix else _other))
 
-ROWS.row("loss/sum", "A weighted sum of losses matches the reference.", "loss", "training")(
-    _loss(_random, loss=SUM)
-)
+ROWS.row(
+    "loss/sum", "loss", "training", description="A weighted sum of losses matches the reference."
+)(_loss(_random, loss=SUM))

@@ -11,11 +11,10 @@ from contextlib import suppress
 import numpy as np
 import psutil
 
-from msinet_core.conformance.cases import Case
+from msinet_core.conformance.cases import Case, chain
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import Rows, Subject
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, GraphBuilder
+from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D
 
@@ -60,52 +59,47 @@ def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -
 
 
 def _copying(channels: int) -> Graph:
-    net = GraphBuilder(3)
-    net.add("only", Conv2D(channels, 1, activation="linear"), net.input)
-    return net.build()
+    return chain(only=Conv2D(channels, 1, activation="linear"))
 
 
-@ROWS.row(
-    "memory/predictions", "Predictions that were read and dropped leave no memory behind.", "memory"
-)
+@ROWS.row("memory/predictions", "memory")
 def _predictions(subject: Subject) -> Outcome:
+    """Predictions that were read and dropped leave no memory behind."""
     case = Case(_copying(3), (1, 256, 256))
     model = subject.device.compile(case.graph, case.state)
     return _growth(lambda: np.asarray(model.predict(case.images)), 5, 60, kept=case.images.nbytes)
 
 
-@ROWS.row("memory/steps", "Training steps leave no memory behind.", "memory", "training")
+@ROWS.row("memory/steps", "memory", "training")
 def _steps(subject: Subject) -> Outcome:
+    """Training steps leave no memory behind."""
     case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    model = subject.trained(case)
     batch = case.batch
     return _growth(lambda: float(model.train_step([batch], 1e-5)), 5, 60, kept=batch.images.nbytes)
 
 
-@ROWS.row(
-    "memory/gradients", "Gradients of many weights leave no memory behind.", "memory", "training"
-)
+@ROWS.row("memory/gradients", "memory", "training")
 def _gradients(subject: Subject) -> Outcome:
-    net = GraphBuilder(64)
-    net.add("only", Conv2D(1), net.add("many", Conv2D(256), net.input))
-    case = Case(net.build(), (1, 3, 4))
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    """Gradients of many weights leave no memory behind."""
+    case = Case(chain(64, many=Conv2D(256), only=Conv2D(1)), (1, 3, 4))
+    model = subject.trained(case)
     kept = 4 * case.graph.parameter_count
     return _growth(lambda: float(model.train_step([case.batch], 1e-5)), 5, 60, kept=kept)
 
 
-@ROWS.row("memory/evaluations", "Evaluations leave no memory behind.", "memory", "training")
+@ROWS.row("memory/evaluations", "memory", "training")
 def _evaluations(subject: Subject) -> Outcome:
+    """Evaluations leave no memory behind."""
     case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})
     model = subject.device.compile(case.graph, case.state, loss=KLDivergence())
     batch = case.batch
     return _growth(lambda: np.asarray(model.eval_step(batch)), 5, 60, kept=batch.images.nbytes)
 
 
-@ROWS.row("memory/unread", "Predictions that are dropped unread leave no memory behind.", "memory")
+@ROWS.row("memory/unread", "memory")
 def _unread(subject: Subject) -> Outcome:
+    """Predictions that are dropped unread leave no memory behind."""
     case = Case(_copying(3), (1, 256, 256))
     model = subject.device.compile(case.graph, case.state)
 
@@ -117,21 +111,18 @@ def _unread(subject: Subject) -> Outcome:
     return _growth(drop_and_predict, 5, 20, kept=4 * case.images.nbytes)
 
 
-@ROWS.row("memory/states", "States that were dropped leave no memory behind.", "memory")
+@ROWS.row("memory/states", "memory")
 def _states(subject: Subject) -> Outcome:
-    net = GraphBuilder(64)
-    net.add("only", Conv2D(256), net.input)
-    case = Case(net.build(), (1, 3, 4))
+    """States that were dropped leave no memory behind."""
+    case = Case(chain(64, only=Conv2D(256)), (1, 3, 4))
     model = subject.device.compile(case.graph, case.state)
     return _growth(model.state, 5, 60, kept=4 * case.graph.parameter_count)
 
 
-@ROWS.row("memory/models", "Models that were dropped leave no memory behind.", "memory")
+@ROWS.row("memory/models", "memory")
 def _models(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("many", Conv2D(512, 1), net.input)
-    net.add("only", Conv2D(512), "many")
-    case = Case(net.build(), (1, 3, 4))
+    """Models that were dropped leave no memory behind."""
+    case = Case(chain(many=Conv2D(512, 1), only=Conv2D(512)), (1, 3, 4))
 
     def compile_and_predict() -> None:
         np.asarray(subject.device.compile(case.graph, case.state).predict(case.images))
@@ -140,17 +131,11 @@ def _models(subject: Subject) -> Outcome:
     return _growth(compile_and_predict, 3, 8, kept=4 * case.graph.parameter_count)
 
 
-@ROWS.row(
-    "memory/soak",
-    "A thousand small steps leave no memory behind.",
-    "memory",
-    "training",
-    soak=True,
-)
+@ROWS.row("memory/soak", "memory", "training", soak=True)
 def _soak(subject: Subject) -> Outcome:
+    """A thousand small steps leave no memory behind."""
     case = Case(_copying(1), (2, 32, 32), fixed={"only/bias": 5.0})
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    model = subject.trained(case)
     batch = case.batch
     return _growth(
         lambda: float(model.train_step([batch], 1e-5)), 1000, 3000, kept=batch.images.nbytes / 10

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from msinet_core.conformance.cases import LIFT, Case
+from msinet_core.conformance.cases import LIFTED, MIX, Case, chain
 from msinet_core.conformance.comparison import Outcome, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.forward import same_prediction
 from msinet_core.conformance.scenarios.gradients import same_gradients
-from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.ops import Conv2D, GlobalMean, MinMaxNormalize, SubtractMean
+from msinet_core.network.ops import Conv2D, GlobalMean, MinMaxNormalize
 
 ROWS = Rows()
 
@@ -16,16 +15,13 @@ SIZE = (1, 240, 320)
 """One image of the published size."""
 
 
-@ROWS.row(
-    "numerics/global-mean",
-    "The mean over 240x320 pixels loses no digits.",
-    "op",
-)
+@ROWS.row("numerics/global-mean", "op")
 def _global_mean(subject: Subject) -> Outcome:
-    """Use nearly equal pixels, so that every addition to a running sum rounds the same way."""
-    net = GraphBuilder(3)
-    net.add("mean", GlobalMean(), net.input)
-    graph = net.build()
+    """The mean over 240x320 pixels loses no digits.
+
+    Use nearly equal pixels, so that every addition to a running sum rounds the same way.
+    """
+    graph = chain(mean=GlobalMean())
     return worst(
         *(
             same_prediction(subject, case, case.images, subject.tolerances.op)
@@ -34,71 +30,43 @@ def _global_mean(subject: Subject) -> Outcome:
     )
 
 
-@ROWS.row(
-    "numerics/normalization-gradient",
-    "The gradient of a normalization over 240x320 pixels loses no digits.",
-    "gradient",
-    "training",
-)
+@ROWS.row("numerics/normalization-gradient", "gradient", "training")
 def _normalization(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("before", Conv2D(1, 1, activation="linear"), net.input)
-    net.add("normalized", MinMaxNormalize(), "before")
-    net.add("lifted", SubtractMean((-LIFT,)), "normalized")
-    case = Case(net.build(), SIZE)
+    """The gradient of a normalization over 240x320 pixels loses no digits."""
+    before = Conv2D(1, 1, activation="linear")
+    case = Case(chain(before=before, normalized=MinMaxNormalize(), lifted=LIFTED), SIZE)
     return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
-@ROWS.row(
-    "numerics/bias-gradient",
-    "The gradient of a bias over 240x320 pixels loses no digits.",
-    "gradient",
-    "training",
-)
+@ROWS.row("numerics/bias-gradient", "gradient", "training")
 def _bias(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("first", Conv2D(4), net.input)
-    net.add("last", Conv2D(1, 1, activation="linear", use_bias=False), "first")
-    net.add("lifted", SubtractMean((-LIFT,)), "last")
-    case = Case(net.build(), SIZE)
+    """The gradient of a bias over 240x320 pixels loses no digits."""
+    case = Case(chain(first=Conv2D(4), last=MIX, lifted=LIFTED), SIZE)
     return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
-@ROWS.row(
-    "numerics/large-weights",
-    "Weights of a hundred times the usual size (in float16 three times) match the reference.",
-    "convolution",
-)
+@ROWS.row("numerics/large-weights", "convolution")
 def _large_weights(subject: Subject) -> Outcome:
+    """Weights of a hundred times the usual size (in float16 three times) match the reference."""
     scale = 3.0 if subject.device.precision == "float16" else 100.0  # float16 ends at 65504
-    net = GraphBuilder(3)
-    net.add("first", Conv2D(4), net.input)
-    net.add("last", Conv2D(2, activation="linear"), "first")
-    case = Case(net.build(), (2, 9, 14), 0.0, 255.0, scale=scale)
+    graph = chain(first=Conv2D(4), last=Conv2D(2, activation="linear"))
+    case = Case(graph, (2, 9, 14), 0.0, 255.0, scale=scale)
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)
 
 
-@ROWS.row(
-    "numerics/large-gradients",
-    "A gradient in the thousands matches the reference: it is not cut.",
-    "gradient",
-    "training",
-)
+@ROWS.row("numerics/large-gradients", "gradient", "training")
 def _large_gradients(subject: Subject) -> Outcome:
-    """The loss does not depend on the scale of maps, so small weights have large gradients."""
-    net = GraphBuilder(3)
-    net.add("only", Conv2D(1, 1, activation="linear", use_bias=False), net.input)
-    case = Case(net.build(), (2, 6, 10), 0.0, 1.0, fixed={"only/kernel": 1e-5})
+    """A gradient in the thousands matches the reference: it is not cut.
+
+    The loss does not depend on the scale of maps, so small weights have large gradients.
+    """
+    case = Case(chain(only=MIX), (2, 6, 10), 0.0, 1.0, fixed={"only/kernel": 1e-5})
     return same_gradients(subject, case, [case.batch], subject.tolerances.gradient)
 
 
-@ROWS.row(
-    "numerics/small-values",
-    "Images and weights of 1e-2 match the reference, not zero.",
-    "convolution",
-)
+@ROWS.row("numerics/small-values", "convolution")
 def _small_values(subject: Subject) -> Outcome:
-    net = GraphBuilder(3)
-    net.add("only", Conv2D(4, activation="linear", use_bias=False), net.input)
-    case = Case(net.build(), (2, 9, 14), -1e-2, 1e-2, scale=1e-2)
+    """Images and weights of 1e-2 match the reference, not zero."""
+    graph = chain(only=Conv2D(4, activation="linear", use_bias=False))
+    case = Case(graph, (2, 9, 14), -1e-2, 1e-2, scale=1e-2)
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from msinet_core.conformance.cases import Float32, narrow_network
+from msinet_core.conformance.cases import Case, Float32, chain, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_bits, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED
-from msinet_core.device import Model
-from msinet_core.network.adam import Adam
-from msinet_core.network.graph import Graph, GraphBuilder
-from msinet_core.network.loss import KLDivergence
+from msinet_core.network.graph import Graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import OptimizerState, State, state_arrays
 
@@ -24,12 +23,11 @@ LATE_STEP = 2**24 + 1
 
 def _graph() -> Graph:
     """Return a graph with kernels of several shapes, one of them with four equal axes."""
-    net = GraphBuilder(3)
-    net.add("scope/square", Conv2D(3), net.input)
-    net.add("scope/many", Conv2D(16, 1), "scope/square")
-    net.add("few", Conv2D(2, 3, dilation=2, use_bias=False), "scope/many")
-    net.add("last", Conv2D(1, 2, activation="linear"), "few")
-    return net.build()
+    return chain(
+        **{"scope/square": Conv2D(3), "scope/many": Conv2D(16, 1)},
+        few=Conv2D(2, 3, dilation=2, use_bias=False),
+        last=Conv2D(1, 2, activation="linear"),
+    )
 
 
 def _tensors(graph: Graph, seed: int) -> dict[str, Float32]:
@@ -69,25 +67,9 @@ def same_state(actual: State, expected: State) -> Outcome:
     return outcome
 
 
-def _copy(state: State) -> State:
-    optimizer = state.optimizer
-    if optimizer is not None:
-        m, v = ({name: w.copy() for name, w in one.items()} for one in (optimizer.m, optimizer.v))
-        optimizer = OptimizerState(optimizer.step, m, v)
-    return State({name: weight.copy() for name, weight in state.weights.items()}, optimizer)
-
-
-def _narrow_model(subject: Subject, state: State | None = None) -> Model:
-    case = narrow_network(count=1)
-    return subject.device.compile(
-        case.graph, state or case.state, loss=KLDivergence(), optimizer=Adam()
-    )
-
-
-@ROWS.row(
-    "state/conversion", "Canonical to native to canonical returns every weight bit for bit.", "bits"
-)
+@ROWS.row("state/conversion", "bits")
 def _conversion(subject: Subject) -> Outcome:
+    """Canonical to native to canonical returns every weight bit for bit."""
     graph = _graph()
     device, tensors = subject.device, _tensors(graph, 5)
     pairs: dict[str, tuple[ArrayLike, Array]] = {}
@@ -98,51 +80,34 @@ def _conversion(subject: Subject) -> Outcome:
     return compare_bits(pairs)
 
 
-@ROWS.row(
-    "state/weights-come-back",
-    "A compiled model's state holds the given weights bit for bit.",
-    "bits",
-)
+@ROWS.row("state/weights-come-back", "bits")
 def _weights_come_back(subject: Subject) -> Outcome:
+    """A compiled model's state holds the given weights bit for bit."""
     state = State(_tensors(_graph(), 5))
     return same_state(subject.device.compile(_graph(), state).state(), state)
 
 
-@ROWS.row(
-    "state/moments-come-back",
-    "A compiled model's state holds the given moments and step, even beyond 2**24.",
-    "bits",
-    "training",
-)
+@ROWS.row("state/moments-come-back", "bits", "training")
 def _moments_come_back(subject: Subject) -> Outcome:
+    """A compiled model's state holds the given moments and step, even beyond 2**24."""
     outcomes = []
     for step in (123, 70_001, LATE_STEP):
         state = _state(step)
-        loss, optimizer = KLDivergence(), Adam()
-        model = subject.device.compile(_graph(), state, loss=loss, optimizer=optimizer)
-        outcomes.append(same_state(model.state(), state))
+        outcomes.append(same_state(subject.trained(Case(_graph()), state).state(), state))
     return worst(*outcomes)
 
 
-@ROWS.row(
-    "state/moments-start-at-zero",
-    "Without given moments, moments and step start at zero.",
-    "bits",
-    "training",
-)
+@ROWS.row("state/moments-start-at-zero", "bits", "training")
 def _moments_start_at_zero(subject: Subject) -> Outcome:
+    """Without given moments, moments and step start at zero."""
     weights = _tensors(_graph(), 5)
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(_graph(), State(weights), loss=loss, optimizer=optimizer)
+    model = subject.trained(Case(_graph()), State(weights))
     return same_state(model.state(), State(weights, OptimizerState.zeros(weights)))
 
 
-@ROWS.row(
-    "state/given-arrays",
-    "Weights may be read-only or transposed views, and may be overwritten after compile.",
-    "bits",
-)
+@ROWS.row("state/given-arrays", "bits")
 def _given_arrays(subject: Subject) -> Outcome:
+    """Weights may be read-only or transposed views, and may be overwritten after compile."""
     case = narrow_network(count=1)
     right = case.state.weights
     weights = {name: np.array(weight.T, order="C").T for name, weight in right.items()}
@@ -158,36 +123,28 @@ def _given_arrays(subject: Subject) -> Outcome:
     return worst(same, same_state(model.state(), State(right)))
 
 
-@ROWS.row(
-    "state/only-steps-change-it",
-    "Evaluation and prediction do not change weights and moments.",
-    "bits",
-    *TRAINS_DILATED,
-)
+@ROWS.row("state/only-steps-change-it", "bits", *TRAINS_DILATED)
 def _only_steps_change_the_state(subject: Subject) -> Outcome:
+    """Evaluation and prediction do not change weights and moments."""
     case = narrow_network(count=1)
-    model = _narrow_model(subject)
+    model = subject.trained(case)
     model.train_step([case.batch], 1e-3)
-    before = _copy(model.state())
+    before = deepcopy(model.state())
     np.asarray(model.eval_step(case.batch))
     np.asarray(model.predict(case.images))
     return same_state(model.state(), before)
 
 
-@ROWS.row(
-    "state/is-a-copy",
-    "A state does not change with later steps, and the model not with the state.",
-    "bits",
-    *TRAINS_DILATED,
-)
+@ROWS.row("state/is-a-copy", "bits", *TRAINS_DILATED)
 def _state_is_a_copy(subject: Subject) -> Outcome:
+    """A state does not change with later steps, nor the model with the state."""
     case = narrow_network(count=1)
-    model = _narrow_model(subject)
+    model = subject.trained(case)
     state = model.state()
     model.train_step([case.batch], 1e-3)
     unchanged = same_state(state, case.state)
     later = model.state()
-    right = _copy(later)
+    right = deepcopy(later)
     for array in state_arrays(later).values():
         if array.flags.writeable:
             array[...] = np.nan

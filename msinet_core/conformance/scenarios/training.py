@@ -43,25 +43,17 @@ def _four_steps_of_the_oracle() -> tuple[Float32, State]:
     return train(ORACLE, narrow_network(), [RATE] * 4)
 
 
-@ROWS.row(
-    "train/four-losses",
-    "The losses of four steps of a narrow MSI-Net match the reference.",
-    "steps",
-    *TRAINS_DILATED,
-)
+@ROWS.row("train/four-losses", "steps", *TRAINS_DILATED)
 def _four_losses(subject: Subject) -> Outcome:
+    """The losses of four steps of a narrow MSI-Net match the reference."""
     actual, _ = train(subject.device, narrow_network(), [RATE] * 4)
     expected, _ = _four_steps_of_the_oracle()
     return compare(actual, expected, subject.tolerances.steps)
 
 
-@ROWS.row(
-    "train/loss-digits",
-    "The loss of a step, of one batch and of two, has as many digits as evaluation's.",
-    "loss",
-    "training",
-)
+@ROWS.row("train/loss-digits", "loss", "training")
 def _loss_digits(subject: Subject) -> Outcome:
+    """The loss of a step, of one batch and of two, has as many digits as evaluation's."""
     case = Case(linear_network(), (5, 6, 10))
     pairs = {}
     for counts in ((5,), (3, 2)):
@@ -72,13 +64,9 @@ def _loss_digits(subject: Subject) -> Outcome:
     return compare_all(pairs, subject.tolerances.loss)
 
 
-@ROWS.row(
-    "train/other-losses",
-    "The loss of a step is that of its loss function, also in a batch of three.",
-    "loss",
-    "training",
-)
+@ROWS.row("train/other-losses", "loss", "training")
 def _other_losses(subject: Subject) -> Outcome:
+    """The loss of a step is that of its loss function, also in a batch of three."""
     case = Case(linear_network(), (3, 6, 10))
     predicted = np.asarray(ORACLE.compile(case.graph, case.state).predict(case.images))
     # Correlated with the prediction: NSS of unrelated maps is zero up to rounding.
@@ -102,13 +90,9 @@ def _losses(
     return actual, expected
 
 
-@ROWS.row(
-    "train/four-updates",
-    "Four steps move the weights of a narrow MSI-Net as the reference does.",
-    "update",
-    *TRAINS_DILATED,
-)
+@ROWS.row("train/four-updates", "update", *TRAINS_DILATED)
 def _four_updates(subject: Subject) -> Outcome:
+    """Four steps move the weights of a narrow MSI-Net as the reference does."""
     case = narrow_network()
     _, actual = train(subject.device, case, [RATE] * 4)
     _, expected = _four_steps_of_the_oracle()
@@ -120,26 +104,16 @@ def _twenty_losses_of_the_oracle() -> Float32:
     return train(ORACLE, narrow_network(), [RATE] * 20)[0]
 
 
-@ROWS.row(
-    "train/twenty-losses",
-    "The losses of twenty steps of a narrow MSI-Net match the reference.",
-    "curve",
-    *TRAINS_DILATED,
-    longer_than=("train/four-losses", 5.0),
-)
+@ROWS.row("train/twenty-losses", "curve", *TRAINS_DILATED, slow=True)
 def _twenty_losses(subject: Subject) -> Outcome:
+    """The losses of twenty steps of a narrow MSI-Net match the reference."""
     actual, _ = train(subject.device, narrow_network(), [RATE] * 20)
     return compare(actual, _twenty_losses_of_the_oracle(), subject.tolerances.curve)
 
 
-@ROWS.row(
-    "train/same-twice",
-    "Two runs from the same weights on the same images are equal bit for bit.",
-    "bits",
-    *TRAINS_DILATED,
-    "deterministic",
-)
+@ROWS.row("train/same-twice", "bits", *TRAINS_DILATED, "deterministic")
 def _same_twice(subject: Subject) -> Outcome:
+    """Two runs from the same weights on the same images are equal bit for bit."""
     first, second = (train(subject.device, narrow_network(), [RATE] * 3) for _ in range(2))
     pairs: dict[str, tuple[Array, Array]] = {"The losses of the second run": (second[0], first[0])}
     for name, weight in first[1].weights.items():
@@ -147,41 +121,27 @@ def _same_twice(subject: Subject) -> Outcome:
     return compare_bits(pairs)
 
 
-@ROWS.row(
-    "train/accumulated-loss",
-    "Two batches of unequal size have the mean loss of all their images.",
-    "steps",
-    *TRAINS_DILATED,
-    "dynamic_shapes",
-)
+@ROWS.row("train/accumulated-loss", "steps", *TRAINS_DILATED, "dynamic_shapes")
 def _accumulated_loss(subject: Subject) -> Outcome:
+    """Two batches of unequal size have the mean loss of all their images."""
     case = narrow_network(count=3)
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
-    oracle = subject.oracle.compile(case.graph, case.state, loss=loss)
+    model = subject.trained(case)
+    oracle = subject.oracle.compile(case.graph, case.state, loss=KLDivergence())
     actual = np.array([float(model.train_step(split(case.batch, 1, 2), RATE))], np.float32)
     expected = np.asarray(oracle.eval_step(case.batch)).mean(keepdims=True)
     return compare(actual, expected, subject.tolerances.steps)
 
 
-@ROWS.row(
-    "train/resumed",
-    "Two steps, a new model from the state, and two more equal four steps.",
-    "update",
-    *TRAINS_DILATED,
-)
+@ROWS.row("train/resumed", "update", *TRAINS_DILATED)
 def _resumed(subject: Subject) -> Outcome:
+    """Two steps, a new model from the state, and two more equal four steps."""
     _, halfway = train(subject.device, narrow_network(), [RATE] * 2)
     return _continued(subject, halfway)
 
 
-@ROWS.row(
-    "train/resumed-from-file",
-    "Two steps, a checkpoint file, a new model from it, and two more equal four steps.",
-    "update",
-    *TRAINS_DILATED,
-)
+@ROWS.row("train/resumed-from-file", "update", *TRAINS_DILATED)
 def _resumed_from_file(subject: Subject) -> Outcome:
+    """Two steps, a checkpoint file, a new model from it, and two more equal four steps."""
     from msinet_core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
     case = narrow_network()
@@ -195,8 +155,7 @@ def _resumed_from_file(subject: Subject) -> Outcome:
 def _continued(subject: Subject, halfway: State) -> Outcome:
     """Make two more steps; compare the whole movement and the step count."""
     case = narrow_network()
-    loss, optimizer = KLDivergence(), Adam()
-    model = subject.device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
+    model = subject.trained(case, halfway)
     for _ in range(2):
         model.train_step([case.batch], RATE)
     _, expected = _four_steps_of_the_oracle()
