@@ -59,7 +59,7 @@ _MODULES = {
         "Recent",
         "report_lost_processes",
     ),
-    "device.layers": ("Layers",),
+    "device.layers": ("Inputs", "Layers", "Parameters"),
     "network.adam": ("Adam",),
     "network.graph": ("Graph", "GraphBuilder", "LayerBuilder", "Parameter"),
     "network.interpolation": ("interpolation_matrix",),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msinet_core import DeviceUnavailableError, UsageError, suppress_native_stderr
 from msinet_cpu.layers import CpuLayers
 from msinet_tensorflow.device import TensorFlowDevice
@@ -28,22 +26,20 @@ class CpuDevice(TensorFlowDevice):
         UsageError: TensorFlow cannot compute in that precision on this processor.
     """
 
+    layers_class = CpuLayers
     kind = "CPU"
     synchronous = True
 
     def configure(self) -> None:
-        _hide_gpus()
+        _hide_gpus(self.spec.name)
 
     def make_distribution(self, distribute: str) -> Distribution:
         distribution = super().make_distribution(distribute)
         _check_precision(self.precision)  # after processes are connected, because it computes
         return distribution
 
-    def make_layers(self, dtype: Any) -> CpuLayers:
-        return CpuLayers(dtype)
 
-
-def _hide_gpus() -> None:
+def _hide_gpus(name: str) -> None:
     """Hide GPUs from TensorFlow, including a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
     try:
         with suppress_native_stderr():  # TensorFlow logs errors if there is no GPU
@@ -51,8 +47,8 @@ def _hide_gpus() -> None:
     except RuntimeError as error:
         if tf.config.get_visible_devices("GPU"):
             raise DeviceUnavailableError(
-                "Device 'cpu' cannot hide the GPU: TensorFlow already uses it in this process. "
-                "Use 'cpu' in a separate process."
+                f"Device '{name}' cannot hide the GPU: TensorFlow already uses it in this process. "
+                f"Use '{name}' in a separate process."
             ) from error
 
 

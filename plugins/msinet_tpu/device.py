@@ -35,14 +35,12 @@ class XlaDevice(TensorFlowDevice):
         options: Values for the device's options; None for the defaults.
     """
 
+    layers_class = TpuLayers
     jit_compile: bool | None = True
 
     def configure(self) -> None:
         # Otherwise a TPU rounds the factors of float32 products to bfloat16.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-
-    def make_layers(self, dtype: Any) -> TpuLayers:
-        return TpuLayers(dtype)
 
     def make_distribution(self, distribute: str) -> Distribution:
         return FixedBatch()

@@ -42,8 +42,7 @@ class ForThisProcessor(MetalLayers):
 
 
 class HalfDevice(NhwcDevice):
-    def make_layers(self, dtype):
-        return ForThisProcessor(dtype)
+    layers_class = ForThisProcessor
 
 
 # --- what is computed ----------------------------------------------------------------------------

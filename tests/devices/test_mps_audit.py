@@ -13,11 +13,11 @@ from msinet_core.network import ops
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.registry.kernel_audit import AuditReport
 from msinet_torch import doctor, kernels
-from msinet_torch.kernels import kernel_names, mps_kernels
 
 torch = pytest.importorskip("torch")
 audit_module = importlib.import_module("msinet_torch.audit")
 Audit, audit_steps = audit_module.Audit, audit_module.audit_steps
+kernel_names, mps_kernels = audit_module.kernel_names, audit_module.mps_kernels
 MPS = msinet_torch.MPS
 LABELS = torch.ones((1, 2), dtype=torch.long)
 
