@@ -10,7 +10,6 @@ import click
 from msinet_core.cli.options import device_name, device_option, json_option
 
 if TYPE_CHECKING:
-    from msinet_core.device import Hardware
     from msinet_core.registry.inventory import DeviceEntry
     from msinet_core.registry.registry import Registry
 
@@ -83,7 +82,7 @@ def _print_table(entries: list[DeviceEntry]) -> None:
 
 def _notes(entry: DeviceEntry) -> list[str]:
     probe = entry.probe
-    notes = [_describe_hardware(item) for item in probe.hardware]
+    notes = [item.describe() for item in probe.hardware]
     notes += [probe.reason] if probe.reason else []
     return [*notes, f"-> {probe.fix}"] if probe.fix else notes
 
@@ -96,9 +95,3 @@ def _print_problems(registry: Registry) -> None:
         click.echo(f"-> {plugin_fix(loaded)}", err=True)
     for name in registry.conflicts:
         click.echo(f"'{name}' cannot be used: several plugins register it", err=True)
-
-
-def _describe_hardware(item: Hardware) -> str:
-    cores = f", {item.cores} cores" if item.cores else ""
-    memory = f", {item.memory / 2**30:.0f} GiB" if item.memory else ""
-    return f"{item.name}{cores}{memory}"
