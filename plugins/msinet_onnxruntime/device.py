@@ -69,8 +69,6 @@ class OnnxRuntimeDevice(Device):
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if provider.static:
             settings.add_free_dimension_override_by_name("batch", 1)
-        if provider.sequential:
-            settings.enable_mem_pattern = False
         try:
             session = ort.InferenceSession(
                 model,
