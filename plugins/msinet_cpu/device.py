@@ -35,7 +35,9 @@ class CpuDevice(TensorFlowDevice):
 
     def make_distribution(self, distribute: str) -> Distribution:
         distribution = super().make_distribution(distribute)
-        _check_precision(self.precision)  # after processes are connected, because it computes
+        _check_precision(
+            self.spec.name, self.precision
+        )  # after processes are connected, because it computes
         return distribution
 
 
@@ -52,7 +54,7 @@ def _hide_gpus(name: str) -> None:
             ) from error
 
 
-def _check_precision(precision: str) -> None:
+def _check_precision(name: str, precision: str) -> None:
     """Raise an error if TensorFlow lacks a precision on this processor or computes it wrongly."""
     images, kernel = tf.ones((1, 2, 2, 1), precision), tf.ones((2, 2, 1, 1), precision)
     try:
@@ -62,12 +64,12 @@ def _check_precision(precision: str) -> None:
         gradients = tape.gradient(output, (images, kernel))
     except tf.errors.OpError as error:
         raise UsageError(
-            f"Device 'cpu' cannot compute in {precision} on this processor: {error.message}. "
+            f"Device '{name}' cannot compute in {precision} on this processor: {error.message}. "
             "Use --precision float32."
         ) from error
     sums = [float(tf.reduce_sum(values)) for values in (output, *gradients)]
     if sums != [4.0, 4.0, 4.0]:
         raise UsageError(
-            f"Device 'cpu' computes incorrectly in {precision} on this processor: a convolution of "
-            f"ones returned {sums} instead of 4. Use --precision float32."
+            f"Device '{name}' computes incorrectly in {precision} on this processor: a convolution "
+            f"of ones returned {sums} instead of 4. Use --precision float32."
         )
