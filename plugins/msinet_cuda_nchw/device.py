@@ -116,8 +116,8 @@ def _check_gpu(spec: DeviceSpec, gpu: Any, precision: str, tf32: bool) -> None:
     targets = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
     if capability is None:
         return
-    supported = not targets or nvidia.kernel_support(capability, targets) != "none"
-    if not supported or (targets and is_too_new(capability, tf.__version__)):
+    supported = nvidia.kernel_support(capability, targets) != "none"
+    if targets and (not supported or is_too_new(capability, tf.__version__)):
         raise DeviceUnavailableError(
             f"Device '{spec.name}' is not available: TensorFlow {tf.__version__} has no kernels "
             f"for {name} (compute capability {capability[0]}.{capability[1]}), only for "

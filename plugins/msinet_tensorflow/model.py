@@ -67,7 +67,7 @@ class TensorFlowModel(Model):
                 with self._distribution.scope():
                     values = LossScale.new(program.optimizer, memory.step)
                     self._scale = LossScale(
-                        *(tf.Variable(value, False, dtype=tf.float32) for value in values)
+                        *(tf.Variable(value, trainable=False, dtype=tf.float32) for value in values)
                     )
         self._compiled_predict = self._compiled(self._predict)
         self._compiled_losses = self._compiled(self._losses)
