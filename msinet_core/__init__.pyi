@@ -30,7 +30,9 @@ from msinet_core.device import Processes as Processes
 from msinet_core.device import Program as Program
 from msinet_core.device import Recent as Recent
 from msinet_core.device import report_lost_processes as report_lost_processes
+from msinet_core.device.layers import Inputs as Inputs
 from msinet_core.device.layers import Layers as Layers
+from msinet_core.device.layers import Parameters as Parameters
 from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError
 from msinet_core.errors import DeviceUnavailableError as DeviceUnavailableError

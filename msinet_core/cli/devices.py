@@ -9,7 +9,6 @@ import click
 from msinet_core.cli.options import device_name, device_option, json_option, print_json
 
 if TYPE_CHECKING:
-    from msinet_core.device import Hardware
     from msinet_core.registry.inventory import DeviceEntry
     from msinet_core.registry.registry import Registry
 
@@ -83,12 +82,6 @@ def _print_table(entries: list[DeviceEntry]) -> None:
 
 def _notes(entry: DeviceEntry) -> list[str]:
     probe = entry.probe
-    notes = [_describe_hardware(item) for item in probe.hardware]
+    notes = [item.describe() for item in probe.hardware]
     notes += [probe.reason] if probe.reason else []
     return [*notes, f"-> {probe.fix}"] if probe.fix else notes
-
-
-def _describe_hardware(item: Hardware) -> str:
-    cores = f", {item.cores} cores" if item.cores else ""
-    memory = f", {item.memory / 2**30:.0f} GiB" if item.memory else ""
-    return f"{item.name}{cores}{memory}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from msinet_core.device.layers import Layers
     from msinet_core.device.model import Model
     from msinet_core.device.spec import DeviceSpec
     from msinet_core.network.adam import Adam
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 class Device(abc.ABC):
     """A framework on a piece of hardware, ready to compile networks.
 
-    A subclass defines `layer_builders` and `build`. On the host, images are NHWC, kernels are HWIO
+    A subclass sets `layers` and defines `build`. On the host, images are NHWC, kernels are HWIO
     and numbers are float32 NumPy arrays; only `to_native` and `to_canonical` know another kernel
     layout.
 
@@ -37,6 +39,9 @@ class Device(abc.ABC):
         precision: One of the spec's precisions.
         options: Values for the spec's options by name; the others have their defaults.
     """
+
+    layers: Layers
+    """Computes the ops; set by the subclass, unless it defines `layer_builders` itself."""
 
     def __init__(
         self, spec: DeviceSpec, precision: str = "float32", options: Mapping[str, str] | None = None
@@ -50,13 +55,13 @@ class Device(abc.ABC):
         """The processes that train together; this one alone unless training is distributed."""
         return Processes()
 
-    @property
-    @abc.abstractmethod
+    @cached_property
     def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
         """A builder for each op, and for each kind of `Loss` if the device trains.
 
         A builder that does not support an attribute's value raises; it never ignores it.
         """
+        return self.layers.builders()
 
     @abc.abstractmethod
     def build(self, program: Program) -> Model:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from msinet_core.errors import GraphError
 from msinet_core.network import ops
 from msinet_core.network.graph import LayerBuilder
 from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
+
+Inputs: TypeAlias = Sequence[Any]
+"""The input tensors of an op."""
+
+Parameters: TypeAlias = Mapping[str, Any]
+"""The parameters of an op by role, ``"kernel"`` and ``"bias"``, or of a network by name."""
 
 METHODS: Mapping[type, str] = {
     ops.SubtractMean: "subtract_mean",
@@ -59,7 +65,7 @@ class Layers:
         }
 
     def _checking(self, method: LayerBuilder[Any]) -> LayerBuilder[Any]:
-        def build(op: Any, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> Any:
+        def build(op: Any, inputs: Inputs, parameters: Parameters) -> Any:
             self.check_attributes(op)
             return method(op, inputs, parameters)
 
@@ -100,23 +106,19 @@ class Layers:
         """
         return values**-0.5
 
-    def correlation(
-        self, loss: Correlation, inputs: Sequence[Any], parameters: Mapping[str, Any]
-    ) -> Any:
+    def correlation(self, loss: Correlation, inputs: Inputs, parameters: Parameters) -> Any:
         """Compute 1 - CC of each image, ``(N,)``."""
         true, predicted = (self._standardized(maps, loss.epsilon) for maps in inputs)
         return 1 - self.image_sum(true * predicted, keepdims=False) / _pixels(inputs[0])
 
-    def similarity(
-        self, loss: Similarity, inputs: Sequence[Any], parameters: Mapping[str, Any]
-    ) -> Any:
+    def similarity(self, loss: Similarity, inputs: Inputs, parameters: Parameters) -> Any:
         """Compute 1 - SIM of each image, ``(N,)``."""
         true, predicted = (self._distribution(maps, loss.epsilon) for maps in inputs)
         twice = true + predicted - abs(true - predicted)  # so that equal values have no gradient
         return 1 - self.image_sum(twice, keepdims=False) / 2
 
     def scanpath_saliency(
-        self, loss: ScanpathSaliency, inputs: Sequence[Any], parameters: Mapping[str, Any]
+        self, loss: ScanpathSaliency, inputs: Inputs, parameters: Parameters
     ) -> Any:
         """Compute -NSS of each image, ``(N,)``, as expected for fixations from the true map."""
         weights = self._distribution(inputs[0], loss.epsilon)

@@ -41,7 +41,12 @@ class Model(abc.ABC):
         # Do not keep the program: its state is a second copy of every tensor.
         self._graph = program.graph
         self._loss = program.loss
-        self._optimizer = program.optimizer
+        self._optimizer = optimizer = program.optimizer
+        self._trained = [
+            parameter.name
+            for parameter in program.graph.parameters
+            if optimizer is not None and optimizer.factor(parameter.name)
+        ]
 
     @property
     def device_name(self) -> str:
@@ -61,7 +66,7 @@ class Model(abc.ABC):
         """Compute the output of `predict`.
 
         Args:
-            images: ``(N, H, W, C)`` float32 of a shape that the graph accepts.
+            images: ``(N, H, W, C)`` float32, at least one, of a shape that the graph accepts.
 
         Returns:
             ``(N, H', W', C')`` float32.
@@ -71,7 +76,7 @@ class Model(abc.ABC):
         """Compute the losses of `eval_step`.
 
         Args:
-            batch: Images and true maps of the network's output size.
+            batch: At least one image, and true maps of the network's output size.
 
         Returns:
             ``(N,)`` float32.
@@ -107,8 +112,10 @@ class Model(abc.ABC):
         Raises:
             GraphError: The graph does not accept images of that shape.
         """
-        self._graph.shapes(images.shape)
-        return self.forward(images)
+        import numpy as np
+
+        shape = self._graph.shapes(images.shape)[self._graph.output.name]
+        return self.forward(images) if len(images) else np.zeros(shape, np.float32)
 
     def eval_step(self, batch: Batch) -> ArrayLike:
         """Compute the loss of each image without changing anything.
@@ -124,8 +131,10 @@ class Model(abc.ABC):
             PluginError: The device does not return one loss per image.
             UsageError: There is no loss, or the maps do not have the size of the output.
         """
+        import numpy as np
+
         self._check_batch(batch)
-        losses = self.losses(batch)
+        losses = self.losses(batch) if len(batch.images) else np.zeros(0, np.float32)
         # A lazy result need not know its shape; reading it here would wait for the device.
         shape = getattr(losses, "shape", () if isinstance(losses, int | float) else None)
         if shape is not None and tuple(shape) != (len(batch.images),):

@@ -136,8 +136,8 @@ class DeviceOption:
 
     name: str
     summary: str
-    default: str
-    choices: tuple[str, ...]
+    default: str = "off"
+    choices: tuple[str, ...] = ("off", "on")
 
     def describe(self) -> str:
         """Return one line with its usage, default and summary."""
@@ -175,6 +175,8 @@ class DeviceSpec:
             imports the framework only to read or write.
         doctor_arguments: The arguments that `doctor` supports in addition to ``precision`` and the
             device's options: ``"topology"``, ``"batch-size"``, ``"image-size"``.
+        untested_on: The hardware that it is for, if it was never run on it: ``"a Mac"``. `doctor`
+            says so.
     """
 
     name: str
@@ -194,6 +196,7 @@ class DeviceSpec:
     checkpoint_formats: tuple[str, ...] = ()
     doctor: str | None = None
     doctor_arguments: tuple[str, ...] = ()
+    untested_on: str = ""
 
     def check_precision(self, precision: str) -> str:
         """Return the precision to compute in, resolving "auto".

@@ -12,6 +12,7 @@ from msinet_core.hardware.host import (
     pci_devices,
 )
 from msinet_core.hardware.onednn import missing_channels
+from msinet_core.hardware.tpu import tpu_chips
 from msinet_core.system.resources import file_text
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "missing_channels",
     "missing_requirements",
     "pci_devices",
+    "tpu_chips",
 ]

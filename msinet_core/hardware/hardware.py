@@ -20,3 +20,9 @@ class Hardware:
     cores: int | None = None
     memory: int | None = None
     bfloat16: bool = False
+
+    def describe(self) -> str:
+        """Return its name, and its cores and memory if they are known."""
+        cores = f", {self.cores} cores" if self.cores else ""
+        memory = f", {self.memory / 2**30:.0f} GiB" if self.memory else ""
+        return f"{self.name}{cores}{memory}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -140,21 +141,43 @@ def has_nvidia_card() -> bool:
     return any(card.kind.startswith(_DISPLAY_CONTROLLER) for card in pci_devices(_NVIDIA))
 
 
-def no_gpu_reason() -> str:
-    """Return why the driver lists no GPU, a sentence."""
-    if has_nvidia_card():
-        return "This machine has an NVIDIA GPU, but its driver is not loaded."
-    if sys.platform == "win32":
-        return "No NVIDIA GPU with a driver found."
-    return "No NVIDIA GPU with a driver found (no /proc/driver/nvidia)."
+def no_gpu_reason(
+    gpus: Sequence[Hardware], framework: str, install: str, windows: bool = False
+) -> tuple[str, str] | None:
+    """Return why this machine has no usable NVIDIA GPU, and the fix; None if it has one.
 
-
-def hidden_reason() -> str:
-    """Return a sentence if the environment hides every GPU; empty if it does not."""
+    Args:
+        gpus: What `nvidia_gpus` found.
+        framework: The framework that needs it.
+        install: The command that installs the packages.
+        windows: Whether the framework supports GPUs on Windows, besides Linux.
+    """
+    on_windows = windows and sys.platform == "win32"
+    if sys.platform != "linux" and not on_windows:
+        return (
+            f"{framework} supports NVIDIA GPUs on Linux {'and Windows ' if windows else ''}only, "
+            f"and this is {platform.system() or sys.platform}.",
+            f"On Linux, or in WSL2 on Windows, with an NVIDIA GPU: {install}",
+        )
+    if not gpus:
+        if has_nvidia_card():
+            return (
+                "This machine has an NVIDIA GPU, but its driver is not loaded.",
+                f"Install NVIDIA's driver; nvidia-smi must list the GPU. Then: {install}",
+            )
+        where = "" if on_windows else " (no /proc/driver/nvidia)"
+        return (
+            f"No NVIDIA GPU with a driver found{where}.",
+            f"On a machine with an NVIDIA GPU: {install}",
+        )
     visible = os.environ.get(VISIBLE_VARIABLE)
     if visible is None or visible.strip() not in ("", "-1"):
-        return ""
-    return f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU."
+        return None
+    unset = "Remove the environment variable" if on_windows else "Run: unset"
+    return (
+        f"{VISIBLE_VARIABLE} is set to '{visible}', which hides every GPU.",
+        f"{unset} {VISIBLE_VARIABLE}",
+    )
 
 
 def kernel_support(capability: tuple[int, int], targets: Sequence[str]) -> Support:

@@ -8,7 +8,7 @@ the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from msinet_core.network.adam import Adam
@@ -65,7 +65,7 @@ class LossScale(NamedTuple):
 
         Returns:
             The next scale, and whether to apply this step. If so, Adam's rate for it is
-            ``learning_rate * sqrt(missing_2) / missing_1`` of the next scale.
+            ``learning_rate * missing_2**0.5 / missing_1`` of the next scale.
 
         Source: Micikevicius et al., arXiv 1710.03740, section 3.2; the numbers are those of
             TensorFlow's DynamicLossScale.
@@ -88,3 +88,32 @@ class LossScale(NamedTuple):
             missing_2=missing(self.missing_2, optimizer.beta_2),
         )
         return after, counts
+
+    def step(
+        self,
+        where: Callable[[Any, Any, Any], Any],
+        optimizer: Adam,
+        finite: Any,
+        gradients: Mapping[str, Any],
+        rate: Any,
+    ) -> tuple[LossScale, Any, tuple[Any, Any], dict[str, Any]]:
+        """Return what Adam's step needs, so that a skipped one changes no bit of its variables.
+
+        Args:
+            where: The framework's selection: ``where(condition, yes, no)``.
+            optimizer: The optimizer.
+            finite: Whether every gradient is finite; a boolean scalar.
+            gradients: The gradients of the scaled loss, float32, by parameter name.
+            rate: The learning rate without bias correction.
+
+        Returns:
+            The next scale, the corrected rate, both decays, and the gradients of the loss itself.
+            In a skipped step the rate and the gradients are 0, and the decays are 1.
+        """
+        after, counts = self.next(where, optimizer, finite)
+        corrected = where(counts, rate * after.missing_2**0.5 / after.missing_1, 0.0)
+        decays = where(counts, optimizer.beta_1, 1.0), where(counts, optimizer.beta_2, 1.0)
+        unscaled = {
+            name: where(counts, gradient / self.value, 0.0) for name, gradient in gradients.items()
+        }
+        return after, corrected, decays, unscaled

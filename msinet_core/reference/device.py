@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from msinet_core.device import Device, DeviceSpec, Model, Program
-from msinet_core.network.graph import LayerBuilder
 from msinet_core.network.state import Batch, OptimizerState, State, Tensors
-from msinet_core.reference.layers import LAYER_BUILDERS
+from msinet_core.reference.layers import ReferenceLayers
 from msinet_core.reference.tape import Array, Tape, Variable
 
 
@@ -26,6 +24,8 @@ class ReferenceDevice(Device):
         dtype: The dtype that it computes in; in float64 its rounding does not count.
     """
 
+    layers = ReferenceLayers()
+
     def __init__(
         self,
         spec: DeviceSpec,
@@ -35,10 +35,6 @@ class ReferenceDevice(Device):
     ) -> None:
         super().__init__(spec, precision, options)
         self.dtype = np.dtype(dtype)
-
-    @property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return LAYER_BUILDERS
 
     def build(self, program: Program) -> ReferenceModel:
         return ReferenceModel(self, program)

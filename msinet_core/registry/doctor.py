@@ -72,6 +72,13 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     if spec.doctor is not None:
         for finding in _plugin_findings(spec, spec.doctor, arguments):
             yield replace(finding, fix=installable(finding.fix))
+    if spec.untested_on:
+        detail = (
+            f"This version of msinet was not run on {spec.untested_on} before its release; its "
+            "layers and steps were compared with the reference on a processor."
+        )
+        fix = f"On {spec.untested_on}, run: msinet-run devices --check"
+        yield Finding("evidence", "note", detail, fix)
     if not spec.capabilities.training:
         detail = "It predicts only. To list the devices that train, run: msinet-run devices"
         yield Finding("training", "note", detail)
@@ -99,7 +106,7 @@ def _requirements(spec: DeviceSpec) -> Iterator[Finding]:
 
 def _availability(spec: DeviceSpec) -> Finding:
     probe = run_probe(spec)
-    hardware = ", ".join(item.name for item in probe.hardware)
+    hardware = "; ".join(item.describe() for item in probe.hardware)
     detail = " ".join(filter(None, [f"{hardware}." if hardware else "", probe.reason]))
     if probe.ready:
         return Finding("availability", "ok", detail or "Available.", probe.fix)

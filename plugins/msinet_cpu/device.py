@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msinet_core import DeviceUnavailableError, UsageError, suppress_native_stderr
 from msinet_cpu.layers import CpuLayers
 from msinet_tensorflow.device import TensorFlowDevice
@@ -28,22 +26,22 @@ class CpuDevice(TensorFlowDevice):
         UsageError: TensorFlow cannot compute in that precision on this processor.
     """
 
+    layers_class = CpuLayers
     kind = "CPU"
     synchronous = True
 
     def configure(self) -> None:
-        _hide_gpus()
+        _hide_gpus(self.spec.name)
 
     def make_distribution(self, distribute: str) -> Distribution:
         distribution = super().make_distribution(distribute)
-        _check_precision(self.precision)  # after processes are connected, because it computes
+        _check_precision(
+            self.spec.name, self.precision
+        )  # after processes are connected, because it computes
         return distribution
 
-    def make_layers(self, dtype: Any) -> CpuLayers:
-        return CpuLayers(dtype)
 
-
-def _hide_gpus() -> None:
+def _hide_gpus(name: str) -> None:
     """Hide GPUs from TensorFlow, including a Mac's, which CUDA_VISIBLE_DEVICES does not hide."""
     try:
         with suppress_native_stderr():  # TensorFlow logs errors if there is no GPU
@@ -51,12 +49,12 @@ def _hide_gpus() -> None:
     except RuntimeError as error:
         if tf.config.get_visible_devices("GPU"):
             raise DeviceUnavailableError(
-                "Device 'cpu' cannot hide the GPU: TensorFlow already uses it in this process. "
-                "Use 'cpu' in a separate process."
+                f"Device '{name}' cannot hide the GPU: TensorFlow already uses it in this process. "
+                f"Use '{name}' in a separate process."
             ) from error
 
 
-def _check_precision(precision: str) -> None:
+def _check_precision(name: str, precision: str) -> None:
     """Raise an error if TensorFlow lacks a precision on this processor or computes it wrongly."""
     images, kernel = tf.ones((1, 2, 2, 1), precision), tf.ones((2, 2, 1, 1), precision)
     try:
@@ -66,12 +64,12 @@ def _check_precision(precision: str) -> None:
         gradients = tape.gradient(output, (images, kernel))
     except tf.errors.OpError as error:
         raise UsageError(
-            f"Device 'cpu' cannot compute in {precision} on this processor: {error.message}. "
+            f"Device '{name}' cannot compute in {precision} on this processor: {error.message}. "
             "Use --precision float32."
         ) from error
     sums = [float(tf.reduce_sum(values)) for values in (output, *gradients)]
     if sums != [4.0, 4.0, 4.0]:
         raise UsageError(
-            f"Device 'cpu' computes incorrectly in {precision} on this processor: a convolution of "
-            f"ones returned {sums} instead of 4. Use --precision float32."
+            f"Device '{name}' computes incorrectly in {precision} on this processor: a convolution "
+            f"of ones returned {sums} instead of 4. Use --precision float32."
         )

@@ -27,17 +27,14 @@ SPEC = tensorflow_spec(
         DeviceOption(
             "tf32",
             "Round float32 inputs of products to TF32 (10-bit mantissa): faster, less exact.",
-            "off",
-            ("off", "on"),
         ),
         DeviceOption(
             "xla",
             "Compile steps with XLA; compiling takes a while for each new image size.",
-            "off",
-            ("off", "on"),
         ),
     ),
     doctor="msinet_cuda_nchw.doctor:examine",
+    untested_on="an NVIDIA GPU",
 )
 
 

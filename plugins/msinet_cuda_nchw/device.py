@@ -10,14 +10,13 @@ from msinet_core import (
     DeviceUnavailableError,
     Probe,
     nvidia,
-    permutation,
     suppress_native_stderr,
 )
 from msinet_cuda_nchw.layers import NchwLayers
 from msinet_cuda_nchw.probe import INSTALL, USE_TORCH, is_too_new
 from msinet_tensorflow.device import TensorFlowDevice
 from msinet_tensorflow.distribution import Distribution, OnOneDevice, StrategyDistribution
-from msinet_tensorflow.layers import Tensor, tf
+from msinet_tensorflow.layers import tf
 from msinet_tensorflow.versions import installed_wheels
 
 GPU = "/GPU:0"
@@ -37,21 +36,13 @@ class NchwDevice(TensorFlowDevice):
         max_devices: The number of devices of this machine to use at most; None: all.
     """
 
+    layers_class = NchwLayers
     unread_losses = 15
     """Losses are read eight at once: TensorFlow copies from a GPU only after all steps so far, so
     that every read lets the GPU run out of work."""
 
     def configure(self) -> None:
         self.jit_compile = self.options["xla"] == "on"
-
-    def make_layers(self, dtype: Any) -> NchwLayers:
-        return NchwLayers(dtype)
-
-    def to_native_format(self, images: Tensor) -> Tensor:
-        return _converted(images, "NHWC", "NCHW")
-
-    def to_canonical_format(self, maps: Tensor) -> Tensor:
-        return _converted(maps, "NCHW", "NHWC")
 
 
 class CudaDevice(NchwDevice):
@@ -69,7 +60,6 @@ class CudaDevice(NchwDevice):
         super().configure()
         tf32 = self.options["tf32"] == "on"
         for gpu in _visible_gpus(self.spec):
-            _check_build(gpu)
             _check_gpu(self.spec, gpu, self.precision, tf32)
             with suppress(RuntimeError):  # the GPU is already in use
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -82,14 +72,6 @@ class CudaDevice(NchwDevice):
             return distribution
         tf.config.set_soft_device_placement(False)
         return OnOneDevice(GPU)
-
-
-def _converted(images: Tensor, source: str, target: str) -> Tensor:
-    """Change the data format; with a single channel, a reshape is enough."""
-    axes = permutation(source, target)
-    if images.shape[source.index("C")] == 1:
-        return tf.reshape(images, [images.shape[axis] for axis in axes])
-    return tf.transpose(images, axes)
 
 
 def _visible_gpus(spec: DeviceSpec) -> list[Any]:
@@ -127,26 +109,18 @@ def _why_no_gpu(spec: DeviceSpec, probe: Probe) -> str:
     return f"Device '{spec.name}' is not available: {reason} {fix}"
 
 
-def _check_build(gpu: Any) -> None:
-    """Raise an error if this TensorFlow has no kernels that run on a GPU."""
+def _check_gpu(spec: DeviceSpec, gpu: Any, precision: str, tf32: bool) -> None:
+    """Refuse a GPU that this TensorFlow has no kernels for, or that lacks a requested feature."""
     details = tf.config.experimental.get_device_details(gpu)
-    capability = details.get("compute_capability")
-    built = tf.sysconfig.get_build_info()
-    targets = built.get("cuda_compute_capabilities", ())
-    if capability is None or not targets:
+    name, capability = details.get("device_name", gpu.name), details.get("compute_capability")
+    targets = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
+    if capability is None:
         return
     supported = nvidia.kernel_support(capability, targets) != "none"
-    if not supported or is_too_new(capability, tf.__version__):
+    if targets and (not supported or is_too_new(capability, tf.__version__)):
         raise DeviceUnavailableError(
-            f"Device 'cuda' is not available: TensorFlow {tf.__version__} has no kernels for "
-            f"{details.get('device_name', gpu.name)} (compute capability {capability[0]}."
-            f"{capability[1]}), only for {', '.join(targets)}. {USE_TORCH}"
+            f"Device '{spec.name}' is not available: TensorFlow {tf.__version__} has no kernels "
+            f"for {name} (compute capability {capability[0]}.{capability[1]}), only for "
+            f"{', '.join(targets)}. {USE_TORCH}"
         )
-
-
-def _check_gpu(spec: DeviceSpec, gpu: Any, precision: str, tf32: bool) -> None:
-    """Raise an error if a GPU does not support the precision or TF32."""
-    details = tf.config.experimental.get_device_details(gpu)
-    capability = details.get("compute_capability", nvidia.AMPERE)
-    name = details.get("device_name", gpu.name)
     nvidia.check_features(spec.name, name, capability, precision, tf32)

@@ -7,7 +7,7 @@ from typing import Any
 
 from msinet_core import DeviceSpec, Finding, msinet_graph, nvidia
 from msinet_cuda_nchw.kernels import cuda_kernels, has_gpu_kernels
-from msinet_cuda_nchw.probe import FIRST_USE, INSTALL, KEEP_KERNELS, USE_TORCH, is_too_new
+from msinet_cuda_nchw.probe import INSTALL
 from msinet_tensorflow import audit
 from msinet_tensorflow.versions import installed_wheels
 
@@ -21,7 +21,7 @@ TRANSPOSES = ("Transpose", "ConjugateTranspose")
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Report the driver, the GPUs, TensorFlow's build, and the ops in the graphs of the steps.
+    """Report the driver, TensorFlow's build, and the ops in the graphs of the steps.
 
     Args:
         spec: The device `cuda`.
@@ -33,13 +33,11 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         yield missing
         return
     yield _build()
-    yield from examine_kernels()
     precision = arguments.get("precision", "auto")
     precisions = spec.capabilities.precisions if precision == "auto" else (precision,)
     steps = {precision: trace_steps(spec, precision) for precision in precisions}
     yield _transposes(steps)
     yield from _kernel_audits(steps)
-    yield _evidence()
 
 
 def trace_steps(spec: DeviceSpec, precision: str) -> Mapping[str, Any]:
@@ -71,18 +69,14 @@ def count_transposes(function: Any) -> int:
 
 
 def _driver() -> Finding:
-    if not nvidia.nvidia_gpus():
-        return Finding("driver", "note", "The NVIDIA driver is not loaded, or reports no GPU.")
     driver = nvidia.query_driver()
     if driver is None:
-        names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
-        return Finding("driver", "ok", f"{names}; NVML does not respond.")
-    lines = [f"NVIDIA driver {driver.version}."]
-    for gpu in driver.gpus:
-        memory = f"{gpu.memory / 2**30:.0f} GiB" if gpu.memory else "memory shared with the CPU"
-        capability = ".".join(map(str, gpu.capability)) if gpu.capability else "unknown"
-        lines.append(f"{gpu.name}, {memory}, compute capability {capability}.")
-    return Finding("driver", "ok", "\n".join(lines))
+        return Finding("driver", "note", "The NVIDIA driver is not loaded, or does not respond.")
+    capabilities = ", ".join(
+        ".".join(map(str, gpu.capability)) if gpu.capability else "unknown" for gpu in driver.gpus
+    )
+    detail = f"NVIDIA driver {driver.version}; compute capabilities: {capabilities or 'none'}."
+    return Finding("driver", "ok", detail)
 
 
 def _build() -> Finding:
@@ -98,23 +92,6 @@ def _build() -> Finding:
         f"{built.get('cudnn_version', 'unknown')}."
     )
     return Finding("TensorFlow", "ok", detail, data=dict(built))
-
-
-def examine_kernels() -> Iterator[Finding]:
-    """Report GPUs that this TensorFlow has no machine code for."""
-    from msinet_tensorflow.layers import tf
-
-    driver = nvidia.query_driver()
-    targets = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
-    for gpu in driver.gpus if driver and targets else ():
-        if gpu.capability is None:
-            continue
-        support = nvidia.kernel_support(gpu.capability, targets)
-        named = f"{gpu.name}: this TensorFlow has kernels for {', '.join(targets)}."
-        if support == "none" or is_too_new(gpu.capability, tf.__version__):
-            yield Finding("kernels", "problem", f"{named} None of them runs on it.", USE_TORCH)
-        elif support == "on first use":
-            yield Finding("kernels", "note", f"{named} {FIRST_USE}", KEEP_KERNELS)
 
 
 def _transposes(steps: Mapping[str, Mapping[str, Any]]) -> Finding:
@@ -143,12 +120,3 @@ def _kernel_audits(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         return
     for precision, functions in steps.items():
         yield audit.audit(functions, table).finding(precision)
-
-
-def _evidence() -> Finding:
-    detail = (
-        "These graphs were verified against the reference on a CPU (oneDNN and XLA), for each op "
-        "and for training steps. This version of msinet has not been run on an NVIDIA GPU."
-    )
-    fix = "On a machine with an NVIDIA GPU, run: msinet-run devices --check"
-    return Finding("evidence", "note", detail, fix)

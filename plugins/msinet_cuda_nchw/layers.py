@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import interpolation_matrix, ops
-from msinet_tensorflow.layers import Inputs, Parameters, Tensor, TensorFlowLayers, tf
+from msinet_core import Inputs, Parameters, interpolation_matrix, ops
+from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
 
 
 class NchwLayers(TensorFlowLayers):

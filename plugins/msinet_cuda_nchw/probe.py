@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from dataclasses import replace
 
 from msinet_core import Probe, hardware, nvidia
@@ -39,21 +37,9 @@ USE_TORCH = 'Use torch-cuda in a separate environment: pip install "msinet[torch
 
 def probe() -> Probe:
     """Look for the GPU, the driver and the packages, without importing TensorFlow."""
-    if sys.platform != "linux":
-        return unavailable(
-            "TensorFlow supports NVIDIA GPUs on Linux only, and this is "
-            f"{platform.system() or sys.platform}.",
-            f"On Linux, or in WSL2 on Windows, with an NVIDIA GPU: {INSTALL}",
-        )
     gpus, wheels = nvidia.nvidia_gpus(), installed_wheels()
-    if not gpus:
-        if nvidia.has_nvidia_card():
-            fix = "Install NVIDIA's driver for Linux; nvidia-smi must list the GPU. Then: "
-        else:
-            fix = "On a Linux machine with an NVIDIA GPU: "
-        return unavailable(nvidia.no_gpu_reason(), fix + INSTALL)
-    if hidden := nvidia.hidden_reason():
-        return unavailable(hidden, f"Run: unset {nvidia.VISIBLE_VARIABLE}", gpus)
+    if missing := nvidia.no_gpu_reason(gpus, "TensorFlow", INSTALL):
+        return unavailable(*missing, gpus)
     if list(wheels) == ["tensorflow-cpu"]:
         reason = f"tensorflow-cpu {wheels['tensorflow-cpu']} has no kernels for NVIDIA GPUs."
         return unavailable(reason, f"pip uninstall --yes tensorflow-cpu && {INSTALL}", gpus)

@@ -22,6 +22,7 @@ SPEC = tensorflow_spec(
         deterministic=False,  # Apple does not guarantee determinism
     ),
     doctor="msinet_metal_nhwc.doctor:examine",
+    untested_on="a Mac",
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from contextlib import suppress
-from typing import Any
 
 from msinet_core import DeviceSpec, DeviceUnavailableError, UsageError
 from msinet_metal_nhwc.layers import MetalLayers
@@ -31,15 +30,13 @@ class NhwcDevice(TensorFlowDevice):
     does not support XLA.
     """
 
+    layers_class = MetalLayers
     jit_compile = False
     placement = "/CPU:0"
     """TensorFlow's name of the device that computes."""
 
     def make_distribution(self, distribute: str) -> OnOneDevice:
         return OnOneDevice(self.placement)
-
-    def make_layers(self, dtype: Any) -> MetalLayers:
-        return MetalLayers(dtype)
 
 
 class MetalDevice(NhwcDevice):
@@ -57,7 +54,7 @@ class MetalDevice(NhwcDevice):
 
     def configure(self) -> None:
         _check_mac(self.spec, self.precision)
-        _set_up_gpu()
+        _set_up_gpu(self.spec.name)
 
 
 def _check_mac(spec: DeviceSpec, precision: str) -> None:
@@ -73,19 +70,19 @@ def _check_mac(spec: DeviceSpec, precision: str) -> None:
         )
 
 
-def _set_up_gpu() -> None:
+def _set_up_gpu(name: str) -> None:
     """Check that TensorFlow can use the GPU, and configure it for this process."""
     if not tf.config.list_physical_devices("GPU"):
         raise DeviceUnavailableError(
-            f"Device 'metal' is not available: TensorFlow {tf.__version__} finds no GPU, although "
+            f"Device '{name}' is not available: TensorFlow {tf.__version__} finds no GPU, although "
             "tensorflow-metal is installed. Run: pip install --force-reinstall --no-deps "
             '"tensorflow-metal==1.2.*"'
         )
     gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
         raise DeviceUnavailableError(
-            "Device 'metal' is not available: another TensorFlow device has hidden the GPU in this "
-            "process. Use 'metal' in a separate process."
+            f"Device '{name}' is not available: another TensorFlow device has hidden the GPU in "
+            f"this process. Use '{name}' in a separate process."
         )
     with suppress(RuntimeError):  # TensorFlow already uses the GPU
         for gpu in gpus:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msinet_core import DeviceSpec, Finding, Graph, apple, msinet_graph
+from msinet_core import DeviceSpec, Finding, Graph, msinet_graph
 from msinet_metal_nhwc.fusion import examine_fusion, fusible
 from msinet_metal_nhwc.kernels import TABLE_METAL, TABLE_TENSORFLOW, metal_kernels
 from msinet_tensorflow.audit import IMAGES, audit, tensorflow_missing, trace_steps
@@ -14,20 +13,20 @@ from msinet_tensorflow.versions import METAL_TENSORFLOW, installed_wheels
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Report the GPU, the Metal kernel of every op of the steps, and ops that would be fused.
+    """Report the Metal kernel of every op of the steps, and ops that would be fused.
 
     Args:
         spec: The device `metal`.
-        arguments: Unused.
+        arguments: ``"precision"`` limits the report on the graphs to one precision.
     """
-    yield _hardware()
     missing = tensorflow_missing('pip install "msinet[cpu]"')
     if missing is not None:
         yield missing
         return
     yield _kernel_table()
     chains: list[str] = []
-    for precision in spec.capabilities.precisions:
+    requested = arguments.get("precision", "auto")
+    for precision in spec.capabilities.precisions if requested == "auto" else (requested,):
         steps = trace(spec, precision)
         yield audit(steps, metal_kernels()).finding(precision)
         chains += fusible(steps)
@@ -60,15 +59,6 @@ def _fusion(chains: list[str]) -> Finding:
     if chains:
         detail = f"{len(chains)} convolutions can be fused with their bias: {', '.join(chains)}."
     return Finding("fusion", "problem" if chains else "ok", detail, data={"chains": chains})
-
-
-def _hardware() -> Finding:
-    if sys.platform != "darwin":
-        return Finding("GPU", "note", "This machine has no Apple GPU.")
-    gpu = apple.apple_gpu()
-    cores = f"{gpu.cores} cores" if gpu.cores else "unknown number of cores"
-    memory = f"{gpu.memory / 2**30:.0f} GiB" if gpu.memory else "an unknown amount"
-    return Finding("GPU", "ok", f"{gpu.name}, {cores}, {memory} of memory shared with the CPU.")
 
 
 def _kernel_table() -> Finding:

@@ -5,6 +5,7 @@ The first lines of the table describe how it was recorded.
 
 from __future__ import annotations
 
+import csv
 from functools import cache
 from importlib import resources
 
@@ -31,16 +32,9 @@ def read_table(text: str) -> KernelTable:
     """
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     table: dict[str, list[Kernel]] = {}
-    for line in lines[1:]:
-        op, _, device, constraints, host_memory = line.split("\t")
-        allowed = {
-            attribute: frozenset(dtypes.split(","))
-            for attribute, _, dtypes in (item.partition("=") for item in _items(constraints, ";"))
-        }
-        kernel = Kernel(device, allowed, frozenset(_items(host_memory, ",")))
-        table.setdefault(op, []).append(kernel)
+    for row in csv.DictReader(lines, delimiter="\t"):
+        items = (item.partition("=") for item in row["constraints"].split(";") if item)
+        allowed = {attribute: frozenset(dtypes.split(",")) for attribute, _, dtypes in items}
+        hosted = frozenset(filter(None, row["host_memory"].split(",")))
+        table.setdefault(row["op"], []).append(Kernel(row["device"], allowed, hosted))
     return table
-
-
-def _items(text: str, separator: str) -> list[str]:
-    return text.split(separator) if text else []

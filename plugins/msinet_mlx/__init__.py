@@ -26,6 +26,7 @@ SPEC = DeviceSpec(
     capabilities=Capabilities(precisions=("float32", "bfloat16", "float16")),
     checkpoint_format="mlx",
     doctor="msinet_mlx.doctor:examine",
+    untested_on="a Mac",
     options=(
         DeviceOption(
             name="memory",
@@ -42,14 +43,10 @@ SPEC = DeviceSpec(
         DeviceOption(
             name="wired",
             summary="Keep MLX's memory from being swapped out; macOS 15 and later.",
-            default="off",
-            choices=("on", "off"),
         ),
         DeviceOption(
             name="tf32",
             summary="Multiply float32 with TF32 precision on GPUs where it is faster.",
-            default="off",
-            choices=("on", "off"),
         ),
     ),
 )

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from msinet_core import (
     Device,
     DeviceSpec,
     DeviceUnavailableError,
-    LayerBuilder,
     Program,
     UsageError,
     hardware,
@@ -52,27 +50,34 @@ class MlxDevice(Device):
         DeviceUnavailableError: The backend is for a GPU, but MLX finds none.
     """
 
+    _disabled_winograd = False
+    """Whether a device of this process did so, and not the user."""
+
     def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         tf32 = self.options["tf32"] == "on"
         os.environ[TF32_VARIABLE] = "1" if tf32 else "0"
-        if tf32 or precision != "float32":
-            os.environ.setdefault(WINOGRAD_VARIABLE, "0")
+        self._set_winograd(exact=not tf32 and precision == "float32")
         # Only after setting the variables: MLX may compute as soon as it is imported.
-        from msinet_mlx.layers import mx
+        from msinet_mlx.layers import MlxLayers, mx
         from msinet_mlx.memory import set_limits
 
         self.dtype = getattr(mx, precision)
+        self.layers = MlxLayers(self.dtype)
         self.mlx_device = _find_device(spec)
         # On a CPU, MLX compiles C++ with the system's compiler, which may be missing.
         self.compiles = self.mlx_device.type == mx.gpu or shutil.which("g++") is not None
         self.memory_limit = set_limits(self.options, mx.device_info(self.mlx_device))
 
-    @cached_property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        from msinet_mlx.layers import MlxLayers
-
-        return MlxLayers(self.dtype).builders()
+    @staticmethod
+    def _set_winograd(exact: bool) -> None:
+        """Disable Winograd's algorithm, or allow it if it is exact, unless the user decides."""
+        if exact and MlxDevice._disabled_winograd:
+            os.environ.pop(WINOGRAD_VARIABLE, None)
+            MlxDevice._disabled_winograd = False
+        elif not exact and WINOGRAD_VARIABLE not in os.environ:
+            os.environ[WINOGRAD_VARIABLE] = "0"
+            MlxDevice._disabled_winograd = True
 
     def build(self, program: Program) -> Any:
         from msinet_mlx.model import MlxModel

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from msinet_core import KLDivergence, Layers, interpolation_matrix, ops
+from msinet_core import Inputs, KLDivergence, Layers, Parameters, interpolation_matrix, ops
 
 mx: Any = importlib.import_module("mlx.core")
 """MLX, without the types of its stubs: type checks must not depend on whether it is installed."""
 
 Tensor = Any
-Inputs = Sequence[Tensor]
-Parameters = Mapping[str, Tensor]
 
 HEIGHT, WIDTH, CHANNELS = 1, 2, 3
 IMAGE_AXES = (1, 2, 3)

@@ -52,43 +52,33 @@ def set_limits(options: Mapping[str, str], facts: Mapping[str, Any]) -> int | No
     return limit
 
 
-def minimum_memory(
-    graph: Graph, shape: tuple[int, int, int, int], itemsize: int, training: bool
-) -> int:
-    """Return a lower bound of the bytes that a step needs, without MLX's temporary buffers.
+def check_memory(
+    graph: Graph, shape: tuple[int, int, int, int], itemsize: int, training: bool, limit: int | None
+) -> None:
+    """Refuse a step that cannot fit: on a CPU, MLX ends the process without a message.
+
+    The bound leaves out MLX's temporary buffers.
 
     Args:
         graph: The network.
         shape: The images' ``(N, H, W, C)``.
         itemsize: Bytes per feature value.
         training: Whether every convolution's input is kept for the gradient of its kernel.
-    """
-    sizes = {name: prod(size) * itemsize for name, size in graph.shapes(shape).items()}
-    convolutions = [node for node in graph.nodes if isinstance(node.op, ops.Conv2D)]
-    if training:
-        inputs = {node.inputs[0] for node in convolutions}
-        # Weights, their gradients and two moments.
-        return sum(sizes[name] for name in inputs) + 4 * FLOAT32_BYTES * graph.parameter_count
-    largest = max((sizes[node.inputs[0]] + sizes[node.name] for node in convolutions), default=0)
-    return largest + FLOAT32_BYTES * graph.parameter_count
-
-
-def check_memory(
-    graph: Graph, shape: tuple[int, int, int, int], itemsize: int, training: bool, limit: int | None
-) -> None:
-    """Refuse a step that cannot fit: on a CPU, MLX ends the process without a message.
-
-    Args:
-        graph: The network.
-        shape: The images' ``(N, H, W, C)``.
-        itemsize: Bytes per feature value.
-        training: Whether the step trains.
         limit: The bytes that MLX may use; None if unknown.
 
     Raises:
         MsinetError: The step needs more than the limit.
     """
-    needed = minimum_memory(graph, shape, itemsize, training)
+    sizes = {name: prod(size) * itemsize for name, size in graph.shapes(shape).items()}
+    convolutions = [node for node in graph.nodes if isinstance(node.op, ops.Conv2D)]
+    if training:  # with the weights' gradients and two moments
+        features = sum(sizes[name] for name in {node.inputs[0] for node in convolutions})
+    else:
+        features = max(
+            (sizes[node.inputs[0]] + sizes[node.name] for node in convolutions), default=0
+        )
+    copies = 4 if training else 1
+    needed = features + copies * FLOAT32_BYTES * graph.parameter_count
     if limit is None or needed <= limit:
         return
     kind = "A training step" if training else "A prediction"

@@ -66,11 +66,6 @@ class MlxModel(Model):
             if program.optimizer is not None:
                 memory = program.optimizer_state
                 self._step = memory.step
-                self._trained = [
-                    item.name
-                    for item in program.graph.parameters
-                    if program.optimizer.factor(item.name)
-                ]
                 training |= {"m": self._arrays(memory.m), "v": self._arrays(memory.v)}
                 if device.precision == "float16":
                     scale = LossScale.new(program.optimizer, memory.step)._asdict()
@@ -81,15 +76,11 @@ class MlxModel(Model):
         self._training: Training = training
 
     def forward(self, images: NDArray[np.float32]) -> ArrayLike:
-        if not len(images):
-            return np.zeros(self._graph.shapes(images.shape)[self._graph.output.name], np.float32)
         with self._on_device():
             step = self._compiled[self._predict, images.shape]
             return self._start(step(self._training["weights"], _array(images)))
 
     def losses(self, batch: Batch) -> ArrayLike:
-        if not len(batch.images):
-            return np.zeros(0, np.float32)
         with self._on_device():
             step = self._compiled[self._losses, batch.images.shape]
             weights = self._training["weights"]
@@ -182,15 +173,8 @@ class MlxModel(Model):
         if "scale" in training:
             before = LossScale(**training["scale"])
             finite = mx.stack([mx.isfinite(value).all() for value in gradients.values()]).all()
-            scale, counts = before.next(mx.where, adam, finite)
+            scale, rate, betas, gradients = before.step(mx.where, adam, finite, gradients, rate)
             after["scale"] = scale._asdict()
-            # In a step that does not count, betas 1, rate 0 and gradients 0 change nothing.
-            rate = mx.where(counts, rate * mx.sqrt(scale.missing_2) / scale.missing_1, 0.0)
-            betas = (mx.where(counts, betas[0], 1.0), mx.where(counts, betas[1], 1.0))
-            gradients = {
-                name: mx.where(counts, value / before.value, 0.0)
-                for name, value in gradients.items()
-            }
         beta_1, beta_2 = betas
         for name, gradient in gradients.items():
             m = beta_1 * training["m"][name] + (1 - beta_1) * gradient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import onnxruntime as ort
@@ -12,7 +11,6 @@ from msinet_core import (
     Device,
     DeviceSpec,
     DeviceUnavailableError,
-    LayerBuilder,
     OnnxLayers,
     Program,
 )
@@ -36,15 +34,13 @@ class OnnxRuntimeDevice(Device):
         DeviceUnavailableError: The installed ONNX Runtime does not have the provider.
     """
 
+    layers = OnnxLayers()
+
     def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         self.provider = PROVIDERS[self.options["provider"]]
         if missing := check_provider(self.options["provider"], ort.get_available_providers()):
             raise DeviceUnavailableError(spec.unavailable_message(missing))
-
-    @cached_property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return OnnxLayers().builders()
 
     def build(self, program: Program) -> OnnxRuntimeModel:
         return OnnxRuntimeModel(self, program, self.open_session, self.provider.static)
@@ -73,8 +69,6 @@ class OnnxRuntimeDevice(Device):
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if provider.static:
             settings.add_free_dimension_override_by_name("batch", 1)
-        if provider.sequential:
-            settings.enable_mem_pattern = False
         try:
             session = ort.InferenceSession(
                 model,

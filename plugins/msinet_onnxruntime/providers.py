@@ -19,7 +19,6 @@ class Provider:
         package: The distribution that has it.
         options: Its options; they turn off lower precisions that it would use for float32.
         static: Whether it takes only networks of one batch size; images are computed singly then.
-        sequential: Whether it supports neither memory patterns nor parallel execution.
         system: The only operating system that it exists on, as `platform.system` names it; empty
             if there are several.
     """
@@ -28,7 +27,6 @@ class Provider:
     package: str
     options: Mapping[str, str] = field(default_factory=dict)
     static: bool = False
-    sequential: bool = False
     system: str = ""
 
 
@@ -46,9 +44,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "tensorrt": Provider(
         "TensorrtExecutionProvider", "onnxruntime-gpu", {"trt_fp16_enable": "0"}, static=True
     ),
-    "directml": Provider(
-        "DmlExecutionProvider", "onnxruntime-directml", sequential=True, system="Windows"
-    ),
+    "directml": Provider("DmlExecutionProvider", "onnxruntime-directml", system="Windows"),
     "openvino": Provider(
         "OpenVINOExecutionProvider",
         "onnxruntime-openvino",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import openvino as ov
@@ -12,7 +11,6 @@ from msinet_core import (
     Device,
     DeviceSpec,
     DeviceUnavailableError,
-    LayerBuilder,
     Program,
     UsageError,
 )
@@ -37,14 +35,12 @@ class OpenVINODevice(Device):
         UsageError: The target does not support the precision.
     """
 
+    layers = OpenVINOLayers()
+
     def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         self._core = ov.Core()
         self._target = self._find_target(self.options["target"].upper())
-
-    @cached_property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return OpenVINOLayers().builders()
 
     def build(self, program: Program) -> OpenVINOModel:
         return OpenVINOModel(self, program, self.compile_network)
@@ -82,9 +78,9 @@ class OpenVINODevice(Device):
         matching = [name for name in names if target in (AUTO, name.partition(".")[0])]
         if not matching:
             raise DeviceUnavailableError(
-                f"Device 'openvino' is not available with target={target.lower()}: OpenVINO finds "
-                f"only {', '.join(names) or 'no target'} on this machine. Intel's GPUs and NPUs "
-                "need drivers; see the installation guide at https://docs.openvino.ai"
+                f"Device '{self.spec.name}' is not available with target={target.lower()}: "
+                f"OpenVINO finds only {', '.join(names) or 'no target'} on this machine. Intel's "
+                "GPUs and NPUs need drivers; see the installation guide at https://docs.openvino.ai"
             )
         precisions = {name: supported_precisions(self._core, name) for name in matching}
         able = [name for name in matching if self.precision in precisions[name]]
@@ -95,7 +91,7 @@ class OpenVINODevice(Device):
                 if any(precision in listed for listed in precisions.values())
             )
             raise UsageError(
-                f"Device 'openvino' does not support {self.precision} on this "
+                f"Device '{self.spec.name}' does not support {self.precision} on this "
                 f"{' or '.join(matching)}; use --precision {offered}"
             )
         return f"{AUTO}:{','.join(able)}" if target == AUTO else target

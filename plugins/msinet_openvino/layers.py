@@ -5,19 +5,16 @@ The nodes carry no precision: they are computed in the compiled model's inferenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import openvino as ov
 
-from msinet_core import Layers, ops
+from msinet_core import Inputs, Layers, Parameters, ops
 
 opset = ov.opset13
 
 Node = Any
-Inputs = Sequence[Node]
-Parameters = Mapping[str, Node]
 
 CHANNEL_AXIS = 1
 SPATIAL_AXES = (2, 3)

@@ -48,7 +48,7 @@ class OpenVINOModel(Model):
 
         def read() -> NDArray[np.float32]:
             for request in requests:
-                request.wait()
+                request.result()
             return values
 
         return Deferred(read, shape)

@@ -251,7 +251,8 @@ def tensorflow_missing(install: str) -> Finding | None:
     """
     title, detail = "kernel audit", "Tracing the steps requires TensorFlow: "
     if trouble := import_trouble():
-        return Finding(title, "problem", detail + trouble.reason, trouble.fix)
+        reason, fix = trouble
+        return Finding(title, "problem", detail + reason, fix)
     if installed_wheels():
         return None
     return Finding(title, "note", f"{detail}it is not installed.", install)

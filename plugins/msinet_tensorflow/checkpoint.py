@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from msinet_core import (
     CheckpointError,
     Format,
     Graph,
+    Inputs,
     Layers,
+    Parameters,
     ops,
     suppress_native_stderr,
     write_keras_archive,
 )
-
-Inputs = Sequence[Any]
-Parameters = Mapping[str, Any]
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

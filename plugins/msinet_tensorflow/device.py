@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from msinet_core import Device, DeviceSpec, LayerBuilder, Processes, Program
+from msinet_core import Device, DeviceSpec, Processes, Program
 from msinet_tensorflow.distribution import Distribution, open_distribution
-from msinet_tensorflow.layers import Tensor, TensorFlowLayers, tf
+from msinet_tensorflow.layers import TensorFlowLayers, tf
 from msinet_tensorflow.model import TensorFlowModel
 from msinet_tensorflow.versions import installed_wheels
 
@@ -24,6 +23,9 @@ class TensorFlowDevice(Device):
         distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
         max_devices: The number of devices of this machine to use at most; None: all.
     """
+
+    layers_class: type[TensorFlowLayers] = TensorFlowLayers
+    """The builders for this device's hardware and data format."""
 
     kind = "GPU"
     """TensorFlow's name for the devices it computes on."""
@@ -52,7 +54,7 @@ class TensorFlowDevice(Device):
         self.max_devices = max_devices
         self.configure()
         self.distribution = self.make_distribution(distribute)
-        self._layer_builders = self.make_layers(tf.as_dtype(precision)).builders()
+        self.layers = self.layers_class(tf.as_dtype(precision))
 
     @property
     def processes(self) -> Processes:
@@ -77,46 +79,6 @@ class TensorFlowDevice(Device):
             distribute: ``"auto"``, ``"none"`` or one of the spec's distributions.
         """
         return open_distribution(self.spec, distribute, self.kind, self.max_devices)
-
-    @property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
-
-    def make_layers(self, dtype: Any) -> TensorFlowLayers:
-        """Return the builders for this device's hardware and data format.
-
-        Args:
-            dtype: The dtype of convolutions.
-        """
-        return TensorFlowLayers(dtype)
-
-    def to_native_format(self, images: Tensor) -> Tensor:
-        """Convert images or maps to the device's data format, inside the compiled step.
-
-        Args:
-            images: ``(N, H, W, C)`` float32.
-        """
-        return images
-
-    def to_canonical_format(self, maps: Tensor) -> Tensor:
-        """Convert maps back to NHWC, inside the compiled step.
-
-        Args:
-            maps: In the device's data format.
-        """
-        return maps
-
-    def all_finite(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return whether all values are finite, as a boolean scalar inside the compiled step.
-
-        The sum of absolute values is finite only if each value is; unlike IsFinite and All, its ops
-        have kernels on every device.
-
-        Args:
-            tensors: float32.
-        """
-        total = tf.add_n([tf.reduce_sum(tf.abs(tensor)) for tensor in tensors])
-        return total <= tf.float32.max
 
     def build(self, program: Program) -> TensorFlowModel:
         return TensorFlowModel(self, program)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from msinet_core import KLDivergence, Layers, ops
+from msinet_core import Inputs, KLDivergence, Layers, Parameters, ops
 from msinet_tensorflow.loading import load_tensorflow
 
 tf = load_tensorflow()
 
 Tensor = Any
-Inputs = Sequence[Tensor]
-Parameters = Mapping[str, Tensor]
 
 IMAGE_AXES = (1, 2, 3)
 

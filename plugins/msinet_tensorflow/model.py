@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
-from msinet_core import Adam, Batch, Model, OptimizerState, Program, State
+from msinet_core import (
+    Adam,
+    Batch,
+    LossScale,
+    Model,
+    OptimizerState,
+    Program,
+    State,
+    permutation,
+)
 from msinet_tensorflow.layers import Tensor, tf
-from msinet_tensorflow.loss_scale import AdamStep, ScaledSteps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +36,7 @@ class TensorFlowModel(Model):
 
     Every step is one ``tf.function``, traced once for each shape ``(N, H, W)``; everything else
     that changes between steps (learning rate, bias correction, each image's weight) is a tensor.
-    In float16 the loss is scaled (`ScaledSteps`); a resumed run starts with the initial scale.
+    In float16 the loss is scaled (`LossScale`); a resumed run starts with the initial scale.
 
     Args:
         device: Provides layer builders and the data format.
@@ -41,28 +49,26 @@ class TensorFlowModel(Model):
         self.unread_losses = device.unread_losses
         self._distribution = device.distribution
         self._builders = device.layer_builders
+        self._data_format = device.spec.data_format
         _free_unused()
         self._owned: list[Any] = []
         weakref.finalize(self, _unused.extend, self._owned).atexit = False
         self._weights = self._variables(program.state.weights)
-        self._trained: Variables = {}
         self._m: Variables = {}
         self._v: Variables = {}
         self._step = 0
-        self._scale: ScaledSteps | None = None
+        self._scale: LossScale | None = None
         if program.optimizer is not None:
             memory = program.optimizer_state
-            self._trained = {
-                name: weight
-                for name, weight in self._weights.items()
-                if program.optimizer.factor(name)
-            }
             self._m = self._variables(memory.m)
             self._v = self._variables(memory.v)
             self._step = memory.step
             if device.precision == "float16":
                 with self._distribution.scope():
-                    self._scale = ScaledSteps(program.optimizer, memory.step)
+                    values = LossScale.new(program.optimizer, memory.step)
+                    self._scale = LossScale(
+                        *(tf.Variable(value, trainable=False, dtype=tf.float32) for value in values)
+                    )
         self._compiled_predict = self._compiled(self._predict)
         self._compiled_losses = self._compiled(self._losses)
         self._compiled_train = self._compiled(self._train)
@@ -106,7 +112,7 @@ class TensorFlowModel(Model):
         weights = self._canonical(self._weights)
         if self._optimizer is None:
             return State(weights)
-        step = self._step - (self._scale.skipped if self._scale else 0)
+        step = self._step - (int(self._scale.skipped.numpy()) if self._scale else 0)
         memory = OptimizerState(step, self._canonical(self._m), self._canonical(self._v))
         return State(weights, memory)
 
@@ -138,15 +144,16 @@ class TensorFlowModel(Model):
     # The methods below run while a step is traced; their arguments are symbolic tensors.
 
     def _predict(self, images: Tensor) -> Tensor:
-        return tf.cast(self._device.to_canonical_format(self._forward(images)), tf.float32)
+        maps = _converted(self._forward(images), self._data_format, "NHWC")
+        return tf.cast(maps, tf.float32)
 
     def _forward(self, images: Tensor) -> Tensor:
-        native = self._device.to_native_format(images)
+        native = _converted(images, "NHWC", self._data_format)
         return self._graph.apply(self._builders, native, self._weights)
 
     def _losses(self, images: Tensor, maps: Tensor) -> Tensor:
         predicted = self._forward(images)
-        true = self._device.to_native_format(maps)
+        true = _converted(maps, "NHWC", self._data_format)
         assert self._loss is not None
         return self._loss.apply(self._builders, true, predicted)
 
@@ -156,11 +163,12 @@ class TensorFlowModel(Model):
         Only what is trained is watched, so that nothing before the first trained layer is
         differentiated.
         """
+        trained = {name: self._weights[name] for name in self._trained}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(self._trained.values()))
+            tape.watch(list(trained.values()))
             loss = tf.reduce_sum(self._losses(images, maps) * weights)
-            scaled = self._scale.scaled(loss) if self._scale else loss
-        return loss, tape.gradient(scaled, self._trained, unconnected_gradients="zero")
+            scaled = loss * self._scale.value if self._scale else loss
+        return loss, tape.gradient(scaled, trained, unconnected_gradients="zero")
 
     def _train(self, images: Tensor, maps: Tensor, weights: Tensor, rate: Tensor) -> Tensor:
         loss, gradients = self._distribution.total(self._gradients(images, maps, weights))
@@ -185,24 +193,27 @@ class TensorFlowModel(Model):
             rate: The result of `_rate`.
         """
         assert self._optimizer is not None
-        if self._scale is None:
-            step = AdamStep(gradients, rate, self._optimizer.beta_1, self._optimizer.beta_2)
-        else:
-            finite = self._device.all_finite(list(gradients.values()))
-            step = self._scale.advance(gradients, finite, rate)
-        for name, weight in self._trained.items():
-            factor = self._optimizer.factor(name)
+        adam, decays = self._optimizer, (self._optimizer.beta_1, self._optimizer.beta_2)
+        if self._scale is not None:
+            before = LossScale(*map(tf.convert_to_tensor, self._scale))
+            finite = all_finite(gradients.values())
+            after, rate, decays, gradients = before.step(tf.where, adam, finite, gradients, rate)
+            for variable, value in zip(self._scale, after, strict=True):
+                # Each replica assigns to its own copy.
+                tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+        for name in self._trained:
+            factor = adam.factor(name)
             tf.raw_ops.ResourceApplyAdam(
-                var=weight.handle,
+                var=self._weights[name].handle,
                 m=self._m[name].handle,
                 v=self._v[name].handle,
                 beta1_power=0.0,
                 beta2_power=0.0,
-                lr=step.rate if factor == 1 else step.rate * factor,
-                beta1=step.beta_1,
-                beta2=step.beta_2,
-                epsilon=self._optimizer.epsilon,
-                grad=step.gradients[name],
+                lr=rate if factor == 1 else rate * factor,
+                beta1=decays[0],
+                beta2=decays[1],
+                epsilon=adam.epsilon,
+                grad=gradients[name],
             )
 
     # The methods below run on the host.
@@ -212,8 +223,8 @@ class TensorFlowModel(Model):
         """The sums of gradients over several batches; created when first needed."""
         with self._distribution.scope():
             accumulated = {
-                name: tf.Variable(tf.zeros(weight.shape), trainable=False)
-                for name, weight in self._trained.items()
+                name: tf.Variable(tf.zeros(self._weights[name].shape), trainable=False)
+                for name in self._trained
             }
         self._owned += accumulated.values()
         return accumulated
@@ -226,8 +237,8 @@ class TensorFlowModel(Model):
         """Return the learning rate of the next step with bias correction.
 
         TensorFlow's op would compute the correction in float32, where ``1 - 0.999`` has five
-        correct digits. With a loss scale, `ScaledSteps.advance` applies it, because only the
-        device knows the number of skipped steps.
+        correct digits. With a loss scale, `LossScale.step` applies it, because only the device
+        knows the number of skipped steps.
         """
         if self._scale is not None:
             return np.float32(learning_rate)
@@ -268,6 +279,28 @@ def _free_unused() -> None:
         variable = _unused.popleft()
         for part in getattr(variable, "values", (variable,)):  # a mirrored one has several
             tf.raw_ops.AssignVariableOp(resource=part.handle, value=tf.zeros(()))
+
+
+def all_finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Return whether all values are finite, as a boolean scalar inside the compiled step.
+
+    The sum of absolute values is finite only if each value is; unlike IsFinite and All, its ops
+    have kernels on every device.
+
+    Args:
+        tensors: float32.
+    """
+    return tf.add_n([tf.reduce_sum(tf.abs(tensor)) for tensor in tensors]) <= tf.float32.max
+
+
+def _converted(images: Tensor, source: str, target: str) -> Tensor:
+    """Change the data format, inside the compiled step; with a single channel, reshape."""
+    if source == target:
+        return images
+    axes = permutation(source, target)
+    if images.shape[source.index("C")] == 1:
+        return tf.reshape(images, [images.shape[axis] for axis in axes])
+    return tf.transpose(images, axes)
 
 
 def _first(rows: Tensor, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msinet_core import Availability, Hardware, Probe, hardware
-from msinet_tensorflow.versions import Trouble, import_trouble, installed_wheels, overlap
+from msinet_tensorflow.versions import import_trouble, installed_wheels, overlap
 
 
 def framework_version() -> str | None:
@@ -24,11 +24,11 @@ def tensorflow_probe(
         found: The hardware that the device would compute on.
     """
     if trouble := import_trouble():
-        return unavailable(trouble.reason, trouble.fix, found)
+        return unavailable(*trouble, found)
     if missing := hardware.missing_requirements(requirements):
         return unavailable(" ".join(missing), install, found)
-    warning = overlap(install) or Trouble("", "")
-    return Probe(Availability.INSTALLED, warning.reason, warning.fix, framework_version(), found)
+    warning, fix = overlap(install) or ("", "")
+    return Probe(Availability.INSTALLED, warning, fix, framework_version(), found)
 
 
 def unavailable(reason: str, fix: str, found: tuple[Hardware, ...] = ()) -> Probe:

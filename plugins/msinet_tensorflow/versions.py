@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from msinet_core import DeviceUnavailableError, hardware
 
@@ -26,26 +25,12 @@ WHEELS = (
 METAL = "tensorflow-metal"
 
 
-@dataclass(frozen=True)
-class MetalRelease:
-    """A release of tensorflow-metal and the versions of TensorFlow that it is compatible with.
-
-    Args:
-        releases: The versions of tensorflow-metal (PEP 440).
-        tensorflow: The compatible versions of TensorFlow (PEP 440).
-        recommended: The versions that messages name.
-    """
-
-    releases: str
-    tensorflow: str
-    recommended: str
-
-
 METAL_RELEASES = (
-    MetalRelease("<1.2", tensorflow=">=2.15.1,<2.18", recommended="2.15.1 to 2.17"),
-    MetalRelease(">=1.2,<1.3", tensorflow=">=2.15.1,<2.20", recommended="2.18 or 2.19"),
+    ("<1.2", ">=2.15.1,<2.18", "2.15.1 to 2.17"),
+    (">=1.2,<1.3", ">=2.15.1,<2.20", "2.18 or 2.19"),
 )
-"""Oldest first; later releases are assumed to be compatible.
+"""Versions of tensorflow-metal, the compatible versions of TensorFlow, and those that messages
+name. Oldest first; later releases are assumed to be compatible.
 
 Source: symbols and install names in the wheels for macOS arm64. 1.1.0 needs a LogMessage symbol of
 tsl that TensorFlow 2.18 removed; 1.2.0 needs @rpath/_pywrap_tensorflow_internal.so, which 2.20
@@ -56,17 +41,8 @@ METAL_TENSORFLOW = "tensorflow>=2.18,<2.20"
 """The requirement of the metal device: the versions whose Metal kernels are known."""
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Why TensorFlow cannot be imported.
-
-    Args:
-        reason: A sentence.
-        fix: A command.
-    """
-
-    reason: str
-    fix: str
+Trouble = tuple[str, str]
+"""A sentence that says why TensorFlow cannot be imported, and the command that fixes it."""
 
 
 def installed_wheels() -> Mapping[str, str]:
@@ -86,11 +62,9 @@ def check_versions() -> None:
     Raises:
         DeviceUnavailableError: Names the reason and the command that fixes it.
     """
-    trouble = import_trouble()
-    if trouble:
-        raise DeviceUnavailableError(
-            f"TensorFlow cannot be imported: {trouble.reason} Run: {trouble.fix}"
-        )
+    if trouble := import_trouble():
+        reason, fix = trouble
+        raise DeviceUnavailableError(f"TensorFlow cannot be imported: {reason} Run: {fix}")
 
 
 def overlap(install: str) -> Trouble | None:
@@ -103,7 +77,7 @@ def overlap(install: str) -> Trouble | None:
     if len(wheels) < 2:
         return None
     names = " and ".join(f"{name} {version}" for name, version in wheels.items())
-    return Trouble(
+    return (
         f"{names} overwrite each other's files; which one gets imported is unpredictable.",
         f"pip uninstall --yes {' '.join(wheels)} && {install}",
     )
@@ -113,23 +87,20 @@ def _metal_trouble() -> Trouble | None:
     metal, wheels = hardware.distribution_version(METAL), installed_wheels()
     if metal is None:
         return None
-    release = next(
-        (entry for entry in METAL_RELEASES if hardware.fits(metal, entry.releases)), None
-    )
-    for name, version in wheels.items():
-        if release is not None and not hardware.fits(version, release.tensorflow):
-            return Trouble(
-                f"{METAL} {metal} is incompatible with {name} {version} "
-                f"(needs {release.recommended}).",
-                _metal_fix(release),
-            )
+    for releases, compatible, recommended in METAL_RELEASES:
+        for name, version in wheels.items() if hardware.fits(metal, releases) else ():
+            if not hardware.fits(version, compatible):
+                return (
+                    f"{METAL} {metal} is incompatible with {name} {version} (needs {recommended}).",
+                    _metal_fix(metal),
+                )
     return None
 
 
-def _metal_fix(release: MetalRelease) -> str:
+def _metal_fix(metal: str) -> str:
     if sys.version_info >= (3, 13):  # there is no wheel of a compatible TensorFlow
         return f"pip uninstall --yes {METAL}"
-    newer = f' "{METAL}==1.2.*"' if release is not METAL_RELEASES[-1] else ""
+    newer = "" if hardware.fits(metal, METAL_RELEASES[-1][0]) else f' "{METAL}==1.2.*"'
     return f'pip install "{METAL_TENSORFLOW}"{newer}'
 
 
@@ -145,7 +116,7 @@ def _lost_files() -> Trouble | None:
     if spec is not None and spec.origin is not None:
         return None
     name, version = next(iter(wheels.items()))
-    return Trouble(
+    return (
         f"{name} {version} is recorded as installed, but its files are missing.",
         f'pip install --force-reinstall --no-deps "{name}=={version}"',
     )

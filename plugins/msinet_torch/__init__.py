@@ -13,8 +13,6 @@ from msinet_torch.probe import REQUIRES, cpu_probe, cuda_probe, mps_probe
 WORLD_VARIABLE = "WORLD_SIZE"
 """The variable in which torchrun gives each process their number."""
 
-ON_OFF = ("off", "on")
-
 _torch_spec = partial(
     DeviceSpec,
     framework="PyTorch",
@@ -32,6 +30,7 @@ MPS = _torch_spec(
     factory="msinet_torch.device:MpsDevice",
     probe=mps_probe,
     priority=190,
+    untested_on="a Mac",
     capabilities=Capabilities(
         precisions=("float32", "bfloat16", "float16"),
         deterministic=False,  # Apple does not promise it
@@ -52,6 +51,7 @@ CUDA = _torch_spec(
     factory="msinet_torch.device:CudaDevice",
     probe=cuda_probe,
     priority=290,
+    untested_on="an NVIDIA GPU",
     capabilities=Capabilities(
         precisions=("float32", "bfloat16", "float16"),
         distribution=("multiworker",),
@@ -62,20 +62,14 @@ CUDA = _torch_spec(
         DeviceOption(
             "tf32",
             "Multiply float32 with TF32's 10-bit mantissa: faster, less exact.",
-            "off",
-            ON_OFF,
         ),
         DeviceOption(
             "compile",
             "Fuse the network with torch.compile: slow to start for each image size.",
-            "off",
-            ON_OFF,
         ),
         DeviceOption(
             "cuda-graphs",
             "Record each step once and replay it: less work for the host, more memory.",
-            "off",
-            ON_OFF,
         ),
     ),
 )

@@ -20,11 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from msinet_core import Adam
-from msinet_torch.loading import load_torch
-
-torch = load_torch()
-
-Tensor = Any
+from msinet_torch.loading import Tensor, torch
 
 LARGE_STEP = 1e9
 """A step at which beta**step is zero in any float."""
@@ -73,29 +69,25 @@ class FusedAdam:
             )
             for factor, group in self._groups.items():
                 lists = (self._values, flat, self._m, self._v, self._steps)
-                chosen = [[tensors[index] for index in group] for tensors in lists]
-                self._apply(chosen, rate if factor == 1 else rate * factor, skip)
-
-    def _apply(
-        self, tensors: Sequence[Sequence[Tensor]], rate: float | Tensor, skip: Tensor | None
-    ) -> None:
-        values, gradients, m, v, steps = tensors
-        torch._fused_adam_(
-            values,
-            gradients,
-            m,
-            v,
-            [],
-            steps,
-            lr=rate,
-            beta1=self._optimizer.beta_1,
-            beta2=self._optimizer.beta_2,
-            weight_decay=0.0,
-            eps=self._optimizer.epsilon,
-            amsgrad=False,
-            maximize=False,
-            found_inf=skip,
-        )
+                values, grads, m, v, steps = (
+                    [tensors[index] for index in group] for tensors in lists
+                )
+                torch._fused_adam_(
+                    values,
+                    grads,
+                    m,
+                    v,
+                    [],
+                    steps,
+                    lr=rate if factor == 1 else rate * factor,
+                    beta1=self._optimizer.beta_1,
+                    beta2=self._optimizer.beta_2,
+                    weight_decay=0.0,
+                    eps=self._optimizer.epsilon,
+                    amsgrad=False,
+                    maximize=False,
+                    found_inf=skip,
+                )
 
 
 def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,14 @@ from msinet_core import (
     untrained_program,
 )
 from msinet_torch.device import MpsDevice
-from msinet_torch.kernels import kernel_names, mps_kernels
-from msinet_torch.layers import torch
+from msinet_torch.loading import torch
+
+TABLE = "mps_kernels_2.13.0.txt"
+"""The kernels that PyTorch registers for MPS; its first lines say where it comes from."""
+
+TABLE_TORCH = "2.13.0"
+"""The release that the table was recorded from."""
+
 
 TorchDispatchMode: Any = torch.utils._python_dispatch.TorchDispatchMode
 
@@ -170,6 +178,28 @@ def audit_steps(
         with audit.step(name):
             run()
     return audit.report()
+
+
+@cache
+def mps_kernels() -> frozenset[str]:
+    """Read the names of the kernels."""
+    text = resources.files(__package__).joinpath(TABLE).read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def kernel_names(op: Any) -> frozenset[str]:
+    """Return the names that PyTorch's code generator can give the kernel of an op.
+
+    Args:
+        op: A ``torch._ops.OpOverload``, for example ``torch.ops.aten.add.Tensor``.
+
+    Source: torchgen/api/native.py and torchgen/dest/register_dispatch_key.py.
+    """
+    schema = op._schema
+    name, overload = schema.name.partition("::")[2], schema.overload_name
+    if any(argument.is_out for argument in schema.arguments):
+        name += "_out"
+    return frozenset((f"{overload}_{name}", f"{name}_{overload}" if overload else name))
 
 
 def _is_composite(op: Any) -> bool:

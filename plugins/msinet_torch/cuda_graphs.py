@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from msinet_torch.layers import Tensor, torch
+from msinet_torch.loading import Tensor, torch
 
 WARM_UPS = 3
 """Runs before recording, in which libraries choose algorithms and allocate memory."""
@@ -14,37 +13,19 @@ WarmUp = Callable[[Tensor, Tensor, float], None]
 Step = Callable[[Sequence[tuple[Tensor, Tensor]], float, Tensor], Tensor]
 
 
-class CudaGraphs:
-    """One recorded step per batch shape.
+class CudaGraph:
+    """A recorded step.
 
     Args:
         warm_up: Takes images, maps and the weight of an image; changes nothing.
         step: Takes pairs of images and maps, the weight of an image, and the rate; returns the
             loss.
+        images: On the GPU; the step is for batches of their shape.
+        maps: On the GPU.
 
     Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
     """
 
-    def __init__(self, warm_up: WarmUp, step: Step) -> None:
-        self._warm_up = warm_up
-        self._step = step
-        self._by_shape: dict[Any, _CudaGraph] = {}
-
-    def run(self, images: Tensor, maps: Tensor, rate: float) -> Tensor:
-        """Make a step; the next step of that shape overwrites the returned loss.
-
-        Args:
-            images: On the GPU.
-            maps: On the GPU.
-            rate: Adam's rate.
-        """
-        if images.shape not in self._by_shape:
-            graph = _CudaGraph(self._warm_up, self._step, images, maps)
-            self._by_shape[images.shape] = graph
-        return self._by_shape[images.shape].replay(images, maps, rate)
-
-
-class _CudaGraph:
     def __init__(self, warm_up: WarmUp, step: Step, images: Tensor, maps: Tensor) -> None:
         self._images, self._maps = images.clone(), maps.clone()
         self._rate = torch.zeros((), device=images.device)
@@ -60,6 +41,13 @@ class _CudaGraph:
             self._loss = step([(self._images, self._maps)], share, self._rate)
 
     def replay(self, images: Tensor, maps: Tensor, rate: float) -> Tensor:
+        """Make a step; the next step overwrites the returned loss.
+
+        Args:
+            images: On the GPU.
+            maps: On the GPU.
+            rate: Adam's rate.
+        """
         self._images.copy_(images)
         self._maps.copy_(maps)
         self._rate.fill_(rate)

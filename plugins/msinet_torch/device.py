@@ -14,7 +14,6 @@ from msinet_core import (
     Device,
     DeviceSpec,
     DeviceUnavailableError,
-    LayerBuilder,
     Processes,
     Program,
     UsageError,
@@ -22,9 +21,10 @@ from msinet_core import (
     nvidia,
 )
 from msinet_torch.distribution import Distribution, is_distributed, join, local_rank
-from msinet_torch.layers import Tensor, TorchLayers, torch
-from msinet_torch.loading import check_fallback
+from msinet_torch.layers import TorchLayers
+from msinet_torch.loading import Tensor, check_fallback, torch
 from msinet_torch.model import TorchModel
+from msinet_torch.probe import CHOOSE_BUILD
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -42,12 +42,14 @@ class TorchDevice(Device):
         precision: The precision of convolutions; weights, the loss and Adam are float32.
         options: A value for each of the spec's options; None for the defaults.
         distribute: ``"auto"``, ``"none"`` or ``"multiworker"``.
+
+    Raises:
+        UsageError: Options exclude each other.
     """
 
+    layers: TorchLayers
     memory_format: Any = torch.channels_last
     """The memory format of images and kernels."""
-
-    uses_cuda_graphs = False
 
     def __init__(
         self,
@@ -58,18 +60,19 @@ class TorchDevice(Device):
     ) -> None:
         super().__init__(spec, precision, options)
         distributed = is_distributed(spec, distribute)
+        self.uses_cuda_graphs = self.options.get("cuda-graphs") == "on"
+        if self.uses_cuda_graphs and distributed:
+            raise UsageError(
+                "CUDA graphs do not support distributed training; omit --device-option "
+                "cuda-graphs=on or use --distribute none"
+            )
         self.torch_device = self.open_torch_device(local_rank() if distributed else 0)
         self.distribution = join(self.torch_device) if distributed else Distribution()
         self.layers = TorchLayers(getattr(torch, precision), self.torch_device)
-        self._layer_builders = self.layers.builders()
 
     @property
     def processes(self) -> Processes:
         return self.distribution.processes
-
-    @property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
 
     def build(self, program: Program) -> TorchModel:
         return TorchModel(self, program)
@@ -151,7 +154,7 @@ class MpsDevice(TorchDevice):
     memory_format = torch.contiguous_format
 
     def open_torch_device(self, index: int) -> Any:
-        check_fallback()
+        check_fallback(self.spec.name)
         mps = torch.backends.mps
         if not mps.is_available():
             reason = "its MPS backend does not support this machine"
@@ -174,21 +177,6 @@ class CudaDevice(TorchDevice):
         DeviceUnavailableError: PyTorch finds no GPU.
         UsageError: The GPU does not support the precision, or options exclude each other.
     """
-
-    def __init__(
-        self,
-        spec: DeviceSpec,
-        precision: str = "float32",
-        options: Mapping[str, str] | None = None,
-        distribute: str = "none",
-    ) -> None:
-        super().__init__(spec, precision, options, distribute)
-        self.uses_cuda_graphs = self.options["cuda-graphs"] == "on"
-        if self.uses_cuda_graphs and self.processes.count > 1:
-            raise UsageError(
-                "CUDA graphs support a single process only; omit --device-option cuda-graphs=on or "
-                "use --distribute none"
-            )
 
     def open_torch_device(self, index: int) -> Any:
         if not torch.cuda.is_available():
@@ -277,10 +265,15 @@ def _why_no_gpu(spec: DeviceSpec) -> str:
     probe = spec.probe()
     if not probe.ready:
         return spec.unavailable_message(probe)
+    if torch.version.cuda is None:  # such as conda's CPU build, whose version does not say so
+        return (
+            f"Device '{spec.name}' is not available: torch {torch.__version__} was built without "
+            f"CUDA. {CHOOSE_BUILD}"
+        )
     names = ", ".join(gpu.name for gpu in nvidia.nvidia_gpus())
     return (
         f"Device '{spec.name}' is not available: the driver lists {names or 'a GPU'}, but torch "
-        f"{torch.__version__} (CUDA {torch.version.cuda or 'none'}) does not find it. The driver "
-        "is probably too old for that CUDA version: update it, or install a build for an older "
-        "CUDA from https://pytorch.org/get-started/locally/"
+        f"{torch.__version__} (CUDA {torch.version.cuda}) does not find it. The driver is probably "
+        "too old for that CUDA version: update it, or install a build for an older CUDA from "
+        "https://pytorch.org/get-started/locally/"
     )

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msinet_core import DeviceSpec, Processes, UsageError, report_lost_processes
-from msinet_torch.loading import load_torch
+from msinet_torch.loading import Tensor, torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-torch = load_torch()
-
-Tensor = Any
 Losses = Callable[[Tensor, Tensor], Tensor]
 """Takes images and true maps on the device; returns the loss of each image."""
 
@@ -71,7 +68,7 @@ class Distribution:
         return int(self.processes.sum(np.array([images], np.float64))[0])
 
 
-class _Module(torch.nn.Module):  # type: ignore[misc, name-defined]
+class _Module(torch.nn.Module):  # type: ignore[misc]
     """Show DistributedDataParallel the parameters behind a function."""
 
     def __init__(self, losses: Losses, weights: Sequence[Tensor]) -> None:

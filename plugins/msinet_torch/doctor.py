@@ -6,30 +6,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msinet_core import DeviceSpec, Finding, hardware, nvidia
-from msinet_torch.kernels import TABLE_TORCH, mps_kernels
 
 GIBIBYTE = 2**30
 
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
-    """Describe PyTorch's build, the device, the memory format and, for `mps`, the kernels of ops.
+    """Describe PyTorch's build, the device and, for `mps`, the kernels of ops.
 
     Args:
         spec: One of ``mps``, ``torch-cuda``, ``torch-cpu``.
-        arguments: Ignored.
+        arguments: ``"precision"`` limits the report on kernels to one precision.
     """
     if hardware.distribution_version("torch") is None:
         yield Finding("PyTorch", "note", "Not installed; nothing else to check.")
         return
-    from msinet_torch.loading import load_torch
+    from msinet_torch.loading import torch
 
-    torch = load_torch()
     yield _build(torch)
     yield from {"mps": _mps, "torch-cuda": _cuda}.get(spec.name, _cpu)(torch)
-    yield _memory_format(spec)
     if spec.name == "mps":
-        yield from _kernel_audits(spec, torch)
-    yield _evidence(spec)
+        yield from _kernel_audits(spec, arguments.get("precision", "auto"))
 
 
 def _build(torch: Any) -> Finding:
@@ -43,19 +39,17 @@ def _build(torch: Any) -> Finding:
 
 def _cpu(torch: Any) -> Iterator[Finding]:
     has_onednn = torch.backends.mkldnn.is_available()
-    cpu = hardware.cpu_hardware()
-    memory = f", {_size(cpu.memory)} of memory" if cpu.memory else ""
     kernels = "oneDNN" if has_onednn else "PyTorch's own kernels, which are slow"
     yield Finding(
         "processor",
         "ok" if has_onednn else "note",
-        f"{cpu.name}, {torch.get_num_threads()} threads{memory}; convolutions use {kernels}.",
+        f"{torch.get_num_threads()} threads; convolutions use {kernels}.",
     )
     if has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         yield Finding("bfloat16", "ok", "oneDNN computes bfloat16 convolutions in hardware.")
     else:
         detail = "This CPU has no fast bfloat16: results are correct, but slower than float32."
-        yield Finding("bfloat16", "note", detail, "--precision float32")
+        yield Finding("bfloat16", "note", detail, "Use --precision float32")
 
 
 def _cuda(torch: Any) -> Iterator[Finding]:
@@ -91,15 +85,9 @@ def _mps(torch: Any) -> Iterator[Finding]:
     yield Finding("GPU", "ok", detail)
 
 
-def _memory_format(spec: DeviceSpec) -> Finding:
-    detail = "Images and kernels are NCHW and OIHW in channels_last."
-    if spec.name == "mps":
-        detail = "Images and kernels are contiguous NCHW and OIHW; MPS has channels_last bugs."
-    return Finding("memory format", "ok", detail)
-
-
-def _kernel_audits(spec: DeviceSpec, torch: Any) -> Iterator[Finding]:
-    from msinet_torch.audit import audit_steps
+def _kernel_audits(spec: DeviceSpec, precision: str) -> Iterator[Finding]:
+    from msinet_torch.audit import TABLE_TORCH, audit_steps, mps_kernels
+    from msinet_torch.loading import torch
 
     detail = (
         f"{len(mps_kernels())} kernels that PyTorch {TABLE_TORCH} registers for MPS. The audited "
@@ -107,25 +95,8 @@ def _kernel_audits(spec: DeviceSpec, torch: Any) -> Iterator[Finding]:
         "of the published one."
     )
     yield Finding("kernel table", "ok", detail)
-    for precision in spec.capabilities.precisions:
-        yield audit_steps(spec, precision).finding(precision)
-
-
-def _evidence(spec: DeviceSpec) -> Finding:
-    """State what has been tested, and what has not."""
-    tested = (
-        "The same layers, steps and optimizer are tested against the reference on a CPU, in both "
-        "memory formats, op by op and over training steps."
-    )
-    if spec.name == "torch-cpu":
-        return Finding("evidence", "ok", tested)
-    target = "a Mac's GPU" if spec.name == "mps" else "an NVIDIA GPU"
-    return Finding(
-        "evidence",
-        "note",
-        f"{tested} This version of msinet was not tested on {target} before its release.",
-        "On such a machine, run: msinet-run devices --check",
-    )
+    for one in spec.capabilities.precisions if precision == "auto" else (precision,):
+        yield audit_steps(spec, one).finding(one)
 
 
 def _size(count: int) -> str:

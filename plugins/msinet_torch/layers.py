@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msinet_core import KLDivergence, Layers, hardware, interpolation_matrix, ops
-from msinet_torch.loading import load_torch
+from msinet_core import (
+    Inputs,
+    KLDivergence,
+    Layers,
+    Parameters,
+    hardware,
+    interpolation_matrix,
+    ops,
+)
+from msinet_torch.loading import Tensor, torch
 from msinet_torch.resize import enlarge, memory_format
 
-torch = load_torch()
 functional = torch.nn.functional
-
-Tensor = Any
-Inputs = Sequence[Tensor]
-Parameters = Mapping[str, Tensor]
 
 SPATIAL_AXES = (2, 3)
 IMAGE_AXES = (1, 2, 3)

@@ -1,13 +1,12 @@
-"""Import PyTorch so that an op without an MPS kernel fails and waiting threads soon sleep."""
+"""PyTorch, imported so that an op without an MPS kernel fails and waiting threads soon sleep."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from msinet_core import DeviceUnavailableError
 
@@ -29,37 +28,38 @@ Source: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
 POLICY_VARIABLE = "OMP_WAIT_POLICY"
 
 
-def load_torch() -> ModuleType:
-    """Import and return PyTorch; every module of this plugin imports it here."""
+def _load_torch() -> ModuleType:
+    """Import PyTorch with both settings, which other programs and libraries do not see later."""
     if "torch" in sys.modules:
         return importlib.import_module("torch")
     os.environ[FALLBACK_VARIABLE] = "0"
-    with _short_spins():
+    if {SPIN_VARIABLE, POLICY_VARIABLE} & os.environ.keys():  # the user decides
         return importlib.import_module("torch")
-
-
-@contextmanager
-def _short_spins() -> Iterator[None]:
-    """Set how long threads spin, for libraries that are loaded in the block, unless it is set."""
-    chosen = {SPIN_VARIABLE, POLICY_VARIABLE} & os.environ.keys()
-    if not chosen:
-        os.environ[SPIN_VARIABLE] = SPINS
+    os.environ[SPIN_VARIABLE] = SPINS
     try:
-        yield
+        return importlib.import_module("torch")
     finally:
-        if not chosen:
-            del os.environ[SPIN_VARIABLE]
+        del os.environ[SPIN_VARIABLE]
 
 
-def check_fallback() -> None:
+torch: Any = _load_torch()
+"""PyTorch; every module of this plugin imports it from here."""
+
+Tensor = Any
+
+
+def check_fallback(name: str) -> None:
     """Refuse MPS if PyTorch was imported earlier with the CPU fallback enabled.
+
+    Args:
+        name: The device's name.
 
     Raises:
         DeviceUnavailableError: The variable is set.
     """
     if os.environ.get(FALLBACK_VARIABLE, "0") not in ("", "0"):
         raise DeviceUnavailableError(
-            f"Device 'mps' is not available: PyTorch was imported with {FALLBACK_VARIABLE}="
+            f"Device '{name}' is not available: PyTorch was imported with {FALLBACK_VARIABLE}="
             f"{os.environ[FALLBACK_VARIABLE]} and would silently run some ops on the CPU. "
             f"Run: unset {FALLBACK_VARIABLE}"
         )

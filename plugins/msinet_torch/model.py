@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
@@ -12,14 +12,15 @@ from msinet_core import (
     Batch,
     Model,
     OptimizerState,
+    Parameters,
     Program,
     State,
     Tensors,
     ops,
 )
 from msinet_torch.adam import FusedAdam
-from msinet_torch.cuda_graphs import CudaGraphs
-from msinet_torch.layers import Tensor, torch
+from msinet_torch.cuda_graphs import CudaGraph
+from msinet_torch.loading import Tensor, torch
 from msinet_torch.loss_scale import ScaledSteps
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from msinet_torch.device import TorchDevice
 
-Parameters = Mapping[str, Any]
 Part = tuple[Tensor, Tensor]
 """Images and maps on the device."""
 
@@ -47,21 +47,18 @@ class TorchModel(Model):
         self._device: TorchDevice = device
         self._distribution = device.distribution
         self._builders = device.layer_builders
-        optimizer = program.optimizer
         self._weights = {
-            name: torch.nn.Parameter(
-                value, requires_grad=optimizer is not None and optimizer.factor(name) != 0
-            )
+            name: torch.nn.Parameter(value, requires_grad=name in self._trained)
             for name, value in self._put(program.state.weights).items()
         }
-        self._trained = {name: item for name, item in self._weights.items() if item.requires_grad}
         self._cast: Parameters | None = None
         self._output = device.compiled(self._apply)
         self._losses_of = device.compiled(self._apply_loss)
         self._step = 0
-        self._scale: ScaledSteps | None = None
-        if optimizer is not None:
-            self._prepare_training(optimizer, program.optimizer_state)
+        self._scaled: ScaledSteps | None = None
+        self._cuda_graphs: dict[Any, CudaGraph] = {}
+        if program.optimizer is not None:
+            self._prepare_training(program.optimizer, program.optimizer_state)
 
     def _prepare_training(self, optimizer: Adam, memory: OptimizerState) -> None:
         self._step, self._m, self._v = memory.step, self._put(memory.m), self._put(memory.v)
@@ -72,14 +69,13 @@ class TorchModel(Model):
         factors = [optimizer.factor(name) for name in self._trained]
         self._adam = FusedAdam(optimizer, weights, m, v, factors)
         if self._device.precision == "float16":
-            self._scale = ScaledSteps(optimizer, memory.step, self._device.torch_device)
+            self._scaled = ScaledSteps(optimizer, memory.step, self._device.torch_device)
         used = self._graph.between(self._graph.input.name, self._graph.output.name)
         self._train_losses = self._distribution.distribute(
             lambda images, maps: self._losses_of(images, maps, self._weights),
             list(self._weights.values()),
             unused=len(used.parameters) < len(self._graph.parameters),
         )
-        self._cuda_graphs = CudaGraphs(self._warm_up, self._make_step)
 
     def forward(self, images: NDArray[np.float32]) -> ArrayLike:
         with torch.no_grad():
@@ -110,7 +106,7 @@ class TorchModel(Model):
         weights = self._canonical(self._weights)
         if self._optimizer is None:
             return State(weights)
-        step = self._step - (self._scale.skipped if self._scale else 0)
+        step = self._step - (int(self._scaled.scale.skipped) if self._scaled else 0)
         return State(
             weights, OptimizerState(step, self._canonical(self._m), self._canonical(self._v))
         )
@@ -124,11 +120,15 @@ class TorchModel(Model):
             learning_rate: Adam's.
         """
         rate = learning_rate
-        if self._scale is None:  # which corrects the bias itself
+        if self._scaled is None:  # which corrects the bias itself
             assert self._optimizer is not None
             rate = self._optimizer.rate(learning_rate, self._step + 1)
         if self._device.uses_cuda_graphs and len(parts) == 1:
-            return self._cuda_graphs.run(*parts[0], rate)
+            images, maps = parts[0]
+            if images.shape not in self._cuda_graphs:
+                graph = CudaGraph(self._warm_up, self._make_step, images, maps)
+                self._cuda_graphs[images.shape] = graph
+            return self._cuda_graphs[images.shape].replay(images, maps, rate)
         return self._make_step(parts, share, rate)
 
     def _make_step(self, parts: Sequence[Part], share: float, rate: float | Tensor) -> Tensor:
@@ -137,10 +137,10 @@ class TorchModel(Model):
             losses = [self._differentiate(*part, share) for part in earlier]
         losses.append(self._differentiate(*last, share))
         gradients = self._take_gradients()
-        if self._scale is None:
+        if self._scaled is None:
             self._adam.apply(gradients, rate)
         else:
-            self._scale.apply(self._adam, gradients, rate)
+            self._scaled.apply(self._adam, gradients, rate)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _warm_up(self, images: Tensor, maps: Tensor, share: float) -> None:
@@ -151,7 +151,7 @@ class TorchModel(Model):
     def _differentiate(self, images: Tensor, maps: Tensor, share: float) -> Tensor:
         """Accumulate the gradients of a batch's weighted losses; return their sum."""
         loss = self._train_losses(images, maps).sum() * share
-        scaled = self._scale.scale(loss) if self._scale else loss
+        scaled = loss * self._scaled.scale.value if self._scaled else loss
         # Gradients are averaged over the processes, but their sum is needed.
         (scaled * self._device.processes.count).backward()
         return loss.detach()
@@ -159,7 +159,7 @@ class TorchModel(Model):
     def _take_gradients(self) -> list[Tensor]:
         """Return the accumulated gradients and reset them."""
         gradients = []
-        for weight in self._trained.values():
+        for weight in (self._weights[name] for name in self._trained):
             gradients.append(torch.zeros_like(weight) if weight.grad is None else weight.grad)
             weight.grad = None
         return gradients

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from dataclasses import replace
 
@@ -36,23 +35,9 @@ def mps_probe() -> Probe:
 
 def cuda_probe() -> Probe:
     """Look for the GPU, the driver and PyTorch's build without loading PyTorch or CUDA."""
-    if sys.platform not in ("linux", "win32"):
-        return _unavailable(
-            "PyTorch supports NVIDIA GPUs on Linux and Windows only; this is "
-            f"{platform.system() or sys.platform}.",
-            f"On Linux with an NVIDIA GPU: {INSTALL}",
-        )
     gpus = nvidia.nvidia_gpus()
-    if not gpus:
-        first = (
-            "Install NVIDIA's driver; nvidia-smi must list the GPU. Then: "
-            if nvidia.has_nvidia_card()
-            else "On a machine with an NVIDIA GPU: "
-        )
-        return _unavailable(nvidia.no_gpu_reason(), first + INSTALL)
-    hidden = nvidia.hidden_reason()
-    if hidden:
-        return _unavailable(hidden, f"Run: unset {nvidia.VISIBLE_VARIABLE}", gpus)
+    if missing := nvidia.no_gpu_reason(gpus, "PyTorch", INSTALL, windows=True):
+        return _unavailable(*missing, gpus)
     wrong_build = _build_without_cuda(hardware.distribution_version("torch") or "")
     if wrong_build:
         return _unavailable(*wrong_build, gpus)

@@ -12,11 +12,7 @@ import math
 from typing import Any, NamedTuple
 
 from msinet_core import ops
-from msinet_torch.loading import load_torch
-
-torch = load_torch()
-
-Tensor = Any
+from msinet_torch.loading import Tensor, torch
 
 HEIGHT, WIDTH = 2, 3
 
@@ -45,7 +41,7 @@ def phases(scale: int, coordinates: ops.Coordinates) -> list[Phase]:
     return [Phase(position < 0, position - math.floor(position)) for position in positions]
 
 
-class _Enlarge(torch.autograd.Function):  # type: ignore[misc, name-defined]
+class _Enlarge(torch.autograd.Function):  # type: ignore[misc]
     """Enlarge one axis of ``(N, C, H, W)`` images of any dtype and memory format."""
 
     @staticmethod

@@ -29,6 +29,7 @@ SPEC = tensorflow_spec(
         ),
     ),
     doctor="msinet_tpu.doctor:examine",
+    untested_on="a TPU",
     doctor_arguments=("topology", "batch-size", "image-size"),
 )
 

@@ -1,7 +1,8 @@
-"""Compile a step for a TPU without having one, with jax and libtpu, in a separate process.
+"""Compile a step for a TPU without having one, in two separate processes.
 
-`main` reads the step as serialized HLO and prints one JSON document. TensorFlow is not imported,
-because a build for another libtpu would abort.
+`write_program` traces the step with TensorFlow and writes it as serialized HLO; `compile_program`
+compiles that with jax and libtpu. The second process does not import TensorFlow, because a build
+for another libtpu would abort.
 """
 
 from __future__ import annotations
@@ -30,6 +31,38 @@ _SHORTAGES = (
     rf"Used {_AMOUNT} of {_AMOUNT} hbm",
 )
 """libtpu's messages with the required and the available memory; newer releases first."""
+
+
+def write_program(arguments: Sequence[str]) -> None:
+    """Write the program of a step to a file, on any machine with TensorFlow, without running it.
+
+    Args:
+        arguments: The path, and the arguments of `lower` as JSON.
+    """
+    path, parameters = arguments
+    Path(path).write_bytes(lower(**json.loads(parameters)))
+
+
+def lower(precision: str, width: float, size: tuple[int, int], batch: int, steps: int = 1) -> bytes:
+    """Return the training program of MSI-Net as serialized HLO.
+
+    Weights and moments are its arguments, which it updates in place.
+
+    Args:
+        precision: The dtype of convolutions.
+        width: Scales the channels.
+        size: Height and width of the images in pixels.
+        batch: The number of images in a step.
+        steps: The number of steps per execution.
+    """
+    from msinet_core import msinet_graph, untrained_program
+    from msinet_tpu import SPEC, STEPS_PER_EXECUTION
+    from msinet_tpu.device import XlaDevice
+
+    graph = msinet_graph(width)
+    device = XlaDevice(SPEC, precision, {STEPS_PER_EXECUTION: str(steps)})
+    model = device.build(untrained_program(graph))
+    return model.training_program((batch, *size, graph.channels[graph.input.name]))
 
 
 def shortage(message: str) -> tuple[int, int] | None:
@@ -173,8 +206,8 @@ def _drop_copies(operation: Any) -> None:
                     inner.operation.erase()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Compile and print the result.
+def compile_program(arguments: Sequence[str]) -> None:
+    """Compile a program and print the result as JSON.
 
     Args:
         arguments: The topology, and the path of the HLO.

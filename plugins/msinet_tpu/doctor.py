@@ -7,17 +7,16 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from msinet_core import (
     DEFAULT_IMAGE_SIZE,
     DeviceSpec,
     DeviceUnavailableError,
     Finding,
-    UsageError,
     hardware,
     ops,
     run_python,
@@ -43,8 +42,6 @@ TIMEOUT = 3600.0
 """The seconds after which a compiler is stopped."""
 
 GIB = 2**30
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -99,14 +96,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
             ``batch-size`` only that size is compiled; otherwise the largest one is searched for.
 
     Raises:
-        UsageError: An argument is invalid.
+        UsageError: The device does not support the precision or an option.
     """
-    yield Finding(
-        "proven so far",
-        "note",
-        "This device has not been run on a TPU. Its steps were compiled with XLA on a CPU and "
-        "compared with the reference, and compiled for TPUs without being run.",
-    )
     topology = arguments.get("topology")
     if topology is None:
         yield Finding(
@@ -139,37 +130,16 @@ def _libtpu_exists() -> bool:
 def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> Subject:
     precision = spec.check_precision(arguments.get("precision", "auto"))
     given = {item.name: arguments[item.name] for item in spec.options if item.name in arguments}
+    height, width = arguments.get("image-size", "{}x{}".format(*Subject.size)).split("x")
     return Subject(
         topology,
         precision,
-        batch=_parsed(arguments, "batch-size", _positive, Subject.batch),
-        size=_parsed(arguments, "image-size", _size, Subject.size),
-        width=_parsed(arguments, "width", float, Subject.width),
+        batch=int(arguments.get("batch-size", Subject.batch)),
+        size=(int(height), int(width)),
+        width=float(arguments.get("width", Subject.width)),
         search="batch-size" not in arguments,
         steps=int(spec.check_options(given)[STEPS_PER_EXECUTION]),
     )
-
-
-def _parsed(
-    arguments: Mapping[str, str], name: str, parse: Callable[[str], Value], default: Value
-) -> Value:
-    if name not in arguments:
-        return default
-    try:
-        return parse(arguments[name])
-    except ValueError as error:
-        raise UsageError(f"Invalid {name}: {arguments[name]}") from error
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-def _size(text: str) -> ops.Size:
-    height, width = map(_positive, text.split("x"))
-    return height, width
 
 
 def _compile(subject: Subject) -> Iterator[Finding]:
@@ -211,8 +181,8 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
     del parameters["topology"], parameters["search"]
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "step.hlo"
-        _run("msinet_tpu.lowering", [str(program), json.dumps(parameters | {"batch": batch})])
-        facts = json.loads(_run("msinet_tpu.ahead_of_time", [subject.topology, str(program)]))
+        _run("write_program", [str(program), json.dumps(parameters | {"batch": batch})])
+        facts = json.loads(_run("compile_program", [subject.topology, str(program)]))
     if "unknown_topology" in facts:
         return Finding(
             "topology",
@@ -231,21 +201,21 @@ def compile_batch(subject: Subject, batch: int) -> Compiled | Finding:
     return Compiled(batch, True, sum(facts[part] for part in parts), facts["memory"], facts)
 
 
-def _run(module: str, arguments: Sequence[str]) -> str:
-    """Run a module in a separate process, since a TensorFlow built for another libtpu aborts.
+def _run(function: str, arguments: Sequence[str]) -> str:
+    """Run a function of `ahead_of_time` in a separate process and return what it prints.
 
     Raises:
         DeviceUnavailableError: It failed; the message has the last line of its output.
     """
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    code = f"from {module} import main; main(sys.argv[1:])"
+    code = f"from msinet_tpu.ahead_of_time import {function}; {function}(sys.argv[1:])"
     done = run_python(code, *arguments, timeout=TIMEOUT, env=environment)
     if done.code is None:
-        raise DeviceUnavailableError(f"{module} {done.how}. Try a smaller batch size.")
+        raise DeviceUnavailableError(f"{function} {done.how}. Try a smaller batch size.")
     if done.code:
         raise DeviceUnavailableError(
-            f"{module} {done.how}: {done.last_line}. If tensorflow-tpu is installed, use a virtual "
-            f"environment without it: {CHECK_INSTALL}"
+            f"{function} {done.how}: {done.last_line}. If tensorflow-tpu is installed, use a "
+            f"virtual environment without it: {CHECK_INSTALL}"
         )
     return done.output
 

@@ -1,12 +1,13 @@
-"""The probe of `tpu`: a TPU, and a TensorFlow built for it."""
+"""The probe of `tpu`: a TPU, a TensorFlow built for it, and the variables that join the two."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import sys
-from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from msinet_core import Hardware, Probe, hardware
 from msinet_tensorflow.probe import tensorflow_probe, unavailable
@@ -22,24 +23,11 @@ process ("not available in this library"); 0.0.17 to 0.0.30 work. Measured witho
 """
 
 INSTALL = 'pip install "msinet[tpu]"'
-GOOGLE = "0x1ae0"
-
-CHIPS = {
-    "0x0027": "TPU v2 or v3",
-    "0x0056": "TPU",
-    "0x005e": "TPU v4",
-    "0x0062": "TPU v5p",
-    "0x0063": "TPU v5e",
-    "0x006f": "TPU v6e",
-    "0x0076": "TPU7x",
-}
-"""PCI device numbers. Google's network cards have the same vendor number.
-
-Source: jax/_src/hardware_utils.py.
-"""
-
 ENVIRONMENT = ("TPU_ACCELERATOR_TYPE", "TPU_NAME", "COLAB_TPU_ADDR")
 """Variables that name a TPU: on TPU VMs, in their containers, and for a TPU in the network."""
+
+PJRT_VARIABLE = "NEXT_PLUGGABLE_DEVICE_USE_C_API"
+LIBRARY_VARIABLE = "TF_PLUGGABLE_DEVICE_LIBRARY_PATH"
 
 
 def probe() -> Probe:
@@ -50,7 +38,7 @@ def probe() -> Probe:
             f"{platform.system() or sys.platform} on {platform.machine()}.",
             f"On a Google Cloud TPU VM: {INSTALL}",
         )
-    chips = tuple(tpu_chips()) or tuple(_named_in_environment())
+    chips = hardware.tpu_chips() or tuple(_named_in_environment())
     if not chips:
         return unavailable(
             f"No TPU found (no TPU chip, and none of {', '.join(ENVIRONMENT)} is set).",
@@ -59,13 +47,24 @@ def probe() -> Probe:
     return tensorflow_probe(REQUIRES, INSTALL, chips)
 
 
-def tpu_chips() -> Iterator[Hardware]:
-    """Describe the TPU chips in this machine."""
-    kinds = Counter(
-        CHIPS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in CHIPS
-    )
-    for name, count in sorted(kinds.items()):
-        yield Hardware(name if count == 1 else f"{count} x {name}", bfloat16=True)
+def select_pjrt() -> None:
+    """Let TensorFlow use libtpu's PJRT interface, if this machine has a chip and libtpu.
+
+    TensorFlow's older interface does not support v5e and later chips, and a TensorFlow that is
+    imported without the two variables uses it. Variables that are set are kept.
+
+    Source: https://docs.cloud.google.com/tpu/docs/run-calculation-tensorflow
+    """
+    package = importlib.util.find_spec("libtpu")
+    if package is None or package.origin is None or not hardware.tpu_chips():
+        return
+    os.environ.setdefault(PJRT_VARIABLE, "true")
+    os.environ.setdefault(LIBRARY_VARIABLE, str(Path(package.origin).with_name("libtpu.so")))
+
+
+def uses_pjrt() -> bool:
+    """Return whether the environment selects PJRT."""
+    return os.environ.get(PJRT_VARIABLE, "").lower() in ("1", "true")
 
 
 def _named_in_environment() -> Iterator[Hardware]:

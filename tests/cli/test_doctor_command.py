@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tests.conftest import Run
 
 PLUGIN = """
-from msinet_core import Availability, DeviceOption, DeviceSpec, Finding, Probe, hookimpl
+from msinet_core import (
+    Availability, DeviceOption, DeviceSpec, Finding, Hardware, Probe, hookimpl
+)
 
 @hookimpl
 def msinet_register_devices(register):
@@ -22,7 +24,7 @@ def msinet_register_devices(register):
         probe=lambda: PROBE, api_version=1,
         requires=("no-such-package>=2",),
         options=(DeviceOption("fuse", "Fuse layers.", "on", ("on", "off")),),
-        doctor="doctored_plugin:look", doctor_arguments=("topology",),
+        doctor="doctored_plugin:look", doctor_arguments=("topology",), untested_on="an NPU",
     ))
 
 def look(spec, arguments):
@@ -45,6 +47,16 @@ def test_an_unavailable_device_is_examined_too(run: Run, monkeypatch: pytest.Mon
     assert result.exit_code == 1
     assert findings["availability"]["status"] == "problem"
     assert findings["availability"]["fix"] == "pip install chip"
+    assert "an NPU" in findings["evidence"]["detail"]
+    assert "devices --check" in findings["evidence"]["fix"]
+
+
+def test_the_hardware_is_described(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    chip = "hardware=(Hardware('Chip', cores=80, memory=2**34),)"
+    plugin(run, monkeypatch, f"Probe(Availability.INSTALLED, {chip})")
+    result = run("--device", "npu", "doctor", "--json")
+    findings = {item["title"]: item for item in json.loads(result.stdout)["findings"]}
+    assert findings["availability"]["detail"] == "Chip, 80 cores, 16 GiB."
 
 
 def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

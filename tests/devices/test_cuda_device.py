@@ -133,19 +133,6 @@ def test_gpus_without_kernels_are_refused(
     assert machine.open().jit_compile is False
 
 
-def test_doctor_names_gpus_whose_kernels_are_compiled_on_first_use(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built = {"cuda_compute_capabilities": ["sm_80", "compute_90"]}
-    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: built)
-    monkeypatch.setattr(tf, "__version__", "2.21.0")
-    for capability, status in (((9, 0), "note"), ((7, 0), "problem"), ((10, 0), "problem")):
-        gpu = nvidia.Gpu("NVIDIA X", capability=capability)
-        monkeypatch.setattr(nvidia, "query_driver", lambda gpu=gpu: nvidia.Driver("570", (gpu,)))
-        (finding,) = doctor.examine_kernels()
-        assert finding.status == status and "NVIDIA X" in finding.detail
-
-
 # --- what it sets ---------------------------------------------------------------------------------
 
 
@@ -215,8 +202,6 @@ def test_doctor_counts_transposes() -> None:
     assert found["transposes"].data == {
         "float32": {"predict": 1, "evaluate": 1, "train": 1, "accumulate": 1, "finish": 0}
     }
-    assert found["evidence"].status == "note"
-    assert "devices --check" in found["evidence"].fix
 
 
 def test_doctor_notes_a_tensorflow_without_gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,13 +227,10 @@ def test_doctor_names_nodes_that_would_leave_the_gpu(monkeypatch: pytest.MonkeyP
 
 def test_doctor_shows_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = (nvidia.Gpu("NVIDIA H200", 141 * 2**30, 16896, (9, 0)), nvidia.Gpu("NVIDIA GB10"))
-    monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
     monkeypatch.setattr(nvidia, "query_driver", lambda: nvidia.Driver("570.86.15", gpus))
     monkeypatch.setattr("msinet_core.hardware.distribution_version", lambda name: None)
     found = findings()
-    driver, h200, gb10 = found["driver"].detail.splitlines()
-    assert "570.86.15" in driver
-    assert all(part in h200 for part in ("NVIDIA H200", "141 GiB", "9.0"))
-    assert "NVIDIA GB10" in gb10 and "unknown" in gb10
+    assert "570.86.15" in found["driver"].detail
+    assert "9.0, unknown" in found["driver"].detail
     missing = found["kernel audit"]
     assert (missing.status, missing.fix) == ("note", 'pip install "msinet[cuda]"')

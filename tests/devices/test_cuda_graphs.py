@@ -167,7 +167,7 @@ def test_resize_is_tensorflows_own(coordinates: ops.Coordinates, size: ops.Size)
     op = ops.ResizeLike(coordinates)
     expected = layers.TensorFlowLayers(tf.float32).resize_bilinear(op, tf.constant(images), size)
     channels_first = tf.constant(images.transpose(0, 3, 1, 2))
-    actual = opened().make_layers(tf.float32).resize_bilinear(op, channels_first, size)
+    actual = cuda.NchwLayers(tf.float32).resize_bilinear(op, channels_first, size)
     np.testing.assert_allclose(np.transpose(actual, (0, 2, 3, 1)), expected, rtol=0, atol=1e-5)
 
 

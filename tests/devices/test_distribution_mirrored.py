@@ -40,7 +40,7 @@ def train(distribute, half=False):
     losses = []
     for number, step in enumerate(STEPS[:3] if half else STEPS):
         if half and number == 1:
-            model._scale._scale.value.assign(3e38)
+            model._scale.value.assign(3e38)
         batches = [Batch(*(part[first:last] for part in case.batch)) for first, last in step]
         losses.append(float(model.train_step(batches, 1e-3)))
     state = model.state()
@@ -51,7 +51,7 @@ def train(distribute, half=False):
         "predicted": np.asarray(model.predict(case.images[:3])).tolist(),
         "step": state.optimizer.step,
         "weights": {name: value.ravel()[:8].tolist() for name, value in state.weights.items()},
-        "scale": model._scale.value if half else None,
+        "scale": float(model._scale.value.numpy()) if half else None,
         "apart": apart(model),
     }
 

@@ -25,16 +25,20 @@ if TYPE_CHECKING:
 tf = pytest.importorskip("tensorflow")
 device_module = importlib.import_module("msinet_tensorflow.device")
 cpu_layers = importlib.import_module("msinet_cpu.layers")
-loss_scale = importlib.import_module("msinet_tensorflow.loss_scale")
+model_module = importlib.import_module("msinet_tensorflow.model")
 
 HALF = replace(SPEC, capabilities=Capabilities(precisions=("float16", "float32")))
+
+
+class Float32Layers(cpu_layers.CpuLayers):  # type: ignore[misc, name-defined]
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(tf.float32)
 
 
 class HalfDevice(device_module.TensorFlowDevice):  # type: ignore[misc, name-defined]
     """Claims float16, and computes in what the processor has kernels for."""
 
-    def make_layers(self, dtype: Any) -> Any:
-        return cpu_layers.CpuLayers(tf.float32)
+    layers_class = Float32Layers
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +52,11 @@ def model(case: Case, precision: str = "float16", state: State | None = None) ->
 
 
 def scale_of(model: Any) -> float:
-    return float(model._scale.value)
+    return float(model._scale.value.numpy())
 
 
 def set_scale(model: Any, value: float) -> None:
-    model._scale._scale.value.assign(value)
+    model._scale.value.assign(value)
 
 
 def memory(state: State) -> OptimizerState:
@@ -78,7 +82,7 @@ def test_convolutions_in_float16_train_nearly_as_in_float32(
 ) -> None:
     monkeypatch.setattr(cpu_layers, "dilation_has_gradient", lambda dtype: False)
     half = HalfDevice(HALF, "float16")
-    half._layer_builders = cpu_layers.CpuLayers(tf.float16).builders()
+    half.layers = cpu_layers.CpuLayers(tf.float16)
     trained = half.compile(case.graph, case.state, loss=KLDivergence(), optimizer=Adam())
     exact = model(case, "float32")
     for _ in range(4):
@@ -147,40 +151,36 @@ def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
     assert np.isnan(memory(trained.state()).m["decoder/conv4/bias"]).all()
 
 
-def advance(scale: Any, finite: bool) -> None:
-    scale.advance({}, tf.constant(finite), tf.constant(1e-3))
-
-
 def test_the_rule_is_the_cores() -> None:
-    scale, expected = loss_scale.ScaledSteps(Adam(), 4), LossScale.new(Adam(), 4)
-    for finite in (True, False, True, True, False, False):
-        advance(scale, finite)
+    scale, expected = (
+        LossScale(*map(tf.constant, LossScale.new(Adam(), 4))),
+        LossScale.new(Adam(), 4),
+    )
+    for finite in (True, False, True, True, *[False] * 22):
+        scale, *_ = scale.step(tf.where, Adam(), tf.constant(finite), {}, 1e-3)
         expected, _ = expected.next(np.where, Adam(), np.bool_(finite))
         assert (scale.value, scale.skipped) == (expected.value, expected.skipped)
-    for _ in range(20):
-        advance(scale, False)
     assert scale.value == SMALLEST
 
 
 @pytest.mark.parametrize("begun", [0, 7, 5000])
 def test_the_bias_correction_keeps_its_digits(begun: int) -> None:
     optimizer = Adam()
-    scale = loss_scale.ScaledSteps(optimizer, begun)
+    scale = LossScale(*map(tf.constant, LossScale.new(optimizer, begun)))
     for step in range(begun + 1, begun + 30):
-        rate = scale.advance({}, tf.constant(True), tf.constant(1.0)).rate
+        scale, rate, _, _ = scale.step(tf.where, optimizer, tf.constant(True), {}, 1.0)
         exact = np.sqrt(1 - optimizer.beta_2**step) / (1 - optimizer.beta_1**step)
         assert float(rate) == pytest.approx(exact, rel=2e-6)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_one_number_that_is_not_finite_is_found(wrong: float) -> None:
-    device = HalfDevice(HALF)
     good, bad = np.ones((3, 4), np.float32), np.ones(5, np.float32)
-    assert bool(device.all_finite([tf.constant(good), tf.constant(bad)]))
+    assert bool(model_module.all_finite([tf.constant(good), tf.constant(bad)]))
     bad[2] = wrong
-    assert not bool(device.all_finite([tf.constant(good), tf.constant(bad)]))
+    assert not bool(model_module.all_finite([tf.constant(good), tf.constant(bad)]))
     bad[3] = -wrong
-    assert not bool(device.all_finite([tf.constant(good), tf.constant(bad)]))
+    assert not bool(model_module.all_finite([tf.constant(good), tf.constant(bad)]))
 
 
 def test_steps_are_compiled_with_xla_where_the_device_says_so(case: Case) -> None:

@@ -199,6 +199,12 @@ def test_doctor_shows_the_audit_on_this_machine() -> None:
     assert "2.18.1 and 2.19.1" in findings["kernel table"].detail
 
 
+@pytest.mark.usefixtures("traced_once")
+def test_doctor_audits_the_requested_precision_alone() -> None:
+    titles = [finding.title for finding in examine(SPEC, {"precision": "float16"})]
+    assert [title for title in titles if "audit" in title] == ["kernel audit in float16"]
+
+
 def test_doctor_lists_ten_ops_that_would_leave_the_gpu(
     naive: AuditReport, traced_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,12 +12,12 @@ import msinet_torch
 from msinet_core.network import ops
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.registry.kernel_audit import AuditReport
-from msinet_torch import doctor, kernels
-from msinet_torch.kernels import kernel_names, mps_kernels
+from msinet_torch import doctor
 
 torch = pytest.importorskip("torch")
 audit_module = importlib.import_module("msinet_torch.audit")
 Audit, audit_steps = audit_module.Audit, audit_module.audit_steps
+kernel_names, mps_kernels = audit_module.kernel_names, audit_module.mps_kernels
 MPS = msinet_torch.MPS
 LABELS = torch.ones((1, 2), dtype=torch.long)
 
@@ -103,8 +103,8 @@ def test_a_kernel_taken_out_of_the_table_is_missed_in_training(missing: str) -> 
 
 
 def test_each_kernel_is_that_of_an_op() -> None:
-    if torch.__version__.partition("+")[0] != kernels.TABLE_TORCH:
-        pytest.skip(f"torch {torch.__version__} may have other ops than {kernels.TABLE_TORCH}")
+    if torch.__version__.partition("+")[0] != audit_module.TABLE_TORCH:
+        pytest.skip(f"torch {torch.__version__} may have other ops than {audit_module.TABLE_TORCH}")
 
     class Op:
         def __init__(self, schema) -> None:
@@ -124,11 +124,13 @@ def test_doctor_shows_the_audit_on_this_machine(
     for precision in MPS.capabilities.precisions:
         finding = findings[f"kernel audit in {precision}"]
         assert finding.status == "ok" and finding.data["nodes"] > 1000
+    titles = [finding.title for finding in doctor.examine(MPS, {"precision": "float16"})]
+    assert [title for title in titles if "audit" in title] == ["kernel audit in float16"]
 
 
 def test_table_is_the_recorded_one() -> None:
     shared = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
-    recorded = shared / "data" / f"torch_{kernels.TABLE}"
+    recorded = shared / "data" / f"torch_{audit_module.TABLE}"
     if not recorded.is_file():
         pytest.skip(f"the recorded table is not at {recorded}; MSINET_SHARED says where it is")
     lines = recorded.read_text(encoding="utf-8").splitlines()

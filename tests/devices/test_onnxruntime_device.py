@@ -101,6 +101,14 @@ def test_static_providers_compute_one_image_at_a_time(device: Any) -> None:
     np.testing.assert_allclose(maps, reference_map(case), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_an_empty_batch_gives_no_maps(device: Any, static: bool) -> None:
+    device.provider = Provider("CPUExecutionProvider", "onnxruntime", static=static)
+    case = narrow(3, 16, 24)
+    maps = np.asarray(device.compile(case.graph, case.state).predict(case.images[:0]))
+    assert maps.shape == (0, 16, 24, 1)
+
+
 # --- sessions and weights ------------------------------------------------------------------------
 
 

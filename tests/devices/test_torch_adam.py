@@ -103,8 +103,8 @@ def test_the_cpu_kernel_can_skip_a_step() -> None:
 
 
 def test_only_float16_is_scaled(case: Case) -> None:
-    assert model(case, "float32")._scale is None
-    assert model(case)._scale.value == 2.0**15
+    assert model(case, "float32")._scaled is None
+    assert model(case)._scaled.scale.value == 2.0**15
 
 
 @pytest.mark.usefixtures("decided")
@@ -119,7 +119,7 @@ def test_scaled_steps_equal_unscaled_ones(case: Case, parts: int) -> None:
         loss = float(plain.train_step(batches, 1e-3))
         assert float(scaled.train_step(batches, 1e-3)) == pytest.approx(loss, rel=1e-5)
     assert memory(scaled.state()).step == memory(plain.state()).step == 4
-    assert scaled._scale.value == 2.0**15
+    assert scaled._scaled.scale.value == 2.0**15
 
 
 @pytest.mark.usefixtures("decided")
@@ -127,9 +127,9 @@ def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(case: Case) 
     trained = model(case)
     trained.train_step([case.batch], 1e-3)
     before = trained.state()
-    trained._scale._scale.value.fill_(torch.finfo(torch.float32).max)
+    trained._scaled.scale.value.fill_(torch.finfo(torch.float32).max)
     assert np.isfinite(float(trained.train_step([case.batch], 1e-3)))
-    assert trained._scale.value == torch.finfo(torch.float32).max / 2
+    assert trained._scaled.scale.value == torch.finfo(torch.float32).max / 2
     after = trained.state()
     assert memory(after).step == memory(before).step == 1
     pairs = ((before.weights, after.weights), (memory(before).m, memory(after).m))
@@ -141,20 +141,22 @@ def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(case: Case) 
 def test_divergence_shows_once_the_scale_cannot_help(case: Case) -> None:
     weights = {**case.state.weights, "last/bias": np.full(1, np.nan, np.float32)}
     trained = model(case, state=State(weights))
-    trained._scale._scale.value.fill_(2.0)
+    trained._scaled.scale.value.fill_(2.0)
     trained.train_step([case.batch], 1e-3)
-    assert (trained._scale.value, trained._scale.skipped) == (1.0, 1)
+    assert (trained._scaled.scale.value, trained._scaled.scale.skipped) == (1.0, 1)
     trained.train_step([case.batch], 1e-3)
-    assert trained._scale.skipped == 1
+    assert trained._scaled.scale.skipped == 1
     assert memory(trained.state()).step == 1
     assert np.isnan(memory(trained.state()).m["last/kernel"]).any()
 
 
 def test_the_scale_follows_the_cores_rule() -> None:
-    scale = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
-    expected = LossScale.new(Adam(), 4)
+    scaled = loss_scale.ScaledSteps(Adam(), 4, torch.device("cpu"))
+    weight, m, v = (torch.zeros(1) for _ in range(3))
+    fused, expected = adam.FusedAdam(Adam(), [weight], [m], [v]), LossScale.new(Adam(), 4)
     for finite in (True, False, True, True, False, False):
-        counts = scale.advance(torch.tensor(finite))
-        expected, counted = expected.next(np.where, Adam(), np.bool_(finite))
-        assert (scale.value, scale.skipped) == (expected.value, expected.skipped)
-        assert bool(counts) == counted
+        scaled.apply(fused, [torch.tensor([1.0 if finite else torch.inf])], 1.0)
+        expected, _ = expected.next(np.where, Adam(), np.bool_(finite))
+        assert [float(value) for value in scaled.scale] == pytest.approx(
+            list(map(float, expected)), rel=1e-6
+        )

@@ -271,12 +271,23 @@ def test_cuda_is_never_replaced_by_another_device() -> None:
 
 def test_cuda_names_the_gpu_that_pytorch_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (Hardware("NVIDIA H200"),))
     ready = replace(CUDA, probe=lambda: Probe(Availability.INSTALLED))
     with pytest.raises(DeviceUnavailableError) as caught:
         ready.open()
     assert "NVIDIA H200" in str(caught.value)
     assert torch.__version__ in str(caught.value)
+
+
+def test_cuda_says_that_a_build_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version of conda's CPU build does not end in "+cpu"."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    ready = replace(CUDA, probe=lambda: Probe(Availability.INSTALLED))
+    with pytest.raises(DeviceUnavailableError, match="without CUDA") as caught:
+        ready.open()
+    assert "driver" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("old_gpu")
@@ -303,6 +314,19 @@ def test_cuda_refuses_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="--nproc-per-node 1"):
         CUDA.open(distribute="multiworker")
+
+
+@pytest.mark.usefixtures("old_gpu")
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_cuda_graphs_are_refused_in_distributed_training(
+    monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    group = {"RANK": "0", "WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(device_module, "join", lambda device: device_module.Distribution())
+    with pytest.raises(UsageError, match="--distribute none"):
+        CUDA.open(options={"cuda-graphs": "on"}, distribute="multiworker")
 
 
 @pytest.mark.usefixtures("old_gpu")

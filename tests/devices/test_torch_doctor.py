@@ -22,15 +22,13 @@ def test_the_cpu_is_described() -> None:
     found = findings(msinet_torch.CPU)
     assert f"torch {torch.__version__}" in found["PyTorch"].detail
     assert f"{torch.get_num_threads()} threads" in found["processor"].detail
-    assert "channels_last" in found["memory format"].detail
-    assert found["evidence"].status == "ok"
 
 
 def test_a_cpu_without_fast_bfloat16_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     found = findings(msinet_torch.CPU)
     assert found["processor"].status == "note"
-    assert found["bfloat16"].fix == "--precision float32"
+    assert found["bfloat16"].fix == "Use --precision float32"
 
 
 def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +42,6 @@ def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "570.86.15" in found["driver"].detail
     for fact in ("NVIDIA H200", "9.0", "128.0 GiB", "132"):
         assert fact in found["GPU 0"].detail
-    assert found["evidence"].status == "note"
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this is a Mac")
@@ -52,7 +49,6 @@ def test_a_missing_mps_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_kernel_audits", lambda *_: ())  # test_mps_audit tests them
     found = findings(msinet_torch.MPS)
     assert found["GPU"].status == "note"
-    assert "contiguous NCHW" in found["memory format"].detail
 
 
 def test_without_pytorch_there_is_one_note(monkeypatch: pytest.MonkeyPatch) -> None:

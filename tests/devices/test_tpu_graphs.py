@@ -129,8 +129,7 @@ from msinet_core.network.loss import KLDivergence
 from msinet_core.network.adam import Adam
 from msinet_core.network.state import Batch
 from msinet_tpu import SPEC
-from msinet_tpu.device import TpuDevice
-from msinet_tpu.distribution import TpuDistribution
+from msinet_tpu.device import TpuDevice, TpuDistribution
 
 class TwoProcessors(TpuDevice):
     def make_distribution(self, distribute):

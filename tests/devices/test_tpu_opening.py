@@ -13,7 +13,9 @@ import pytest
 
 from msinet_core import Availability, DeviceUnavailableError, Hardware, Probe
 from msinet_core.hardware import PciDevice
-from msinet_tpu import SPEC, pjrt
+from msinet_tpu import SPEC
+
+pjrt = importlib.import_module("msinet_tpu.probe")  # the package has a function of that name
 
 V5E = PciDevice("0x0063", "0x120000")
 VARIABLES = (pjrt.PJRT_VARIABLE, pjrt.LIBRARY_VARIABLE)
@@ -27,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "libtpu", raising=False)
-    monkeypatch.setattr("msinet_core.hardware.pci_devices", lambda vendor: [V5E])
+    monkeypatch.setattr("msinet_core.hardware.tpu.pci_devices", lambda vendor: [V5E])
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # restored afterwards
         del os.environ[name]
@@ -52,7 +54,7 @@ def test_variables_that_are_set_are_kept(machine: Path) -> None:
 @pytest.mark.parametrize("missing", ["chip", "libtpu"])
 def test_nothing_is_set_elsewhere(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing == "chip":
-        monkeypatch.setattr("msinet_core.hardware.pci_devices", lambda vendor: [])
+        monkeypatch.setattr("msinet_core.hardware.tpu.pci_devices", lambda vendor: [])
     else:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     pjrt.select_pjrt()
@@ -64,8 +66,8 @@ def test_the_variables_are_set_before_the_import(machine: Path, tmp_path: Path) 
         f"import os; print(*[os.environ[name] for name in {VARIABLES!r}]); raise SystemExit\n"
     )
     code = (
-        "import msinet_core.hardware as hardware\n"
-        f"hardware.pci_devices = lambda vendor: [hardware.PciDevice{tuple(V5E)!r}]\n"
+        "from msinet_core.hardware import PciDevice, tpu\n"
+        f"tpu.pci_devices = lambda vendor: [PciDevice{tuple(V5E)!r}]\n"
         "import msinet_tpu.device"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}

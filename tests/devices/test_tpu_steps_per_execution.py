@@ -134,8 +134,7 @@ def test_how_steps_are_grouped_does_not_change_a_bit(case: Case) -> None:
 
 def test_one_core_runs_them_by_its_strategy(case: Case) -> None:
     """By ``strategy.run``, as a TPU does; that of several processors forbids a loop in it."""
-    from msinet_tpu.device import TpuDevice
-    from msinet_tpu.distribution import TpuDistribution
+    from msinet_tpu.device import TpuDevice, TpuDistribution
 
     class OneProcessor(TpuDevice):
         def make_distribution(self, distribute: str) -> TpuDistribution:

@@ -56,6 +56,22 @@ def test_at_scale_one_every_step_counts_so_that_divergence_shows() -> None:
     assert after.value == SMALLEST
 
 
+def test_a_skipped_step_leaves_adams_variables_as_they_are() -> None:
+    scale, gradients = in_float32(LossScale.new(Adam(), 3)), {"kernel": np.float32([1, np.inf])}
+    _, rate, decays, unscaled = scale.step(np.where, Adam(), np.bool_(False), gradients, 1e-3)
+    assert (float(rate), *map(float, decays)) == (0, 1, 1)
+    np.testing.assert_array_equal(unscaled["kernel"], [0, 0])
+
+
+def test_a_step_that_counts_has_the_losss_own_gradients() -> None:
+    scale, gradients = in_float32(LossScale.new(Adam(), 3)), {"kernel": np.float32([INITIAL, 0])}
+    after, rate, decays, unscaled = scale.step(np.where, Adam(), np.bool_(True), gradients, 1e-3)
+    assert after.value == INITIAL
+    assert float(rate) == pytest.approx(Adam().rate(1e-3, 4), rel=2e-5)
+    assert tuple(map(float, decays)) == (Adam().beta_1, Adam().beta_2)
+    np.testing.assert_array_equal(unscaled["kernel"], [1, 0])
+
+
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 30))
 def test_the_scale_is_a_power_of_two_within_its_bounds(finite: list[bool], exponent: int) -> None:
     scale = in_float32(LossScale.new(Adam(), 0))._replace(value=np.float32(2.0**exponent))

@@ -23,13 +23,13 @@ class FixedLosses(Model):
         self._answer = losses
 
     def forward(self, images):
-        raise AssertionError("not called")
+        raise AssertionError("called")
 
     def losses(self, batch):
         return self._answer
 
     def state(self):
-        raise AssertionError("not called")
+        raise AssertionError("called")
 
 
 BATCH = Batch(np.ones((3, 8, 8, 1), np.float32), np.ones((3, 8, 8, 1), np.float32))
@@ -75,7 +75,20 @@ def test_a_model_knows_its_devices_name():
     assert FixedLosses(None).device_name == "reference"
 
 
-@pytest.mark.parametrize("batches", [[], [Batch(BATCH.images[:0], BATCH.maps[:0])]])
+EMPTY = Batch(BATCH.images[:0], BATCH.maps[:0])
+
+
+def test_an_empty_batch_has_empty_results_without_the_device():
+    model = FixedLosses(np.ones(3))
+    for result, shape in (
+        (model.predict(EMPTY.images), (0, 8, 8, 1)),
+        (model.eval_step(EMPTY), (0,)),
+    ):
+        assert result.shape == shape
+        assert result.dtype == np.float32
+
+
+@pytest.mark.parametrize("batches", [[], [EMPTY]])
 def test_a_step_without_images_is_refused(batches):
     with pytest.raises(UsageError):
         FixedLosses(None, optimizer=Adam()).train_step(batches, 0.1)

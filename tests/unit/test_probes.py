@@ -202,8 +202,9 @@ def test_an_older_metal_plugin_is_upgraded_too(
     packages |= {"tensorflow": "2.18.1", "tensorflow-metal": "1.1.0"}
     trouble = versions.import_trouble()
     assert trouble is not None
-    assert "tensorflow-metal 1.1.0" in trouble.reason and "tensorflow 2.18.1" in trouble.reason
-    assert trouble.fix == 'pip install "tensorflow>=2.18,<2.20" "tensorflow-metal==1.2.*"'
+    reason, fix = trouble
+    assert "tensorflow-metal 1.1.0" in reason and "tensorflow 2.18.1" in reason
+    assert fix == 'pip install "tensorflow>=2.18,<2.20" "tensorflow-metal==1.2.*"'
 
 
 def test_without_a_matching_tensorflow_the_fix_uninstalls_the_metal_plugin(
@@ -453,7 +454,7 @@ def tpu_vm(packages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
         monkeypatch.delenv(variable, raising=False)
     cards = [host.PciDevice("0x0063", "0x088000")] * 4
     cards.append(host.PciDevice("0x0042", "0x020000"))
-    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: cards)
+    monkeypatch.setattr("msinet_core.hardware.tpu.pci_devices", lambda vendor: cards)
     return packages
 
 
@@ -485,7 +486,7 @@ def test_tpu_with_a_libtpu_that_ends_the_process(tpu_vm: dict[str, str]) -> None
 def test_tpu_named_in_the_environment(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [])
+    monkeypatch.setattr("msinet_core.hardware.tpu.pci_devices", lambda vendor: [])
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     assert tpu_probe.probe().hardware == (Hardware("TPU v5litepod-8", bfloat16=True),)
 
@@ -494,7 +495,7 @@ def test_a_google_network_card_is_not_a_tpu(
     tpu_vm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = host.PciDevice("0x0042", "0x020000")
-    monkeypatch.setattr(hardware, "pci_devices", lambda vendor: [card])
+    monkeypatch.setattr("msinet_core.hardware.tpu.pci_devices", lambda vendor: [card])
     probe = tpu_probe.probe()
     assert not probe.ready and not probe.hardware
     assert all(variable in probe.reason for variable in tpu_probe.ENVIRONMENT)

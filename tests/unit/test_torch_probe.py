@@ -102,6 +102,8 @@ def test_cuda_with_hidden_gpus(packages: dict[str, str], machine: pytest.MonkeyP
     probe = torch_probe.cuda_probe()
     assert not probe.ready
     assert probe.fix == "Run: unset CUDA_VISIBLE_DEVICES"
+    simulate(machine, "win32", "AMD64")  # where the shell has no `unset`
+    assert torch_probe.cuda_probe().fix == "Remove the environment variable CUDA_VISIBLE_DEVICES"
 
 
 @pytest.mark.usefixtures("packages")

@@ -10,7 +10,6 @@ from msinet_core import (
     Device,
     DeviceSpec,
     DeviceUnavailableError,
-    LayerBuilder,
     Processes,
     Program,
     UsageError,
@@ -58,15 +57,11 @@ class JaxDevice(Device):
                 f"only {devices[0]}. Use --distribute none"
             )
         self.placement = Placement(devices[: 1 if distribute == "none" else max_devices])
-        self._layer_builders = JaxLayers(precision).builders()
+        self.layers = JaxLayers(precision)
 
     @property
     def processes(self) -> Processes:
         return Processes(replicas=self.placement.count)
-
-    @property
-    def layer_builders(self) -> Mapping[type, LayerBuilder[Any]]:
-        return self._layer_builders
 
     def build(self, program: Program) -> JaxModel:
         return JaxModel(self, program)

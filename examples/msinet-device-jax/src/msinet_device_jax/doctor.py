@@ -9,7 +9,6 @@ from msinet_core import (
     DEFAULT_IMAGE_SIZE,
     DeviceSpec,
     Finding,
-    UsageError,
     hardware,
     run_python,
 )
@@ -32,7 +31,7 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
             ``precision``, ``batch-size``, ``image-size`` (``HxW``) and ``width``.
 
     Raises:
-        UsageError: An argument is invalid.
+        UsageError: The device does not support the precision.
     """
     yield _platforms()
     topology = arguments.get("topology")
@@ -58,17 +57,14 @@ def _platforms() -> Finding:
 
 
 def _compiled(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> Finding:
-    try:
-        size = arguments.get("image-size", "{}x{}".format(*DEFAULT_IMAGE_SIZE))
-        settings = {
-            "topology": topology,
-            "batch": int(arguments.get("batch-size", "8")),
-            "size": [int(axis) for axis in size.split("x")],
-            "precision": spec.check_precision(arguments.get("precision", "auto")),
-            "width": float(arguments.get("width", "1")),
-        }
-    except ValueError as error:
-        raise UsageError(f"Invalid argument of doctor: {error}") from error
+    size = arguments.get("image-size", "{}x{}".format(*DEFAULT_IMAGE_SIZE))
+    settings = {
+        "topology": topology,
+        "batch": int(arguments.get("batch-size", "8")),
+        "size": [int(axis) for axis in size.split("x")],
+        "precision": spec.check_precision(arguments.get("precision", "auto")),
+        "width": float(arguments.get("width", "1")),
+    }
     code = "from msinet_device_jax.ahead_of_time import main; main()"
     done = run_python(code, json.dumps(settings), timeout=TIMEOUT)
     title = f"ahead-of-time compilation for {topology}"

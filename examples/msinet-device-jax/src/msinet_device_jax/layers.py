@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from msinet_core import KLDivergence, Layers, interpolation_matrix, ops
+from msinet_core import Inputs, KLDivergence, Layers, Parameters, interpolation_matrix, ops
 
 Array: TypeAlias = jax.Array
-Inputs = Sequence[Array]
-Parameters = Mapping[str, Array]
 
 IMAGE_AXES = (1, 2, 3)
 

@@ -30,8 +30,6 @@ class JaxModel(Model):
         super().__init__(device, program)
         self._placement = device.placement
         self._builders = device.layer_builders
-        adam = program.optimizer
-        self._trained = [name for name in program.state.weights if adam and adam.factor(name)]
         memory = program.optimizer_state
         self._step = memory.step
         moments = (memory.m, memory.v) if program.optimizer else ()

@@ -24,21 +24,6 @@ PLATFORMS = tuple(PACKAGES)
 EXTRAS = {"tpu": "jax[tpu]", "gpu": "jax[cuda12]"}
 """The extra that installs a platform's packages."""
 
-GOOGLE = "0x1ae0"
-TPUS = {
-    "0x0027": "TPU v2 or v3",
-    "0x0056": "TPU",
-    "0x005e": "TPU v4",
-    "0x0062": "TPU v5p",
-    "0x0063": "TPU v5e",
-    "0x006f": "TPU v6e",
-    "0x0076": "TPU7x",
-}
-"""PCI device IDs; Google's network cards have the same vendor ID.
-
-Source: jax/_src/hardware_utils.py.
-"""
-
 
 def probe() -> Probe:
     """Look for JAX's packages, and for the hardware that they could use."""
@@ -66,9 +51,8 @@ def automatic_platform() -> str:
 
 def tpus() -> tuple[Hardware, ...]:
     """Describe the TPU chips in this machine, or the one that its environment names."""
-    chips = [TPUS[card.device] for card in hardware.pci_devices(GOOGLE) if card.device in TPUS]
-    accelerator = os.environ.get("TPU_ACCELERATOR_TYPE")
-    return tuple(map(Hardware, chips or ([f"TPU {accelerator}"] if accelerator else [])))
+    name = os.environ.get("TPU_ACCELERATOR_TYPE")
+    return hardware.tpu_chips() or ((Hardware(f"TPU {name}", bfloat16=True),) if name else ())
 
 
 HARDWARE: Mapping[str, Callable[[], tuple[Hardware, ...]]] = {
