@@ -24,6 +24,7 @@ from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
 from msinet_core.conformance.scenarios.inputs import linear_network, same_maps
+from msinet_core.conformance.scenarios.memory import only_new_garbage
 from msinet_core.device import Model
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -150,14 +151,15 @@ def _side_effects(subject: Subject) -> Outcome:
         np.asarray(model.predict(case.images))
         gc.collect()
 
-    with _temporary_folder():
-        compute()  # a first model may start what the device keeps
     printed = io.StringIO()
-    with _unusual_settings(), contextlib.redirect_stdout(printed):
-        before = _settings()
-        for _ in range(2):
-            compute()
-        after = _settings()
+    with only_new_garbage():
+        with _temporary_folder():
+            compute()  # a first model may start what the device keeps
+        with _unusual_settings(), contextlib.redirect_stdout(printed):
+            before = _settings()
+            for _ in range(2):
+                compute()
+            after = _settings()
     changed = [name for name, value in before.items() if after[name] != value]
     changed += ["standard output"] if printed.getvalue() else []
     reason = f"Changed: {', '.join(changed)}." if changed else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import psutil
@@ -35,6 +35,19 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+@contextmanager
+def only_new_garbage() -> Iterator[None]:
+    """Let `gc.collect` look at new objects alone: those of a framework take it a second."""
+    was_frozen = gc.get_freeze_count() > 0  # by the caller, who keeps it
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not was_frozen:
+            gc.unfreeze()
+
+
 def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -> Outcome:
     """Measure how much memory calls leave behind.
 
@@ -44,14 +57,15 @@ def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -
         count: Calls in the measurement.
         kept: Bytes that each call would leave if it kept what it computed; half of them fail.
     """
-    for _ in range(warm_up):
-        call()
-    gc.collect()
-    before = resident_bytes()
-    for _ in range(count):
-        call()
-    gc.collect()
-    grown = max(0, resident_bytes() - before)
+    with only_new_garbage():
+        for _ in range(warm_up):
+            call()
+        gc.collect()
+        before = resident_bytes()
+        for _ in range(count):
+            call()
+        gc.collect()
+        grown = max(0, resident_bytes() - before)
     reason = (
         f"Memory grew by {grown / MIB:.1f} MiB in {count} calls, {grown / count:,.0f} bytes each."
     )
