@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -181,4 +182,6 @@ def main(check: bool) -> int:
 
 
 if __name__ == "__main__":
+    for variable in ("MSINET_PLUGINS", "MSINET_DISABLE_PLUGINS"):  # pages are the same everywhere
+        os.environ.pop(variable, None)
     sys.exit(main("--check" in sys.argv))

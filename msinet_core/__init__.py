@@ -18,8 +18,9 @@ _SUBMODULES = {
 }
 """The public names that are modules."""
 
-with open(f"{__file__}i", encoding="utf-8") as _stub:  # noqa: PTH123  -- pathlib takes longer
-    _HOME = {line[3]: line[1] for line in map(str.split, _stub) if line[:1] == ["from"]}
+# The loader also finds the stub in an archive, and beside a module without its source.
+_stub = __loader__.get_data(f"{__file__.rpartition('.')[0]}.pyi").decode()  # type: ignore[attr-defined]
+_HOME = {line[3]: line[1] for line in map(str.split, _stub.splitlines()) if line[:1] == ["from"]}
 """Where each public name is defined: the type stub lists them."""
 
 __all__ = sorted(_HOME)

@@ -142,7 +142,7 @@ ATTACKS: Mapping[str, tuple[str, ...]] = {
     "run: memory kept by learning curves": (
         "tests/unit/test_pictures.py::test_a_curve_leaves_no_figure_in_memory",
     ),
-    "download: more bytes than announced, or none": (
+    "download: bytes after the announced length, or none": (
         f"{_DOWNLOAD}::test_bytes_after_the_announced_length_are_ignored",
         f"{_DOWNLOAD}::test_an_empty_file_is_an_error_and_keeps_what_came_before",
     ),

@@ -130,7 +130,7 @@ def _begin(results: Results, path: Path | None, resume: bool) -> Results:
         return results
     if not resume:
         raise UsageError(
-            f"{path} already exists. Resume it to add what it lacks, or choose another file."
+            f"{path} already exists. Add what it lacks with --resume, or choose another file."
         )
     before = Results.read(path)
     difference = before.difference(results)

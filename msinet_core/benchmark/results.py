@@ -72,32 +72,13 @@ class Results:
             UsageError: The file does not exist.
             MsinetError: It cannot be read, or another version of msinet wrote it.
         """
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(document, dict):
-                raise TypeError("it is not an object")
-            version = document.pop("msinet_bench")
-            if version != FORMAT:
-                raise MsinetError(
-                    f"{path} has version {version} of the benchmark format, and this msinet reads "
-                    f"version {FORMAT}. Measure again, or use the msinet that wrote it "
-                    f"({document.get('msinet', 'unknown version')})."
-                )
-            results = cls(**document)
-            for row in results.results:
-                _check_row(row)
-            results.describe_machine()
-        except FileNotFoundError as error:
-            raise UsageError(f"{path} does not exist") from error
-        except OSError as error:
-            raise MsinetError(f"Could not read {path}: {os_reason(error)}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        found = read_results(path)
+        if len(found) != 1:
             raise MsinetError(
-                f"{path} does not contain benchmark results: {reason}. Results are written by: "
-                f"msinet-run bench --json FILE"
-            ) from error
-        return results
+                f"{path} has the results of {len(found)} measurements, so none can be continued. "
+                f"Choose another file."
+            )
+        return found[0]
 
     def write(self, path: Path) -> None:
         """Write the results atomically.
@@ -164,6 +145,51 @@ class Results:
             if before != now:
                 return f"{name} ({before}; now {now})"
         return ""
+
+
+def read_results(path: Path) -> list[Results]:
+    """Read a file that `Results.write` wrote, or one in which ``bench --from`` joined several.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UsageError: The file does not exist.
+        MsinetError: It cannot be read, or another version of msinet wrote it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        documents = content if isinstance(content, list) else [content]
+        if not documents:
+            raise ValueError("it is empty")
+        return [_results(document, path) for document in documents]
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist") from error
+    except OSError as error:
+        raise MsinetError(f"Could not read {path}: {os_reason(error)}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise MsinetError(
+            f"{path} does not contain benchmark results: {reason}. Results are written by: "
+            f"msinet-run bench --json FILE"
+        ) from error
+
+
+def _results(document: Any, path: Path) -> Results:
+    if not isinstance(document, dict):
+        raise TypeError("it is not an object")
+    version = document.pop("msinet_bench")
+    if version != FORMAT:
+        raise MsinetError(
+            f"{path} has version {version} of the benchmark format, and this msinet reads "
+            f"version {FORMAT}. Measure again, or use the msinet that wrote it "
+            f"({document.get('msinet', 'unknown version')})."
+        )
+    results = Results(**document)
+    for row in results.results:
+        _check_row(row)
+    results.describe_machine()
+    return results
 
 
 def case_of(row: Mapping[str, Any]) -> Case:

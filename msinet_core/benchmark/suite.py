@@ -142,9 +142,8 @@ def _measure_apart(
         done = run_python(COMMAND, json.dumps(request), timeout=settings.timeout)
     if done.code is None:
         return failed_row(case, f"The measurement {done.how}.")
-    if done.output:
-        row: dict[str, Any] = json.loads(done.output)
-        return row
+    if done.documents:
+        return done.documents[0]
     reason = f"The device {done.how}: {done.last_line}"
     return failed_row(case, reason, exhausted=done.code == _KILLED)
 

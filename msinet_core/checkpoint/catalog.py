@@ -21,6 +21,7 @@ from msinet_core.checkpoint.formats import (
     vgg16,
 )
 from msinet_core.checkpoint.guard import reading
+from msinet_core.checkpoint.wire.hdf5 import is_hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
 from msinet_core.errors import (
     CheckpointError,
@@ -256,8 +257,9 @@ def find_format(path: Path) -> Format:
     if not path.is_file() or path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty or not a regular file. Copy or download it again.")
     readable = [one.title for one in (*FORMATS, *contributed) if one.open is not _write_only]
+    kind = "an HDF5 file, but " if is_hdf5(path) else ""
     raise CheckpointError(
-        f"{path} is not in a supported format. Supported formats:\n{bullet_list(readable)}"
+        f"{path} is {kind}not in a supported format. Supported formats:\n{bullet_list(readable)}"
         f"{problem_list(problems)}"
     )
 

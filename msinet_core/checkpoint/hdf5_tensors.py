@@ -47,7 +47,7 @@ def dataset_tensor(dataset: Dataset, path: Path, checksum: str | None) -> Stored
     stored = dataset.content
     size = math.prod(dataset.shape) * dataset.datatype.size
     if stored is None or len(stored) != size:
-        found = "is stored in chunks" if stored is None else f"stores {len(stored):,} bytes"
+        found = "is not stored in one piece" if stored is None else f"stores {len(stored):,} bytes"
         raise CheckpointError(
             f"{path}: '{printable(dataset.name)}' declares shape {dataset.shape}, {size:,} bytes, "
             f"and {found}. It is damaged, compressed or made to exhaust memory; use another "

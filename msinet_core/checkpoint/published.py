@@ -64,6 +64,7 @@ def fetch_vgg16(progress: Progress | None = None) -> Path:
         VGG16_ADDRESS,
         folders()[0] / VGG16_FILE,
         checksum=VGG16_CHECKSUM,
+        limit=_MAX_BYTES,
         progress=progress,
     )
 

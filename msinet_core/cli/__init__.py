@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
+import warnings
 from typing import Any
 
 import click
@@ -116,4 +117,6 @@ def cli() -> None:
 def main() -> None:
     """Run ``msinet-run``."""
     InterruptFlag.forces_exit = True
+    # Pillow's warning about large images; a limit of our own decides.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     cli(prog_name="msinet-run")

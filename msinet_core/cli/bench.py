@@ -90,7 +90,7 @@ def bench(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     import msinet_core as msinet
     from msinet_core.benchmark.chart import draw_rates
-    from msinet_core.benchmark.results import Results
+    from msinet_core.benchmark.results import read_results
     from msinet_core.system.figures import check_plot
     from msinet_core.system.files import write_text
 
@@ -100,10 +100,10 @@ def bench(
         raise click.UsageError("To show measured results, use: --from FILE [FILE ...]")
     if from_files:
         ignored = ("names", "resume", "trace", *declared_settings(BenchSettings))
-        refuse_options(ignored, "with --from")
+        refuse_options(ignored, "with --from", "--device" if device_name() else "")
         if json_file not in (None, STDOUT) and json_file.exists():
             raise click.UsageError(f"{json_file} already exists. Choose another file.")
-        machines = [Results.read(path) for path in dict.fromkeys(files)]
+        machines = [one for path in dict.fromkeys(files) for one in read_results(path)]
         document = json.dumps([results.to_dict() for results in machines], indent=2)
     else:
         devices = [name for name in (device_name(), *names) if name]

@@ -117,13 +117,12 @@ def evaluate(
     from msinet_core.system.files import write_text
 
     if options["maps"] is not None:
-        refuse_options(WEIGHTS_ONLY, "on maps")
+        refuse_options(WEIGHTS_ONLY, "on maps", "--device" if device_name() else "")
     if out is not None:
         check_output(out, (".csv",), data, options["data_root"])
     keep_freed_memory()
-    device = device_name() if options["maps"] is None else None
     evaluation = msinet.evaluate(
-        weights, data, report=report, device=device, progress=True, **options
+        weights, data, report=report, device=device_name(), progress=True, **options
     )
     for note in evaluation.notes:
         click.echo(note, err=True)

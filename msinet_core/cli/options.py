@@ -96,12 +96,13 @@ def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[s
             )
 
 
-def refuse_options(names: Iterable[str], where: str) -> None:
+def refuse_options(names: Iterable[str], where: str, before: str = "") -> None:
     """Refuse options that would be ignored, if the command line gives them.
 
     Args:
         names: The names of the command's parameters.
         where: What they have no effect on, for example "with --from".
+        before: An option that was given, maybe before the command.
 
     Raises:
         click.UsageError: Lists those that are given.
@@ -113,6 +114,7 @@ def refuse_options(names: Iterable[str], where: str) -> None:
         for name in names
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
+    given += [before] if before and before not in given else []
     if given:
         have, them = ("has", "it") if len(given) == 1 else ("have", "them")
         raise click.UsageError(f"{', '.join(given)} {have} no effect {where}; leave {them} out.")

@@ -6,7 +6,6 @@ import importlib
 import io
 import re
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -173,9 +172,6 @@ def _open(path: Path, stream: BinaryIO) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()  # registers all formats; without it only some can be named
-    # `LARGEST_IMAGE` decides. Threads cannot have filters of their own before Python 3.14.
-    if not any(entry[2] is Image.DecompressionBombWarning for entry in warnings.filters):
-        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         picture = Image.open(stream, formats=_FORMATS)
     except UnidentifiedImageError as error:

@@ -192,7 +192,7 @@ def evaluate(
 
 def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any) -> None:
     if (weights is None) == (maps is None):
-        raise UsageError("Evaluate either weights or maps.")
+        raise UsageError("Give either weights (--weights) or maps (--maps) to evaluate.")
     if not os.fspath(data):
         raise UsageError("No dataset given; pass its name or its folder.")
     if split not in SPLIT_NAMES:
@@ -207,7 +207,7 @@ def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> 
         return (
             f"All of the split '{split}' of {dataset.name}, {images}, was used to train the "
             f"weights, so the scores would say nothing about new images. Evaluate on images that "
-            f"were not used for training, or on the split 'train'."
+            f"were not used for training, or on the split 'train' (--split train)."
         )
     where = f"; put them into stimuli/{split}/" if split == "test" else ""
     return f"Dataset {dataset.name} has no images in the split '{split}'{where}."
@@ -279,8 +279,8 @@ def _missing(evaluation: Evaluation, samples: Sequence[Sample]) -> Iterator[str]
         )
     if not any(sample.has_map for sample in samples):
         yield (
-            "The dataset has no maps, which KLD, CC and SIM compare with; give a sigma to draw "
-            "them from the fixations."
+            "The dataset has no maps, which KLD, CC and SIM compare with; give a sigma (--sigma) "
+            "to draw them from the fixations."
         )
     auc, shuffled = (evaluation.values(key) for key in ("auc_judd", "shuffled_auc"))
     if np.isnan(shuffled).all() and not np.isnan(auc).all():

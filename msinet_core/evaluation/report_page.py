@@ -68,7 +68,7 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
         notes=_notes(evaluation),
         tiles="".join(_tiles(evaluation, summary)),
         table="".join(_table(evaluation, summary)),
-        limit=LIMIT if HALF in evaluation.sources else "",
+        limit=f"{LIMIT[0].upper()}{LIMIT[1:]}." if HALF in evaluation.sources else "",
         legend="".join(_legend(evaluation)),
         charts="".join(_charts(evaluation, summary)),
         ranking=METRICS[ranking].title,

@@ -142,7 +142,7 @@ LOSSES: Mapping[str, type[Loss]] = {
 }
 """The losses by the names of the metrics."""
 
-LOSS_FORM = f"one of {', '.join(LOSSES)}, or a sum of several with weights above 0"
+LOSS_FORM = f"one of {', '.join(LOSSES)}, or a sum of several, each once and with a weight above 0"
 """What the text of a loss must be."""
 
 _PLUS = re.compile(r"(?<!\de)\+")
@@ -189,7 +189,7 @@ def _terms(text: str) -> dict[str, float]:
         if name not in LOSSES or name in terms or not 0 < weight < math.inf:
             raise UsageError(
                 f"Invalid loss: {text!r}; must be {LOSS_FORM}, such as kld+0.5*cc."
-                f"{did_you_mean(name, LOSSES)}"
+                f"{'' if name in LOSSES else did_you_mean(name, LOSSES)}"
             )
         terms[name] = weight
     return terms

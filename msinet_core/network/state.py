@@ -119,7 +119,8 @@ def find_mismatches(graph: Graph, *tensors: Mapping[str, _Shaped]) -> list[str]:
         weight does.
     """
     shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
-    found: dict[str, str] = {}
+    found: list[str] = []
+    of_weights: set[str] = set()
     for kind, group in zip(KINDS, tensors, strict=False):
         for name in (*shapes, *sorted(group.keys() - shapes)):
             if name not in group:
@@ -130,5 +131,9 @@ def find_mismatches(graph: Graph, *tensors: Mapping[str, _Shaped]) -> list[str]:
                 difference = f"{name}: has shape {shape}, expected {shapes[name]}"
             else:
                 continue
-            found.setdefault(difference, f"{kind} {difference}")
-    return list(found.values())
+            if kind == KINDS[0]:
+                of_weights.add(difference)
+            elif difference in of_weights:
+                continue
+            found.append(f"{kind} {difference}")
+    return found

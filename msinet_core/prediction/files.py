@@ -144,7 +144,7 @@ def _by_size(
     if different > 1:
         progress.message(
             f"The network sees the images at {different} sizes. A device that compiles programs "
-            f"compiles each size once; with one image size for all it compiles only once."
+            f"compiles each size once; with one for all (--image-size HxW) it compiles only once."
         )
     return sorted(jobs, key=sizes.__getitem__)
 

@@ -215,5 +215,5 @@ def _check_folders(jobs: Sequence[Job], out: Path) -> None:
             raise UsageError(
                 f"Cannot write to {out}: results in {job.map.parent}, which images are read from, "
                 f"could replace them or be mistaken for them. Choose a folder without images "
-                f"for the results."
+                f"for the results, for example --out maps."
             )

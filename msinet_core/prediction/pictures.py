@@ -194,15 +194,30 @@ def _write(
     width: int,
 ) -> None:
     """Write a line of text, without its beginning if it is too long: names differ at the end."""
-    while len(text) > 2 and draw.textlength(text, font=font) > width:
-        text = "\N{HORIZONTAL ELLIPSIS}" + text[2:]
-    draw.text(corner, text, font=font, fill=color)
+    glyphs = _glyphs()
+    shown = "".join(letter if ord(letter) in glyphs else "?" for letter in text)
+    while len(shown) > 2 and draw.textlength(shown, font=font) > width:
+        shown = "\N{HORIZONTAL ELLIPSIS}" + shown[2:]
+    draw.text(corner, shown, font=font, fill=color)
 
 
 @lru_cache(maxsize=2)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
     from PIL import ImageFont
 
+    return ImageFont.truetype(_font_file(), size)
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    """Return the characters of the font; it would draw an empty box for others."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(_font_file()).get_charmap())
+
+
+def _font_file() -> str:
+    import matplotlib
+
     # Matplotlib's font has many scripts; Pillow's own has only Latin letters.
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"

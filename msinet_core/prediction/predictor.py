@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from msinet_core.data.images import as_image
+from msinet_core.data.images import IMAGE_PADDING, as_image
 from msinet_core.data.pipeline import default_workers
+from msinet_core.data.resize import fit
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.stream import (
@@ -199,8 +200,11 @@ class Predictor:
         single = (str, bytes, os.PathLike, np.ndarray)
         if isinstance(images, Iterable) and not isinstance(images, single):
             return self._predict_many(images)
-        (saliency,) = self._predict_many([images])
-        return saliency
+        image = as_image(images)  # without threads, which take longer than a small network
+        original = image.shape[0], image.shape[1]
+        fitted = fit(image, self.network_size(original), IMAGE_PADDING)
+        output = np.asarray(self.model.predict(fitted[None]), dtype=np.float32)
+        return Prediction(output[0, ..., 0], original).restored()
 
     def _predict_many(
         self, images: Iterable[ImageLike]

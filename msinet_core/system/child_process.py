@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class ChildResult:
         """The last line of the standard error, or else of the standard output."""
         lines = self.errors.strip().splitlines() or self.output.strip().splitlines()
         return lines[-1] if lines else "no message"
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The JSON objects on lines of the standard output, where other code may print too."""
+        lines = self.output.splitlines()
+        return [json.loads(line) for line in lines if line.startswith('{"')]
 
 
 def python_command(code: str, *arguments: str) -> list[str]:

@@ -115,8 +115,11 @@ def check_writable_folder(folder: Path, target: Path | None = None) -> None:
 def _refused(path: Path, error: OSError) -> MsinetError:
     exists = os.path.exists(path)  # noqa: PTH110  -- Path.exists raises if a name is too long
     kept = " What was there before is unchanged." if exists else ""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Free some space, or choose" if full else "Choose"
+    advice = "Choose"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "Free some space, or choose"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        advice = "Make it writable, or choose"
     return MsinetError(
         f"Could not write {path}: {os_reason(error)}.{kept} {advice} another folder, and run the "
         f"command again."

@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +50,8 @@ class Kind:
         try:
             return self.standard(convert(value))
         except (ArithmeticError, AttributeError, TypeError, ValueError, UsageError):
-            names = _split(value) if isinstance(value, Sequence) else []
-            unknown = [str(name) for name in names if name not in self.words]
+            names = re.findall(r"\w+", value if isinstance(value, str) else str(value))
+            unknown = [name for name in names if name not in self.words]
             hint = did_you_mean(unknown[0], self.words) if unknown else ""
             raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
 

@@ -49,6 +49,7 @@ def suppress_native_stderr() -> Iterator[None]:
         try:
             yield
         except BaseException:
+            sys.stderr.flush()
             hidden.seek(0)
             if terminal is not None:
                 os.write(terminal, hidden.read())

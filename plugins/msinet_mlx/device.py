@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from msinet_core import (
     Device,
@@ -53,6 +54,9 @@ class MlxDevice(Device):
     _disabled_winograd = False
     """Whether a device of this process did so, and not the user."""
 
+    _inexact: ClassVar[WeakSet[MlxDevice]] = WeakSet()
+    """The open devices for which Winograd's algorithm is not exact."""
+
     def __init__(self, spec: DeviceSpec, precision: str, options: Mapping[str, str]) -> None:
         super().__init__(spec, precision, options)
         tf32 = self.options["tf32"] == "on"
@@ -69,15 +73,19 @@ class MlxDevice(Device):
         self.compiles = self.mlx_device.type == mx.gpu or shutil.which("g++") is not None
         self.memory_limit = set_limits(self.options, mx.device_info(self.mlx_device))
 
-    @staticmethod
-    def _set_winograd(exact: bool) -> None:
-        """Disable Winograd's algorithm, or allow it if it is exact, unless the user decides."""
-        if exact and MlxDevice._disabled_winograd:
-            os.environ.pop(WINOGRAD_VARIABLE, None)
-            MlxDevice._disabled_winograd = False
-        elif not exact and WINOGRAD_VARIABLE not in os.environ:
+    def _set_winograd(self, exact: bool) -> None:
+        """Disable Winograd's algorithm while it is not exact for an open device.
+
+        The user's own setting is left alone.
+        """
+        ours = MlxDevice._disabled_winograd
+        if not exact and (ours or WINOGRAD_VARIABLE not in os.environ):
             os.environ[WINOGRAD_VARIABLE] = "0"
             MlxDevice._disabled_winograd = True
+            MlxDevice._inexact.add(self)
+        elif exact and ours and not MlxDevice._inexact:
+            os.environ.pop(WINOGRAD_VARIABLE, None)
+            MlxDevice._disabled_winograd = False
 
     def build(self, program: Program) -> Any:
         from msinet_mlx.model import MlxModel

@@ -34,10 +34,10 @@ class RequestPool:
             image: ``(1, H, W, C)``; it is copied.
             values: ``(1, H', W', C')``, C-contiguous; receives the map.
         """
-        return self._threads.submit(self._compute, image.copy(), values)
+        request = self._idle.get()  # here, so that a caller cannot run far ahead
+        return self._threads.submit(self._compute, request, image.copy(), values)
 
-    def _compute(self, image: Array, values: Array) -> None:
-        request = self._idle.get()
+    def _compute(self, request: Any, image: Array, values: Array) -> None:
         try:
             request.get_input_tensor().data[:] = image
             request.set_output_tensor(ov.Tensor(values, shared_memory=True))

@@ -251,6 +251,10 @@ def test_joined_machines_are_one_json_document(run: Run, measured: Path, target:
     assert [each["msinet"] for each in json.loads(text)] == [__version__, "0.0.1"]
     if target != "-":
         assert run("bench", "--from", measured, "--json", target).exit_code == 2
+        again = run("bench", "--from", target, "--json", "-")
+        assert json.loads(again.stdout) == json.loads(text)
+        refused = run("bench", "--device", "reference", "--resume", "--json", target)
+        assert refused.exit_code == 1 and target in refused.stderr
 
 
 def test_options_that_measure_are_refused_with_measured_results(run: Run, measured: Path) -> None:
@@ -259,6 +263,7 @@ def test_options_that_measure_are_refused_with_measured_results(run: Run, measur
     for option in ("--resume", "--trace", "--device"):
         assert option in result.stderr
     assert run("bench", "--from", measured, "--batch-size", "1").exit_code == 2
+    assert run("--device", "reference", "bench", "--from", measured).exit_code == 2
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"msinet_bench": 1}'])

@@ -250,9 +250,12 @@ def test_winograd_convolutions_are_used_in_float32_alone(
     monkeypatch.setenv("MLX_CONV_WINOGRAD", before or "")  # restored afterwards
     if before is None:
         del os.environ["MLX_CONV_WINOGRAD"]
-    SPEC.open(precision, {"tf32": tf32})
+    device = SPEC.open(precision, {"tf32": tf32})
     assert os.environ.get("MLX_CONV_WINOGRAD") == after
     SPEC.open("float32")  # the next device in this process
+    assert os.environ.get("MLX_CONV_WINOGRAD") == after, "the first one may still compute"
+    del device
+    SPEC.open("float32")
     assert os.environ.get("MLX_CONV_WINOGRAD") == before
 
 

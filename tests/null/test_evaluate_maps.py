@@ -213,7 +213,8 @@ def test_a_device_that_was_not_given_for_the_maps_is_no_error(
     monkeypatch.setenv("MSINET_DEVICE", "nowhere")
     arguments = ("evaluate", "--data", seen / "own", "--maps", seen / "good", "--no-baselines")
     assert run(*arguments).exit_code == 0
-    assert run("--device", "reference", *arguments).exit_code == 0
+    before = run("--device", "reference", *arguments)
+    assert before.exit_code == 2 and "--device" in before.stderr
 
 
 @pytest.mark.parametrize(

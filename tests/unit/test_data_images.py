@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msinet_core import cli
 from msinet_core.data.decode import decode, image_size
 from msinet_core.data.images import as_image, find_images, read_image, read_map, write_map
 from msinet_core.errors import DataError, MsinetError, UsageError
+from msinet_core.system.interrupt import InterruptFlag
 
 COLORS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [255, 255, 255], [0, 0, 0]]], np.uint8
@@ -272,10 +275,18 @@ def test_a_small_file_of_many_pixels_is_refused_without_decoding_it(tmp_path, si
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_large_image_below_our_limit_is_read_without_a_warning(tmp_path):
+def test_a_large_image_below_our_limit_is_read_by_the_program_without_a_warning(
+    tmp_path, monkeypatch
+):
     path = tmp_path / "large.png"
     path.write_bytes(png(11_000, 11_000, 8, 2, b""))
-    assert image_size(path) == (11_000, 11_000)
+    with pytest.warns(Image.DecompressionBombWarning):  # the caller's own filters decide
+        assert image_size(path) == (11_000, 11_000)
+    monkeypatch.setattr(InterruptFlag, "forces_exit", False)  # `main` changes it
+    monkeypatch.setattr(cli, "cli", lambda prog_name: image_size(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cli.main()
 
 
 def test_values_without_a_defined_range_are_refused(tmp_path):

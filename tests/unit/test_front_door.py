@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,24 @@ def test_a_private_module_imported_first_does_not_hide_a_public_name(first: str)
         "assert msinet_core.hardware.cpu_hardware and msinet_core.ops.Conv2D"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_package_is_imported_from_an_archive_and_without_its_sources(tmp_path: Path) -> None:
+    copy = tmp_path / "sourceless" / "msinet_core"
+    copy.mkdir(parents=True)
+    for name in ("__init__.py", "__init__.pyi"):
+        shutil.copy(ROOT / "msinet_core" / name, copy)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", copy.parent)
+    compileall.compile_dir(copy, quiet=1, legacy=True)
+    (copy / "__init__.py").unlink()
+    for path in (archive, str(copy.parent)):
+        program = f"import sys; sys.path.insert(0, {path!r}); import msinet_core as m; " + (
+            "print(m.__file__, 'load' in m.__all__)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(path) and done.stdout.endswith("True\n")
 
 
 def test_the_import_loads_no_other_module() -> None:

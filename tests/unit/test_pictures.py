@@ -227,6 +227,20 @@ def test_a_plot_of_another_format_is_refused(name):
         plot_format(Path(name))
 
 
+def test_letters_that_the_font_lacks_are_question_marks():
+    from PIL import ImageDraw
+
+    font = pictures._font(14)
+
+    def drawn(text):
+        picture = Image.new("RGB", (100, 20))
+        pictures._write(ImageDraw.Draw(picture), (0, 0), text, font, (255, 255, 255), 100)
+        return np.asarray(picture)
+
+    np.testing.assert_array_equal(drawn("n\u6f22\u5b57.png"), drawn("n??.png"))
+    assert (drawn("n\u00e4\u03b1.png") != drawn("n??.png")).any()
+
+
 def test_a_picture_that_cannot_be_written_names_the_file(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(MsinetError, match="file"):

@@ -22,8 +22,13 @@ _KINDS = (
 )
 _COMPACT, _CONTIGUOUS = 0, 1
 
-_FLOAT32 = bytes.fromhex("201f000400000000002000170800177f000000")
-"""The type message of little-endian float32, without its version and class."""
+_FLOATS = {
+    bytes.fromhex("200f0002000000000010000a05000a0f000000"): "float16",
+    bytes.fromhex("200f000200000000001000070800077f000000"): "bfloat16",
+    bytes.fromhex("201f000400000000002000170800177f000000"): "float32",
+    bytes.fromhex("203f000800000000004000340b0034ff030000"): "float64",
+}
+"""The type messages of little-endian IEEE numbers, without their version and class."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +183,9 @@ def read_datatype(body: memoryview) -> Datatype:
     (size,) = struct.unpack_from("<I", body, 4)
     if kind >= len(_KINDS) or not size:
         raise ValueError("unknown type")
-    is_float32 = kind == _FLOAT and body[1:20] == _FLOAT32
+    number = _FLOATS.get(bytes(body[1:20])) if kind == _FLOAT else None
     return Datatype(
-        name="float32" if is_float32 else f"{8 * size}-bit {_KINDS[kind]}",
+        name=number or f"{8 * size}-bit {_KINDS[kind]}",
         size=size,
         is_text=kind == _STRING,
         is_text_reference=kind == _VARIABLE_LENGTH and flags & 0x0F == 1,

@@ -82,13 +82,12 @@ def _examine(spec: DeviceSpec) -> Mapping[str, Any]:
         timeout=TIMEOUT,
         text=json.dumps(request),
     )
-    lines = done.output.splitlines()
     found: dict[str, Any] = {}
-    for line in lines:
-        found |= json.loads(line)
+    for document in done.documents:
+        found |= document
     if done.code != 0:
         last = f": {done.last_line}" if done.errors else "."
-        found["failure"] = f"In a fresh process, {STAGES[len(lines)]} {done.how}{last}"
+        found["failure"] = f"In a fresh process, {STAGES[len(done.documents)]} {done.how}{last}"
     elif pickled is None:
         found["failure"] = (
             "The device's description cannot be pickled. Define its probe at the top level of a "
