@@ -48,7 +48,7 @@ class OpenVINOModel(Model):
 
         def read() -> NDArray[np.float32]:
             for request in requests:
-                request.result()
+                request.wait()
             return values
 
         return Deferred(read, shape)

@@ -285,8 +285,8 @@ def test_a_request_that_does_not_start_stays_usable() -> None:
     values = np.zeros((1, 2, 2, 1), np.float32)
     for _ in range(3):
         with pytest.raises(ValueError, match="broadcast"):
-            pool.start(np.zeros((1, 5, 5, 3), np.float32), values).result()
-    pool.start(np.zeros((1, 2, 2, 3), np.float32), values).result()
+            pool.start(np.zeros((1, 5, 5, 3), np.float32), values)
+    pool.start(np.zeros((1, 2, 2, 3), np.float32), values).wait()
     assert values.max() == 1
 
 
