@@ -18,9 +18,9 @@ from msinet_core.checkpoint.wire.hdf5 import read_file, read_root
 from msinet_core.checkpoint.wire.hdf5_messages import Group
 
 VALUES = {
+    "float16": np.float16,
     "float32": np.float32,
-    "16-bit floating point": np.float16,
-    "64-bit floating point": np.float64,
+    "float64": np.float64,
     "32-bit integer": np.int32,
     "16-bit integer": ">u2",
     "32-bit floating point": ">f4",

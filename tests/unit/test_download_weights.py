@@ -169,5 +169,6 @@ def test_vgg16_is_what_keras_publishes(cache: Path, monkeypatch: pytest.MonkeyPa
     assert given == {
         "url": published.VGG16_ADDRESS,
         "checksum": "md5:6d6bbae143d832006294945121d1f1fc",
+        "limit": 2**30,
         "progress": None,
     }
