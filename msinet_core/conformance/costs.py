@@ -16,7 +16,6 @@ COSTS: Mapping[str, float] = {
     "calls/*": 4.0,
     "train/twenty-losses": 11.0,
     "train/*": 1.5,
-    "memory/models": 12.0,
     "memory/*": 3.0,
     "description/*imports": 8.0,
     "use/many-steps": 4.0,
