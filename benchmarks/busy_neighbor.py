@@ -31,8 +31,7 @@ from typing import Any
 
 from keras_training import Contender
 
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
-from msinet_core.training.config import IMAGE_SIZE
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE
 
 PYTORCH_SPINS = 300_000
 """libgomp's number of spins before a thread sleeps, where nothing is set."""

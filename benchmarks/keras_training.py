@@ -33,10 +33,9 @@ import numpy as np
 
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_MEAN, msinet_graph
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_MEAN, IMAGE_SIZE, msinet_graph
 from msinet_core.network.state import Batch
 from msinet_core.registry.registry import load_registry
-from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import random_state
 
 RATE = 1e-6

@@ -173,4 +173,4 @@ def os_reason(error: BaseException) -> str:
         error: The exception; of other exceptions their text, or the type if they have none.
     """
     own = error.strerror if isinstance(error, OSError) else None
-    return own or str(error) or type(error).__name__
+    return own or error_text(error) or type(error).__name__

@@ -39,6 +39,7 @@ TRAINING_COST = 3
 """A training step computes a forward pass and two gradients of the same cost."""
 
 TRACED_STEPS = 3
+"""Steps in a profile."""
 
 PEAK_LAYERS, PEAK_CHANNELS, PEAK_REDUCTION = 8, 512, 8
 """The convolutions with which a device's peak is measured: those of the network's deep layers."""

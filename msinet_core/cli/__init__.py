@@ -84,14 +84,16 @@ class MsinetGroup(CommandGroup):
 
 def _failure(error: Exception) -> tuple[str, int]:
     """Return the message for an error, and the exit code."""
-    from msinet_core.device.spec import opened_spec
-    from msinet_core.registry.diagnosis import failure_message
-    from msinet_core.registry.registry import load_registry
-    from msinet_core.system.install_hints import installable
-
     if isinstance(error, MsinetError):
+        from msinet_core.system.install_hints import installable
+
         return f"Error: {installable(str(error))}", error.exit_code
+    from msinet_core.device.spec import opened_spec
+
     if spec := opened_spec():
+        from msinet_core.registry.diagnosis import failure_message
+        from msinet_core.registry.registry import load_registry
+
         text = failure_message(error, spec, load_registry().plugin_of(spec))
         return f"Error: {text}", MsinetError.exit_code
     text = f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1"

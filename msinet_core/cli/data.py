@@ -10,8 +10,8 @@ import click
 from msinet_core.cli.options import CommandGroup, json_option, print_json
 from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
 from msinet_core.errors import counted
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.system.kinds import POSITIVE_NUMBER, integer
-from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.data.check import DataReport
@@ -228,7 +228,7 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
 def _observers(report: DataReport) -> str:
     fewest, most = report.observers or (0, 0)
     if most <= 1:
-        return ", without observers"
+        return "; the files do not tell observers apart"
     return f" by {fewest} to {most} observers each" if fewest < most else f" by {most} observers"
 
 

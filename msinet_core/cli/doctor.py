@@ -10,8 +10,8 @@ import click
 
 from msinet_core.cli.options import device_name, device_option, json_option, print_json
 from msinet_core.cli.setting_options import device_options_option, kind_option, precision_option
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.system.kinds import integer
-from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.network.ops import Size

@@ -29,8 +29,8 @@ from msinet_core.cli.setting_options import (
     sigma_option,
     workers_option,
 )
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.system.kinds import FLAG, choice, integer
-from msinet_core.training.config import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.result import Evaluation, Summary

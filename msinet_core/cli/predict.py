@@ -18,9 +18,9 @@ from msinet_core.cli.setting_options import (
     resize_option,
     workers_option,
 )
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.prediction.shards import SHARD
 from msinet_core.system.kinds import choice, integer
-from msinet_core.training.config import IMAGE_SIZE
 
 _SIZE = replace(
     IMAGE_SIZE,

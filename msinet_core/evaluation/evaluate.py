@@ -205,9 +205,9 @@ def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> 
     if selection.left_out:
         images = counted(selection.left_out, "image")
         return (
-            f"All of the split '{split}' of {dataset.name}, {images}, was used to train the "
-            f"weights, so the scores would say nothing about new images. Evaluate on images that "
-            f"were not used for training, or on the split 'train' (--split train)."
+            f"The weights were trained on the whole split '{split}' of {dataset.name} ({images}), "
+            f"so its scores would say nothing about new images. Evaluate on images that were not "
+            f"used for training, or on the split 'train' (--split train)."
         )
     where = f"; put them into stimuli/{split}/" if split == "test" else ""
     return f"Dataset {dataset.name} has no images in the split '{split}'{where}."

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, DataFormat
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.kinds import choice, image_size
+from msinet_core.system.kinds import choice
 from msinet_core.system.settings import check_settings, setting
 
 
@@ -27,7 +27,7 @@ class OnnxSettings:
         "float32",
     )
     image_size: Size | None = setting(
-        image_size(DEFAULT_IMAGE_SIZE),
+        IMAGE_SIZE,
         "Size of the images that an ONNX model takes.",
         None,
         "any size",

@@ -19,9 +19,13 @@ from msinet_core.network.ops import (
     Size,
     SubtractMean,
 )
+from msinet_core.system.kinds import image_size
 
 DEFAULT_IMAGE_SIZE: Size = (240, 320)
 """Height and width in pixels of the images that the published SALICON model was trained on."""
+
+IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
+"""What settings accept as a size of images."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "encoder": tuple(f"conv{block}/" for block in range(1, 6)),

@@ -108,7 +108,7 @@ def predict_files(
         if len(written) + len(failures) < len(plan.jobs):
             flag.raise_if_set(
                 f"Interrupted: wrote {len(written)} of {counted(len(plan.jobs), 'map')} to "
-                f"{plan.out}, complete."
+                f"{plan.out}; each of them is complete."
             )
         done = [job for job in plan.jobs if job.source in written]
         overview = _draw_overview(plan, done) if plan.overlay and done else None

@@ -12,7 +12,7 @@ import numpy as np
 from msinet_core.data.images import IMAGE_PADDING, as_image
 from msinet_core.data.pipeline import default_workers
 from msinet_core.data.resize import fit
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.stream import (
     Done,
@@ -24,7 +24,7 @@ from msinet_core.prediction.stream import (
     Stream,
     in_order,
 )
-from msinet_core.system import kinds
+from msinet_core.system.kinds import integer
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import check_argument
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BATCH_SIZE", "Done", "Failed", "Prediction", "Predictor", "load"]
 
 DEFAULT_BATCH_SIZE = 8
-_SIZE = kinds.image_size(DEFAULT_IMAGE_SIZE)
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image"
 """A file, an array ``(H, W, 3)``, uint8 or float, RGB in 0..255, or a PIL image."""
@@ -97,7 +96,7 @@ def load(
     trained = checkpoint.image_size
     size: Size | None = None
     if image_size != "original":
-        size = check_argument("image_size", _SIZE, image_size or trained or DEFAULT_IMAGE_SIZE)
+        size = check_argument("image_size", IMAGE_SIZE, image_size or trained or DEFAULT_IMAGE_SIZE)
         checkpoint.graph.check_image_size(size)
     opened = open_device(device, precision, device_options, progress.message)
     return Predictor(
@@ -149,8 +148,8 @@ class Predictor:
         default_batch = 1 if image_size is None else DEFAULT_BATCH_SIZE
         batch_size = default_batch if batch_size is None else batch_size
         workers = max(2, default_workers()) if workers is None else workers
-        self.batch_size: int = check_argument("batch_size", kinds.integer(), batch_size)
-        self.workers: int = check_argument("workers", kinds.integer(), workers)
+        self.batch_size: int = check_argument("batch_size", integer(), batch_size)
+        self.workers: int = check_argument("workers", integer(), workers)
 
     @property
     def device(self) -> str:

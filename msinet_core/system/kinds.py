@@ -50,8 +50,7 @@ class Kind:
         try:
             return self.standard(convert(value))
         except (ArithmeticError, AttributeError, TypeError, ValueError, UsageError):
-            names = re.findall(r"\w+", value if isinstance(value, str) else str(value))
-            unknown = [name for name in names if name not in self.words]
+            unknown = [name for name in re.findall(r"\w+", str(value)) if name not in self.words]
             hint = did_you_mean(unknown[0], self.words) if unknown else ""
             raise ValueError(f"{value!r}; must be {self.expected}.{hint}") from None
 
@@ -179,7 +178,8 @@ def image_size(example: tuple[int, int]) -> Kind:
 
     def standard(value: Any) -> tuple[int, int]:
         if isinstance(value, str):
-            value = map(int, value.lower().split("x"))
+            match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", value)
+            value = map(int, match.groups()) if match else ()
         height, width = map(integer().standard, value)
         return height, width
 

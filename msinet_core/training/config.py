@@ -11,7 +11,7 @@ from msinet_core.device.processes import DISTRIBUTIONS
 from msinet_core.device.spec import PRECISIONS
 from msinet_core.errors import UsageError
 from msinet_core.network.loss import LOSS_FORM, LOSSES, standard_loss
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, PARTS
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.kinds import (
     FLAG,
@@ -21,7 +21,6 @@ from msinet_core.system.kinds import (
     choice,
     choices,
     factors,
-    image_size,
     integer,
     text,
 )
@@ -34,9 +33,6 @@ INIT_KEYWORDS = ("auto", "vgg16", "random")
 
 SCHEDULES = CONSTANT, COSINE, PLATEAU = ("constant", "cosine", "plateau")
 """The values of ``schedule``."""
-
-IMAGE_SIZE = image_size(DEFAULT_IMAGE_SIZE)
-
 
 LOSS_SUM = Kind(f"{LOSS_FORM}, such as kld+0.5*cc", "LOSS", standard_loss, words=tuple(LOSSES))
 """A weighted sum of losses, in the standard form of its text."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from msinet_core.hardware.machine import this_machine
 from msinet_core.network.memory import estimate_memory, memory_sentences
+from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.registry.doctor import device_memory
 from msinet_core.system.version import __version__
-from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.prepare import Prepared
 from msinet_core.training.resume import fixed_settings
 from msinet_core.training.schedule import Schedule

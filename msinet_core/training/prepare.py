@@ -19,11 +19,10 @@ from msinet_core.hardware.host import cpu_hardware
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
 from msinet_core.network.memory import FLOAT32_BYTES, GIBIBYTE
-from msinet_core.network.msinet import learning_rate_factors, msinet_graph
+from msinet_core.network.msinet import IMAGE_SIZE, learning_rate_factors, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.registry.measured import automatic_precision
 from msinet_core.system.progress import Progress
-from msinet_core.training.config import IMAGE_SIZE
 from msinet_core.training.initial_weights import check_init, initial_state
 from msinet_core.training.resume import (
     Position,

@@ -35,9 +35,8 @@ class CpuDevice(TensorFlowDevice):
 
     def make_distribution(self, distribute: str) -> Distribution:
         distribution = super().make_distribution(distribute)
-        _check_precision(
-            self.spec.name, self.precision
-        )  # after processes are connected, because it computes
+        # After processes are connected, because it computes.
+        _check_precision(self.spec.name, self.precision)
         return distribution
 
 

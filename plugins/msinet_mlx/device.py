@@ -52,7 +52,7 @@ class MlxDevice(Device):
     """
 
     _disabled_winograd = False
-    """Whether a device of this process did so, and not the user."""
+    """Whether a device of this process set the variable, and not the user."""
 
     _inexact: ClassVar[WeakSet[MlxDevice]] = WeakSet()
     """The open devices for which Winograd's algorithm is not exact."""

@@ -86,6 +86,7 @@ def test_values_are_brought_to_one_form(name: str, value: Any, standard: Any) ->
         "image_size = [240]",
         "image_size = [240, 0]",
         'image_size = "big"',
+        'image_size = "+240x3_20"',
         'log = ["tensorbord"]',
         "log = 1",
         "device_options = {threads = 2}",

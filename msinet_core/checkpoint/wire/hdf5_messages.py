@@ -36,7 +36,7 @@ class Datatype:
     """The type of values.
 
     Args:
-        name: ``"float32"``, or another type in words.
+        name: As NumPy names it if it is one of the usual floating-point types, else in words.
         size: Of one value in bytes.
         is_text: Whether values are texts of fixed length.
         is_text_reference: Whether values are references to texts of variable length.

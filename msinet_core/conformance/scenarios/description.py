@@ -87,7 +87,8 @@ def _examine(spec: DeviceSpec) -> Mapping[str, Any]:
         found |= document
     if done.code != 0:
         last = f": {done.last_line}" if done.errors else "."
-        found["failure"] = f"In a fresh process, {STAGES[len(done.documents)]} {done.how}{last}"
+        stage = next((text for key, text in STAGES.items() if key not in found), "its end")
+        found["failure"] = f"In a fresh process, {stage} {done.how}{last}"
     elif pickled is None:
         found["failure"] = (
             "The device's description cannot be pickled. Define its probe at the top level of a "

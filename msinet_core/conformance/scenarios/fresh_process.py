@@ -51,11 +51,12 @@ class Importers:
         return None
 
 
-STAGES = (
-    "importing the light module",
-    "the probe",
-    "opening the device without its framework",
-)
+STAGES = {
+    "imported": "importing the light module",
+    "problems": "the probe",
+    "without_framework": "opening the device without its framework",
+}
+"""What is examined, by a key of what it finds."""
 
 
 def examine(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
