@@ -94,7 +94,7 @@ def convert(
     found = msinet.verify_conversion(done, target)
     size = "x".join(str(axis) for axis in found.size)
     equal = found.tensors - len(found.different)
-    click.echo(f"verified: {equal} of {counted(found.tensors, 'tensor')} equal bit for bit")
+    click.echo(f"verified: {equal} of {found.tensors} tensors are equal bit for bit")
     click.echo(
         f"verified: the maps differ by at most {found.largest_difference:g} "
         f"(reference device, {size} pixels)"
