@@ -23,6 +23,12 @@ from hypothesis import settings
 
 # As `load_tensorflow` sets it, for tests that import TensorFlow before.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# XLA compiles each network for a step or two: without optimization, in a third of the time.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false",
+)
 
 # Nothing here is timed: a busy machine would fail examples of more than 0.2 s.
 settings.register_profile("untimed", deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import gc
 import importlib
 import os
 from dataclasses import replace
@@ -247,6 +248,7 @@ def test_winograd_convolutions_are_used_in_float32_alone(
     after: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gc.collect()  # no device of another test is open
     monkeypatch.setenv("MLX_CONV_WINOGRAD", before or "")  # restored afterwards
     if before is None:
         del os.environ["MLX_CONV_WINOGRAD"]
