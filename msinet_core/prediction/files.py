@@ -155,19 +155,25 @@ def _sample(jobs: Sequence[Job]) -> list[Job]:
     return [jobs[index] for index in chosen]
 
 
-def _draw_overview(plan: Plan, done: Sequence[Job]) -> Path:
-    """Draw images that succeeded, with the maps that were written."""
-    chosen, total = _sample(done), len(plan.jobs)
+def _draw_overview(plan: Plan, done: Sequence[Job]) -> Path | None:
+    """Draw images that succeeded and are still there, with the maps that were written."""
+    read = in_threads(partial(_read_panel, plan), _sample(done), "draw overview")
+    shown, total = [panel for panel in read if panel], len(plan.jobs)
+    if not shown:
+        return None
     title = counted(total, "image")
-    if len(chosen) < total:
-        title = f"{len(chosen)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
-    shown = list(in_threads(partial(_read_panel, plan), chosen, "draw overview"))
+    if len(shown) < total:
+        title = f"{len(shown)} of {title}" + ", evenly sampled" * (len(done) > SHEET_LIMIT)
     path = plan.out / plan.overview
     write_contact_sheet(path, shown, title)
     return path
 
 
-def _read_panel(plan: Plan, job: Job) -> Panel:
-    saliency = np.load(job.map) if plan.format == "npy" else read_map(job.map)[..., 0]
+def _read_panel(plan: Plan, job: Job) -> Panel | None:
+    try:
+        saliency = np.load(job.map) if plan.format == "npy" else read_map(job.map)[..., 0]
+        image = read_image(job.source)
+    except (DataError, OSError):  # moved or deleted since; its map was written
+        return None
     name = (job.map.parent.relative_to(plan.out) / job.source.name).as_posix()
-    return make_panel(name, read_image(job.source), saliency)
+    return make_panel(name, image, saliency)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -153,6 +153,35 @@ def test_the_contact_sheet_is_filled_with_images_that_succeeded(
     assert (names[0], names[-1]) == ("01.jpg", "29.jpg")
     assert title == "24 of 30 images, evenly sampled"
     assert all(panel.saliency.shape == panel.image.shape[:2] for panel in panels)
+
+
+@pytest.mark.parametrize("left", [2, 0])
+def test_images_that_vanish_are_left_out_of_the_contact_sheet(
+    run: Run, tmp_path, weights, monkeypatch, left
+):
+    from msinet_core.prediction import files as prediction
+
+    photos = [tmp_path / "photos" / f"{number}.jpg" for number in range(4)]
+    for number, photo in enumerate(photos):
+        write_image(photo, 8, 8, number)
+    draw = prediction.make_panel
+
+    def read_and_delete(path: Path, image: Any, saliency: Any) -> None:
+        write_overlay(path, image, saliency)
+        if path.name[0] >= str(left):
+            (tmp_path / "photos" / f"{path.name[0]}.jpg").unlink()
+
+    write_overlay = prediction.write_overlay
+    names: list[str] = []
+    monkeypatch.setattr(prediction, "write_overlay", read_and_delete)
+    monkeypatch.setattr(
+        prediction, "make_panel", lambda name, *rest: (names.append(name), draw(name, *rest))[1]
+    )
+    result = run(*REFERENCE, "predict", tmp_path / "photos", "--weights", weights, "--overlay")
+    assert result.exit_code == 0, result.output
+    assert sorted(names) == [photo.name for photo in photos[:left]]
+    assert Path("maps/overview.png").exists() == (left > 0)
+    assert len(list(Path("maps").glob("*_overlay.jpeg"))) == 4
 
 
 def test_bad_files_are_listed_and_do_not_stop_the_rest(run: Run, weights, photos):

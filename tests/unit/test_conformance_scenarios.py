@@ -7,16 +7,18 @@ import re
 
 import pytest
 
+from msinet_core.conformance.checker import Checker
 from msinet_core.conformance.scenario import Subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, SCENARIOS, select
 from msinet_core.conformance.scenarios.forward import shape_hint
 from msinet_core.conformance.scenarios.gradients import gradient_case
 from msinet_core.conformance.scenarios.layers import SETTINGS
 from msinet_core.conformance.tolerances import TOLERANCES, Tolerances
-from msinet_core.device import PRECISIONS
+from msinet_core.device import PRECISIONS, Program
 from msinet_core.errors import UsageError
 from msinet_core.network import ops
 from msinet_core.reference import SPEC
+from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from tests.faults.page import REASONS
 
 
@@ -75,3 +77,25 @@ def test_a_wrong_shape_is_explained_in_the_data_format_of_the_device():
     assert "NCHW" in hint
     assert shape_hint(subject, (2, 7), (2, 7)) == ""
     assert shape_hint(Subject(SPEC, None), (2, 10, 5, 7), (2, 7, 10, 5)) == ""
+
+
+class GrowsOnce(ReferenceDevice):
+    """Keeps the models of the first measurement, as an allocator grows for reasons of its own."""
+
+    def __init__(self, kept: int) -> None:
+        super().__init__(SPEC)
+        self._built: list[ReferenceModel] = []
+        self._kept = kept
+
+    def build(self, program: Program) -> ReferenceModel:
+        model = super().build(program)
+        if len(self._built) < self._kept:
+            self._built.append(model)
+        return model
+
+
+@pytest.mark.parametrize(("kept", "passes"), [(11, True), (1000, False)])
+def test_memory_may_grow_once(kept: int, passes: bool) -> None:
+    (row,) = select(["memory/models"])
+    device = GrowsOnce(kept)
+    assert (Checker(Subject(SPEC, device)).result(row).status == "passed") is passes
