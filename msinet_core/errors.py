@@ -12,6 +12,7 @@ One rule gives the exit code of every command:
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 
 DEBUG_VARIABLE = "MSINET_DEBUG"
@@ -74,6 +75,20 @@ class PluginError(MsinetError):
 
 class DivergenceError(MsinetError):
     """Report a training run whose loss or weights are no longer finite."""
+
+
+def command(*words: object, **options: object) -> str:
+    """Return a ``msinet-run`` command that can be pasted into a shell.
+
+    Args:
+        words: Its arguments, one each; those that a shell would split are quoted.
+        options: Options with a value; those whose value is None are left out.
+    """
+    line = ["msinet-run", *map(str, words)]
+    for name, value in options.items():
+        if value is not None:
+            line += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(line)
 
 
 def printable(text: str, keep: str = "", limit: int = 1_000) -> str:

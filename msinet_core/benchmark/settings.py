@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from shlex import quote
 from typing import Any
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
@@ -51,14 +50,14 @@ class BenchSettings:
 
     def options(self) -> list[str]:
         """Return the options of ``bench`` that give these settings, without its defaults."""
-        found = []
+        found: list[str] = []
         for name, declared in declared_settings(self).items():
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
             if declared.kind.is_table:
-                option = option.removesuffix("s")
-                found += [f"{option} {quote(f'{key}={each}')}" for key, each in value.items()]
+                for key, each in value.items():
+                    found += [option.removesuffix("s"), f"{key}={each}"]
             elif value != declared.default:
-                found.append(f"{option} {declared.kind.to_text(value)}")
+                found += [option, declared.kind.to_text(value)]
         return found
 
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.benchmark.pictures import make_pictures
 from msinet_core.benchmark.results import Results, case_of
 from msinet_core.benchmark.settings import BenchSettings, Case
-from msinet_core.errors import InterruptedRunError, MsinetError, describe_error
+from msinet_core.errors import InterruptedRunError, MsinetError, command, describe_error
 from msinet_core.registry.diagnosis import ran_out_of_memory
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.allocator import keep_freed_memory
@@ -101,13 +100,13 @@ def _how_to_continue(
     todo: Sequence[Case], settings: BenchSettings, path: Path, traces: Path | None
 ) -> str:
     devices = dict.fromkeys(case.device for case in todo)
-    words = [
-        f"msinet-run bench --resume --json {quote(str(path))}",
-        *(f"--device {name}" for name in devices),
-        *settings.options(),
-        *([f"--trace {quote(str(traces))}"] if traces else []),
-    ]
-    return f" Continue with: {' '.join(words)}"
+    words = ["bench", "--resume", "--json", path]
+    for name in devices:
+        words += ["--device", name]
+    words += settings.options()
+    if traces:
+        words += ["--trace", traces]
+    return f" Continue with: {command(*words)}"
 
 
 def summary(row: dict[str, Any]) -> str:

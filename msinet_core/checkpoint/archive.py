@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core.checkpoint.guard import reason
-from msinet_core.errors import CheckpointError, bullet_list, printable
+from msinet_core.errors import CheckpointError, bullet_list, command, printable
 from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Coordinates, Size
@@ -238,7 +238,7 @@ class Archive:
         moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
         return find_mismatches(graph, self.weights, *moments)
 
-    def read_state(self, graph: Graph, options: str = "") -> State:
+    def read_state(self, graph: Graph, options: Mapping[str, object] | None = None) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.
 
         Args:
@@ -253,16 +253,17 @@ class Archive:
         if mismatches:
             hint = ""
             if self.graph is None and graph in (msinet_graph(), msinet_graph(resize="half_pixel")):
+                words = "convert", self.path, "NEW.msinet.h5"
+                convert = command(*words, network="CHECKPOINT", **(options or {}))
                 hint = (
                     f" If it belongs to a network other than the published one (another width, for "
-                    f"example), name a checkpoint of that network: msinet-run convert {self.path} "
-                    f"NEW.msinet.h5 --network CHECKPOINT{options}"
+                    f"example), name a checkpoint of that network: {convert}"
                 )
             raise CheckpointError(
                 f"{self.path} does not fit the network, which has {len(graph.parameters)} weights; "
                 f"{len(mismatches)} tensor{' differs' if len(mismatches) == 1 else 's differ'}:\n"
                 f"{list_mismatches(mismatches)}\n"
-                f"Use a checkpoint of this network; msinet-run inspect {self.path} shows every "
+                f"Use a checkpoint of this network; {command('inspect', self.path)} shows every "
                 f"tensor in the file.{hint}"
             )
         groups = self.groups(graph)

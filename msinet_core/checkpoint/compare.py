@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
 
 from msinet_core.checkpoint.archive import MAX_LISTED, Archive, list_mismatches
-from msinet_core.errors import CheckpointError, bullet_list
+from msinet_core.errors import CheckpointError, bullet_list, command
 from msinet_core.network.graph import Graph, Node
 
 _MAX_NODES = 3
@@ -62,8 +63,8 @@ def require_equal(archive: Archive, graph: Graph) -> None:
             f"{archive.graph.fingerprint}, expected {graph.fingerprint}):\n"
             f"{bullet_list(differences, MAX_LISTED)}{tensors}\n"
             f"Use a checkpoint of this network, or train the network of this checkpoint: --init "
-            f"{archive.path} without --width and --resize. msinet-run inspect {archive.path} "
-            f"shows every tensor in the file."
+            f"{quote(str(archive.path))} without --width and --resize. "
+            f"{command('inspect', archive.path)} shows every tensor in the file."
         )
 
 

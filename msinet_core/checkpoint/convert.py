@@ -95,8 +95,7 @@ def convert(
     _check_paths(Path(source), target, written, force)
     check_writable_folder(target.parent, target)
     progress = as_progress(progress)
-    given = {"from-layout": from_layout, "resize": resize}
-    options = "".join(f" --{name} {value}" for name, value in given.items() if value)
+    options = {"from_layout": from_layout, "resize": resize}
     resize = check_resize(source, resize)
     source = resolve_weights(source, progress)
     found = _source_format(source, from_layout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, get_args
 
 from msinet_core.checkpoint.archive import Archive, Checkpoint
@@ -73,12 +74,13 @@ def read_weights(
         archive = opened.weights_only()
         if graph is None:
             graph = choose_network(archive, resize, progress=progress)
-        options = f" --resize {resize}" if resize else ""
-        state = read_fitting(found, archive, graph, options)
+        state = read_fitting(found, archive, graph, {"resize": resize})
         return Checkpoint(graph, state, metadata=archive.metadata)
 
 
-def read_fitting(found: Format, archive: Archive, graph: Graph, options: str = "") -> State:
+def read_fitting(
+    found: Format, archive: Archive, graph: Graph, options: Mapping[str, object] | None = None
+) -> State:
     """Read the tensors of an open file for a network.
 
     Args:
@@ -219,5 +221,5 @@ def require_whole_network(found: Format, path: Path) -> None:
     if found.encoder_only:
         raise CheckpointError(
             f"{path} holds an encoder, not the whole network (format: {found.title}). "
-            f"Train from it with --init {path}"
+            f"Train from it with --init {quote(str(path))}"
         )

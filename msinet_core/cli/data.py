@@ -9,7 +9,7 @@ import click
 
 from msinet_core.cli.options import CommandGroup, json_option, print_json
 from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
-from msinet_core.errors import counted
+from msinet_core.errors import command, counted
 from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.system.kinds import POSITIVE_NUMBER, integer
 
@@ -77,7 +77,6 @@ def fetch(
         keep=keep,
         progress=progress_bars(),
     )
-    root = f" --data-root {data_root}" if data_root else ""
     if fetched.images:
         done = "Downloaded" if source is None else "Unpacked"
         images = counted(fetched.images, "image")
@@ -85,11 +84,11 @@ def fetch(
     else:
         click.echo(
             f"{fetched.folder} exists already; nothing was changed. Check its files with: "
-            f"msinet-run data check {name}{root}"
+            f"{command('data', 'check', name, data_root=data_root)}"
         )
     for archive in fetched.archives:
         click.echo(f"Kept {archive}")
-    click.echo(f"Train on it with: msinet-run train --data {name}{root}")
+    click.echo(f"Train on it with: {command('train', data=name, data_root=data_root)}")
 
 
 @data.command()
@@ -120,6 +119,11 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
             f"{bullet_list(report.problems, count)}"
         )
     click.echo(_summary(report))
+    if not all(sample.has_map for sample in report.dataset.samples):
+        click.echo(
+            f"It has no maps, which training needs; draw them with: "
+            f"{command('data', 'maps', name, data_root=data_root, sigma='PX')}"
+        )
 
 
 @data.command()
@@ -194,9 +198,8 @@ def demo(folder: Path, train: int, valid: int, image_size: Size, seed: int) -> N
     make_demo(folder, train, valid, size=image_size, seed=seed, progress=progress_bars())
     path = str(folder) if len(folder.parts) > 1 else f"./{folder}"  # not a dataset's name
     click.echo(f"{folder} has {train} training and {valid} validation images.")
-    click.echo(
-        f"Train on them with: msinet-run train --data {path} --init random --learning-rate 1e-4"
-    )
+    example = command("train", data=path, init="random", learning_rate="1e-4")
+    click.echo(f"Train on them with: {example}")
 
 
 def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
@@ -248,9 +251,4 @@ def _summary(report: DataReport) -> str:
         )
     if report.fit is not None:
         text += f" The maps fit the fixations: mean NSS {report.fit:.2f}."
-    if not all(sample.has_map for sample in dataset.samples):
-        text += (
-            f" It has no maps, which training needs; draw them with: msinet-run data maps "
-            f"{dataset.name} --sigma PX"
-        )
     return text

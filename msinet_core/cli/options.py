@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from msinet_core.errors import did_you_mean
+from msinet_core.errors import command, did_you_mean
 from msinet_core.system.finite import finite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -92,7 +92,7 @@ def _remember_device(ctx: click.Context, param: click.Parameter, values: tuple[s
         if before != value:
             raise click.UsageError(
                 f"Two devices given, '{before}' and '{value}'; use one. To measure several: "
-                f"msinet-run bench --device {before} --device {value}"
+                f"{command('bench', '--device', before, '--device', value)}"
             )
 
 

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from msinet_core.cli.options import CommandGroup, json_option, print_json, refuse_options
 from msinet_core.cli.setting_options import FILE, FOLDER, NAME, device_options_option, kind_option
-from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError
+from msinet_core.errors import DEBUG_VARIABLE, DeviceUnavailableError, InterruptedRunError, command
 from msinet_core.system.kinds import choice
 from msinet_core.system.native_output import redirected
 
@@ -286,8 +287,8 @@ def new_plugin(
         refuse_options(("data_format", "kernel_layout", "framework"), "on an example")
         write_example(folder, name, example)
     click.echo(f"Wrote {folder}. Next:")
-    click.echo(f"  pip install -e {folder}")
+    click.echo(f"  pip install -e {quote(str(folder))}")
     click.echo("  msinet-run devices")
-    click.echo(f"  msinet-run plugins check {name}")
+    click.echo(f"  {command('plugins', 'check', name)}")
     what = "What to fill in" if example is None else "What is where"
     click.echo(f"{what}: {folder / 'README.md'}")

@@ -9,6 +9,7 @@ import click
 
 from msinet_core.cli.options import device_name, device_option
 from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
+from msinet_core.errors import command
 from msinet_core.training.config import TrainConfig
 
 
@@ -72,8 +73,8 @@ def train(
     )
     if dry_run:
         return
+    predict = command("--device", result.device, "predict", "IMAGES", weights=result.best)
     click.echo(
-        f"Done. Weights: {result.best}; learning curve: {result.curve}. Predict with: "
-        f"msinet-run --device {result.device} predict IMAGES --weights {result.best}",
+        f"Done. Weights: {result.best}; learning curve: {result.curve}. Predict with: {predict}",
         err=True,
     )

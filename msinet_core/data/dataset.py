@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Literal, get_args
 
 from msinet_core.data.demo import demo_folder, make_demo
@@ -14,7 +13,7 @@ from msinet_core.data.maps import recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, UsageError, bullet_list, did_you_mean
+from msinet_core.errors import DataError, UsageError, bullet_list, command, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.system.files import cache_folder, check_writable, is_stream
@@ -109,14 +108,14 @@ def open_dataset(
             f"Dataset '{name_or_folder}' has {count}:\n"
             f"{bullet_list(problems, _PROBLEMS_SHOWN)}\n"
             f"Every image needs one file of the same name in {SALIENCY}/, or in {FIXATIONS}/ if "
-            f"there are no maps. Add, rename or remove the files listed, and run: msinet-run data "
-            f"check {quote(str(name_or_folder))}\n{LAYOUT}"
+            f"there are no maps. Add, rename or remove the files listed, and run: "
+            f"{command('data', 'check', name_or_folder, data_root=root)}\n{LAYOUT}"
         )
     if need_maps and not all(sample.has_map for sample in dataset.samples):
+        draw = command("data", "maps", name_or_folder, data_root=root, sigma="PX")
         raise DataError(
             f"Dataset '{name_or_folder}' has fixations but no maps, which training compares with. "
-            f"Draw them with: msinet-run data maps {quote(str(name_or_folder))} --sigma PX, where "
-            f"PX is about one degree of visual angle in pixels"
+            f"Draw them with: {draw}, where PX is about one degree of visual angle in pixels"
         )
     return dataset
 
@@ -300,8 +299,9 @@ def _not_found(name: str, root: Path | None) -> UsageError:
     if name in PUBLISHED:
         sources = [f"{source.what}: {source.address}" for source in PUBLISHED[name].sources]
         return UsageError(
-            f"Dataset '{name}' is not at {expected}. Download it with: msinet-run data fetch {name}"
-            f"\nOr download it by hand from\n{bullet_list(sources)}\n"
+            f"Dataset '{name}' is not at {expected}. Download it with: "
+            f"{command('data', 'fetch', name, data_root=root)}\n"
+            f"Or download it by hand from\n{bullet_list(sources)}\n"
             f"If you have it, pass the folder that contains {name}/ as --data-root.\n"
             f"{OSIE_LAYOUT if name == 'osie' else LAYOUT}"
         )

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, SupportsFloat
 
-from msinet_core.errors import PluginError, UsageError
+from msinet_core.errors import PluginError, UsageError, command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ class Model(abc.ABC):
             raise PluginError(
                 f"Device '{self.device_name}' returned losses of shape {tuple(shape)} for "
                 f"{len(batch.images)} images; expected ({len(batch.images)},). "
-                f"Run: msinet-run plugins check {self.device_name}"
+                f"Run: {command('plugins', 'check', self.device_name)}"
             )
         return losses
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from msinet_core.data.split import (
     digest_samples,
     select,
 )
-from msinet_core.errors import DataError, UsageError, counted
+from msinet_core.errors import DataError, UsageError, command, counted
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import write_report
@@ -170,6 +169,7 @@ def evaluate(
         facts = {name: getattr(predictor, name) for name in ("device", "precision", "image_size")}
     with closing(outcomes):  # after Ctrl-C, nothing else is scored
         evaluation = score_samples(samples, outcomes, scorer, progress)
+    check_data = command("data", "check", os.fspath(data), data_root=root)
     evaluation = replace(
         evaluation,
         data=dataset.name,
@@ -178,9 +178,9 @@ def evaluate(
         sigma=dataset.sigma,
         notes=(
             *_notes(evaluation, dataset, split, stored, selection, maps is None),
-            *_unread(bank.unread - set(samples), os.fspath(data)),
+            *_unread(bank.unread - set(samples), check_data),
             *_misplaced(bank.coverage),
-            *_mismatched(evaluation.images, os.fspath(data)),
+            *_mismatched(evaluation.images, check_data),
             *namesake(os.fspath(data), root),
         ),
         **facts,
@@ -241,12 +241,11 @@ def _notes(
     yield from _missing(evaluation, dataset.samples)
 
 
-def _unread(others: Set[Sample], data: str) -> Iterator[str]:
+def _unread(others: Set[Sample], check_data: str) -> Iterator[str]:
     if others:
         yield (
             f"The fixations of {counted(len(others), 'other image')} could not be read; shuffled "
-            f"AUC and the center bias leave them out. List them with: msinet-run data check "
-            f"{quote(data)}"
+            f"AUC and the center bias leave them out. List them with: {check_data}"
         )
 
 
@@ -259,14 +258,14 @@ def _misplaced(coverage: Coverage) -> Iterator[str]:
         yield f"Fixations outside their images are ignored: {coverage.outside:,} of {total:,}."
 
 
-def _mismatched(images: Sequence[ImageScores], data: str) -> Iterator[str]:
+def _mismatched(images: Sequence[ImageScores], check_data: str) -> Iterator[str]:
     """Say if the true maps are not those of the fixations."""
     fits = [image.fit for image in images if not math.isnan(image.fit)]
     if fits and (mean := sum(fits) / len(fits)) < LOWEST_FIT:
         yield (
             f"The true maps do not fit the fixations: their mean NSS is {mean:.2f}, where maps "
             f"that were made from them have more than {LOWEST_FIT:g}. Look for the reason with: "
-            f"msinet-run data check {quote(data)}"
+            f"{check_data}"
         )
 
 

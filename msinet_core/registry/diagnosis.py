@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from msinet_core.device import Device, DeviceSpec
-from msinet_core.errors import DEBUG_VARIABLE, MsinetError, describe_error, error_text
+from msinet_core.errors import DEBUG_VARIABLE, MsinetError, command, describe_error, error_text
 from msinet_core.registry.hookspecs import ENTRY_POINT_GROUP
 from msinet_core.registry.loader import DISABLE_VARIABLE
 from msinet_core.registry.plugin import OWN_DISTRIBUTION, PLUGINS_VARIABLE, LoadedPlugin, Plugin
@@ -99,7 +99,7 @@ def advice(error: BaseException, device: str) -> str:
             "--resume continues the run; (2) a 16-bit --precision, if the device supports one; "
             "(3) a smaller --image-size."
         )
-    return f"To find out what is wrong, run: msinet-run plugins check {device}"
+    return f"To find out what is wrong, run: {command('plugins', 'check', device)}"
 
 
 def failure_message(error: BaseException, spec: DeviceSpec, plugin: Plugin) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from msinet_core.errors import command
 from msinet_core.hardware.machine import this_machine
 from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.network.msinet import IMAGE_SIZE
@@ -163,7 +163,7 @@ def epoch_sentences(
     if not row["train_loss"] or not row["valid_loss"]:
         yield (
             "A loss of exactly 0 means that the maps are empty. Check the dataset with: "
-            f"msinet-run data check {quote(config.data)}"
+            f"{command('data', 'check', config.data, data_root=config.root)}"
         )
 
 

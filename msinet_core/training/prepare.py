@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint.archive import image_size_of
@@ -14,7 +13,7 @@ from msinet_core.checkpoint.read import check_resize, read_network
 from msinet_core.data.dataset import Dataset, namesake, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import StoredSplit
-from msinet_core.errors import UsageError
+from msinet_core.errors import UsageError, command
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
@@ -140,17 +139,17 @@ def prepare(
 
 def _notes(dataset: Dataset, split: StoredSplit | None, config: TrainConfig) -> Iterator[str]:
     """Say what may be wrong with the images, though the run can start."""
-    data = config.data
-    yield from namesake(data, config.root)
+    check_data = command("data", "check", config.data, data_root=config.root)
+    yield from namesake(config.data, config.root)
     if split is not None and split.train & split.valid:
         yield (
             f"Images in both splits: {len(split.train & split.valid)}, which makes the validation "
-            f"loss too low. List them with: msinet-run data check {quote(data)}"
+            f"loss too low. List them with: {check_data}"
         )
     if dataset.unused:
         yield (
             f"Not used: {len(dataset.unused)} in {dataset.name}, for example {dataset.unused[0]}. "
-            f"List all with: msinet-run data check {quote(data)}"
+            f"List all with: {check_data}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.checkpoint import Checkpoint, load_checkpoint
@@ -124,7 +125,8 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
         CheckpointError: It is missing, damaged, holds weights only, or belongs to another run.
         UsageError: The run has finished more epochs than requested.
     """
-    restart = f"start a new run from the best weights with --init {run.best} and another --run."
+    best = quote(str(run.best))
+    restart = f"start a new run from the best weights with --init {best} and another --run."
     if not run.latest.exists():
         if run.epochs_finished():  # counted after the checkpoint is written, `best` before it
             raise CheckpointError(

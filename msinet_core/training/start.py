@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.data.cache import FittedCache
 from msinet_core.data.pipeline import BatchPipeline, default_workers
 from msinet_core.device.processes import check_agreement, check_distribution
-from msinet_core.errors import DataError, UsageError
+from msinet_core.errors import DataError, UsageError, command
 from msinet_core.network.loss import parse_loss
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
@@ -168,9 +167,9 @@ def _fit(
             return trainer.fit()
         except DataError as error:
             raise DataError(
-                f"{error} To find all problems of the dataset at once, run: msinet-run data check "
-                f"{quote(config.data)}. Then continue with: msinet-run train --resume --run "
-                f"{quote(str(run.path))}"
+                f"{error} To find all problems of the dataset at once, run: "
+                f"{command('data', 'check', config.data, data_root=config.root)}. Then continue "
+                f"with: {command('train', '--resume', run=run.path)}"
             ) from error
 
 

@@ -10,14 +10,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
-from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsFloat
 
 import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
-from msinet_core.errors import DataError, DivergenceError, InterruptedRunError
+from msinet_core.errors import DataError, DivergenceError, InterruptedRunError, command
 from msinet_core.network.state import Batch, State, state_arrays
 from msinet_core.system.progress import Progress, Task
 from msinet_core.training.checkpoint_writer import CheckpointWriter
@@ -328,7 +327,7 @@ class Trainer:
     def _resume_hint(self) -> str:
         return (
             f"Interrupted at epoch {self.position.epoch + 1}, step {self.step}; the state is "
-            f"saved. Continue with: msinet-run train --resume --run {quote(str(self.run.path))}"
+            f"saved. Continue with: {command('train', '--resume', run=self.run.path)}"
         )
 
     def _divergence(self, reason: str) -> str:
@@ -338,7 +337,7 @@ class Trainer:
             f"Training diverged at epoch {self.position.epoch + 1}, step {self.step}: {reason}."
             f"{intact} Try a smaller --learning-rate (now {self.config.learning_rate:g}), "
             f"--precision float32, or other initial weights. To find invalid images and maps, "
-            f"run: msinet-run data check {quote(self.config.data)}"
+            f"run: {command('data', 'check', self.config.data, data_root=self.config.root)}"
         )
         self.run.log(text)
         return text

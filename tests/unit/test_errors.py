@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from msinet_core.errors import (
     MsinetError,
     bullet_list,
+    command,
     counted,
     describe_error,
     did_you_mean,
@@ -18,6 +23,8 @@ from msinet_core.errors import (
     os_reason,
 )
 from msinet_core.system.files import write_text
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_closest_name_is_suggested_whatever_its_case() -> None:
@@ -77,3 +84,33 @@ def test_a_long_list_is_cut_unless_debugging(monkeypatch: pytest.MonkeyPatch) ->
     assert "6 more" in shown[3]
     monkeypatch.setenv("MSINET_DEBUG", "1")
     assert bullet_list(lines, 3).splitlines() == [f"  - {line}" for line in lines]
+
+
+def formatted_strings() -> Iterator[tuple[str, ast.JoinedStr]]:
+    for folder in ("msinet_core", "plugins"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    yield f"{path}:{node.lineno}", node
+
+
+def test_no_message_puts_a_value_into_a_command_unquoted() -> None:
+    """The suggested command is pasted into a shell, and folders have names with spaces."""
+    found = []
+    for place, string in formatted_strings():
+        text = ""
+        for part in string.values:
+            if isinstance(part, ast.Constant):
+                text += part.value
+            elif re.search(r"msinet-run [^.:;()\n]*$", text):
+                found.append(place)
+    assert not found, "use errors.command"
+
+
+def test_commands_survive_a_shell() -> None:
+    words = ["train", "--run", "runs/a b", "--data", "it's; here", "--init", Path("x$y")]
+    assert shlex.split(command(*words)) == ["msinet-run", *map(str, words)]
+    assert command("data", "check", "osie", data_root=None) == "msinet-run data check osie"
+    assert command("data", "check", "osie", data_root=Path("my data")).endswith(
+        " osie --data-root 'my data'"
+    )

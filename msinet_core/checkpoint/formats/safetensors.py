@@ -18,7 +18,7 @@ from msinet_core.checkpoint.origin import origin_texts, read_origin
 from msinet_core.checkpoint.tensors import prepare_tensors, stored_tensor
 from msinet_core.checkpoint.wire.limits import MAX_ENTRIES
 from msinet_core.checkpoint.wire.mapped import is_named
-from msinet_core.errors import CheckpointError
+from msinet_core.errors import CheckpointError, command
 from msinet_core.network.graph import Graph
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
 from msinet_core.system.files import atomic_path
@@ -70,8 +70,9 @@ def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archi
     if layout is None:
         raise CheckpointError(
             f"{path} does not declare the order of its kernels' axes: its __metadata__ has no "
-            f"'kernel_layout', and shapes are ambiguous. Run: msinet-run convert {path} "
-            f"weights.msinet.h5 --from-layout torch (OIHW) or mlx (OHWI)"
+            f"'kernel_layout', and shapes are ambiguous. Run: "
+            f"{command('convert', path, 'weights.msinet.h5', from_layout='torch')} (OIHW) or "
+            f"mlx (OHWI)"
         )
     if layout not in LAYOUTS.values():
         raise CheckpointError(
