@@ -281,6 +281,8 @@ def open_checkpoint(path: Path) -> Iterator[tuple[Format, Archive]]:
 
 
 def _nearby(path: Path) -> str:
+    if path.is_symlink():
+        return f" It is a link to {path.readlink()}."
     if not path.parent.exists():
         return f" There is no directory {path.parent}."
     try:

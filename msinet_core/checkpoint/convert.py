@@ -17,7 +17,7 @@ from msinet_core.checkpoint.catalog import (
     problem_list,
 )
 from msinet_core.checkpoint.compare import require_equal
-from msinet_core.checkpoint.formats import onnx, safetensors, tf1
+from msinet_core.checkpoint.formats import frozen, onnx, safetensors, tf1
 from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.published import PREFIX, resolve_weights
 from msinet_core.checkpoint.read import check_resize, choose_network, require_whole_network
@@ -243,11 +243,21 @@ def _check_paths(source: Path, target: Path, written: Format, force: bool) -> No
         raise UsageError(
             f"'{target}' is a directory; name a prefix in it, such as {target / 'model.ckpt'}."
         )
-    file = tf1.index_of(target) if written.name == "tf1" else target
-    if source.exists() and target.exists() and source.samefile(target):
+    if written.name == "tf1" and tf1.matches(target):
+        raise UsageError(
+            f"{tf1.prefix_of(target)} already exists, and the files of a TensorFlow checkpoint "
+            f"cannot be replaced in one step. Delete them, or name another destination."
+        )
+    file = target
+    if written.name == "savedmodel":
+        file = frozen.saved_model_file(target)
+        if target.is_file() and file != target:
+            raise UsageError(f"{target} is a file, and a SavedModel is a folder; name another.")
+    original = frozen.saved_model_file(source) if frozen.matches_saved_model(source) else source
+    if original.exists() and file.exists() and original.samefile(file):
         raise UsageError(f"{source} is both source and destination; name another destination.")
-    if file.exists() and not force:
-        raise UsageError(f"{file} already exists; add --force to replace it.")
+    if target.exists() and written.name != "tf1" and not force:
+        raise UsageError(f"{target} already exists; add --force to replace it.")
 
 
 def _left_behind(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import sys
 import traceback
 import warnings
 from typing import Any
@@ -11,8 +13,15 @@ from typing import Any
 import click
 
 from msinet_core.cli.options import CommandGroup, device_option
-from msinet_core.errors import DEBUG_VARIABLE, InterruptedRunError, MsinetError, describe_error
+from msinet_core.errors import (
+    DEBUG_VARIABLE,
+    InterruptedRunError,
+    MsinetError,
+    describe_error,
+    os_reason,
+)
 from msinet_core.system.interrupt import InterruptFlag
+from msinet_core.system.streams import discard_stdout, open_closed_streams
 from msinet_core.system.version import __version__
 
 COMMANDS = (
@@ -88,6 +97,8 @@ def _failure(error: Exception) -> tuple[str, int]:
         from msinet_core.system.install_hints import installable
 
         return f"Error: {installable(str(error))}", error.exit_code
+    if isinstance(error, OSError) and (text := _environment_problem(error)):
+        return f"Error: {text}", MsinetError.exit_code
     from msinet_core.device.spec import opened_spec
 
     if spec := opened_spec():
@@ -98,6 +109,17 @@ def _failure(error: Exception) -> tuple[str, int]:
         return f"Error: {text}", MsinetError.exit_code
     text = f"Unexpected error: {describe_error(error)} Please report it with the {DEBUG_VARIABLE}=1"
     return f"Error: {text} traceback.", MsinetError.exit_code
+
+
+def _environment_problem(error: OSError) -> str:
+    """Return what is wrong around the process, if that is the reason for an error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Could not write the output: {os_reason(error)}. Free some space."
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "The current folder was deleted. Change to another one and run the command again."
+    return ""
 
 
 @click.group(cls=MsinetGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,4 +143,14 @@ def main() -> None:
     InterruptFlag.forces_exit = True
     # Pillow's warning about large images; a limit of our own decides.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
-    cli(prog_name="msinet-run")
+    open_closed_streams()
+    try:
+        try:
+            cli(prog_name="msinet-run")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # what was printed could not be written
+        discard_stdout()
+        if not isinstance(error, BrokenPipeError):  # as with "| head -1"
+            click.echo(_failure(error)[0], err=True)
+        sys.exit(MsinetError.exit_code)

@@ -11,7 +11,7 @@ from msinet_core.cli.options import CommandGroup, json_option, print_json
 from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
 from msinet_core.errors import command, counted
 from msinet_core.network.msinet import IMAGE_SIZE
-from msinet_core.system.kinds import POSITIVE_NUMBER, integer
+from msinet_core.system.kinds import SIGMA, integer
 
 if TYPE_CHECKING:
     from msinet_core.data.check import DataReport
@@ -132,8 +132,7 @@ def check(name: str, data_root: Path | None, as_json: bool) -> None:
 @click.option(
     "--sigma",
     required=True,
-    metavar="PX",
-    type=SettingType(POSITIVE_NUMBER),
+    type=SettingType(SIGMA),
     help="Standard deviation of the Gaussian at each fixation, in pixels: about one degree of "
     "visual angle.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ def _show(description: Description) -> None:
 
 
 def _rows(description: Description) -> Mapping[str, str]:
+    from msinet_core.hardware.machine import describe_machine
+
     metadata = description.metadata
     rows = {
         "file": f"{description.file}  ({description.bytes:,} bytes)",
@@ -58,6 +61,8 @@ def _rows(description: Description) -> Mapping[str, str]:
         "network": _network(description),
         **{key.replace("_", " "): _plain(value) for key, value in metadata.items()},
     }
+    with suppress(LookupError, TypeError, ValueError):  # a file may say anything
+        rows["machine"] = describe_machine(metadata["machine"])
     if split := _split(metadata):
         rows["split"] = split
     if description.format == "safetensors":
@@ -97,7 +102,7 @@ def _network(description: Description) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key} {text}" for key, entry in value.items() if (text := _plain(entry)))
     if isinstance(value, list):
         return " x ".join(_plain(entry) for entry in value)
     return "unknown" if value is None else str(value)

@@ -39,7 +39,7 @@ from msinet_core.evaluation.result import Evaluation, ImageScores
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.kinds import POSITIVE_NUMBER
+from msinet_core.system.kinds import SIGMA
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import SPLIT_SEED, check_argument
@@ -198,7 +198,7 @@ def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any)
     if split not in SPLIT_NAMES:
         raise UsageError(f"Invalid split: {split!r}; use 'train', 'valid' or 'test'")
     if sigma is not None:
-        check_argument("sigma", POSITIVE_NUMBER, sigma)
+        check_argument("sigma", SIGMA, sigma)
 
 
 def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> str:

@@ -132,7 +132,8 @@ def probe_module(spec: DeviceSpec) -> str:
 def _result(module: str, call: _Call) -> ProbeResult:
     if call.error is not None:
         trace = "".join(traceback.format_exception(call.error))
-        what = f"raised {type(call.error).__name__}: {error_text(call.error)}"
+        text = error_text(call.error)
+        what = f"raised {type(call.error).__name__}{f': {text}' if text else ''}"
         return failed_probe(module, what, trace)
     probe = call.returned
     if not isinstance(probe, Probe):

@@ -143,7 +143,7 @@ class Registry:
             PluginError: Several plugins register the name.
             DeviceUnavailableError: The device, or every device, is unavailable.
         """
-        requested = name or os.environ.get(DEVICE_VARIABLE) or AUTO
+        requested = (os.environ.get(DEVICE_VARIABLE) or AUTO) if name is None else name
         if requested == AUTO:
             return self._automatic(message, training, precision)
         try:

@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` at the end.
 
     The data reach the disk before the rename. If the block raises, `path` is unchanged and the
@@ -38,6 +38,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Args:
         path: The file to create or replace; its folder is created if it is missing. What a link
             points to is replaced, and a device such as ``/dev/null`` is written to.
+        replace: Whether a file that exists is replaced; otherwise it is an error, also if another
+            process creates it meanwhile.
 
     Raises:
         MsinetError: The file system refused; `path` is unchanged.
@@ -55,7 +57,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
         else:
-            move_into_place(temporary, path)
+            move_into_place(temporary, path, replace=replace)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
@@ -126,18 +128,21 @@ def _refused(path: Path, error: OSError) -> MsinetError:
     )
 
 
-def move_into_place(finished: Path, path: Path) -> None:
+def move_into_place(finished: Path, path: Path, *, replace: bool = True) -> None:
     """Flush a finished file to the disk and rename it in one step.
 
     Args:
         finished: The file, in the folder of `path`.
         path: The file to create or replace.
+        replace: As for `atomic_path`.
 
     Raises:
         OSError: The file system refused; `path` is unchanged.
     """
     with finished.open("rb+") as stream:
         _sync(stream.fileno())
+    if not replace:
+        path.touch(exist_ok=False)
     finished.replace(path)
     _sync_folder(path.parent)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import operator
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msinet_core.errors import UsageError, did_you_mean
@@ -188,11 +189,11 @@ def image_size(example: tuple[int, int]) -> Kind:
     return Kind(expected, "HxW", standard, to_text=to_text)
 
 
-def _positive(value: Any) -> float:
+def _positive(value: Any, maximum: float = sys.float_info.max) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError
     number = float(value)
-    if not 0 < number < math.inf:
+    if not 0 < number <= maximum:
         raise ValueError
     return number
 
@@ -217,6 +218,11 @@ def _split(value: Any) -> list[Any]:
 
 
 POSITIVE_NUMBER = Kind("a finite number above 0", "FLOAT", _positive, float)
+SIGMA = Kind(
+    "a number of pixels above 0, at most 1000", "PX", partial(_positive, maximum=1000), float
+)
+"""Of the Gaussian at each fixation: about one degree of visual angle, so some 20 to 100 pixels."""
+
 FLAG = Kind("true or false", "", _flag)
 TABLE = Kind(
     "NAME=VALUE, or a table of strings",

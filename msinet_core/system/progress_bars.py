@@ -16,7 +16,12 @@ PLAIN_INTERVAL = 5.0
 
 
 def progress_bars() -> Progress:
-    """Return a display for stderr: bars on a terminal, plain lines in a file or a pipe."""
+    """Return a display for stderr: bars on a terminal, plain lines in a file or a pipe.
+
+    Where stderr is closed, as in a daemon, nothing is shown.
+    """
+    if sys.stderr is None:
+        return Progress()
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 

@@ -16,6 +16,7 @@ from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.kinds import (
     FLAG,
     POSITIVE_NUMBER,
+    SIGMA,
     TABLE,
     Kind,
     choice,
@@ -130,7 +131,7 @@ class TrainConfig:
         integer(0), "Seed of the split of a folder without train/ and val/.", SPLIT_SEED
     )
     sigma: float | None = setting(
-        POSITIVE_NUMBER,
+        SIGMA,
         "Draw the maps from the fixations, with a Gaussian of this many pixels.",
         None,
         "the dataset's maps",

@@ -93,6 +93,7 @@ def resumed_with(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig
     changed = replace(config, **changes)
     refused = [
         f"{name}: {before} in the run, requested {after}"
+        + (", but the cosine schedule ends with the last epoch" if name == "epochs" else "")
         for name, before, after in _differences(config.to_dict(), changed.to_dict())
     ]
     if refused:

@@ -119,6 +119,69 @@ def test_force_replaces_an_existing_file(run: Run, source: Path) -> None:
     assert Path("existing.h5").read_bytes() != b"precious"
 
 
+@pytest.mark.parametrize("existing", [".index", ".data-00000-of-00001"])
+@pytest.mark.parametrize("target", ["model.ckpt", "model.ckpt.index"])
+def test_a_tensorflow_checkpoint_is_never_replaced(
+    run: Run, source: Path, existing: str, target: str
+) -> None:
+    """Its two files cannot be replaced in one step: a kill in between would lose both versions."""
+    assert run("convert", source, "model.ckpt").exit_code == 0
+    other = {".index": ".data-00000-of-00001", ".data-00000-of-00001": ".index"}[existing]
+    Path(f"model.ckpt{other}").unlink()
+    before = Path(f"model.ckpt{existing}").read_bytes()
+    result = run("convert", source, target, "--force")
+    assert result.exit_code == 2
+    assert "model.ckpt already exists" in result.stderr
+    assert [path.name for path in Path().glob("model.ckpt*")] == [f"model.ckpt{existing}"]
+    assert Path(f"model.ckpt{existing}").read_bytes() == before
+
+
+def test_a_tensorflow_checkpoint_that_another_process_writes_meanwhile_is_kept(
+    run: Run, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path("model.ckpt.data-00000-of-00001")
+    monkeypatch.setattr(
+        "msinet_core.checkpoint.formats.tf1.write_table", lambda entries: pytest.fail("written")
+    )
+    monkeypatch.setattr(
+        "msinet_core.checkpoint.formats.tf1.masked_crc32c",
+        lambda tensor: (data.write_bytes(b"of the other process"), 0)[1],
+    )
+    result = run("convert", source, "model.ckpt")
+    assert result.exit_code == 1
+    assert data.read_bytes() == b"of the other process"
+    assert not Path("model.ckpt.index").exists()
+
+
+@pytest.mark.parametrize("target", ["model", "model/saved_model.pb"])
+@pytest.mark.parametrize("origin", ["model", "model/saved_model.pb"])
+def test_a_saved_model_is_not_its_own_destination(
+    run: Run, source: Path, origin: str, target: str
+) -> None:
+    assert run("convert", source, "model", "--to", "savedmodel").exit_code == 0
+    before = Path("model/saved_model.pb").read_bytes()
+    result = run("convert", origin, target, "--to", "savedmodel", "--force")
+    assert result.exit_code == 2
+    assert "both source and destination" in result.stderr
+    assert Path("model/saved_model.pb").read_bytes() == before
+
+
+def test_a_file_is_not_the_folder_of_a_saved_model(run: Run, source: Path) -> None:
+    Path("plain").write_bytes(b"precious")
+    result = run("convert", source, "plain", "--to", "savedmodel", "--force")
+    assert result.exit_code == 2
+    assert "plain is a file" in result.stderr
+    assert Path("plain").read_bytes() == b"precious"
+
+
+def test_a_link_to_nothing_is_named_as_one(run: Run) -> None:
+    Path("best.h5").symlink_to("gone.h5")
+    result = run("convert", "best.h5", "a.msinet.h5")
+    assert result.exit_code == 2
+    assert "link to gone.h5" in result.stderr
+    assert "Did you mean" not in result.stderr
+
+
 def test_a_file_that_does_not_fit_leaves_nothing(run: Run, source: Path) -> None:
     assert run("convert", source, "a.ckpt").exit_code == 0
     result = run("convert", "a.ckpt", "b.msinet.h5")

@@ -167,3 +167,14 @@ def test_a_file_that_cannot_be_inspected_is_an_error(
     assert result.exit_code == exit_code
     assert str(path) in result.stderr
     assert result.stdout == ""
+
+
+def test_the_machine_is_described_in_words(run: Run, path: Path) -> None:
+    machine = {"chip": "A Chip", "cores": 2, "memory": 2**34, "gpus": [], "system": "Linux"}
+    graph = msinet_graph(0.02)
+    checkpoint = Checkpoint(graph, random_state(graph, 0), None, {"machine": machine})
+    save_checkpoint(path, checkpoint)
+    result = run("inspect", path)
+    assert result.exit_code == 0
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("machine"))
+    assert line.split("  ")[-1] == "A Chip, 2 cores, 16 GiB, Linux"

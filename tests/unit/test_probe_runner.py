@@ -29,7 +29,7 @@ class UnprintableError(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("surprise"), SystemExit(3), UnprintableError()],
+    [ValueError("surprise"), SystemExit(3), UnprintableError(), KeyboardInterrupt()],
     ids=lambda error: repr(error),
 )
 def test_a_probe_that_raises_is_reported_with_its_traceback(error: BaseException) -> None:
@@ -39,6 +39,7 @@ def test_a_probe_that_raises_is_reported_with_its_traceback(error: BaseException
     result = call_probe(device(explode))
     assert not result.probe.ready
     assert f"{__name__}, raised {type(error).__name__}" in result.probe.reason
+    assert ": :" not in result.probe.reason
     assert "plugins list --traceback" in result.probe.fix
     assert "in explode" in result.trace
 

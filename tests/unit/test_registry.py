@@ -67,6 +67,8 @@ def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_fix() ->
     devices = registry([device("npu"), device("cpu")], [device("npu")])
     with pytest.raises(PluginError) as caught:
         devices.select("npu")
+    with pytest.raises(UsageError):
+        devices.select("")  # such as an unset variable of a shell
     message = str(caught.value)
     assert "module0" in message
     assert "module1" in message

@@ -81,6 +81,8 @@ def test_values_are_brought_to_one_form(name: str, value: Any, standard: Any) ->
         "learning_rate = nan",
         "learning_rate = inf",
         "width = 0.0",
+        "sigma = 0.0",
+        "sigma = 1e9",
         'shuffle = "no"',
         "image_size = 240",
         "image_size = [240]",

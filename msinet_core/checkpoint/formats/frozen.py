@@ -74,6 +74,15 @@ def matches_saved_model(path: Path) -> bool:
     return (path / SAVED_MODEL).is_file() or (path.name == SAVED_MODEL and path.is_file())
 
 
+def saved_model_file(path: Path) -> Path:
+    """Return the file of a SavedModel.
+
+    Args:
+        path: Its folder, or the file itself.
+    """
+    return path if path.name == SAVED_MODEL else path / SAVED_MODEL
+
+
 @contextmanager
 def open_graph(path: Path) -> Iterator[Archive]:
     """Open a frozen graph: find its constants, read no values.
@@ -161,8 +170,7 @@ def write_saved_model(path: Path, checkpoint: Checkpoint) -> None:
     method = text(3, "tensorflow/serving/predict")
     signature = map_entry(5, "serving_default", b"".join(infos) + method)
     meta = [text(1, text(4, "serve")), *message(2, _graph_def(checkpoint)), signature]
-    file = path if path.name == SAVED_MODEL else path / SAVED_MODEL
-    _write(file, [integer(1, 1), *message(2, meta)])
+    _write(saved_model_file(path), [integer(1, 1), *message(2, meta)])
 
 
 def _parse(path: Path, graphs: Sequence[memoryview], files: tuple[Path, ...] = ()) -> Archive:

@@ -169,12 +169,15 @@ def open_archive(path: Path) -> Iterator[Archive]:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write weights and Adam's moments under TensorFlow's names.
 
+    Its two files cannot be replaced in one step, so neither of them may exist: the index, which
+    makes a checkpoint valid, is the last.
+
     Args:
         path: The prefix, or the name of its index.
         checkpoint: Its weights and optimizer are written.
 
     Raises:
-        MsinetError: The disk is full or read-only.
+        MsinetError: The disk is full or read-only, or one of the files exists.
     """
     prefix = prefix_of(path)
     tensors = dict(_named_tensors(checkpoint))
@@ -183,7 +186,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     entries = {"": _HEADER}
     offset = 0
     data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
-    with atomic_path(data) as temporary, temporary.open("wb") as stream:
+    with atomic_path(data, replace=False) as temporary, temporary.open("wb") as stream:
         for (name, tensor), checksum in zip(ordered.items(), checksums, strict=True):
             stream.write(tensor.data)
             entries[name] = _write_entry(tensor, offset, checksum)
