@@ -63,12 +63,16 @@ def test_a_disabled_plugin_is_named() -> None:
     assert "gpu_device" not in str(error.value)
 
 
+def test_an_empty_name_is_not_an_automatic_choice() -> None:
+    """It may be an unset variable of a shell."""
+    with pytest.raises(UsageError):
+        registry([device("cpu")]).select("")
+
+
 def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_fix() -> None:
     devices = registry([device("npu"), device("cpu")], [device("npu")])
     with pytest.raises(PluginError) as caught:
         devices.select("npu")
-    with pytest.raises(UsageError):
-        devices.select("")  # such as an unset variable of a shell
     message = str(caught.value)
     assert "module0" in message
     assert "module1" in message
