@@ -222,8 +222,9 @@ def _print_table(rows: list[dict[str, Any]], data_root: Path | None) -> None:
         for source in row["sources"] if row["folder"] is None else ():
             click.echo(f"{row['title']}, {source['what']}: {source['address']}")
     click.echo(
-        f"Download one to {data_root or DEFAULT_ROOT}/NAME with: msinet-run data fetch NAME. Any "
-        f"folder with stimuli/ and saliency/ is a dataset too; use its path as the name."
+        f"Download one to {data_root or DEFAULT_ROOT}/NAME with: "
+        f"{command('data', 'fetch', 'NAME', data_root=data_root)}. Any folder with stimuli/ and "
+        f"saliency/ is a dataset too; use its path as the name."
     )
 
 

@@ -104,8 +104,10 @@ def plan_outputs(
 
     Raises:
         DataError: No image is left.
-        UsageError: Results would be written to a folder that images are read from.
+        UsageError: Results would be written to a folder that images are read from, or among the
+            images of a dataset.
     """
+    _check_outside_datasets(out)
     wanted = [image for image in images if not _is_earlier_result(image, out)]
     notes = []
     if len(wanted) < len(images):
@@ -201,6 +203,17 @@ def _append(base: Path, ending: str) -> Path:
 def _key(path: Path) -> str:
     """Return a text that is equal for paths that are one file on macOS or Windows."""
     return unicodedata.normalize("NFC", path.as_posix()).casefold()
+
+
+def _check_outside_datasets(out: Path) -> None:
+    inside = Path(realpath(out))
+    for folder in (inside, *inside.parents):
+        truths = (folder.parent / name for name in (SALIENCY, FIXATIONS, f"{FIXATIONS}.mat"))
+        if folder.name == STIMULI and any(truth.exists() for truth in truths):
+            raise UsageError(
+                f"Cannot write to {out}: it is among the images of the dataset {folder.parent}, "
+                f"and maps there would count as images. Choose another folder with --out."
+            )
 
 
 def _check_folders(jobs: Sequence[Job], out: Path) -> None:

@@ -164,6 +164,18 @@ def test_results_among_the_images_are_refused(tmp_path, name):
         plan_outputs(images, tmp_path, format="png")
 
 
+@pytest.mark.parametrize("truth", ["saliency", "fixations", "fixations.mat"])
+@pytest.mark.parametrize("out", ["stimuli", "stimuli/maps", "stimuli/val/maps"])
+def test_results_among_the_images_of_a_dataset_are_refused(tmp_path, truth, out):
+    """The next `data check` would miss their maps."""
+    (tmp_path / "stimuli" / "val").mkdir(parents=True)
+    plan_outputs(found("a.jpg"), tmp_path / out)
+    (tmp_path / truth).mkdir()
+    with pytest.raises(UsageError, match="--out"):
+        plan_outputs(found("a.jpg"), tmp_path / out)
+    plan_outputs(found("a.jpg"), tmp_path / "maps")
+
+
 def test_results_beside_the_target_of_a_linked_image_are_refused(tmp_path):
     real = tmp_path / "real" / "a.jpeg"
     real.parent.mkdir()
