@@ -112,25 +112,28 @@ def evaluate(
     import msinet_core as msinet
     from msinet_core.data.dataset import check_output
     from msinet_core.errors import MsinetError, counted
-    from msinet_core.evaluation.evaluate import WEIGHTS_ONLY
+    from msinet_core.evaluation.evaluate import WEIGHTS_ONLY, ReportError
     from msinet_core.system.allocator import keep_freed_memory
-    from msinet_core.system.files import write_text
 
     if options["maps"] is not None:
         refuse_options(WEIGHTS_ONLY, "on maps", "--device" if device_name() else "")
     if out is not None:
         check_output(out, (".csv",), data, options["data_root"])
     keep_freed_memory()
-    evaluation = msinet.evaluate(
-        weights, data, report=report, device=device_name(), progress=True, **options
-    )
+    problems = []
+    try:
+        evaluation = msinet.evaluate(
+            weights, data, report=report, device=device_name(), progress=True, **options
+        )
+    except ReportError as error:
+        evaluation = error.evaluation
+        problems.append(str(error.cause))
     for note in evaluation.notes:
         click.echo(note, err=True)
-    if out is not None and evaluation.images:
-        write_text(out, evaluation.to_csv())
-        click.echo(f"Wrote the scores of each image to {out}.", err=True)
-    if report is not None and evaluation.images:
+    if report is not None and evaluation.images and not problems:
         click.echo(f"Wrote the report to {report}.", err=True)
+    if out is not None and evaluation.images:
+        problems += _write_scores(out, evaluation)
     if as_json:
         print_json(evaluation.to_dict())
     elif evaluation.images:
@@ -138,10 +141,25 @@ def evaluate(
     if evaluation.failures:
         total = len(evaluation.images) + len(evaluation.failures)
         rest = "The scores are of the others." if evaluation.images else "Nothing was scored."
-        raise MsinetError(
+        problems.append(
             f"{len(evaluation.failures)} of {counted(total, 'image')} could not be used, as listed "
             f"above. {rest}"
         )
+    if problems:
+        raise MsinetError("\n".join(problems))
+
+
+def _write_scores(out: Path, evaluation: Evaluation) -> list[str]:
+    """Write the CSV file, and return why it could not be written, if so."""
+    from msinet_core.errors import MsinetError
+    from msinet_core.system.files import write_text
+
+    try:
+        write_text(out, evaluation.to_csv())
+    except MsinetError as error:
+        return [str(error)]
+    click.echo(f"Wrote the scores of each image to {out}.", err=True)
+    return []
 
 
 def _print_table(evaluation: Evaluation) -> None:

@@ -11,6 +11,7 @@ from msinet_core.cli.options import CommandGroup, json_option, print_json
 from msinet_core.cli.setting_options import FILE, kind_option
 
 if TYPE_CHECKING:
+    from msinet_core.errors import MsinetError
     from msinet_core.training.runs import RunComparison, RunSummary
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -32,9 +33,9 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     Example: msinet-run runs list
     """
     from msinet_core.cli.tables import print_table
-    from msinet_core.training.runs import read_runs
+    from msinet_core.training.runs import read_intact_runs
 
-    found = read_runs(folders or [Path("runs")])
+    found = read_intact_runs(folders or [Path("runs")], _report)
     if as_json:
         print_json([run.to_dict() for run in found])
         return
@@ -65,11 +66,11 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     Example: msinet-run runs compare runs/a runs/b --out curves.png
     """
     from msinet_core.system.figures import check_plot
-    from msinet_core.training.runs import compare_runs
+    from msinet_core.training.runs import RunComparison, read_intact_runs
 
     if out is not None:
         check_plot(out)  # before anything is printed
-    comparison = compare_runs(folders)
+    comparison = RunComparison(tuple(read_intact_runs(folders, _report)))
     if as_json:
         print_json(comparison.to_dict())
     else:
@@ -77,6 +78,10 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     if out is not None:
         comparison.draw(out)
         click.echo(f"Curves: {out}", err=True)
+
+
+def _report(error: MsinetError) -> None:
+    click.echo(f"Left out: {error}", err=True)
 
 
 def _print_comparison(comparison: RunComparison) -> None:

@@ -67,12 +67,15 @@ def scan_folder(folder: Path) -> Scan:
     divided = not present.isdisjoint(SPLITS[:2])
     if not divided and (misnamed := _misnamed_splits(folder)):
         return Scan([], None, misnamed)
-    parts = [_pair(folder, split, drawn) for split in (SPLITS[:2] if divided else ("",))]
+    no_training = bool(present) and SPLITS[0] not in present  # enough for scores
+    parts = [_pair(folder, SPLITS[0] if divided else "", drawn, may_be_empty=no_training)]
+    if divided:
+        parts.append(_pair(folder, SPLITS[1], drawn))
     tests = [_pair(folder, name, drawn) for name in SPLITS[2:] if name in present]
     unused = [line for part in (*parts, *tests) for line in part.unused]
     return Scan(
         parts[0].train,
-        parts[1].train if divided else None,
+        parts[1].train if divided else None if parts[0].train else [],
         [problem for part in (*parts, *tests) for problem in part.problems],
         [sample for part in tests for sample in part.train],
         unused + (_unknown_splits(folder) if divided else []),
@@ -150,7 +153,7 @@ def conflicts(files: dict[str, list[str]]) -> list[str]:
     return [f"{', '.join(group)}: the same name; keep one" for group in files.values() if group[1:]]
 
 
-def _pair(folder: Path, split: str, drawn: bool) -> Scan:
+def _pair(folder: Path, split: str, drawn: bool, *, may_be_empty: bool = False) -> Scan:
     parts = [f"{name}/{split}".rstrip("/") for name in PARTS]
     stimuli, maps, fixations = (
         {
@@ -162,7 +165,7 @@ def _pair(folder: Path, split: str, drawn: bool) -> Scan:
     )
     needed, part, kind = (fixations, 2, "fixations") if drawn else (maps, 1, "map")
     example = f"{parts[part]}/{{}}.{'csv' if drawn else 'png'} (or another suffix)"
-    problems = [] if stimuli else [f"{parts[0]}/: no images in this folder"]
+    problems = [] if stimuli or may_be_empty else [f"{parts[0]}/: no images in this folder"]
     problems += conflicts(stimuli) + conflicts(maps) + conflicts(fixations)
     problems += [
         f"{files[0]}: no {kind} {example.format(name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName
 from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
-from msinet_core.errors import CheckpointError
+from msinet_core.errors import CheckpointError, DataError
 from msinet_core.system.progress import Progress
 from msinet_core.system.settings import SPLIT_SEED
 from msinet_core.system.threads import in_threads
@@ -62,8 +63,14 @@ class StoredSplit:
             progress: Shows progress.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or there are none for training or validation.
         """
+        for samples, what in ((dataset.train, "train"), (dataset.valid, "val")):
+            if not samples:
+                raise DataError(
+                    f"Dataset {dataset.name} cannot be trained on, only scored: it has no images "
+                    f"in stimuli/{what}/."
+                )
         digests = digest_samples(dataset.samples, progress)
         parts = {
             name: frozenset(digests[sample] for sample in dataset.part(name))
@@ -108,12 +115,18 @@ class ScoredPart:
     Args:
         samples: The images, in the dataset's order.
         left_out: How many of the split were left out because the weights were trained on them.
-        known: How many images of the dataset the checkpoint knows.
+        moved: How many of the dataset's split were left out because the run had them in another.
+        added: How many are not in the dataset's split, but were in the run's.
+        known: How many images of the dataset have the split that they had in the run.
+        earlier: How many others the weights were trained on before the run.
     """
 
     samples: tuple[Sample, ...]
     left_out: int = 0
+    moved: int = 0
+    added: int = 0
     known: int = 0
+    earlier: int = 0
 
 
 def select(
@@ -130,19 +143,22 @@ def select(
         stored: The split of the training run.
         digests: From `digest_samples`.
     """
-    samples, left_out, known = [], 0, 0
+    samples: list[Sample] = []
+    counts: Counter[str] = Counter()
     for part in SPLIT_NAMES:
         for sample in dataset.part(part):
             digest = digests[sample]
             parts = [one for one in SPLIT_NAMES if digest in getattr(stored, one)]
-            known += bool(parts) or digest in stored.earlier
-            if name not in (parts or [part]):
-                left_out += part == name and digest in stored.trained
-            elif name != "train" and digest in stored.trained:
-                left_out += 1
-            else:
+            counts["known"] += bool(parts)
+            counts["earlier"] += not parts and digest in stored.earlier
+            chosen = name in (parts or [part])
+            trained = name != "train" and digest in stored.trained
+            if chosen and not trained:
                 samples.append(sample)
-    return ScoredPart(tuple(samples), left_out, known)
+                counts["added"] += part != name
+            elif chosen or part == name:
+                counts["left_out" if trained else "moved"] += 1
+    return ScoredPart(tuple(samples), **counts)
 
 
 def digest_samples(

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def compare(
             f"Images of the same name are different in {len(different)} of {len(names)} cases, for "
             f"example {different[0]['image']}. Compare evaluations of one dataset."
         )
-    skipped = _skipped(rows[0][0], rows[1][0])
+    skipped = _skipped(rows[0][0], rows[1][0]) | _recalibrated(tables)
     differences: dict[str, Difference] = {}
     for key in METRICS:
         pair = np.array([[_score(row, key) for row in part] for part in rows]).T
@@ -142,6 +142,16 @@ def _skipped(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, s
         if first.get(constant) != second.get(constant)
         for metric in metrics
     }
+
+
+def _recalibrated(tables: Sequence[Mapping[str, Mapping[str, str]]]) -> dict[str, str]:
+    """Skip the score that the other images of its evaluation change, if these differ."""
+    key = "log_likelihood"
+    first, second = ({name for name in table if table[name].get(key)} for table in tables)
+    if not (first and second) or first == second:
+        return {}
+    reason = "it depends on all images of an evaluation, which differ; evaluate the same images"
+    return {key: reason}
 
 
 def _differ(row: Mapping[str, str], other: Mapping[str, str]) -> bool:

@@ -31,7 +31,7 @@ from msinet_core.data.split import (
     digest_samples,
     select,
 )
-from msinet_core.errors import DataError, UsageError, command, counted
+from msinet_core.errors import DataError, MsinetError, UsageError, command, counted
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import write_report
@@ -39,13 +39,26 @@ from msinet_core.evaluation.result import Evaluation, ImageScores
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.kinds import SIGMA
+from msinet_core.system.kinds import SIGMA, integer
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import SPLIT_SEED, check_argument
 
 WEIGHTS_ONLY = ("device", "image_size", "resize", "batch_size", "precision", "device_options")
 """The arguments of `evaluate` that maps do not need."""
+
+
+class ReportError(MsinetError):
+    """Report that the page of an evaluation could not be written; its scores are kept.
+
+    Args:
+        cause: Why.
+        evaluation: The scores.
+    """
+
+    def __init__(self, cause: MsinetError, evaluation: Evaluation) -> None:
+        super().__init__(f"{cause} The scores are in the attribute 'evaluation' of this error.")
+        self.cause, self.evaluation = cause, evaluation
 
 
 def evaluate(
@@ -123,7 +136,7 @@ def evaluate(
         >>> evaluation = evaluate("best.msinet.h5", "osie", device="cpu")
         >>> evaluation.summary()["nss"]["model"].mean
     """
-    _check_arguments(weights, data, maps, split, sigma)
+    _check_arguments(weights, data, maps, split, sigma, limit)
     if maps is not None:
         values = device, image_size, resize, batch_size, precision != "float32", device_options
         ignored = [name for name, value in zip(WEIGHTS_ONLY, values, strict=True) if value]
@@ -177,7 +190,10 @@ def evaluate(
         weights=os.fspath(weights or maps or ""),
         sigma=dataset.sigma,
         notes=(
-            *_notes(evaluation, dataset, split, stored, selection, maps is None),
+            *_changes(split, selection),
+            *_knowledge(dataset, stored, selection, split_seed),
+            *_unknown(stored, maps is None),
+            *_missing(evaluation, dataset.samples),
             *_unread(bank.unread - set(samples), check_data),
             *_misplaced(bank.coverage),
             *_mismatched(evaluation.images, check_data),
@@ -186,11 +202,16 @@ def evaluate(
         **facts,
     )
     if report is not None and evaluation.images:
-        write_report(evaluation, Path(report))
+        try:
+            write_report(evaluation, Path(report))
+        except MsinetError as error:
+            raise ReportError(error, evaluation) from error
     return evaluation
 
 
-def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any) -> None:
+def _check_arguments(
+    weights: Any, data: Any, maps: Any, split: str, sigma: Any, limit: Any
+) -> None:
     if (weights is None) == (maps is None):
         raise UsageError("Give either weights (--weights) or maps (--maps) to evaluate.")
     if not os.fspath(data):
@@ -199,46 +220,54 @@ def _check_arguments(weights: Any, data: Any, maps: Any, split: str, sigma: Any)
         raise UsageError(f"Invalid split: {split!r}; use 'train', 'valid' or 'test'")
     if sigma is not None:
         check_argument("sigma", SIGMA, sigma)
+    if limit is not None:
+        check_argument("limit", integer(), limit)
 
 
 def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> str:
-    if selection.left_out:
-        images = counted(selection.left_out, "image")
+    if selection.left_out or selection.moved:
         return (
-            f"The weights were trained on the whole split '{split}' of {dataset.name} ({images}), "
-            f"so its scores would say nothing about new images. Evaluate on images that were not "
-            f"used for training, or on the split 'train' (--split train)."
+            f"Nothing is left to score on {dataset.name}. {' '.join(_changes(split, selection))} "
+            f"Evaluate on images that were not used for training, or on another split (--split)."
         )
-    where = f"; put them into stimuli/{split}/" if split == "test" else ""
-    return f"Dataset {dataset.name} has no images in the split '{split}'{where}."
+    others = " or ".join(f"--split {name}" for name in SPLIT_NAMES if dataset.part(name))
+    where = "put them into stimuli/test/" if split == "test" else f"use {others}"
+    return f"Dataset {dataset.name} has no images in the split '{split}'; {where}."
 
 
-def _notes(
-    evaluation: Evaluation,
-    dataset: Dataset,
-    split: SplitName,
-    stored: StoredSplit | None,
-    selection: ScoredPart,
-    with_weights: bool,
+def _changes(split: SplitName, selection: ScoredPart) -> Iterator[str]:
+    """Say how the scored images differ from the dataset's split."""
+    for verb, number, why in (
+        ("Left out of", selection.left_out, "the weights were trained on"),
+        ("Left out of", selection.moved, "the training run had in another"),
+        ("Added to", selection.added, "the training run had in it"),
+    ):
+        if number:
+            yield f"{verb} the split '{split}': {counted(number, 'image')} that {why}."
+
+
+def _knowledge(
+    dataset: Dataset, stored: StoredSplit | None, selection: ScoredPart, split_seed: int | None
 ) -> Iterator[str]:
-    if selection.left_out:
+    """Say whose split the images have."""
+    known, total = selection.known, len(dataset.samples)
+    if stored is not None and known:
+        ignored = "" if split_seed in (None, stored.seed) else f", not of --split-seed {split_seed}"
+        others = "" if known == total else "; the others have that of the dataset"
         yield (
-            f"Left out of the split '{split}': {counted(selection.left_out, 'image')} that the "
-            f"weights were trained on."
+            f"The checkpoint knows {known:,} of {counted(total, 'image')} by content, which have "
+            f"the split of the training run{ignored}{others}."
         )
-    if stored is not None and selection.known:
-        yield (
-            f"The split is that of the training run: the checkpoint knows {selection.known} of "
-            f"{counted(len(dataset.samples), 'image')} by content."
-        )
-    elif stored is not None and stored.complete:
+    elif stored is not None and stored.complete and not selection.earlier:
         yield "None of these images was used to train the weights."
+
+
+def _unknown(stored: StoredSplit | None, with_weights: bool) -> Iterator[str]:
     if with_weights and (stored is None or not stored.complete):
         unknown = "checkpoint does not record its"
         if stored is not None:
             unknown = "run's initial weights do not record their"
         yield f"The {unknown} training images; some of the images scored here may be among them."
-    yield from _missing(evaluation, dataset.samples)
 
 
 def _unread(others: Set[Sample], check_data: str) -> Iterator[str]:

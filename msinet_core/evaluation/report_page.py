@@ -239,7 +239,8 @@ def histogram(values: NDArray[np.float64], means: Mapping[str, float]) -> str:
     from matplotlib.ticker import MaxNLocator
 
     low, high = (float(limit([*values, *means.values()])) for limit in (np.min, np.max))
-    margin = 0.04 * (high - low) or 0.5
+    equal = np.isclose(low, high, rtol=1e-9, atol=1e-9)  # too close for bins between them
+    margin = 0.5 if equal else 0.04 * (high - low)
     low, high = low - margin, high + margin
     bins = np.clip(np.sqrt(len(values)) * 2, 8, 40)  # over the scores; the axis may be longer
     step = max(np.ptp(values) / bins, (high - low) / _MOST_BINS)

@@ -87,25 +87,28 @@ def memory_sentences(
     fitting = None if memory is None else one.largest_batch(memory)
     batches = [batch for batch in (1, 2, 4, 8, 16, 32, 64) if fitting is None or batch <= fitting]
     needs = {batch: one.fixed + batch * one.per_image for batch in batches or [1]}
-    table = ", ".join(f"{batch}: {_gib(count)}" for batch, count in needs.items())
+    table = ", ".join(f"{batch}: {_size(count)}" for batch, count in needs.items())
     yield (
         f"Training at {size[0]}x{size[1]} in {precision} needs about this much memory, by batch "
         f"size: {table}, besides the framework's own."
     )
     most = sorted(one.activations.items(), key=lambda item: -item[1])[:3]
-    largest = ", ".join(f"{name} {count / 2**20:.0f} MiB" for name, count in most)
+    largest = ", ".join(f"{name} {_size(count)}" for name, count in most)
     yield (
-        f"Weights, gradients and moments take {_gib(one.fixed)}; each image takes "
-        f"{_gib(one.per_image)}, most for the outputs of {largest}."
+        f"Weights, gradients and moments take {_size(one.fixed)}; each image takes "
+        f"{_size(one.per_image)}, most for the outputs of {largest}."
     )
     if memory is not None and fitting is not None:
         yield (
-            f"The largest batch that fits in {USABLE:.0%} of {_gib(memory)} is about {fitting}."
+            f"The largest batch that fits in {USABLE:.0%} of {_size(memory)} is about {fitting}."
             if fitting
-            else f"Not even one image fits in {USABLE:.0%} of {_gib(memory)}. Use a smaller "
+            else f"Not even one image fits in {USABLE:.0%} of {_size(memory)}. Use a smaller "
             f"--image-size or --width."
         )
 
 
-def _gib(count: int) -> str:
-    return f"{count / GIBIBYTE:.2f} GiB"
+def _size(count: int) -> str:
+    if count >= GIBIBYTE:
+        return f"{count / GIBIBYTE:.2f} GiB"
+    mebibytes = count / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes >= 10 else f"{mebibytes:.2g} MiB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 import os
@@ -218,6 +219,12 @@ def _split(value: Any) -> list[Any]:
 
 
 POSITIVE_NUMBER = Kind("a finite number above 0", "FLOAT", _positive, float)
+FRACTION = Kind(
+    "a number above 0 and below 1",
+    "FLOAT",
+    partial(_positive, maximum=math.nextafter(1.0, 0.0)),
+    float,
+)
 SIGMA = Kind(
     "a number of pixels above 0, at most 1000", "PX", partial(_positive, maximum=1000), float
 )

@@ -15,6 +15,7 @@ from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE, PARTS
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.system.kinds import (
     FLAG,
+    FRACTION,
     POSITIVE_NUMBER,
     SIGMA,
     TABLE,
@@ -76,7 +77,7 @@ class TrainConfig:
     )
     plateau_epochs: int = setting(integer(), "Epochs to wait with --schedule plateau.", 2)
     plateau_factor: float = setting(
-        POSITIVE_NUMBER, "Factor on the learning rate with --schedule plateau.", 0.1
+        FRACTION, "Factor on the learning rate with --schedule plateau.", 0.1
     )
     loss: str = setting(
         LOSS_SUM,

@@ -107,5 +107,5 @@ def _naming(path: Path) -> Iterator[None]:
     except (OSError, ValueError, UsageError) as error:
         raise MsinetError(
             f"Invalid training settings in {path}:\n{bullet_list(os_reason(error).splitlines())}\n"
-            f"Fix the file, or start a new run without it."
+            f"Fix the file, or do without it."
         ) from error

@@ -102,7 +102,7 @@ def prepare(
     checkpoint = find_checkpoint(run, config) if resume else None
     trained_size = None
     if checkpoint is not None:
-        check_images(checkpoint, images, dataset)
+        check_images(checkpoint, images, dataset, run.latest)
         graph, state = checkpoint.graph, checkpoint.state
         origin = "Continuing from the run's latest checkpoint."
         stored = StoredSplit.from_metadata(checkpoint.metadata)

@@ -15,6 +15,8 @@ from msinet_core.system.settings import declared_settings
 from msinet_core.training.config import COSINE, TrainConfig, plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from msinet_core.data.dataset import Dataset
     from msinet_core.training.run_folder import RunFolder
 
@@ -80,12 +82,15 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**fixed, "batch_size x accumulate": settings["batch_size"] * settings["accumulate"]}
 
 
-def resumed_with(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+def resumed_with(
+    config: TrainConfig, changes: Mapping[str, Any], latest: Path | None = None
+) -> TrainConfig:
     """Return the settings of a run with those changed that a resumed run may change.
 
     Args:
         config: The settings of the run.
         changes: The settings that the user gave, by name.
+        latest: The run's latest checkpoint, for the message.
 
     Raises:
         UsageError: A value is not accepted, or would make it another run.
@@ -97,10 +102,10 @@ def resumed_with(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig
         for name, before, after in _differences(config.to_dict(), changed.to_dict())
     ]
     if refused:
+        weights = f" from this run's weights with --init {_quoted(latest)}" if latest else ""
         raise UsageError(
             f"A resumed run keeps its settings, so that it continues exactly:\n"
-            f"{bullet_list(refused)}\nLeave them out, or start a new run from this "
-            f"run's weights with --init RUN/checkpoints/latest.msinet.h5."
+            f"{bullet_list(refused)}\nLeave them out, or start a new run{weights}."
         )
     return changed
 
@@ -126,8 +131,9 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
         CheckpointError: It is missing, damaged, holds weights only, or belongs to another run.
         UsageError: The run has finished more epochs than requested.
     """
-    best = quote(str(run.best))
-    restart = f"start a new run from the best weights with --init {best} and another --run."
+    restart = (
+        f"start a new run from the best weights with --init {_quoted(run.best)} and another --run."
+    )
     if not run.latest.exists():
         if run.epochs_finished():  # counted after the checkpoint is written, `best` before it
             raise CheckpointError(
@@ -163,13 +169,16 @@ def find_checkpoint(run: RunFolder, config: TrainConfig) -> Checkpoint | None:
     return checkpoint
 
 
-def check_images(checkpoint: Checkpoint, images: Mapping[str, Any], dataset: Dataset) -> None:
+def check_images(
+    checkpoint: Checkpoint, images: Mapping[str, Any], dataset: Dataset, latest: Path
+) -> None:
     """Refuse to resume a run on other images.
 
     Args:
         checkpoint: The run's checkpoint.
         images: The digest of the dataset's images.
         dataset: The dataset.
+        latest: The file of the checkpoint, for the message.
 
     Raises:
         DataError: The run started with other images.
@@ -180,7 +189,7 @@ def check_images(checkpoint: Checkpoint, images: Mapping[str, Any], dataset: Dat
             f"The dataset '{dataset.name}' has changed since the run started: it had "
             f"{before['train']} training and {before['valid']} validation images and now has "
             f"{images['train']} and {images['valid']}, or their names differ. Restore it, or "
-            f"start a new run from this run's weights with --init."
+            f"start a new run from this run's weights with --init {_quoted(latest)}."
         )
 
 
@@ -197,6 +206,10 @@ def position_of(checkpoint: Checkpoint | None, config: TrainConfig) -> Position:
     # Whole steps have been taken, which are a whole number of batches except at the epoch's end.
     position.batch = math.ceil(position.images / config.batch_size)
     return position
+
+
+def _quoted(path: Path) -> str:
+    return quote(str(path))
 
 
 def step_of(checkpoint: Checkpoint | None) -> int:

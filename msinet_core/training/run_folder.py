@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from msinet_core.errors import MsinetError, UsageError, os_reason
+from msinet_core.errors import MsinetError, UsageError, command, os_reason
 from msinet_core.system.files import write_text
 from msinet_core.training.config_file import write_config
 from msinet_core.training.csv_table import csv_text, rows_until
 from msinet_core.training.loggers import Logger
+from msinet_core.training.selection import Selection
 
 if TYPE_CHECKING:
     from msinet_core.training.config import TrainConfig
@@ -55,6 +56,11 @@ class RunFolder:
         self.curve = path / "curve.png"
         self.latest = path / "checkpoints" / "latest.msinet.h5"
         self.best = path / "checkpoints" / "best.msinet.h5"
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the run."""
+        return command("train", "--resume", run=self.path)
 
     def check_new(self) -> None:
         """Refuse to start a run in the folder of another one.
@@ -147,8 +153,25 @@ class RunFolder:
         if not self.config.exists():
             raise MsinetError(
                 f"The run folder {self.path} has disappeared: {self.config} does not exist. "
-                f"Restore the folder and continue with --resume, or start a new run."
+                f"Start a new run, or restore the folder and continue with: {self.resume_command}"
             )
+
+    @contextmanager
+    def continued(self) -> Iterator[None]:
+        """Say how the run continues if one of its files cannot be written.
+
+        Raises:
+            MsinetError: What was raised, with the command if the file system refused.
+        """
+        try:
+            yield
+        except MsinetError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            # "Run the command again" is no advice for a folder that holds a run.
+            raise MsinetError(
+                f"{error} In the same folder, continue the run with: {self.resume_command}"
+            ) from error
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``.
@@ -174,6 +197,21 @@ class RunFolder:
         if self.writes:
             self.check_exists()
             write_text(self.history, csv_text(_history_fields(rows), rows))
+
+    def draw_curve(self, rows: Sequence[Mapping[str, Any]], config: TrainConfig) -> None:
+        """Replace the learning curve, or log why that is impossible.
+
+        Args:
+            rows: All epochs.
+            config: The settings.
+        """
+        from msinet_core.training.curve import draw_curve
+
+        try:
+            selection = Selection(config.best_by)
+            draw_curve(rows, self.curve, self.path.name, config.loss, selection)
+        except Exception as error:  # a picture is not worth a training run
+            self.log(f"Could not draw the learning curve: {error}")
 
     def log_epoch(self, row: Mapping[str, Any]) -> None:
         """Pass an epoch to the loggers.
@@ -204,7 +242,7 @@ class RunFolder:
         except OSError as error:
             raise MsinetError(
                 f"Could not write {path}: {os_reason(error)}. The last checkpoint is intact. "
-                f"Fix the problem and continue with --resume."
+                f"Fix the problem and continue with: {self.resume_command}"
             ) from error
 
 

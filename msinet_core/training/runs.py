@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +73,27 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
         UsageError: A folder contains no run.
         MsinetError: A run's settings or history cannot be read.
     """
-    paths: list[Path] = []
+
+    def refuse(error: MsinetError) -> None:
+        raise error
+
+    return read_intact_runs(folders, refuse)
+
+
+def read_intact_runs(
+    folders: Sequence[str | Path], report: Callable[[MsinetError], None]
+) -> list[RunSummary]:
+    """Read runs, and leave out the damaged ones of a folder of runs.
+
+    Args:
+        folders: Run folders, and folders of run folders.
+        report: Called with what is wrong with each run that is left out.
+
+    Raises:
+        UsageError: A folder contains no run.
+        MsinetError: A run that is named itself cannot be read, or no run can.
+    """
+    named: dict[Path, bool] = {}
     for folder in map(Path, folders):
         if folder.name in ("", ".."):  # such as the current folder, whose name is shown
             folder = folder.resolve()
@@ -83,8 +103,18 @@ def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
             raise UsageError(
                 f"No run in {folder.absolute()}: neither it nor a folder in it has a config.toml"
             )
-        paths += found
-    return [_read(path) for path in dict.fromkeys(paths)]
+        named |= {path: is_run or named.get(path, False) for path in found}
+    runs = []
+    for path, is_named in named.items():
+        try:
+            runs.append(_read(path))
+        except MsinetError as error:
+            if is_named:
+                raise
+            report(error)
+    if not runs:
+        raise MsinetError("No run can be read.")
+    return runs
 
 
 @dataclass(frozen=True)
@@ -180,17 +210,36 @@ def _best(run: RunSummary, column: str) -> float | None:
 def _read(path: Path) -> RunSummary:
     folder = RunFolder(path)
     config = read_config(folder.config)
+    if not folder.history.exists():
+        return RunSummary(path, config, _saved_history(folder, config))
     try:
         with folder.history.open(newline="", encoding="utf-8") as stream:
-            rows = [
-                {name: float(text or "nan") for name, text in row.items()}
-                for row in csv.DictReader(stream)
-            ]
-        for name in ("epoch", Selection(config.best_by).column):
-            if rows and name not in rows[0]:
-                raise ValueError(f"it has no column {name}")
-    except FileNotFoundError:
-        rows = []
-    except (OSError, ValueError, TypeError) as error:
-        raise MsinetError(f"Could not read {folder.history}: {os_reason(error)}") from error
-    return RunSummary(path, config, tuple(rows))
+            return RunSummary(path, config, _rows(csv.DictReader(stream), config))
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise MsinetError(
+            f"Could not read {folder.history}: {os_reason(error)}. Fix the file; or delete it: "
+            f"the latest checkpoint holds the history, too."
+        ) from error
+
+
+def _saved_history(folder: RunFolder, config: TrainConfig) -> tuple[dict[str, float], ...]:
+    """Return the history in the latest checkpoint, whose tensors are not read."""
+    from msinet_core.checkpoint.guard import reading
+    from msinet_core.checkpoint.native import open_archive
+
+    if not folder.latest.exists():
+        return ()
+    with reading(folder.latest), open_archive(folder.latest) as archive:
+        training = archive.read_training()
+        return _rows(training["position"]["history"], config) if training else ()
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> tuple[dict[str, float], ...]:
+    numbers = [
+        {name: math.nan if value in ("", None) else float(value) for name, value in row.items()}
+        for row in rows
+    ]
+    for name in ("epoch", Selection(config.best_by).column):
+        if numbers and name not in numbers[0]:
+            raise ValueError(f"it has no column {name}")
+    return tuple(numbers)

@@ -57,14 +57,20 @@ class Selection:
         """
         return bool(history) and self.best(history) == len(history) - 1
 
+    def waited(self, history: Sequence[Mapping[str, Any]]) -> int:
+        """Return how many epochs have passed since the best one.
+
+        Args:
+            history: A row for each finished epoch.
+        """
+        best = self.best(history)
+        return 0 if best is None else len(history) - best - 1
+
     def stops(self, history: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
-        """Return whether the best epoch is `patience` epochs ago.
+        """Return whether the best epoch is at least `patience` epochs ago.
 
         Args:
             history: A row for each finished epoch.
             patience: The number of epochs; None never to stop.
         """
-        if patience is None:
-            return False
-        best = self.best(history)
-        return best is not None and len(history) - best - 1 >= patience
+        return patience is not None and self.waited(history) >= patience

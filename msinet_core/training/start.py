@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msinet_core.data.cache import FittedCache
 from msinet_core.data.pipeline import BatchPipeline, default_workers
 from msinet_core.device.processes import check_agreement, check_distribution
-from msinet_core.errors import DataError, UsageError, command
+from msinet_core.errors import DataError, UsageError, command, counted
 from msinet_core.network.loss import parse_loss
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress
@@ -67,6 +67,9 @@ def start_training(
         finished = _finished(prepared)
         if finished:
             progress.message(finished)
+            if not (dry_run or waits or run.history.exists()):
+                run.write_history(prepared.position.history)
+                run.draw_curve(prepared.position.history, config)
             return prepared.position.history
         if dry_run:
             for text in plan(prepared, spec):
@@ -95,10 +98,12 @@ def _finished(prepared: Prepared) -> str:
             f"The run is finished: {position.epoch} of {config.epochs} epochs. To train longer, "
             f"{longer}."
         )
-    if Selection(config.best_by).stops(position.history, config.patience):
+    selection = Selection(config.best_by)
+    if selection.stops(position.history, config.patience):
+        waited = counted(selection.waited(position.history), "epoch")
         return (
-            f"The run is finished: {config.patience} epochs without a new best. To train longer, "
-            f"increase --patience."
+            f"The run is finished: {waited} without a new best. To train longer, increase "
+            f"--patience."
         )
     return ""
 
@@ -169,7 +174,7 @@ def _fit(
             raise DataError(
                 f"{error} To find all problems of the dataset at once, run: "
                 f"{command('data', 'check', config.data, data_root=config.root)}. Then continue "
-                f"with: {command('train', '--resume', run=run.path)}"
+                f"with: {run.resume_command}"
             ) from error
 
 

@@ -151,6 +151,10 @@ def train(
         DivergenceError: The loss or the weights are no longer finite.
     """
     arguments = {**locals(), "device": None}
+    if run is not None and not os.fspath(run):
+        raise UsageError(
+            "The name of the run folder is empty. Name a folder with --run, or leave --run out."
+        )
     given = {
         item.name: arguments[item.name]
         for item in fields(TrainConfig)
@@ -165,7 +169,8 @@ def train(
                 "without --resume for a new run."
             )
         folder = RunFolder(Path(run) if run else newest_run_path())
-        settings = resumed_with(read_config(folder.config), given)
+        latest = folder.latest if folder.latest.exists() else None
+        settings = resumed_with(read_config(folder.config), given, latest)
     elif config is not None:
         settings = read_config_to_repeat(Path(config), given)
     elif data is not None:

@@ -16,7 +16,13 @@ import numpy as np
 
 from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.device.processes import Processes
-from msinet_core.errors import DataError, DivergenceError, InterruptedRunError, command
+from msinet_core.errors import (
+    DataError,
+    DivergenceError,
+    InterruptedRunError,
+    command,
+    counted,
+)
 from msinet_core.network.state import Batch, State, state_arrays
 from msinet_core.system.progress import Progress, Task
 from msinet_core.training.checkpoint_writer import CheckpointWriter
@@ -98,6 +104,10 @@ class Trainer:
         self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
         self._selection = Selection(self.config.best_by)
         self._schedule = Schedule(self.config, self.train.image_count)
+        # Of the last step: where divergence is reported, also after the end of its epoch.
+        position = self.position
+        self._epoch = position.epoch + 1
+        self._rate = self._schedule.last_rate(position.epoch, position.history)
         self._writer = CheckpointWriter(self.progress.message)
 
     def fit(self) -> list[dict[str, Any]]:
@@ -126,9 +136,8 @@ class Trainer:
             self._train_epoch()
             self._finish_epoch(self._validate())
             if self._selection.stops(history, config.patience):
-                self._message(
-                    f"Stopped early: {config.patience} epochs without a new best (--patience)."
-                )
+                waited = counted(self._selection.waited(history), "epoch")
+                self._message(f"Stopped early: {waited} without a new best (--patience).")
                 break
         return history
 
@@ -192,6 +201,7 @@ class Trainer:
         position = self.position
         loss = float(pending.loss)
         self.step += 1
+        self._epoch, self._rate = position.epoch + 1, pending.rate
         if not math.isfinite(loss):
             raise DivergenceError(self._divergence(f"the loss is {loss}"))
         now = time.monotonic()
@@ -288,15 +298,17 @@ class Trainer:
         self, latest: Checkpoint, best: Checkpoint | None, history: Sequence[Mapping[str, Any]]
     ) -> None:
         """Write files in the order in which a kill in between loses nothing."""
-        if best:
-            # Before `latest`: a run that is killed in between repeats this epoch, and this file.
+        with self.run.continued():
+            if best:
+                # Before `latest`: a run that is killed in between repeats this epoch and file.
+                self.run.check_exists()
+                save_checkpoint(self.run.best, best)
             self.run.check_exists()
-            save_checkpoint(self.run.best, best)
-        self.run.check_exists()
-        save_checkpoint(self.run.latest, latest)
+            save_checkpoint(self.run.latest, latest)
+            if history:
+                self.run.write_history(history)
         if history:
-            self.run.write_history(history)
-            self._draw_curve(history)
+            self.run.draw_curve(history, self.config)
 
     def _stop(self) -> NoReturn:
         self._save()
@@ -315,28 +327,23 @@ class Trainer:
         position = {"epoch": self.position.epoch, "step": self.step}
         return Checkpoint(self.graph, state, training, {**self.metadata, **position})
 
-    def _draw_curve(self, history: Sequence[Mapping[str, Any]]) -> None:
-        from msinet_core.training.curve import draw_curve
-
-        try:
-            title, loss = self.run.path.name, self.config.loss
-            draw_curve(history, self.run.curve, title, loss, self._selection)
-        except Exception as error:  # a picture is not worth a training run
-            self.run.log(f"Could not draw the learning curve: {error}")
-
     def _resume_hint(self) -> str:
         return (
             f"Interrupted at epoch {self.position.epoch + 1}, step {self.step}; the state is "
-            f"saved. Continue with: {command('train', '--resume', run=self.run.path)}"
+            f"saved. Continue with: {self.run.resume_command}"
         )
 
     def _divergence(self, reason: str) -> str:
         self._writer.settle()
         intact = f" {self.run.latest} is from before." if self.run.latest.exists() else ""
+        remedies = f"a smaller --learning-rate (now {self._rate:g})"
+        if self.metadata.get("precision") == "float32":
+            remedies += " or other initial weights"
+        else:
+            remedies += ", --precision float32, or other initial weights"
         text = (
-            f"Training diverged at epoch {self.position.epoch + 1}, step {self.step}: {reason}."
-            f"{intact} Try a smaller --learning-rate (now {self.config.learning_rate:g}), "
-            f"--precision float32, or other initial weights. To find invalid images and maps, "
+            f"Training diverged at epoch {self._epoch}, step {self.step}: {reason}.{intact} "
+            f"Try {remedies}. To find invalid images and maps, "
             f"run: {command('data', 'check', self.config.data, data_root=self.config.root)}"
         )
         self.run.log(text)

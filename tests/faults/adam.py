@@ -113,6 +113,27 @@ class DefaultFactors(_OtherAdam):
         return dataclasses.replace(given, factors=())
 
 
+@FAULTS.model("Only the first frozen part is frozen", "adam/factors")
+class OneFrozenPart(_OtherAdam):
+    """Trains the second part that has the factor zero."""
+
+    def change(self, given: Adam) -> Adam:
+        frozen = [factor for factor in given.factors if not factor[1]]
+        return dataclasses.replace(
+            given, factors=tuple(factor for factor in given.factors if factor not in frozen[1:])
+        )
+
+
+@FAULTS.model("Frozen layers end the gradient", "adam/factors")
+class GradientEnds(_OtherAdam):
+    """Trains nothing before a frozen layer."""
+
+    def change(self, given: Adam) -> Adam:
+        if not any(factor == 0 for _, factor in given.factors):
+            return given
+        return dataclasses.replace(given, factors=(("first/", 0.0), *given.factors))
+
+
 @FAULTS.model("Adam's second beta ignored", "adam/constants")
 class DefaultBeta(_OtherAdam):
     """Uses the default of one constant."""
@@ -156,6 +177,18 @@ class CorrectionEnds(ReferenceModel):
         assert self._optimizer is not None
         step = self._moments.step + 1
         if step > 250:
+            learning_rate /= self._optimizer.rate(1.0, step)
+        return super().update(batches, learning_rate)
+
+
+@FAULTS.model("Bias correction ends after 1,000 steps", "adam/late-steps")
+class CorrectionEndsLater(ReferenceModel):
+    """Takes the correction for one where that of the second moment is not."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        assert self._optimizer is not None
+        step = self._moments.step + 1
+        if step > 1000:
             learning_rate /= self._optimizer.rate(1.0, step)
         return super().update(batches, learning_rate)
 

@@ -20,7 +20,10 @@ from tests.faults import FAULTS, Fault
 _GROUPS = ("forward", "gradient", "loss", "adam", "state")
 """Groups whose rows run in a moment; whole networks take longer."""
 
-_SLOW = ("-large", "-512", "-1280", "/many-values", "gradient/network")
+_SLOW = (
+    *("-large", "-512", "-1280", "-from-512", "-five-images", "-each-op", "/many-values"),
+    "gradient/network",
+)
 """Endings of rows in these groups that take longer."""
 
 

@@ -96,7 +96,8 @@ PROMISES: tuple[Promise, ...] = (
         "It takes any size that the graph takes, in any order.",
         (
             *("forward/*-large", "forward/wide-images", "forward/high-images"),
-            *("forward/many-sizes", "network/240x320", "calls/predictions"),
+            *("forward/many-sizes", "forward/many-widths", "network/240x320"),
+            *("forward/megapixels-of-each-op", "calls/predictions"),
             *("forward/square-images", "forward/equal-axes", "forward/long-images"),
             *("forward/tall-images", "forward/megapixels", "forward/many-values"),
         ),

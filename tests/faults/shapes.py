@@ -63,6 +63,27 @@ class OneSize(ReferenceModel):
         return super().forward(np.resize(images, (len(images), *self._size, images.shape[-1])))
 
 
+@FAULTS.model("Programs of more than eight shapes mixed up", "forward/many-widths")
+class EightPrograms(ReferenceModel):
+    """Keeps a program for each of eight shapes, and takes the last one for all others."""
+
+    def forward(self, images: Images) -> Array:
+        shapes: list[tuple[int, ...]] = vars(self).setdefault("_shapes", [])
+        if images.shape not in shapes:
+            shapes.append(images.shape)
+        maps = super().forward(images)
+        return maps if shapes.index(images.shape) < 8 else maps[:, :, ::-1]
+
+
+@FAULTS.op("Pixels after the first 2**18 wrong", ops.MaxPool2D, "forward/megapixels-of-each-op")
+def first_pooled_pixels(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Compute as many pixels as one launch has threads."""
+    output = build(op, inputs, roles)
+    value = output.value.copy()
+    value.reshape(-1)[2**18 :] = 0
+    return record(value, [output], lambda gradient: [gradient])
+
+
 @FAULTS.model("Only the first image computed", "forward/batch-[25]", "forward/batch-17")
 class OnlyFirstImage(ReferenceModel):
     """Gives every image of a batch the first one's map."""

@@ -64,6 +64,26 @@ _CONVOLUTIONS: tuple[tuple[str, str, Test], ...] = (
         "dilation-2-of-2x2",
         lambda op, images: op.dilation > 1 and op.kernel_size == 2,
     ),
+    (
+        "dilation 4 that divides height and width",
+        "dilation-4-divides",
+        lambda op, images: op.dilation == 4 and not images.shape[1] % 4 + images.shape[2] % 4,
+    ),
+    (
+        "dilation 8 that divides height and width",
+        "dilation-8-divides",
+        lambda op, images: op.dilation == 8 and not images.shape[1] % 8 + images.shape[2] % 8,
+    ),
+    (
+        "dilation of many channels",
+        "dilation-12-from-512",
+        lambda op, images: op.dilation >= 8 and images.shape[3] >= 256,
+    ),
+    (
+        "more than four images of many channels",
+        "128-of-five-images",
+        lambda op, images: len(images) > 4 and images.shape[3] >= 128,
+    ),
     ("dilation 7", "dilations", lambda op, images: op.dilation == 7),
     ("dilation 10", "dilations", lambda op, images: op.dilation == 10),
     ("7x7 kernels", "kernels", lambda op, images: op.kernel_size == 7),

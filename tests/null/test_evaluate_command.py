@@ -135,7 +135,10 @@ def test_the_function_is_silent_unless_progress_is_requested(weights, tiny_data,
 
 @pytest.mark.parametrize(
     "options",
-    [{"split": "all"}, {"sigma": -1}, {"maps": "."}, {"image_size": (33, 40)}, {"batch_size": 0}],
+    [
+        *({"split": "all"}, {"sigma": -1}, {"maps": "."}, {"image_size": (33, 40)}),
+        *({"batch_size": 0}, {"limit": -1}, {"limit": 0}, {"limit": 2.5}, {"limit": "2"}),
+    ],
 )
 def test_the_function_refuses_wrong_arguments(weights, tiny_data, options):
     with pytest.raises(UsageError):

@@ -21,13 +21,15 @@ from PIL import Image
 import msinet_core as msinet
 from msinet_core.data.dataset import open_dataset
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, InterruptedRunError, UsageError
+from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
+from msinet_core.evaluation.evaluate import ReportError
 from msinet_core.evaluation.fixation_bank import FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import histogram, write_report
 from msinet_core.evaluation.result import intervals
 from msinet_core.evaluation.scoring import Scorer, read_maps, score_samples
 from msinet_core.metrics.likelihood import calibrated, to_cells
+from msinet_core.system import files
 from msinet_core.system.interrupt import InterruptFlag
 
 if TYPE_CHECKING:
@@ -279,6 +281,22 @@ def test_compare_leaves_out_what_cannot_be_compared(run: Run, seen: Path) -> Non
         assert run("compare", "four.csv", wrong).exit_code == 2
 
 
+def test_compare_skips_scores_that_depend_on_other_images(run: Run, seen: Path, good) -> None:
+    few, more = (
+        msinet.evaluate(data=seen / "own", maps=seen / "good", sigma=4, baselines=False, limit=n)
+        for n in (4, None)
+    )
+    comparison = msinet.compare(few, more)
+    assert comparison.skipped.keys() == {"log_likelihood"}
+    assert all(one.mean == 0 and not one.better for one in comparison.differences.values())
+    assert "log_likelihood" in msinet.compare(good, more).differences
+    Path("few.csv").write_text(few.to_csv())
+    Path("more.csv").write_text(more.to_csv())
+    shown = run("compare", "few.csv", "more.csv")
+    assert shown.exit_code == 0
+    assert "calibrated (bits) is not compared: " in shown.stderr
+
+
 def test_images_of_one_name_are_never_mixed_up(seen: Path, tmp_path: Path, good) -> None:
     """train/ and val/ have images of the same names here."""
     train = msinet.evaluate(data=seen / "own", maps=seen / "good", split="train", baselines=False)
@@ -341,12 +359,55 @@ def test_files_that_cannot_be_written_are_refused_first(seen: Path, run: Run) ->
         assert "read fixations" not in result.stderr
 
 
+@pytest.mark.parametrize("refused", [{".csv"}, {".html"}, {".csv", ".html"}])
+def test_scores_survive_files_that_cannot_be_written(
+    seen: Path, run: Run, monkeypatch: pytest.MonkeyPatch, refused: set[str]
+) -> None:
+    real = files.write_bytes
+
+    def write_bytes(path: Path, data: bytes) -> None:
+        if path.suffix in refused:
+            raise MsinetError(f"Could not write {path}: disk full.")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", write_bytes)
+    options = ("--data", seen / "own", "--maps", seen / "good", "--no-baselines")
+    written = ("--out", "scores.csv", "--report", "report.html")
+    shown = run("evaluate", *options, *written)
+    assert shown.exit_code == 1
+    assert "NSS" in shown.stdout
+    document = run("evaluate", *options, *written, "--json")
+    assert document.exit_code == 1
+    assert json.loads(document.stdout)["images"] == IMAGES
+    for path in (Path("scores.csv"), Path("report.html")):
+        assert (f"Could not write {path}: disk full." in shown.stderr) == (path.suffix in refused)
+        assert path.exists() == (path.suffix not in refused)
+        assert (f"to {path}." in shown.stderr) == path.exists()
+
+
+def test_the_function_keeps_scores_if_the_report_cannot_be_written(
+    seen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_bytes(path: Path, data: bytes) -> None:
+        raise MsinetError("disk full.")
+
+    monkeypatch.setattr(files, "write_bytes", write_bytes)
+    options: dict[str, Any] = {"data": seen / "own", "maps": seen / "good", "baselines": False}
+    with pytest.raises(ReportError, match=r"disk full\..*'evaluation'") as caught:
+        msinet.evaluate(**options, report=tmp_path / "r.html")
+    assert len(caught.value.evaluation.images) == IMAGES
+
+
 def test_a_distant_mean_does_not_flatten_the_histogram() -> None:
     scores = np.linspace(1, 2, 15)
     bars = re.findall(r'<rect .*? height="([\d.]+)"', histogram(scores, {"model": 9.0}))
     assert sum(float(height) > 0 for height in bars) >= 7
     bars = re.findall(r'<rect .*? height="([\d.]+)"', histogram(np.ones(15), {"model": 9.0}))
     assert sum(float(height) > 0 for height in bars) == 1
+
+
+def test_scores_that_are_equal_but_for_rounding_have_a_histogram() -> None:
+    assert "<rect" in histogram(np.array([1, np.nextafter(1, 2)]), {"model": 1.0})
 
 
 def test_names_of_files_are_escaped_in_the_report(good: msinet.Evaluation, tmp_path: Path) -> None:

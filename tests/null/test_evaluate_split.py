@@ -99,6 +99,78 @@ def test_images_are_known_by_their_content_not_their_names(
     assert any("3 images" in note for note in evaluation.notes)
 
 
+def make_split(folder: Path, flat: Path, parts: dict[str, list[str]]) -> Path:
+    for kind in ("stimuli", "saliency"):
+        for split, chosen in parts.items():
+            (folder / kind / split).mkdir(parents=True)
+            for name in chosen:
+                shutil.copy(flat / kind / name, folder / kind / split)
+    return folder
+
+
+def test_the_notes_say_what_was_left_out_and_added(best: Path, flat: Path, tmp_path: Path) -> None:
+    trained, valid = (sorted(files(flat, part, 3)) for part in ("train", "valid"))
+    unknown = write_flat(tmp_path / "unknown", 3, seed=9)
+    parts = {"train": [valid[0], *trained[:2]], "val": trained[2:5], "test": [valid[1]]}
+    data = make_split(tmp_path / "own", flat, parts)
+    for kind in ("stimuli", "saliency"):
+        for path in (unknown / kind).iterdir():
+            shutil.copy(path, data / kind / "val" / f"unknown-{path.name}")
+    evaluation = msinet.evaluate(best, data, device="reference", baselines=False)
+    assert names(evaluation) == {*valid, *(f"unknown-{number:02d}.png" for number in range(3))}
+    assert evaluation.notes[:3] == (
+        "Left out of the split 'valid': 3 images that the weights were trained on.",
+        "Added to the split 'valid': 2 images that the training run had in it.",
+        "The checkpoint knows 7 of 10 images by content, which have the split of the training "
+        "run; the others have that of the dataset.",
+    )
+    with pytest.raises(DataError, match="1 image that the training run had in another"):
+        msinet.evaluate(best, data, device="reference", split="test")
+
+
+def test_a_split_seed_that_is_not_used_is_noted(best: Path, flat: Path) -> None:
+    def notes(seed: int | None) -> str:
+        options: dict[str, Any] = {"device": "reference", "baselines": False}
+        return " ".join(msinet.evaluate(best, flat, split_seed=seed, **options).notes)
+
+    assert "12 of 12 images" in notes(None)
+    for seed in (None, 3):
+        assert not any(word in notes(seed) for word in ("--split-seed", "Left out", "Added"))
+    both = files(flat, "valid", 3), files(flat, "valid", SPLIT_SEED)
+    added, left_out = len(both[0] - both[1]), len(both[1] - both[0])
+    assert f"not of --split-seed {SPLIT_SEED}." in notes(SPLIT_SEED)
+    assert f"Left out of the split 'valid': {left_out} image" in notes(SPLIT_SEED)
+    assert f"Added to the split 'valid': {added} image" in notes(SPLIT_SEED)
+
+
+def test_images_of_an_earlier_training_do_not_have_its_split(best: Path, tmp_path: Path) -> None:
+    flat = best.parents[2] / "own"
+    other = write_flat(tmp_path / "other", 6, seed=5)
+    tuned = msinet.train(other, run=tmp_path / "r", **{**SMALL, "init": best, "width": None})
+    evaluation = msinet.evaluate(tuned.best, flat, device="reference", split_seed=3, limit=1)
+    assert not any("knows" in note or "None of" in note for note in evaluation.notes)
+
+
+def test_a_dataset_of_test_images_can_be_scored_but_not_trained_on(
+    run: Run, best: Path, tmp_path: Path
+) -> None:
+    source = write_flat(tmp_path / "other", 3, seed=5)
+    images = sorted(path.name for path in (source / "stimuli").iterdir())
+    data = make_split(tmp_path / "only", source, {"test": images})
+    assert run("data", "check", data).exit_code == 0
+    assert len(msinet.evaluate(best, data, device="reference", split="test").images) == 3
+    with pytest.raises(DataError, match="use --split test"):
+        msinet.evaluate(best, data, device="reference")
+    with pytest.raises(DataError, match="no images in stimuli/train/"):
+        msinet.train(data, run=tmp_path / "r", **SMALL)
+    for kind in ("stimuli", "saliency"):
+        (data / kind / "test").rename(data / kind / "val")
+    assert len(msinet.evaluate(best, data, device="reference").images) == 3
+    (data / "stimuli" / "val").rename(data / "stimuli" / "test")
+    with pytest.raises(DataError, match="stimuli/val/: no images"):
+        msinet.evaluate(best, data, device="reference", split="test")
+
+
 def test_other_images_are_scored_as_they_are_split(best: Path, tmp_path: Path) -> None:
     other = write_flat(tmp_path / "other", 6, seed=5)
     evaluation = msinet.evaluate(best, other, device="reference")

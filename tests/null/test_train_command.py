@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import shlex
 import shutil
 import signal
 import subprocess
@@ -84,6 +86,7 @@ def test_a_dry_run_describes_the_run_and_writes_nothing(run: Run, tiny_data: Pat
     )
     assert result.exit_code == 0, result.output
     assert "largest batch" in result.stderr
+    assert "0.00 GiB" not in result.stderr and " 0 MiB" not in result.stderr
     assert "Steps: 3" in result.stderr
     assert not Path("r").exists()
     result = run("train", *SMALL, "--data", "nowhere", "--dry-run")
@@ -320,6 +323,10 @@ INVALID = {
     "device": (("train", "--data", "tiny", "--device", "referenc"), "'reference'"),
     "precision": (("train", "--data", "tiny", "--precision", "float16"), "--precision float32"),
     "init": (("train", "--data", "tiny", "--init", "no.h5", "--image-size", "32x40"), "no.h5"),
+    "no folder": (("train", "--data", "tiny", "--dry-run", "--run", ""), "empty"),
+    "no folder to resume": (("train", "--resume", "--run", ""), "empty"),
+    "plateau": (("train", "--data", "tiny", "--plateau-factor", "2"), "below 1"),
+    "no reduction": (("train", "--data", "tiny", "--plateau-factor", "1"), "below 1"),
     "nothing to resume": (("train", "--resume"), "--run"),
     "not a run": (("train", "--resume", "--run", "tiny"), "config.toml"),
 }
@@ -342,6 +349,27 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(run: Run, tiny_data: Path)
     result = run(*arguments)
     assert result.exit_code == 2
     assert "--resume" in result.output
+
+
+def test_a_full_disk_ends_with_the_command_that_continues_the_run(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("train", "--data", tiny_data, "--run", "a run", "--epochs", "2", *SMALL)
+    replace_file, left = Path.replace, [2]
+
+    def fill(self: Path, target: Path) -> Path:
+        if target.name == "latest.msinet.h5":
+            left[0] -= 1
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill)
+    full = run(*arguments)
+    assert full.exit_code == 1 and "No space left" in full.stderr
+    advised = full.stderr.strip().rsplit("msinet-run ", 1)[1]
+    assert run(*shlex.split(advised)).exit_code == 0
+    assert len(rows(Path("a run") / "history.csv")) == 2
 
 
 def test_a_resumed_run_keeps_its_settings(run: Run, tiny_data: Path) -> None:
@@ -399,6 +427,11 @@ def test_a_finished_run_is_left_unchanged(run: Run, tiny_data: Path) -> None:
     result = run("train", "--resume", "--run", "r", "--epochs", "1")
     assert result.exit_code == 2
     assert "2 epochs" in result.output
+    for name in ("history.csv", "curve.png"):
+        (Path("r") / name).unlink()
+    assert run("train", "--resume", "--run", "r", "--dry-run").exit_code == 0
+    assert not Path("r/history.csv").exists()
+    assert run("train", "--resume", "--run", "r").exit_code == 0
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -148,15 +148,27 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_training_stops_after_patience_and_does_not_go_on(
-    tiny_data: Path, tmp_path: Path, scripted: Callable[..., None]
+    run: Run, tiny_data: Path, tmp_path: Path, scripted: Callable[..., None]
 ) -> None:
     scripted(3.0, 2.0, 2.5, 2.0, 1.0, 1.0, 1.5)
-    run = train(tiny_data, tmp_path / "r", epochs=9, patience=2, limit_train=1)
-    assert len(run.history) == 4  # an equal score is not a new best
-    assert len(msinet.train(run=run.path, resume=True, device="reference").history) == 4
-    longer = msinet.train(run=run.path, resume=True, device="reference", patience=3, epochs=6)
+    first = train(tiny_data, tmp_path / "r", epochs=9, patience=2, limit_train=1)
+    assert len(first.history) == 4  # an equal score is not a new best
+    assert len(msinet.train(run=first.path, resume=True, device="reference").history) == 4
+    resumed = run("train", "--resume", "--run", first.path, "--patience", "1")
+    assert "The run is finished: 2 epochs without a new best." in resumed.stderr
+    longer = msinet.train(run=first.path, resume=True, device="reference", patience=3, epochs=6)
     assert [row["valid_loss"] for row in longer.history] == [3.0, 2.0, 2.5, 2.0, 1.0, 1.0]
-    assert load_checkpoint(run.best).metadata["epoch"] == 5
+    assert load_checkpoint(first.best).metadata["epoch"] == 5
+
+
+def test_the_epochs_without_a_new_best_are_counted(
+    run: Run, tiny_data: Path, tmp_path: Path, scripted: Callable[..., None]
+) -> None:
+    scripted(1.0, 2.0)
+    train(tiny_data, tmp_path / "r", epochs=9, patience=1, limit_train=1)
+    assert "Stopped early: 1 epoch without" in (tmp_path / "r" / "log.txt").read_text()
+    resumed = run("train", "--resume", "--run", tmp_path / "r")
+    assert "The run is finished: 1 epoch without" in resumed.stderr
 
 
 def test_a_plateau_lowers_the_rate(
@@ -278,6 +290,57 @@ def test_histories_that_cannot_be_compared_are_named(run: Run, tmp_path: Path) -
     failed = run("runs", "list", folder.path)
     assert failed.exit_code == 1
     assert "history.csv" in failed.stderr and "valid_loss" in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["config.toml", "history.csv"])
+def test_a_damaged_run_does_not_hide_the_others(run: Run, tmp_path: Path, name: str) -> None:
+    for each in "abc":
+        folder = RunFolder(tmp_path / each)
+        folder.begin(TrainConfig("demo", "reference", seed=ord(each)), 0, [])
+    (tmp_path / "b" / name).write_bytes(b"\xff = garbage\n1")
+    listed = run("runs", "list", tmp_path, "--json")
+    assert listed.exit_code == 0, listed.output
+    assert [Path(one["run"]).name for one in json.loads(listed.stdout)] == ["a", "c"]
+    assert str(Path("b") / name) in listed.stderr
+    compared = run("runs", "compare", tmp_path)
+    assert compared.exit_code == 0 and str(Path("b") / name) in compared.stderr
+    for folders in ([tmp_path / "b"], [tmp_path / "b", tmp_path], [tmp_path, tmp_path / "b"]):
+        assert run("runs", "list", *folders).exit_code == 1
+    with pytest.raises(MsinetError, match=name):
+        msinet.read_runs([tmp_path])
+
+
+def test_a_folder_of_damaged_runs_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "config.toml").write_text("garbage")
+    for command in ("list", "compare"):
+        failed = run("runs", command, tmp_path / "runs")
+        assert failed.exit_code == 1 and "config.toml" in failed.stderr
+
+
+def test_a_run_without_its_history_is_read_from_its_checkpoint(
+    run: Run, tiny_data: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(train(tiny_data, tmp_path / "r", limit_train=1).path)
+    before = run("runs", "list", folder.path, "--json").stdout
+    folder.history.unlink()
+    assert run("runs", "list", folder.path, "--json").stdout == before
+    folder.latest.write_text("garbage")
+    failed = run("runs", "list", folder.path)
+    assert failed.exit_code == 1 and folder.latest.name in failed.stderr
+    folder.latest.unlink()
+    assert "unfinished" in run("runs", "list", folder.path).stdout
+
+
+def test_a_refused_change_names_the_checkpoint_of_the_run(
+    run: Run, tiny_data: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(train(tiny_data, tmp_path / "a run", limit_train=1).path)
+    refused = run("train", "--resume", "--run", folder.path, "--seed", "1")
+    assert f"--init '{folder.latest}'" in refused.stderr
+    folder.latest.unlink()
+    refused = run("train", "--resume", "--run", folder.path, "--seed", "1")
+    assert "--init" not in refused.stderr
 
 
 def test_parts_cover_every_parameter() -> None:

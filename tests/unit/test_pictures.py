@@ -172,7 +172,7 @@ def test_the_curves_epochs_are_whole_numbers(monkeypatch, tmp_path, epochs):
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
-    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
+    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda *paths, **options: None)
     rows = [{"epoch": n + 1, "train_loss": 0.5, "valid_loss": 0.6} for n in range(epochs)]
     curve.draw_curve(rows, tmp_path / "curve.png", "my run")
     (axes,) = figures[0].axes
@@ -204,7 +204,7 @@ def test_rates_are_plain_numbers_and_empty_rows_are_explained(monkeypatch, tmp_p
 
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: figures.append(self))
-    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda finished, path: None)
+    monkeypatch.setattr("msinet_core.system.files.move_into_place", lambda *paths, **options: None)
     results = machine(["predict", "train"], ["predict"], [])
     results.results[2]["status"] = "out of memory"
     chart.draw_rates([results], tmp_path / "rates.png")

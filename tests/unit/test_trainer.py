@@ -323,6 +323,23 @@ def test_weights_that_are_not_finite_are_noticed_within_the_epoch(
     assert len(losses(tmp_path / "r")) == 3
 
 
+def test_weights_that_the_last_step_broke_belong_to_its_epoch(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ReferenceModel.state
+
+    def corrupt(self: ReferenceModel) -> State:
+        found = state(self)
+        name = "decoder/conv4/kernel"
+        return State({**found.weights, name: np.full_like(found.weights[name], np.nan)})
+
+    monkeypatch.setattr(ReferenceModel, "state", corrupt)
+    with pytest.raises(DivergenceError, match=f"epoch 1, step {STEPS}:") as error:
+        run_training(tiny_data, tmp_path / "r", warmup=STEPS * 2)
+    assert "now 0.0005)" in str(error.value)  # half of the warm-up
+    assert "--precision" not in str(error.value)
+
+
 def test_checks_of_the_weights_take_a_hundredth_of_the_time(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

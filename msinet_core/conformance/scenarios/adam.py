@@ -187,15 +187,16 @@ def _continued(subject: Subject) -> Outcome:
 
 @ROWS.row("adam/late-steps", "update", "training")
 def _late_steps(subject: Subject) -> Outcome:
-    """After 299 and after 70,000 steps, the bias correction is still right."""
-    return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 70_000)))
+    """After 299, 1,000 and 70,000 steps, the bias correction is still right."""
+    return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 1_000, 70_000)))
 
 
 @ROWS.row("adam/factors", "update", "training")
 def _factors(subject: Subject) -> Outcome:
     """Some weights have a factor on their learning rate; frozen ones keep weights and moments."""
-    case = _four_channels(second=Conv2D(4))
-    optimizer, moments = Adam(factors=(("first/", 0.0), ("second/", 0.1))), _moments(case, 5)
+    case = _four_channels(second=Conv2D(4), third=Conv2D(4))
+    factors = ("first/", 0.1), ("second/", 0.0), ("third/", 0.0)
+    optimizer, moments = Adam(factors=factors), _moments(case, 5)
     actual, expected = _train_both(subject, case, [0.01] * 3, optimizer, moments)
     assert actual.optimizer is not None
     frozen = {
@@ -205,7 +206,7 @@ def _factors(subject: Subject) -> Outcome:
             ("first moment", actual.optimizer.m, moments.m),
             ("second moment", actual.optimizer.v, moments.v),
         )
-        for name in ("first/kernel", "first/bias")
+        for name in ("second/kernel", "second/bias", "third/kernel", "third/bias")
     }
     return worst(_same_step(subject, case, actual, expected), compare_bits(frozen))
 

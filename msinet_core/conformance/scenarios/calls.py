@@ -247,7 +247,7 @@ def _walk(subject: Subject, seed: int, count: int, trains: bool = True) -> Outco
     if outcome is None:
         return Outcome(0.0, 0.0)
     calls, outcome = shorten(subject, calls)
-    return replace(outcome, reason=f"{outcome.reason} To repeat it:\n{script(subject, calls)}")
+    return replace(outcome, reason=f"{outcome.reason}\nTo repeat it:\n{script(subject, calls)}")
 
 
 @ROWS.row("calls/predictions", "network")

@@ -180,6 +180,34 @@ def _megapixels(subject: Subject) -> Outcome:
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
+@ROWS.row("forward/megapixels-of-each-op", "convolution")
+def _megapixels_of_each_op(subject: Subject) -> Outcome:
+    """A convolution, a pool, a resize and a normalization of 1,030x1,024 pixels match the
+    reference.
+    """
+    graph = chain(
+        1,
+        convolution=Conv2D(1, activation="linear"),
+        pool=MaxPool2D(),
+        resize=Resize(),
+        output=MinMaxNormalize(),
+    )
+    case = Case(graph, (1, 1030, 1024))
+    return same_prediction(subject, case, case.images, subject.tolerances.convolution)
+
+
+@ROWS.row("forward/many-widths", "convolution", "dynamic_shapes")
+def _many_widths(subject: Subject) -> Outcome:
+    """One model predicts images of 24 widths, as in a folder of photos of any size."""
+    cases = [Case(small_network(), (1, 8, width)) for width in range(8, 32)]
+    models = subject.compile(cases[0].graph, cases[0].state)
+    pairs: dict[str, tuple[Array, Array]] = {}
+    for case in cases:
+        actual, expected = (np.asarray(model.predict(case.images)) for model in models)
+        pairs[f"The map of 8x{case.shape[2]} pixels"] = actual, expected
+    return compare_all(pairs, subject.tolerances.convolution)
+
+
 @ROWS.row("forward/many-sizes", "convolution", "dynamic_shapes")
 def _many_sizes(subject: Subject) -> Outcome:
     """One model predicts batches of several sizes, and no result overwrites another.

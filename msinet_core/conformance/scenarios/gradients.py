@@ -13,11 +13,12 @@ from msinet_core.conformance.cases import LIFT, LIFTED, MIX, Case, chain, narrow
 from msinet_core.conformance.comparison import Array, Outcome, compare_norms
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
+from msinet_core.conformance.scenarios.losses import SUM
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.loss import LOSSES, Correlation, KLDivergence, Loss, WeightedSum
+from msinet_core.network.loss import LOSSES, KLDivergence, Loss
 from msinet_core.network.ops import Conv2D, MaxPool2D, MinMaxNormalize, SubtractMean
 from msinet_core.network.state import Batch
 
@@ -164,7 +165,7 @@ def _gradients_of(subject: Subject, loss: Loss | None = None, count: int = 3) ->
 
 for _name, _phrase, _loss in (
     *((name, f"loss {name}", kind()) for name, kind in LOSSES.items() if name != "kld"),
-    ("sum", "weighted sum", WeightedSum(((0.5, KLDivergence()), (2.0, Correlation())))),
+    ("sum", "weighted sum", SUM),
 ):
     ROWS.row(
         f"gradient/loss-{_name}",

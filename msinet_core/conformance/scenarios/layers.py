@@ -181,6 +181,31 @@ _CONVOLUTIONS = (
         )
         for rate in (2, 4, 8, 12)
     ),
+    *(
+        Setting(
+            f"convolution-dilation-{rate}-divides",
+            f"a convolution with dilation {rate}, which divides height and width",
+            Conv2D(5, dilation=rate),
+            (2, 16, 24),
+        )
+        for rate in (4, 8)
+    ),
+    Setting(
+        "convolution-dilation-12-from-512",
+        "a convolution of 512 channels with dilation 12, all of whose taps see the image",
+        Conv2D(4, dilation=12),
+        (1, 30, 40),
+        channels=512,
+        measure="wide_convolution",
+    ),
+    Setting(
+        "convolution-128-of-five-images",
+        "a convolution of 128 channels to 128, for five images",
+        after(128, Conv2D(128)),
+        (5, 16, 16),
+        "wide_convolution",
+        lift=3.0,
+    ),
     Setting(
         "convolution-dilation-4-valid",
         "a convolution with dilation 4 and VALID padding",
