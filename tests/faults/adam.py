@@ -181,6 +181,30 @@ class CorrectionEnds(ReferenceModel):
         return super().update(batches, learning_rate)
 
 
+@FAULTS.model("Adam moves the first 65,536 values of a weight", "adam/many-values")
+class FirstValuesMove(ReferenceModel):
+    """Starts a thread for each value, and no more threads than one launch may have."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        before = dict(self._weights)
+        loss = super().update(batches, learning_rate)
+        for name, weight in self._weights.items():
+            weight.reshape(-1)[2**16 :] = before[name].reshape(-1)[2**16 :]
+        return loss
+
+
+@FAULTS.model("Large moments are not continued", "adam/many-values")
+class LargeMomentsDropped(ReferenceModel):
+    """Starts from zero where a buffer is larger than 256 KiB."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        for moments in (self._moments.m, self._moments.v):
+            for name, moment in moments.items():
+                if moment.size > 2**16:
+                    moments[name] = np.zeros_like(moment)
+
+
 @FAULTS.model("Bias correction ends after 1,000 steps", "adam/late-steps")
 class CorrectionEndsLater(ReferenceModel):
     """Takes the correction for one where that of the second moment is not."""

@@ -20,7 +20,7 @@ from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D, Op
-from msinet_core.network.state import OptimizerState, State
+from msinet_core.network.state import Batch, OptimizerState, State
 
 ROWS = Rows()
 
@@ -189,6 +189,37 @@ def _continued(subject: Subject) -> Outcome:
 def _late_steps(subject: Subject) -> Outcome:
     """After 299, 1,000 and 70,000 steps, the bias correction is still right."""
     return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 1_000, 70_000)))
+
+
+def _two_models(device: Device, case: Case) -> tuple[State, State]:
+    """Return the state after a step over two batches, and after one in a model made from it."""
+    loss, optimizer = KLDivergence(), Adam()
+    model = device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
+    batches = [Batch(*(part[at : at + 1] for part in case.batch)) for at in (0, 1)]
+    float(model.train_step(batches, 0.01))
+    halfway = model.state()
+    model = device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
+    float(model.train_step([case.batch], 0.01))
+    return halfway, model.state()
+
+
+@ROWS.row("adam/many-values", "update", "training", "dynamic_shapes")
+def _many_values(subject: Subject) -> Outcome:
+    """All 147,456 weights of a kernel move: in a step over two batches, and in one of a new model.
+
+    Most of MSI-Net's kernels have more values than 2**16.
+    """
+    last = Conv2D(1, 1, activation="linear")
+    graph = chain(64, many=Conv2D(256, activation="linear"), last=last)
+    case = Case(graph, (2, 5, 6), fixed={"last/bias": 9.0})
+    states = (_two_models(device, case) for device in (subject.device, subject.oracle))
+    outcomes = []
+    for actual, expected in zip(*states, strict=True):
+        outcomes += [
+            same_movement(case.state, actual, expected, subject.tolerances.update),
+            same_moments(actual.optimizer, expected.optimizer, subject.tolerances.network_gradient),
+        ]
+    return worst(*outcomes)
 
 
 @ROWS.row("adam/factors", "update", "training")
