@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msinet_core.benchmark.settings import BenchSettings
-from msinet_core.cli.options import device_name, refuse_options
+from msinet_core.cli.options import PathType, device_name, refuse_options
 from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
 from msinet_core.system.settings import declared_settings
 
 if TYPE_CHECKING:
     from msinet_core.benchmark.results import Results
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = PathType(dir_okay=False)
 STDOUT = Path("-")
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msinet_core.cli.options import json_option, print_json
+from msinet_core.cli.options import PathType, json_option, print_json
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.compare import Difference
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = PathType(dir_okay=False)
 
 
 @click.command()

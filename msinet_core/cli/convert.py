@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from msinet_core.cli.options import PathType
 from msinet_core.cli.setting_options import kind_option, resize_option, setting_options
 from msinet_core.network.export import OnnxSettings
 from msinet_core.system.kinds import choice
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
-@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("source", metavar="SRC", type=PathType())
+@click.argument("target", metavar="DST", type=PathType())
 @click.option(
     "--to",
     metavar="FORMAT|DEVICE",
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Read DST again and compare it with SRC: every tensor, and the map of an image.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing DST.")
+@click.option(
+    "--force", is_flag=True, help="Replace an existing DST, unless it is a TensorFlow checkpoint."
+)
 @click.option(
     "--network",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     help="Checkpoint of the network that SRC is for, if SRC does not hold it. "
     "[default: the published network]",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.options import CommandGroup, PathType, json_option, print_json
 from msinet_core.cli.setting_options import SettingType, data_root_option, kind_option
 from msinet_core.errors import command, counted
 from msinet_core.network.msinet import IMAGE_SIZE
@@ -47,7 +47,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
     "--from",
     "source",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     help="Unpack what was obtained by hand: the archive, or a folder of archives or their files.",
 )
 @click.option(
@@ -179,7 +179,7 @@ def cache_clear() -> None:
 
 
 @data.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=PathType())
 @kind_option("train", integer(), "Number of training images.", 60)
 @kind_option("valid", integer(), "Number of validation images.", 15)
 @kind_option("image_size", IMAGE_SIZE, "Height and width in pixels.", (240, 320))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import json_option, print_json
+from msinet_core.cli.options import PathType, json_option, print_json
 from msinet_core.errors import CheckpointError, counted, printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _STATISTICS = ("min", "max", "mean")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PathType())
 @json_option
 def inspect(file: Path, as_json: bool) -> None:
     """Show what FILE holds: network, origin and every tensor, and whether it is damaged.

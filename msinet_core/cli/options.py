@@ -64,6 +64,22 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+class PathType(click.Path):
+    """A path. An empty one, such as an unset variable of a shell, is not the current folder.
+
+    Args:
+        limits: As for `click.Path`.
+    """
+
+    def __init__(self, **limits: bool) -> None:
+        super().__init__(path_type=Path, **limits)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty; name a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def weights_option(*, required: bool = True) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--weights``; the command gets ``weights``, a path.
 
@@ -74,7 +90,7 @@ def weights_option(*, required: bool = True) -> Callable[[Command], Command]:
         "--weights",
         required=required,
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=PathType(),
         help="Checkpoint in any format that convert reads, or published:salicon (or another "
         "dataset).",
     )

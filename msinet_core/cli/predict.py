@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import device_name, device_option, weights_option
+from msinet_core.cli.options import PathType, device_name, device_option, weights_option
 from msinet_core.cli.setting_options import (
     FOLDER,
     device_options_option,
@@ -31,9 +31,7 @@ _SIZE = replace(
 
 
 @click.command()
-@click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
-)
+@click.argument("paths", nargs=-1, required=True, type=PathType(), metavar="PATH...")
 @weights_option()
 @kind_option("out", FOLDER, "Folder for the maps; subfolders of the images are preserved.", "maps")
 @kind_option(

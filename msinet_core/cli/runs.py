@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msinet_core.cli.options import CommandGroup, json_option, print_json
+from msinet_core.cli.options import CommandGroup, PathType, json_option, print_json
 from msinet_core.cli.setting_options import FILE, kind_option
 
 if TYPE_CHECKING:
     from msinet_core.errors import MsinetError
     from msinet_core.training.runs import RunComparison, RunSummary
 
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+FOLDER = PathType(exists=True, file_okay=False)
 
 
 @click.group(cls=CommandGroup)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 
-from msinet_core.cli.options import Command
+from msinet_core.cli.options import Command, PathType
 from msinet_core.system.kinds import FLAG, TABLE, Kind, text
 from msinet_core.system.settings import Setting, declared_settings
 from msinet_core.training.config import TrainConfig
@@ -70,7 +69,7 @@ def setting_option(name: str, declared: Setting) -> Callable[[Command], Command]
         more = {**more, "default": None, "multiple": True, "callback": _merge_tables}
     elif kind.metavar in ("DIR", "FILE"):
         file = kind.metavar == "FILE"
-        more["type"] = click.Path(path_type=Path, file_okay=file, dir_okay=not file)
+        more["type"] = PathType(file_okay=file, dir_okay=not file)
     short = ["-O"] if kind is TABLE else []
     return click.option(
         option, *short, name, **more, show_default=default is not None, help=declared.help + unset

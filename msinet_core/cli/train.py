@@ -7,23 +7,18 @@ from typing import Any
 
 import click
 
-from msinet_core.cli.options import device_name, device_option
-from msinet_core.cli.setting_options import setting_options
+from msinet_core.cli.options import PathType, device_name, device_option
+from msinet_core.cli.setting_options import FOLDER, kind_option, setting_options
 from msinet_core.errors import command
 from msinet_core.training.config import TrainConfig
 
 
 @click.command()
-@click.option(
-    "--run",
-    metavar="DIR",
-    type=click.Path(file_okay=False),  # text: an empty one would be the current folder as a Path
-    help="Run folder. [default: a new one in runs/, or the newest with --resume]",
-)
+@kind_option("run", FOLDER, "Run folder.", unset="a new one in runs/, or the newest with --resume")
 @click.option(
     "--config",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     help="Settings of the run, such as the config.toml of a run to repeat; options override them.",
 )
 @click.option("--resume", is_flag=True, help="Continue a run exactly where it stopped.")
@@ -38,7 +33,7 @@ from msinet_core.training.config import TrainConfig
 def train(
     ctx: click.Context,
     /,
-    run: str | None,
+    run: Path | None,
     config: Path | None,
     resume: bool,
     dry_run: bool,

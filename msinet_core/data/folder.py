@@ -67,16 +67,17 @@ def scan_folder(folder: Path) -> Scan:
     divided = not present.isdisjoint(SPLITS[:2])
     if not divided and (misnamed := _misnamed_splits(folder)):
         return Scan([], None, misnamed)
-    no_training = bool(present) and SPLITS[0] not in present  # enough for scores
-    parts = [_pair(folder, SPLITS[0] if divided else "", drawn, may_be_empty=no_training)]
-    if divided:
-        parts.append(_pair(folder, SPLITS[1], drawn))
+    only_scored = bool(present) and SPLITS[0] not in present
+    train = _pair(folder, SPLITS[0] if divided else "", drawn, may_be_empty=only_scored)
+    valid = [_pair(folder, SPLITS[1], drawn)] if divided else []
     tests = [_pair(folder, name, drawn) for name in SPLITS[2:] if name in present]
-    unused = [line for part in (*parts, *tests) for line in part.unused]
+    parts = train, *valid, *tests
+    unused = [line for part in parts for line in part.unused]
+    is_flat = not divided and bool(train.train)
     return Scan(
-        parts[0].train,
-        parts[1].train if divided else None if parts[0].train else [],
-        [problem for part in (*parts, *tests) for problem in part.problems],
+        train.train,
+        None if is_flat else [sample for part in valid for sample in part.train],
+        [problem for part in parts for problem in part.problems],
         [sample for part in tests for sample in part.train],
         unused + (_unknown_splits(folder) if divided else []),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from msinet_core.data.dataset import SPLIT_NAMES, Dataset, SplitName
 from msinet_core.data.images import content_digest
 from msinet_core.data.sample import Sample
-from msinet_core.errors import CheckpointError, DataError
+from msinet_core.errors import CheckpointError
 from msinet_core.system.progress import Progress
 from msinet_core.system.settings import SPLIT_SEED
 from msinet_core.system.threads import in_threads
@@ -63,14 +63,8 @@ class StoredSplit:
             progress: Shows progress.
 
         Raises:
-            DataError: An image cannot be read, or there are none for training or validation.
+            DataError: An image cannot be read.
         """
-        for samples, what in ((dataset.train, "train"), (dataset.valid, "val")):
-            if not samples:
-                raise DataError(
-                    f"Dataset {dataset.name} cannot be trained on, only scored: it has no images "
-                    f"in stimuli/{what}/."
-                )
         digests = digest_samples(dataset.samples, progress)
         parts = {
             name: frozenset(digests[sample] for sample in dataset.part(name))

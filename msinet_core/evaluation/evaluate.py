@@ -129,7 +129,8 @@ def evaluate(
         DataError: The dataset is incomplete, or has no images in the split.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
-        MsinetError: The report cannot be written; checked first.
+        MsinetError: The report cannot be written; checked first. If it fails after all, such as on
+            a full disk, the attribute ``evaluation`` of the error holds the scores.
         UsageError: An argument cannot be used as given.
 
     Example:

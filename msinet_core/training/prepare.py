@@ -13,7 +13,7 @@ from msinet_core.checkpoint.read import check_resize, read_network
 from msinet_core.data.dataset import Dataset, namesake, open_dataset
 from msinet_core.data.sample import Sample
 from msinet_core.data.split import StoredSplit
-from msinet_core.errors import UsageError, command
+from msinet_core.errors import DataError, UsageError, command
 from msinet_core.hardware.host import cpu_hardware
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.adam import Adam
@@ -92,6 +92,7 @@ def prepare(
         split_seed=config.split_seed,
         sigma=config.sigma,
     )
+    _check_trainable(dataset)
     dataset = replace(
         dataset,
         train=dataset.train[: config.limit_train],
@@ -135,6 +136,15 @@ def prepare(
         precision,
         tuple(filter(None, (*notes, note, why))),
     )
+
+
+def _check_trainable(dataset: Dataset) -> None:
+    for samples, folder in ((dataset.train, "train"), (dataset.valid, "val")):
+        if not samples:
+            raise DataError(
+                f"Dataset {dataset.name} can be scored, but not trained on: it has no images in "
+                f"stimuli/{folder}/."
+            )
 
 
 def _notes(dataset: Dataset, split: StoredSplit | None, config: TrainConfig) -> Iterator[str]:

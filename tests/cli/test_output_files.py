@@ -71,6 +71,15 @@ def test_every_path_is_known_as_an_input_or_an_output() -> None:
     assert sorted(paths(cli)) == sorted({*OUTPUTS, *INPUTS})
 
 
+@pytest.mark.parametrize(("command", "parameter"), sorted(paths(cli)))
+def test_an_empty_path_is_not_the_current_folder(run: Run, command: str, parameter: str) -> None:
+    """It may be an unset variable of a shell."""
+    given = [f"{parameter}="] if parameter.startswith("--") else [""] * 2
+    done = run(*command.split(), *given, *["x"] * (parameter.startswith("--")))
+    assert done.exit_code == 2
+    assert "empty" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", OUTPUTS.values(), ids=[" ".join(key) for key in OUTPUTS])
 def test_an_unwritable_output_is_refused_before_the_work(
     run: Run, tiny_data: Path, arguments: tuple[str, ...]

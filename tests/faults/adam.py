@@ -118,10 +118,9 @@ class OneFrozenPart(_OtherAdam):
     """Trains the second part that has the factor zero."""
 
     def change(self, given: Adam) -> Adam:
-        frozen = [factor for factor in given.factors if not factor[1]]
-        return dataclasses.replace(
-            given, factors=tuple(factor for factor in given.factors if factor not in frozen[1:])
-        )
+        frozen = [factor for factor in given.factors if factor[1] == 0]
+        factors = tuple(factor for factor in given.factors if factor not in frozen[1:])
+        return dataclasses.replace(given, factors=factors)
 
 
 @FAULTS.model("Frozen layers end the gradient", "adam/factors")
@@ -129,9 +128,9 @@ class GradientEnds(_OtherAdam):
     """Trains nothing before a frozen layer."""
 
     def change(self, given: Adam) -> Adam:
-        if not any(factor == 0 for _, factor in given.factors):
-            return given
-        return dataclasses.replace(given, factors=(("first/", 0.0), *given.factors))
+        frozen = any(factor == 0 for _, factor in given.factors)
+        before = (("first/", 0.0),) if frozen else ()
+        return dataclasses.replace(given, factors=(*before, *given.factors))
 
 
 @FAULTS.model("Adam's second beta ignored", "adam/constants")
@@ -173,10 +172,12 @@ class NoBiasCorrection(ReferenceModel):
 class CorrectionEnds(ReferenceModel):
     """Takes the correction for one too early."""
 
+    last = 250
+
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         assert self._optimizer is not None
         step = self._moments.step + 1
-        if step > 250:
+        if step > self.last:
             learning_rate /= self._optimizer.rate(1.0, step)
         return super().update(batches, learning_rate)
 
@@ -206,15 +207,10 @@ class LargeMomentsDropped(ReferenceModel):
 
 
 @FAULTS.model("Bias correction ends after 1,000 steps", "adam/late-steps")
-class CorrectionEndsLater(ReferenceModel):
+class CorrectionEndsLater(CorrectionEnds):
     """Takes the correction for one where that of the second moment is not."""
 
-    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
-        assert self._optimizer is not None
-        step = self._moments.step + 1
-        if step > 1000:
-            learning_rate /= self._optimizer.rate(1.0, step)
-        return super().update(batches, learning_rate)
+    last = 1000
 
 
 @FAULTS.model("Steps beyond 65,535 start again", "adam/late-steps")

@@ -71,7 +71,7 @@ def matches_saved_model(path: Path) -> bool:
     Args:
         path: Any path.
     """
-    return (path / SAVED_MODEL).is_file() or (path.name == SAVED_MODEL and path.is_file())
+    return saved_model_file(path).is_file()
 
 
 def saved_model_file(path: Path) -> Path:
@@ -112,8 +112,8 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, or has no weights.
     """
-    folder = path.parent if path.name == SAVED_MODEL else path
-    file = folder / SAVED_MODEL
+    file = saved_model_file(path)
+    folder = file.parent
     graphs = [
         graph
         for number, meta in fields(map_file(file))

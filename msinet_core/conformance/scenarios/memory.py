@@ -14,6 +14,7 @@ import psutil
 from msinet_core.conformance.cases import Case, chain
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import Rows, Subject
+from msinet_core.conformance.tolerances import Tolerances
 from msinet_core.network.graph import Graph
 from msinet_core.network.loss import KLDivergence
 from msinet_core.network.ops import Conv2D
@@ -23,8 +24,6 @@ ROWS = Rows()
 MIB = 2**20
 
 _MEASUREMENTS = 3
-_LARGEST_SHARE = 0.5
-"""Of the memory that a call would leave behind if the device kept all of it."""
 
 
 def resident_bytes() -> int:
@@ -74,12 +73,12 @@ def _growth(call: Callable[[], object], warm_up: int, count: int, kept: float) -
                 call()
             gc.collect()
             grown = max(0, resident_bytes() - before)
-            if grown <= _LARGEST_SHARE * count * kept:
+            if grown <= Tolerances.memory * count * kept:
                 break
     reason = (
         f"Memory grew by {grown / MIB:.1f} MiB in {count} calls, {grown / count:,.0f} bytes each."
     )
-    return Outcome(grown / (count * kept), _LARGEST_SHARE, reason)
+    return Outcome(grown / (count * kept), Tolerances.memory, reason)
 
 
 def _copying(channels: int) -> Graph:
