@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 COSTS: Mapping[str, float] = {
-    "network/full-size": 40.0,
+    "network/full-size": 3.0,
+    "train/full-size": 10.0,
     "network/*": 1.0,
     "calls/long": 20.0,
     "calls/*": 4.0,

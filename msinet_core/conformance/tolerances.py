@@ -21,6 +21,7 @@ class Tolerances:
         network: The map of an MSI-Net.
         gradient: Gradients through one op, and Adam's moments.
         network_gradient: Gradients of a narrow MSI-Net.
+        full_size: Gradients and losses of MSI-Net with all its weights.
         loss: The loss of each image.
         steps: The losses of a few training steps.
         curve: The losses of twenty training steps.
@@ -39,6 +40,7 @@ class Tolerances:
     network: float
     gradient: float
     network_gradient: float
+    full_size: float
     loss: float
     steps: float
     curve: float
@@ -59,6 +61,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
         network=1e-4,
         gradient=1e-4,
         network_gradient=1e-3,
+        full_size=1e-4,
         loss=2e-5,
         steps=1e-3,
         curve=1e-3,
@@ -73,6 +76,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
         network=0.15,
         gradient=0.1,
         network_gradient=0.5,
+        full_size=0.75,
         loss=2e-2,
         steps=5e-2,
         curve=5e-2,
@@ -87,6 +91,7 @@ TOLERANCES: Mapping[str, Tolerances] = {
         network=3e-2,
         gradient=5e-2,
         network_gradient=0.3,
+        full_size=0.5,
         loss=5e-3,
         steps=2e-2,
         curve=2e-2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -192,6 +192,32 @@ class FirstValuesMove(ReferenceModel):
         for name, weight in self._weights.items():
             weight.reshape(-1)[2**16 :] = before[name].reshape(-1)[2**16 :]
         return loss
+
+
+@FAULTS.model("Gradients of equal large kernels share a buffer", "train/full-size")
+class GradientsShareABuffer(ReferenceModel):
+    """Reuses a buffer of more than 2**20 values by its shape before it was read."""
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        last = {gradient.shape: gradient for gradient in gradients.values()}
+        mixed = {
+            name: last[gradient.shape] if gradient.size > 2**20 else gradient
+            for name, gradient in gradients.items()
+        }
+        super()._step(mixed, learning_rate)
+
+
+@FAULTS.model("Gradients of a deep network stop at its fifteenth kernel", "train/full-size")
+class GradientsStop(ReferenceModel):
+    """Gives up on what a checkpointed part of a wide network needs again."""
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        wide = sum(gradient.size for gradient in gradients.values()) > 2**23
+        names = list(gradients)[:-30] if wide else ()
+        super()._step(
+            {name: 0 * value if name in names else value for name, value in gradients.items()},
+            learning_rate,
+        )
 
 
 @FAULTS.model("Large moments are not continued", "adam/many-values")

@@ -143,6 +143,7 @@ PROMISES: tuple[Promise, ...] = (
             *("gradient/convolution-*", "gradient/pool-*", "gradient/resize-*", "gradient/concat*"),
             *("gradient/global-mean*", "gradient/normalization*", "gradient/subtract-mean*"),
             *("gradient/network", "gradient/loss-*", "gradient/many-values"),
+            "train/full-size",
         ),
     ),
     Promise(

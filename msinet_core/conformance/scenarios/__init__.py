@@ -3,8 +3,9 @@
 `description` and `opening` need no open device. The others compare an open device with the
 reference: `forward` and `gradients` go through every op in the settings of `layers` and
 `unusual_layers`, `numerics` checks long sums and large values, `losses`, `adam` and `training` what
-a step computes, `state` what goes onto the device and comes back, `calls` any order of calls,
-`inputs` and `circumstances` with what and when a device is called, and `memory` what stays.
+a step computes, `state` what goes onto the device and comes back, `full_size` the network with all
+its weights, `calls` any order of calls, `inputs` and `circumstances` with what and when a device is
+called, and `memory` what stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from msinet_core.conformance.scenarios import (
     circumstances,
     description,
     forward,
+    full_size,
     gradients,
     inputs,
     losses,
@@ -33,14 +35,17 @@ from msinet_core.errors import UsageError
 OPENING: tuple[Scenario, ...] = (*description.ROWS, *opening.ROWS)
 """The rows that check the description, the probe and opening."""
 
-SCENARIOS: tuple[Scenario, ...] = tuple(
+_ROWS = [
     row
     for module in (
         *(forward, gradients, numerics, losses, adam, training, state),
-        *(calls, inputs, circumstances, memory),
+        *(full_size, calls, inputs, circumstances, memory),
     )
     for row in module.ROWS
-)
+]
+_GROUPS = list(dict.fromkeys(row.group for row in _ROWS))
+
+SCENARIOS: tuple[Scenario, ...] = tuple(sorted(_ROWS, key=lambda row: _GROUPS.index(row.group)))
 """The rows that check an open device, in the order of reports."""
 
 ALL_SCENARIOS: tuple[Scenario, ...] = (*OPENING, *SCENARIOS)

@@ -125,7 +125,7 @@ for _setting in (*SETTINGS, *UNUSUAL_SETTINGS, *LARGE_SETTINGS):
         f"gradient/{_setting.id}",
         _measure,
         *(TRAINS_DILATED if _setting.dilated else ("training",)),
-        description=f"Gradients through {_setting.phrase} match the reference.",
+        description=f"Gradients through {_setting.clause} match the reference.",
     )(partial(_gradients_through, setting=_setting, measure=_measure))
 
 

@@ -69,6 +69,11 @@ class Setting:
         return _add(self.op, net, name)
 
     @property
+    def clause(self) -> str:
+        """The phrase in a sentence that goes on: a clause after a comma ends with one too."""
+        return f"{self.phrase}," if self.phrase.count(",") == 1 else self.phrase
+
+    @property
     def dilated(self) -> bool:
         """Whether it contains a dilated convolution."""
         net = GraphBuilder(self.channels)
