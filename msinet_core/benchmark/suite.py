@@ -17,6 +17,7 @@ from msinet_core.benchmark.results import Results, case_of
 from msinet_core.benchmark.settings import BenchSettings, Case
 from msinet_core.errors import InterruptedRunError, MsinetError, command, describe_error
 from msinet_core.registry.diagnosis import ran_out_of_memory
+from msinet_core.registry.measured import automatic_precision
 from msinet_core.registry.registry import load_registry
 from msinet_core.system.allocator import keep_freed_memory
 from msinet_core.system.child_process import run_python
@@ -41,7 +42,7 @@ def cases(specs: Sequence[DeviceSpec], settings: BenchSettings) -> list[Case]:
     found = []
     for spec, precision, batch_size in product(specs, settings.precision, settings.batch_size):
         if precision == "auto":
-            precision = spec.check_precision("auto")
+            precision, _ = automatic_precision(spec, "auto", "train")
         found.append(Case(spec.name, precision, batch_size))
     return list(dict.fromkeys(found))
 

@@ -129,7 +129,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "torch-vgg16",
-        "torchvision VGG16 weights (vgg16*.pth)",
+        "torchvision VGG16 weights (*.pt, *.pth)",
         vgg16.matches_torch_file,
         vgg16.open_torch_file,
         encoder_only=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,12 +60,11 @@ def doctor(
     """  # noqa: D301  -- click's mark for lines to keep
     from msinet_core.errors import UsageError
     from msinet_core.registry.doctor import examine
-    from msinet_core.registry.registry import AUTO, DEVICE_VARIABLE, load_registry
+    from msinet_core.registry.registry import AUTO, load_registry
 
     registry = load_registry()
-    name = device_name() or os.environ.get(DEVICE_VARIABLE) or AUTO
     message = partial(click.echo, err=True)
-    spec = registry.select(AUTO, message=message) if name == AUTO else registry.spec(name)
+    spec = registry.requested(device_name()) or registry.select(AUTO, message=message)
     spec.check_precision(precision)
     spec.check_options(device_options)
     if topology is None and (batch_size or image_size):

@@ -30,7 +30,7 @@ from msinet_core.cli.setting_options import (
     workers_option,
 )
 from msinet_core.network.msinet import IMAGE_SIZE
-from msinet_core.system.kinds import FLAG, choice, integer
+from msinet_core.system.kinds import FLAG, SPLIT, integer
 
 if TYPE_CHECKING:
     from msinet_core.evaluation.result import Evaluation, Summary
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @kind_option(
     "split",
-    choice(("valid", "train", "test"), {"val": "valid", "validation": "valid"}),
+    SPLIT,
     "Part of the dataset; valid is what the folders named val/ contain.",
     "valid",
 )
@@ -166,6 +166,7 @@ def _print_table(evaluation: Evaluation) -> None:
     from msinet_core.cli.tables import print_table
     from msinet_core.errors import counted
     from msinet_core.evaluation.baselines import HALF, LIMIT, SOURCES
+    from msinet_core.evaluation.result import percent
     from msinet_core.metrics.table import METRICS
 
     conditions = [f"{name} {value}" for name, value in evaluation.conditions().items() if value]
@@ -178,11 +179,10 @@ def _print_table(evaluation: Evaluation) -> None:
     for key, metric in METRICS.items():
         cells = list(summary[key].values())
         if any(cell.n for cell in cells):
-            share = evaluation.share_of_limit(key)
             direction = "higher" if metric.higher_is_better else "lower"
             numbers = [_cell(cell, interval=not number) for number, cell in enumerate(cells)]
             if limited:
-                numbers.insert(1, "" if math.isnan(share) else f"{share:.0%}")
+                numbers.insert(1, percent(evaluation.share_of_limit(key)))
             rows.append((metric.title, direction, *numbers))
     right = (*headings[:1], *["of limit"] * limited, *headings[1:])
     print_table(("metric", "better", *right), rows, right=right)

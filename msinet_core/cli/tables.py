@@ -13,10 +13,12 @@ import click
 
 from msinet_core.errors import printable
 
-_GAP = "  "
 _INDENT = "    "
 _UNLIMITED = 1_000_000
 """Columns of a pipe or a file, where nothing is wrapped or cut."""
+
+_NARROWEST = 20
+"""Columns that a terminal is taken to have at least."""
 
 
 def print_table(
@@ -50,17 +52,16 @@ def print_table(
         box=rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
     )
     terminal = _terminal_width(to_stderr)
-    widths = _column_widths(list(zip(headings, *rows, strict=True)), terminal or _UNLIMITED)
-    for heading, width in zip(headings, widths, strict=True):
+    for heading in headings:
         justify: Literal["right", "left"] = "right" if heading in right else "left"
-        table.add_column(Text(heading), justify=justify, width=width)
+        table.add_column(Text(heading), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
 
     text = io.StringIO()
     console = Console(
         file=text,
-        width=sum(widths) + len(_GAP) * len(widths),
+        width=max(terminal or _UNLIMITED, _NARROWEST),
         force_terminal=terminal is not None,
         color_system=None if terminal is None else "standard",
     )
@@ -71,23 +72,6 @@ def print_table(
         if lines:
             click.echo(f"\n{click.style(row[0], bold=True)}", err=to_stderr)
             print_indented("\n".join(lines), to_stderr=to_stderr)
-
-
-def _column_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Narrow the widest columns until they fit, but none below its longest word.
-
-    Rich itself would cut off what does not fit.
-    """
-    widths = [max(map(len, column)) for column in columns]
-    least = [
-        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
-    ]
-    while sum(widths) + len(_GAP) * (len(widths) - 1) > room:
-        spare = [width if width > low else 0 for width, low in zip(widths, least, strict=True)]
-        if not any(spare):
-            break
-        widths[spare.index(max(spare))] -= 1
-    return widths
 
 
 def fixed(value: float) -> str:
@@ -106,7 +90,7 @@ def print_indented(text: str, *, to_stderr: bool = False) -> None:
         text: One or several lines; nothing is printed for an empty text.
         to_stderr: Whether to print to stderr.
     """
-    width = max(_terminal_width(to_stderr) or _UNLIMITED, 20)
+    width = max(_terminal_width(to_stderr) or _UNLIMITED, _NARROWEST)
     for line in text.splitlines():
         wrapped = textwrap.fill(
             line,

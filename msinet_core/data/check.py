@@ -212,6 +212,7 @@ class _Fits:
         if map.map is None or points.fixations is None:
             return
         pixels = points.fixations.points[:, :: -1 if swapped else 1]
+        pixels = pixels * map.map.shape // points.size  # a map may be smaller than its image
         pixels = pixels[(pixels < map.map.shape).all(axis=1)]
         if len(pixels):
             self._scores[name].append(float(map.map[tuple(pixels.T)].mean()))

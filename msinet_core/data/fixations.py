@@ -218,7 +218,7 @@ def load_mat(path: Path, variables: list[str]) -> Mapping[str, Any]:
 
 def _read_csv(path: Path, size: Size) -> Fixations:
     observers: dict[str, list[tuple[float, float]]] = {}
-    number = 1
+    line = 1
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             header = stream.readline()
@@ -226,7 +226,8 @@ def _read_csv(path: Path, size: Size) -> Fixations:
             stream.seek(0)
             rows = csv.DictReader(stream, delimiter=delimiter, skipinitialspace=True)
             column = _columns(path, rows.fieldnames or ())
-            for number, row in enumerate(rows, 2):  # noqa: B007  -- for the message
+            for row in rows:
+                line = rows.line_num
                 place = row[column["y"]], row[column["x"]]
                 if None in place:
                     raise ValueError("a value is missing at the end")
@@ -239,8 +240,8 @@ def _read_csv(path: Path, size: Size) -> Fixations:
         raise DataError(f"{path} is not UTF-8 text. Save it as CSV in UTF-8.") from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"Could not read {path} as a table of fixations: row {number}: {os_reason(error)}. "
-            f"Each row has the pixels x and y of a fixation; correct it or remove it."
+            f"Could not read {path} as a table of fixations: line {line}: {os_reason(error)}. "
+            f"Each line has the pixels x and y of a fixation; correct it or remove it."
         ) from error
     return Fixations.from_points([np.array(points) for points in observers.values()], size)
 

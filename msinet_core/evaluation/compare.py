@@ -166,7 +166,7 @@ def _read(source: str | os.PathLike[str] | Evaluation) -> dict[str, dict[str, st
         path = Path(source)
         name = str(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # Excel begins with a mark
         except (OSError, UnicodeDecodeError) as error:
             reason = os_reason(error) if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"Could not read {path}: {reason}.") from error

@@ -39,7 +39,7 @@ from msinet_core.evaluation.result import Evaluation, ImageScores
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.kinds import SIGMA, integer
+from msinet_core.system.kinds import SIGMA, SPLIT, integer
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
 from msinet_core.system.settings import SPLIT_SEED, check_argument
@@ -137,7 +137,8 @@ def evaluate(
         >>> evaluation = evaluate("best.msinet.h5", "osie", device="cpu")
         >>> evaluation.summary()["nss"]["model"].mean
     """
-    _check_arguments(weights, data, maps, split, sigma, limit)
+    _check_arguments(weights, data, maps, sigma, limit)
+    split = check_argument("split", SPLIT, split)
     if maps is not None:
         values = device, image_size, resize, batch_size, precision != "float32", device_options
         ignored = [name for name, value in zip(WEIGHTS_ONLY, values, strict=True) if value]
@@ -210,15 +211,11 @@ def evaluate(
     return evaluation
 
 
-def _check_arguments(
-    weights: Any, data: Any, maps: Any, split: str, sigma: Any, limit: Any
-) -> None:
+def _check_arguments(weights: Any, data: Any, maps: Any, sigma: Any, limit: Any) -> None:
     if (weights is None) == (maps is None):
         raise UsageError("Give either weights (--weights) or maps (--maps) to evaluate.")
     if not os.fspath(data):
         raise UsageError("No dataset given; pass its name or its folder.")
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"Invalid split: {split!r}; use 'train', 'valid' or 'test'")
     if sigma is not None:
         check_argument("sigma", SIGMA, sigma)
     if limit is not None:

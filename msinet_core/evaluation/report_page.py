@@ -18,7 +18,7 @@ from msinet_core.data.images import MAP_PADDING, read_image
 from msinet_core.data.resize import fit
 from msinet_core.errors import DataError, counted
 from msinet_core.evaluation.baselines import CENTER_BIAS, HALF, LIMIT, MODEL, SOURCES
-from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary
+from msinet_core.evaluation.result import CONSTANTS, Evaluation, ImageScores, Summary, percent
 from msinet_core.metrics.table import METRICS
 from msinet_core.prediction.pictures import overlay
 from msinet_core.system.files import write_text
@@ -113,10 +113,10 @@ def _tiles(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
         if one.n:
             text = f"{METRICS[key].title} [{one.low:.2f}, {one.high:.2f}]"
             yield f'<div class="tile"><b>{one.mean:.2f}</b><span>{escape(text)}</span></div>'
-    share = evaluation.share_of_limit("nss")
-    if not math.isnan(share):
+    share = percent(evaluation.share_of_limit("nss"))
+    if share:
         text = "of the inter-observer limit, by NSS"
-        yield f'<div class="tile"><b>{share:.0%}</b><span>{text}</span></div>'
+        yield f'<div class="tile"><b>{share}</b><span>{text}</span></div>'
 
 
 def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> Iterator[str]:
@@ -130,10 +130,9 @@ def _table(evaluation: Evaluation, summary: dict[str, dict[str, Summary]]) -> It
         if not any(one.n for one in summary[key].values()):
             continue
         arrow = "&uarr;" if metric.higher_is_better else "&darr;"
-        share = evaluation.share_of_limit(key)
         cells = [f'<td class="{source}">{_value(summary[key][source])}</td>' for source in sources]
         if limited:
-            cells.insert(1, "<td></td>" if math.isnan(share) else f"<td>{share:.0%}</td>")
+            cells.insert(1, f"<td>{percent(evaluation.share_of_limit(key))}</td>")
         title = f"<td>{escape(metric.title)}&nbsp;{arrow}</td>"
         yield f'<tr data-metric="{key}">{title}{"".join(cells)}</tr>'
 

@@ -207,6 +207,15 @@ class Evaluation:
         }
 
 
+def percent(share: float) -> str:
+    """Format a share as a percentage, never as minus zero; empty if it is not known.
+
+    Args:
+        share: 1 is 100%.
+    """
+    return "" if math.isnan(share) else f"{round(share, 2) + 0.0:.0%}"
+
+
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 0

@@ -160,17 +160,23 @@ class Stream(Generic[Item, Result]):
     def _batches(
         self, images: Iterable[_Loaded[Item] | Failed[Item]]
     ) -> Iterator[Sequence[_Loaded[Item]] | Failed[Item]]:
-        """Collect batches of one size; no image waits while more than `_ahead` others wait too."""
+        """Collect batches of one size; no image waits for more than `_ahead` later ones."""
         groups: dict[tuple[int, ...], list[_Loaded[Item]]] = {}
-        for loaded in images:
+        begun: dict[tuple[int, ...], int] = {}
+        for number, loaded in enumerate(images):
             if isinstance(loaded, Failed):
                 yield loaded
-                continue
-            groups.setdefault(loaded.image.shape, []).append(loaded)
-            if len(groups[loaded.image.shape]) == self.batch_size:
-                yield groups.pop(loaded.image.shape)
-            elif sum(map(len, groups.values())) > self._ahead:
-                yield groups.pop(next(iter(groups)))
+            else:
+                shape = loaded.image.shape
+                groups.setdefault(shape, []).append(loaded)
+                begun.setdefault(shape, number)
+                if len(groups[shape]) == self.batch_size:
+                    del begun[shape]
+                    yield groups.pop(shape)
+            oldest = next(iter(begun), None)
+            if oldest is not None and number - begun[oldest] >= self._ahead:
+                del begun[oldest]
+                yield groups.pop(oldest)
         yield from groups.values()
 
     def _predict(

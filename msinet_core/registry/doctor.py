@@ -18,7 +18,8 @@ from msinet_core.hardware.host import (
     parse_requirements,
 )
 from msinet_core.network.memory import estimate_memory, memory_sentences
-from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
+from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE, msinet_graph
+from msinet_core.registry.measured import automatic_precision
 from msinet_core.registry.probe_runner import run_probe
 from msinet_core.system.install_hints import installable
 from msinet_core.system.version import __version__
@@ -133,10 +134,9 @@ def _choices(spec: DeviceSpec) -> Finding:
 
 
 def _memory(spec: DeviceSpec, arguments: Mapping[str, str]) -> Finding:
-    graph, requested = msinet_graph(), arguments.get("image-size")
-    height, width = map(int, requested.split("x")) if requested else DEFAULT_IMAGE_SIZE
-    size = (height, width)
-    precision = spec.check_precision(arguments.get("precision", "auto"))
+    graph = msinet_graph()
+    size = IMAGE_SIZE.check(arguments.get("image-size", DEFAULT_IMAGE_SIZE))
+    precision, _ = automatic_precision(spec, arguments.get("precision", "auto"), "train")
     memory = device_memory(spec)
     one = estimate_memory(graph, size, precision)
     figures = {

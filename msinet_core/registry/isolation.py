@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +65,7 @@ def _load(plugin: Plugin) -> LoadedPlugin:
 def _read(plugin: Plugin, done: ChildResult) -> LoadedPlugin:
     """Read what a process reported; how it ended explains what is missing."""
     loaded = LoadedPlugin(plugin)
-    lines = _parse(done.output)
+    lines = done.documents
     if not lines:
         loaded.problem, loaded.trace = f"Its import {done.how}", done.errors
         return loaded
@@ -90,15 +89,6 @@ def _spec(
     else:
         recorded = ProbeResult(from_json(Probe, result["probe"]), result["trace"])
     return from_json(DeviceSpec, values, probe=RecordedProbe(recorded, module))
-
-
-def _parse(output: str) -> list[dict[str, Any]]:
-    """Read the complete lines of a process that may have been stopped while it wrote one."""
-    found = []
-    for line in output.splitlines():
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
 
 
 def report_plugin() -> None:

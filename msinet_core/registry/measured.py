@@ -79,11 +79,15 @@ def recall() -> list[Measured]:
 
 def _stored() -> list[Measured]:
     """Return all measurements of the file, which machines with the same home folder share."""
-    with suppress(OSError, ValueError, TypeError):
+    try:
         rows = json.loads(measurements_file().read_text(encoding="utf-8"))
-        found = [from_json(Measured, row) for row in rows]
-        return [row for row in found if not field_problems(row)]
-    return []
+    except (OSError, ValueError):
+        return []
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        with suppress(ValueError, TypeError):  # of another version of msinet
+            found.append(from_json(Measured, row))
+    return [row for row in found if not field_problems(row)]
 
 
 def remember(rows: Iterable[Measured]) -> None:

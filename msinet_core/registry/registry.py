@@ -119,6 +119,23 @@ class Registry:
             )
         return message
 
+    def requested(self, name: str | None = None) -> DeviceSpec | None:
+        """Return the device that the user named; None if it is to be chosen automatically.
+
+        Args:
+            name: The value of ``--device``; None for ``MSINET_DEVICE``.
+
+        Raises:
+            UsageError: The name is unknown.
+            PluginError: Several plugins register the name.
+        """
+        asked = (os.environ.get(DEVICE_VARIABLE) or AUTO) if name is None else name
+        try:
+            return None if asked == AUTO else self.spec(asked)
+        except UsageError as error:
+            source = f"{DEVICE_VARIABLE}: " if name is None else ""
+            raise UsageError(f"{source}{error}") from error
+
     def select(
         self,
         name: str | None = None,
@@ -143,13 +160,9 @@ class Registry:
             PluginError: Several plugins register the name.
             DeviceUnavailableError: The device, or every device, is unavailable.
         """
-        requested = (os.environ.get(DEVICE_VARIABLE) or AUTO) if name is None else name
-        if requested == AUTO:
+        spec = self.requested(name)
+        if spec is None:
             return self._automatic(message, training, precision)
-        try:
-            spec = self.spec(requested)
-        except UsageError as error:
-            raise UsageError(f"{'' if name else DEVICE_VARIABLE + ': '}{error}") from error
         if training and not spec.capabilities.training:
             raise UsageError(self._no_training(spec))
         probe = run_probe(spec)
@@ -177,7 +190,7 @@ class Registry:
         for registration in self.registrations:
             spec = registration.spec
             if spec.name in self.conflicts:
-                continue
+                continue  # said below
             if training and not spec.capabilities.training:
                 if spec.priority >= 0:
                     rejected.append(f"{spec.name}: does not support training.")
@@ -189,10 +202,13 @@ class Registry:
                 available.append(spec)
             else:
                 rejected.append(f"{spec.name}: {probe.reason} {probe.fix_sentence}".strip())
+        conflicts = [conflict_message(*conflict) for conflict in self.conflicts.items()]
         if available:
+            for conflict in conflicts:
+                message(conflict)
             work: Work = "train" if training else "predict"
             return _fastest(available, work, precision, message)
-        rejected += [conflict_message(*conflict) for conflict in self.conflicts.items()]
+        rejected += conflicts
         text = f"No device is available.\n{bullet_list(rejected or ['no device is registered'])}"
         if only_by_name:
             text += f"\nAvailable on request: --device {' or '.join(only_by_name)}"
@@ -241,7 +257,7 @@ def open_device(
     """Choose a device, import its framework and open it.
 
     Args:
-        name: A device's name; None or "auto": ``MSINET_DEVICE``, else by priority.
+        name: A device's name; None: ``MSINET_DEVICE``, else by priority; "auto": by priority.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         options: Values for the device's own options, by name.
         message: Called with one line if the choice was automatic.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,14 @@ class ChildResult:
 
     @property
     def documents(self) -> list[dict[str, Any]]:
-        """The JSON objects on lines of the standard output, where other code may print too."""
-        lines = self.output.splitlines()
-        return [json.loads(line) for line in lines if line.startswith('{"')]
+        """The JSON objects on lines of the standard output, where other code may print too, and
+        which may end in the middle of one.
+        """
+        found = []
+        for line in self.output.splitlines():
+            with suppress(ValueError):
+                found += [json.loads(line)] if line.startswith('{"') else []
+        return found
 
 
 def python_command(code: str, *arguments: str) -> list[str]:

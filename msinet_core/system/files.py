@@ -75,7 +75,8 @@ def is_stream(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    if path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",)):
+    # Their standard output may be a file; /dev/shm and others below /dev have ordinary files.
+    if re.match(r"/(proc/|dev/(fd/|std(in|out|err)$))", str(path)):
         return True
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
@@ -143,7 +144,12 @@ def move_into_place(finished: Path, path: Path, *, replace: bool = True) -> None
         _sync(stream.fileno())
     if not replace:
         path.touch(exist_ok=False)
-    finished.replace(path)
+    try:
+        finished.replace(path)
+    except OSError:
+        if not replace:
+            path.unlink()
+        raise
     _sync_folder(path.parent)
 
 
@@ -207,7 +213,15 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 def _temporary(folder: Path) -> Path:
     """Return a new name that is unmistakably ours, and short whatever the final name is."""
-    return folder / f".msinet-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return folder / f".msinet-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def _host() -> str:
+    """Return a name for where a process number has a meaning: a machine, or a container on it."""
+    host = socket.gethostname()
+    with suppress(OSError):  # not Linux
+        host += f"-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return host
 
 
 @cache  # once per folder: it lists the whole folder, which may hold thousands of maps
@@ -224,13 +238,10 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _may_be_alive(host: str, process: int) -> bool:
-    """Return whether a process may be alive; one of another machine, which shares the folder, may.
-
-    A process number means nothing there.
-    """
+    """Return whether a process may be alive; one of another machine or container may."""
     import psutil
 
-    return host != socket.gethostname() or psutil.pid_exists(process)
+    return host != _host() or psutil.pid_exists(process)
 
 
 def _sync(descriptor: int) -> None:

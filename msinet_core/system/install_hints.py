@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 _REQUIREMENT = re.compile(r'"msinet\[([\w,-]+)\]"')
 
@@ -62,7 +63,7 @@ def _is_editable(origin: Mapping[str, Any]) -> bool:
 
 
 def _path(origin: Mapping[str, Any]) -> str:
-    return unquote(urlparse(str(origin["url"])).path)
+    return url2pathname(urlparse(str(origin["url"])).path)
 
 
 @cache

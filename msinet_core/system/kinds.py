@@ -230,6 +230,9 @@ SIGMA = Kind(
 )
 """Of the Gaussian at each fixation: about one degree of visual angle, so some 20 to 100 pixels."""
 
+SPLIT = choice(("valid", "train", "test"), {"val": "valid", "validation": "valid"})
+"""A part of a dataset; many name its folder otherwise."""
+
 FLAG = Kind("true or false", "", _flag)
 TABLE = Kind(
     "NAME=VALUE, or a table of strings",

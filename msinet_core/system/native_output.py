@@ -45,6 +45,9 @@ def suppress_native_stderr() -> Iterator[None]:
 
     Source: https://github.com/tensorflow/tensorflow/issues/100442
     """
+    if sys.stderr is None:  # closed before Python started, as in a daemon
+        yield
+        return
     with tempfile.TemporaryFile() as hidden, redirected(sys.stderr, hidden.fileno()) as terminal:
         try:
             yield

@@ -36,7 +36,7 @@ def rows_until(path: Path, step: int) -> list[dict[str, str]]:
     """
     if not step or not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
         return [row for row in csv.DictReader(stream) if _is_step(row, step)]
 
 

@@ -50,7 +50,6 @@ class Prepared:
         split: The content of the images of each split, for `evaluate`; None if a resumed run's
             checkpoint has no record.
         graph: The network.
-        state: Its weights, and Adam's moments in a resumed run.
         optimizer: Adam with the learning rates of the network's parts.
         position: Where to continue.
         step: The optimizer steps taken before.
@@ -63,7 +62,6 @@ class Prepared:
     images: Mapping[str, Any]
     split: StoredSplit | None
     graph: Graph
-    state: State
     optimizer: Adam
     position: Position
     step: int
@@ -73,7 +71,7 @@ class Prepared:
 
 def prepare(
     config: TrainConfig, run: RunFolder, spec: DeviceSpec, *, resume: bool, progress: Progress
-) -> Prepared:
+) -> tuple[Prepared, State]:
     """Open the dataset, and the run's checkpoint or the initial weights.
 
     Args:
@@ -82,6 +80,9 @@ def prepare(
         spec: The device to train on.
         resume: Continue from the folder's latest checkpoint, if it has one.
         progress: Shows downloads.
+
+    Returns:
+        What is known about the run; and the weights, with Adam's moments in a resumed run.
 
     Raises:
         MsinetError: The data or the weights cannot be used.
@@ -123,19 +124,19 @@ def prepare(
         precision, why = before["precision"], ""  # the same losses as without the interruption
     else:
         precision, why = automatic_precision(spec, config.precision, "train")
-    return Prepared(
+    prepared = Prepared(
         replace(config, image_size=image_size),
         dataset,
         images,
         split,
         graph,
-        state,
         Adam(factors=learning_rate_factors(graph, config.rates)),
         position_of(checkpoint, config),
         step_of(checkpoint),
         precision,
         tuple(filter(None, (*notes, note, why))),
     )
+    return prepared, state
 
 
 def _check_trainable(dataset: Dataset) -> None:

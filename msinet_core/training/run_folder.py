@@ -250,18 +250,36 @@ RUNS = Path("runs")
 """The folder of runs that were not given one."""
 
 
-def new_run_path(data: str, device: str) -> Path:
+def new_run_path(data: str, device: str, *, create: bool = True) -> Path:
     """Return a folder for a new run, named after dataset, device and local time.
 
     Args:
         data: The dataset's name or folder.
         device: The device's name.
+        create: Whether to create it, so that no other process takes the same name.
+
+    Raises:
+        MsinetError: The folder cannot be created.
     """
-    stem = f"{Path(data).name}-{device}-{datetime.now():%Y%m%d-%H%M%S}"
+    stem = f"{Path(data).resolve().name}-{device}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = RUNS / stem, 2
-    while path.exists():
-        path, number = RUNS / f"{stem}-{number}", number + 1
+    try:
+        while not (_make(path) if create else not path.exists()):
+            path, number = RUNS / f"{stem}-{number}", number + 1
+    except OSError as error:
+        raise MsinetError(
+            f"Could not create {path}: {os_reason(error)}. Choose another folder with --run."
+        ) from error
     return path
+
+
+def _make(path: Path) -> bool:
+    """Create a folder; return False if it exists, perhaps since a moment ago."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def newest_run_path() -> Path:

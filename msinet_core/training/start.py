@@ -23,7 +23,7 @@ from msinet_core.training.selection import Selection
 from msinet_core.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from msinet_core.device import Device, DeviceSpec
+    from msinet_core.device import Device, DeviceSpec, Model
     from msinet_core.training.config import TrainConfig
 
 
@@ -63,7 +63,7 @@ def start_training(
         if resume and not waits and not dry_run:
             stack.enter_context(run.locked())
         version = run.version()
-        prepared = prepare(config, run, spec, resume=resume, progress=progress)
+        prepared, state = prepare(config, run, spec, resume=resume, progress=progress)
         finished = _finished(prepared)
         if finished:
             progress.message(finished)
@@ -86,7 +86,13 @@ def start_training(
         if waits or not resume:
             stack.enter_context(run.locked())
         run.check_version(version)
-        return _fit(prepared, run, device, progress, interrupt or InterruptFlag())
+        prepared = replace(prepared, config=replace(prepared.config, device=device.spec.name))
+        check_agreement(device.processes, shared_facts(prepared))
+        model = device.compile(
+            prepared.graph, state, loss=parse_loss(config.loss), optimizer=prepared.optimizer
+        )
+        del state  # the model has its own weights and moments
+        return _fit(prepared, model, run, device, progress, interrupt or InterruptFlag())
 
 
 def _finished(prepared: Prepared) -> str:
@@ -131,17 +137,13 @@ def _waits_for_processes(spec: DeviceSpec, distribute: str) -> bool:
 
 def _fit(
     prepared: Prepared,
+    model: Model,
     run: RunFolder,
     device: Device,
     progress: Progress,
     interrupt: InterruptFlag,
 ) -> list[dict[str, Any]]:
-    prepared = replace(prepared, config=replace(prepared.config, device=device.spec.name))
     config = prepared.config
-    check_agreement(device.processes, shared_facts(prepared))
-    model = device.compile(
-        prepared.graph, prepared.state, loss=parse_loss(config.loss), optimizer=prepared.optimizer
-    )
     with interrupt as flag, ExitStack() as stack:
         facts = provenance(prepared, device)
         run.begin(config, prepared.step, prepared.position.history)

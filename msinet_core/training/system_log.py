@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,8 +54,9 @@ class SystemLog:
             "" if None in column else f"{fmean(column):.1f}"
             for column in zip(*samples, strict=True)
         ]
+        means = dict(zip(FIELDS, [row["epoch"], row["step"], *values], strict=True))
         with self._path.open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow([row["epoch"], row["step"], *values])
+            stream.write(csv_text(FIELDS, [means], header=False))
 
     def close(self) -> None:
         """Stop sampling."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,18 @@ def train(
     )
     if folder is None:
         settings = replace(settings, device=spec.name)
-        folder = RunFolder(Path(run) if run else new_run_path(settings.data, spec.name))
-        folder.check_new()
-        check_apart(folder.path, settings.data, settings.root)
-    history = start_training(
-        settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
-    )
+        path = Path(run) if run else new_run_path(settings.data, spec.name, create=not dry_run)
+        folder = RunFolder(path)
+    try:
+        if not resume:
+            folder.check_new()
+            check_apart(folder.path, settings.data, settings.root)
+        history = start_training(
+            settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
+        )
+    finally:
+        if run is None and not resume:
+            with suppress(OSError):  # not empty, if the run began
+                folder.path.rmdir()
+                folder.path.parent.rmdir()
     return Run(folder.path, spec.name, history, folder.best, folder.latest, folder.curve)

@@ -66,6 +66,15 @@ def test_without_a_device_the_variable_names_it(run: Run, monkeypatch: pytest.Mo
     assert json.loads(result.stdout)["device"] == "reference"
 
 
+def test_the_variable_is_named_if_it_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSINET_DEVICE", "no-such-device")
+    done = run("doctor")
+    assert done.exit_code == 2
+    assert "MSINET_DEVICE" in done.stderr
+    assert "MSINET_DEVICE" not in run("--device", "no-such-device", "doctor").stderr
+    assert run("--device", "", "doctor").exit_code == 2
+
+
 def test_auto_is_the_device_of_an_automatic_choice(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -345,6 +345,8 @@ def test_messages_are_shown_when_the_import_fails() -> None:
         "    os.write(2, b'from native code'); raise SystemExit(0)"
     )
     assert run_python(code).stderr == "from native code"
+    closed = "import sys; sys.stderr = None\n" + code
+    assert run_python(closed).stderr == "from native code"
 
 
 @pytest.mark.slow

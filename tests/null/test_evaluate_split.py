@@ -250,3 +250,13 @@ def test_inspect_shows_the_split_in_one_line(run: Run, best: Path) -> None:
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("split"))
     assert "10 training, 2 validation" in line
     assert "seed 3" in line
+
+
+def test_a_split_has_the_same_names_in_python_as_on_the_command_line(
+    best: Path, flat: Path
+) -> None:
+    of = {name: msinet.evaluate(best, flat, split=name, limit=1) for name in ("val", "valid")}
+    assert of["val"].split == of["valid"].split == "valid"
+    assert names(of["val"]) == names(of["valid"])
+    with pytest.raises(UsageError, match="'half'"):
+        msinet.evaluate(best, flat, split="half")

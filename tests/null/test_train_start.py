@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +29,13 @@ from msinet_core.reference import SPEC
 from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.system.interrupt import InterruptFlag
 from msinet_core.system.progress import Progress, Task
-from msinet_core.training import resume
+from msinet_core.training import resume, start
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config
-from msinet_core.training.prepare import choose_image_size
-from msinet_core.training.run_folder import RunFolder
+from msinet_core.training.prepare import choose_image_size, prepare
+from msinet_core.training.run_folder import RunFolder, new_run_path
 from msinet_core.training.start import start_training
+from msinet_core.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -411,3 +415,51 @@ def test_a_folder_with_the_name_of_a_dataset_is_noted(
         result = run("--device", "reference", *command, "--data", name)
         assert result.exit_code == 0, result.output
         assert ("write ./demo" in result.output) == noted
+
+
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: new_run_path(".", "cpu"), range(8)))
+    assert len(set(paths)) == 8
+    assert all(path.is_dir() and path.name.startswith(f"{tmp_path.name}-cpu-") for path in paths)
+    shutil.rmtree("runs")
+    Path("runs").touch()
+    with pytest.raises(MsinetError, match="--run"):
+        new_run_path("demo", "cpu")
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder(run: Run, tiny_data: Path) -> None:
+    assert run("train", "--data", tiny_data, *BEGIN, "--init", "missing.h5").exit_code == 2
+    assert run("train", "--data", tiny_data, *BEGIN, "--dry-run").exit_code == 0
+    assert list(Path("runs").glob("*")) == []
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_keeps_no_second_copy_of_weights_and_moments(
+    run: Run, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    if resumed:
+        run("train", "--data", tiny_data, *BEGIN, "--run", tmp_path / "a")
+    given = []
+
+    def prepared(*arguments: Any, **named: Any) -> Any:
+        found, state = prepare(*arguments, **named)
+        tensors = [state.weights, *([state.optimizer.m] if state.optimizer else [])]
+        given.extend(weakref.ref(array) for one in tensors for array in one.values())
+        return found, state
+
+    def fit(trainer: Trainer) -> list[Any]:
+        gc.collect()
+        assert given
+        assert [reference() for reference in given if reference() is not None] == []
+        return []
+
+    monkeypatch.setattr(start, "prepare", prepared)
+    monkeypatch.setattr(Trainer, "fit", fit)
+    more = ("--resume", "--epochs", "2") if resumed else ("--data", tiny_data, *BEGIN)
+    result = run("train", *more, "--device", "reference", "--run", tmp_path / "a")
+    assert given
+    assert result.exit_code == 0, result.stderr

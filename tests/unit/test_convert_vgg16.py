@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msinet_core import convert
-from msinet_core.checkpoint import Checkpoint
+from msinet_core import convert, inspect
+from msinet_core.checkpoint import Checkpoint, save_checkpoint
 from msinet_core.checkpoint.catalog import find_format
 from msinet_core.checkpoint.formats import tf1
 from msinet_core.errors import CheckpointError
@@ -90,3 +90,13 @@ def test_of_many_missing_layers_three_are_shown(tmp_path: Path) -> None:
         archive.read_state(msinet_graph(0.1).between("input", "pool5"))
     assert str(error.value).count("expected (") == 3
     assert "--network" not in str(error.value)
+
+
+def test_a_pytorch_file_is_vgg16_by_its_content_and_not_by_its_name(tmp_path: Path) -> None:
+    graph = msinet_graph(1 / 64)
+    source, path = tmp_path / "a.msinet.h5", tmp_path / "vgg16_fine_tuned.pt"
+    save_checkpoint(source, Checkpoint(graph, random_state(graph, 1)))
+    convert(source, path)
+    assert find_format(path).name == "torch"
+    names = {tensor.name for tensor in inspect(path).tensors}
+    assert names == {parameter.name for parameter in graph.parameters}

@@ -16,6 +16,12 @@ def test_a_row_that_was_cut_short_is_dropped(tmp_path: Path, cut: str) -> None:
     assert [row["step"] for row in rows_until(path, 3)] == ["2"]
 
 
+def test_a_row_that_is_not_text_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    path.write_bytes(b"epoch,step,loss\n1,2,0.3\n1,\xff,0.2\n")
+    assert [row["step"] for row in rows_until(path, 3)] == ["2"]
+
+
 @pytest.mark.parametrize(("step", "kept"), [(0, []), (1, ["1"]), (2, ["1", "2"])])
 def test_later_rows_are_dropped(tmp_path: Path, step: int, kept: list[str]) -> None:
     path = tmp_path / "steps.csv"

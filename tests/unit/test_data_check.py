@@ -168,6 +168,19 @@ def test_maps_that_fit_their_fixations_are_no_problem(mapped: Path) -> None:
     assert report.fit > 2
 
 
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_maps_of_another_size_than_their_images_fit_too(mapped: Path, factor: float) -> None:
+    for path in (mapped / "saliency").glob("*.png"):
+        with Image.open(path) as picture:
+            size = int(picture.width * factor), int(picture.height * factor)
+            resized = picture.resize(size)
+        resized.save(path)
+    report = check_dataset(str(mapped))
+    assert report.problems == []
+    assert report.fit is not None
+    assert report.fit > 2
+
+
 def test_maps_that_are_shifted_by_one_file_are_found(mapped: Path) -> None:
     files = sorted((mapped / "saliency").glob("*.png"))
     content = [path.read_bytes() for path in files]

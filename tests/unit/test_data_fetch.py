@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from msinet_core.data.fetch import fetch_dataset
 from msinet_core.data.maps import saliency_map
 from msinet_core.data.published import PUBLISHED, Source
 from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
+from msinet_core.system.files import _host
 
 SIZE = (24, 32)
 SHARED = Path(os.environ.get("MSINET_SHARED", Path(__file__).parents[3] / "shared"))
@@ -417,7 +417,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_half(
 
 
 def test_leftovers_of_a_kill_while_unpacking_are_removed(served: Path, tmp_path: Path) -> None:
-    left = tmp_path / "sets" / f".msinet-{socket.gethostname()}-{2**22 + 1}-0123abcd.tmp"
+    left = tmp_path / "sets" / f".msinet-{_host()}-{2**22 + 1}-0123abcd.tmp"
     (left / "stimuli").mkdir(parents=True)
     get("osie", tmp_path / "sets")
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["osie"]

@@ -56,8 +56,9 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
     ("text", "reason"),
     [
         ("FPOGX,FPOGY\n1,2\n", "FPOGX.*current_fix_x"),
-        ("x,y\n1,2\n3,left\n", "row 3.*left"),
-        ("x;y\n1,5;2\n", "row 2.*decimal commas"),
+        ("x,y\n1,2\n3,left\n", "line 3.*left"),
+        ("x,y\n\n\n1,2\n3,left\n", "line 5.*left"),
+        ("x;y\n1,5;2\n", "line 2.*decimal commas"),
         ("1,2\n3,4\n", "1, 2"),
         ("", "x and y"),
         ("x,y\n1,left\n", "left"),

@@ -5,23 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from msinet_core.errors import MsinetError
 from msinet_core.system.files import (
+    _host,
     atomic_folder,
     atomic_path,
     check_writable,
     check_writable_folder,
+    is_stream,
     move_into_place,
     write_bytes,
     write_text,
 )
 
-HERE, ELSEWHERE = socket.gethostname(), "another-host"
+HERE, ELSEWHERE = _host(), "another-host"
 DEAD, ALIVE = 999999999, os.getppid()
 
 
@@ -181,3 +185,40 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
     check_writable(tmp_path / "new" / "a.txt")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_ordinary_files_below_dev_are_replaced_and_not_overwritten() -> None:
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("this system has no /dev/shm")
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "latest.msinet.h5"
+        path.write_text("old")
+        before = path.stat().st_ino
+        assert not is_stream(path)
+        write_text(path, "new")
+        assert path.stat().st_ino != before
+        with pytest.raises(MsinetError), atomic_path(path, replace=False) as temporary:
+            temporary.write_text("newer")
+        assert path.read_text() == "new"
+
+
+def test_a_rename_that_fails_leaves_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(MsinetError), atomic_path(tmp_path / "a", replace=False) as temporary:
+        temporary.write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has process namespaces")
+def test_a_process_number_of_another_container_says_nothing(tmp_path: Path) -> None:
+    inside = _host().rpartition("-")
+    assert inside[0] == socket.gethostname()
+    name = f".msinet-{inside[0]}-{int(inside[2]) + 1}-{DEAD}-0123abcd.tmp"
+    (tmp_path / name).write_text("being written")
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / name).exists()

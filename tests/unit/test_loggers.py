@@ -202,6 +202,7 @@ def test_the_system_log_has_a_row_per_epoch_and_drops_repeated_ones(
             logger.step(STEP)
             for last in (7, 14)[bool(step) :]:
                 logger.epoch({**EPOCH, "step": last})
+    assert b"\r" not in (tmp_path / "system.csv").read_bytes()
     with (tmp_path / "system.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["step"] for row in rows] == ["7", "14"]

@@ -130,6 +130,10 @@ def test_a_damaged_measurement_is_ignored_and_the_others_count(changes: dict[str
     measured.measurements_file().write_text(text, encoding="utf-8")
     assert chosen()[0] == "gpu"
     assert [found.device for found in recall()] == ["gpu"]
+    text = json.dumps([{"device": "x"}, 3, rows[1]])
+    measured.measurements_file().write_text(text, encoding="utf-8")
+    remember([])
+    assert [found.device for found in recall()] == ["gpu"]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,20 @@ def test_images_of_one_size_share_full_batches_whatever_is_between():
     ]
 
 
+def test_an_image_of_a_lone_size_does_not_hold_the_others_back():
+    read = []
+
+    def images():
+        for number in range(200):
+            read.append(number)
+            yield image(16, 16) if number == 0 else image(8, 8)
+
+    maps = Predictor(RedChannel(), GRAPH, None, batch_size=8, workers=2).predict(images())
+    next(maps)
+    assert len(read) < 80
+    assert len(list(maps)) == 199
+
+
 def test_own_size_is_rounded_up_to_what_the_network_accepts():
     predictor = Predictor(RedChannel(), GRAPH, None)
     assert predictor.network_size((601, 800)) == (608, 800)

@@ -65,8 +65,9 @@ def test_a_disabled_plugin_is_named() -> None:
 
 def test_an_empty_name_is_not_an_automatic_choice() -> None:
     """It may be an unset variable of a shell."""
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         registry([device("cpu")]).select("")
+    assert "MSINET_DEVICE" not in str(caught.value)
 
 
 def test_two_plugins_with_one_name_are_an_error_that_names_both_and_the_fix() -> None:
@@ -129,7 +130,10 @@ def test_a_negative_priority_is_never_chosen_automatically() -> None:
 
 def test_a_conflict_is_never_chosen_automatically() -> None:
     devices = registry([device("npu", priority=9)], [device("npu", priority=9), device("cpu")])
-    assert devices.select().name == "cpu"
+    said: list[str] = []
+    assert devices.select(message=said.append).name == "cpu"
+    assert "'npu'" in said[0]
+    assert "module1" in said[0]
 
 
 def test_a_conflict_that_leaves_no_device_is_reported() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from msinet_core.checkpoint.archive import Archive, StoredTensor
 from msinet_core.checkpoint.formats import safetensors, tf1, torch
+from msinet_core.checkpoint.guard import reading
 from msinet_core.checkpoint.hdf5_tensors import dataset_tensor
 from msinet_core.checkpoint.wire import hdf5
 from msinet_core.checkpoint.wire.mapped import is_named
@@ -73,12 +74,19 @@ def open_keras(path: Path) -> Iterator[Archive]:
 
 
 def matches_torch_file(path: Path) -> bool:
-    """Return whether a file is named like torchvision's VGG16 weights.
+    """Return whether a PyTorch file has torchvision's VGG16 in it, by its names.
 
     Args:
         path: Any path.
     """
-    return is_named(path, *torch.SUFFIXES) and path.name.startswith("vgg16")
+    if not is_named(path, *torch.SUFFIXES):
+        return False
+    try:
+        with reading(path):
+            tensors, _ = torch.read_state_dict(path)
+    except CheckpointError:
+        return False  # the PyTorch format reports what is wrong
+    return _FEATURES.keys() <= tensors.keys()
 
 
 def matches_safetensors(path: Path) -> bool:
