@@ -39,12 +39,10 @@ class Layers:
     """Compute ops in a framework; a subclass defines a method for each op that it supports.
 
     The methods are ``subtract_mean``, ``conv2d``, ``max_pool2d``, ``resize``, ``resize_like``,
-    ``concat``, ``global_mean``, ``min_max_normalize`` and ``kl_divergence``. Each takes
-    ``(op, inputs, parameters)``: the op with its attributes, the input tensors, and the parameters
-    by role (``"kernel"``, ``"bias"``), and returns the output tensor. `kl_divergence` takes the
-    loss instead of an op, and the true and the predicted maps as its two inputs; it returns the
-    loss of each image, ``(N,)``. The other losses are computed here from `image_sum` and from the
-    arithmetic of the framework's tensors. A device that does not train defines neither.
+    ``concat``, ``global_mean`` and ``min_max_normalize``. Each takes ``(op, inputs, parameters)``:
+    the op with its attributes, the input tensors, and the parameters by role (``"kernel"``,
+    ``"bias"``), and returns the output tensor. The losses are computed here from `image_sum`, `log`
+    and the arithmetic of the framework's tensors; a device that does not train defines neither.
     """
 
     supported: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -57,7 +55,8 @@ class Layers:
 
     def builders(self) -> Mapping[type, LayerBuilder[Any]]:
         """Return the builders by op, for `Device.layer_builders`."""
-        trains = hasattr(self, METHODS[KLDivergence])
+        methods = ("log", METHODS[KLDivergence])
+        trains = any(getattr(type(self), name) is not getattr(Layers, name) for name in methods)
         return {
             op: self._checking(getattr(self, name))
             for op, name in METHODS.items()
@@ -98,6 +97,14 @@ class Layers:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define image_sum")
 
+    def log(self, values: Any) -> Any:
+        """Return the natural logarithm of positive values.
+
+        Args:
+            values: A tensor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define log")
+
     def rsqrt(self, values: Any) -> Any:
         """Return 1 / sqrt of positive values.
 
@@ -105,6 +112,12 @@ class Layers:
             values: A tensor.
         """
         return values**-0.5
+
+    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Any:
+        """Compute the KL divergence of each image, ``(N,)``."""
+        true, predicted = (self._distribution(maps, loss.epsilon) for maps in inputs)
+        ratio = true / (loss.epsilon + predicted)
+        return self.image_sum(true * self.log(loss.epsilon + ratio), keepdims=False)
 
     def correlation(self, loss: Correlation, inputs: Inputs, parameters: Parameters) -> Any:
         """Compute 1 - CC of each image, ``(N,)``."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msinet_core import Inputs, KLDivergence, Layers, Parameters, interpolation_matrix, ops
+from msinet_core import Inputs, Layers, Parameters, interpolation_matrix, ops
 
 mx: Any = importlib.import_module("mlx.core")
 """MLX, without the types of its stubs: type checks must not depend on whether it is installed."""
@@ -73,17 +73,12 @@ class MlxLayers(Layers):
         maps = maps - _spread(maps.min(axis=IMAGE_AXES, keepdims=True), maps)
         return maps / _spread(op.epsilon + maps.max(axis=IMAGE_AXES, keepdims=True), maps)
 
-    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
-        true, predicted = (
-            maps / _spread(loss.epsilon + _sum(maps), maps)
-            for maps in (maps.astype(mx.float32) for maps in inputs)
-        )
-        ratio = true / (loss.epsilon + predicted)
-        return _sum(true * mx.log(loss.epsilon + ratio)).reshape(-1)
-
     def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
         maps = maps.astype(mx.float32)
         return _spread(_sum(maps), maps) if keepdims else _sum(maps).reshape(-1)
+
+    def log(self, values: Tensor) -> Tensor:
+        return mx.log(values)
 
 
 def _biased(features: Tensor, bias: Tensor) -> Tensor:

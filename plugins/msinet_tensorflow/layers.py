@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msinet_core import Inputs, KLDivergence, Layers, Parameters, ops
+from msinet_core import Inputs, Layers, Parameters, ops
 from msinet_tensorflow.loading import load_tensorflow
 
 tf = load_tensorflow()
@@ -140,18 +140,13 @@ class TensorFlowLayers(Layers):
         maps -= tf.reduce_min(maps, axis=IMAGE_AXES, keepdims=True)
         return maps / (op.epsilon + tf.reduce_max(maps, axis=IMAGE_AXES, keepdims=True))
 
-    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
-        """Compute the loss of each image, ``(N,)``, in float32."""
-        true, predicted = (
-            maps / (loss.epsilon + tf.reduce_sum(maps, axis=IMAGE_AXES, keepdims=True))
-            for maps in (tf.cast(maps, tf.float32) for maps in inputs)
-        )
-        ratio = true / (loss.epsilon + predicted)
-        return tf.reduce_sum(true * tf.math.log(loss.epsilon + ratio), axis=IMAGE_AXES)
-
     def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
         """Sum each image, in float32."""
         return tf.reduce_sum(tf.cast(maps, tf.float32), axis=IMAGE_AXES, keepdims=keepdims)
+
+    def log(self, values: Tensor) -> Tensor:
+        """Return the natural logarithm."""
+        return tf.math.log(values)
 
     def rsqrt(self, values: Tensor) -> Tensor:
         """Use the op whose gradient has a kernel on every device; Metal has none for Sqrt's."""

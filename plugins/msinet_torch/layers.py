@@ -6,7 +6,6 @@ from typing import Any
 
 from msinet_core import (
     Inputs,
-    KLDivergence,
     Layers,
     Parameters,
     hardware,
@@ -115,16 +114,11 @@ class TorchLayers(Layers):
         maps = maps - maps.amin(IMAGE_AXES, keepdim=True)
         return maps / (op.epsilon + maps.amax(IMAGE_AXES, keepdim=True))
 
-    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Tensor:
-        true, predicted = (
-            maps / (loss.epsilon + maps.sum(IMAGE_AXES, keepdim=True))
-            for maps in (maps.float() for maps in inputs)
-        )
-        ratio = true / (loss.epsilon + predicted)
-        return (true * torch.log(loss.epsilon + ratio)).sum(IMAGE_AXES)
-
     def image_sum(self, maps: Tensor, keepdims: bool) -> Tensor:
         return maps.sum(IMAGE_AXES, keepdim=keepdims, dtype=torch.float32)
+
+    def log(self, values: Tensor) -> Tensor:
+        return torch.log(values)
 
     def _matrix(self, source: int, target: int, coordinates: ops.Coordinates) -> Tensor:
         key = source, target, coordinates

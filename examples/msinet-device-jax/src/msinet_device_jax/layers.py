@@ -8,7 +8,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from msinet_core import Inputs, KLDivergence, Layers, Parameters, interpolation_matrix, ops
+from msinet_core import Inputs, Layers, Parameters, interpolation_matrix, ops
 
 Array: TypeAlias = jax.Array
 
@@ -67,15 +67,11 @@ class JaxLayers(Layers):
         maps -= maps.min(axis=IMAGE_AXES, keepdims=True)
         return maps / (op.epsilon + maps.max(axis=IMAGE_AXES, keepdims=True))
 
-    def kl_divergence(self, loss: KLDivergence, inputs: Inputs, parameters: Parameters) -> Array:
-        true, predicted = (
-            maps / (loss.epsilon + maps.sum(axis=IMAGE_AXES, keepdims=True)) for maps in inputs
-        )
-        ratio = true / (loss.epsilon + predicted)
-        return (true * jnp.log(loss.epsilon + ratio)).sum(axis=IMAGE_AXES)
-
     def image_sum(self, maps: Array, keepdims: bool) -> Array:
         return maps.astype("float32").sum(axis=IMAGE_AXES, keepdims=keepdims)
+
+    def log(self, values: Array) -> Array:
+        return jnp.log(values)
 
 
 def _resized(images: Array, size: Sequence[int], coordinates: ops.Coordinates) -> Array:
