@@ -1,4 +1,4 @@
-"""The kit as a base class for pytest: one test for each row. Only this module needs pytest."""
+"""The kit as a base class for pytest: one test for each row. Its methods need pytest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
-
-import pytest
+from typing import TYPE_CHECKING, ClassVar
 
 from msinet_core.conformance.checker import Checker
 from msinet_core.conformance.expected import ExpectedFailure, read_expected
@@ -20,6 +18,9 @@ from msinet_core.conformance.scenarios.opening import OPENS
 from msinet_core.device import DeviceSpec
 from msinet_core.errors import UsageError
 from msinet_core.registry.registry import load_registry
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class DeviceConformance:
@@ -69,7 +70,7 @@ class DeviceConformance:
         return read_expected(path, [scenario.id for scenario in ALL_SCENARIOS])
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Report settings that no row could run with once, during collection.
+        """Make a test of each row, and report settings that no row could run with once.
 
         Args:
             metafunc: The test that pytest is about to parametrize.
@@ -78,6 +79,10 @@ class DeviceConformance:
             pytest.Collector.CollectError: The device, precision or an option is unknown, or the
                 file of expected failures is invalid.
         """
+        import pytest
+
+        if "scenario" in metafunc.fixturenames:
+            metafunc.parametrize("scenario", ALL_SCENARIOS, ids=lambda scenario: scenario.id)
         try:
             spec = self._spec()
             spec.check_precision(self.precision or "auto")
@@ -86,9 +91,10 @@ class DeviceConformance:
         except UsageError as error:
             raise pytest.Collector.CollectError(f"{type(self).__name__}: {error}") from error
 
-    @pytest.mark.parametrize("scenario", ALL_SCENARIOS, ids=lambda scenario: scenario.id)
     def test_row(self, scenario: Scenario) -> None:
         """Check one row."""
+        import pytest
+
         checker = self.checker()
         subject = checker.subject
         needs_open = scenario.id == OPENS or scenario not in OPENING
@@ -107,6 +113,8 @@ class DeviceConformance:
 
 def _failure(message: str, error: BaseException | None) -> BaseException:
     """Make the failure of a row: a message, followed by the device's traceback."""
+    import pytest
+
     trace = "".join(traceback.format_exception(error)) if error else ""
     failure = pytest.fail.Exception(f"{message}\n{trace}".rstrip(), pytrace=False)
     failure.__cause__ = error

@@ -24,8 +24,7 @@ import numpy as np
 from msinet_core.conformance.cases import chain, random_weights
 from msinet_core.conformance.comparison import Array, Outcome, compare
 from msinet_core.conformance.scenario import Subject, open_subject
-from msinet_core.conformance.scenarios.adam import same_moments, same_movement
-from msinet_core.conformance.scenarios.state import same_state
+from msinet_core.conformance.states import same_moments, same_movement, same_state
 from msinet_core.device import Model
 from msinet_core.errors import PluginError
 from msinet_core.network.adam import Adam

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -33,6 +34,21 @@ def test_a_public_name_imports_and_is_documented(name: str) -> None:
     value = getattr(msinet_core, name)
     if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
         assert not (inspect.getdoc(value) or "(").startswith((f"{name}(", "("))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="imports each name in a forked process")
+def test_each_name_can_be_the_first_one_and_needs_no_pytest() -> None:
+    program = (
+        "import os, sys, msinet_core\n"
+        "sys.modules['pytest'] = None\n"
+        "for name in msinet_core.__all__:\n"
+        "    if (child := os.fork()) == 0:\n"
+        "        getattr(msinet_core, name)\n"
+        "        os._exit(0)\n"
+        "    if os.waitpid(child, 0)[1]:\n"
+        "        sys.exit(name)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from msinet_core.conformance.cases import LIFTED, Case, Float32, chain
 from msinet_core.conformance.comparison import (
-    Array,
     Outcome,
     compare_bits,
-    compare_norms,
     worst,
 )
 from msinet_core.conformance.scenario import Rows, Subject
+from msinet_core.conformance.states import same_moments, same_movement
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -64,59 +63,6 @@ def _train_both(
         for device in (subject.device, subject.oracle)
     )
     return actual, expected
-
-
-def movement(start: State, state: State) -> Mapping[str, Array]:
-    """Return how far each weight moved.
-
-    Args:
-        start: Before.
-        state: After.
-    """
-    return {name: state.weights[name] - value for name, value in start.weights.items()}
-
-
-def same_movement(start: State, actual: State, expected: State, tolerance: float) -> Outcome:
-    """Compare how far the weights moved, relative to the tensor that moved farthest.
-
-    Adam moves a weight whose gradient is only rounding as far as any other, in an arbitrary
-    direction; relative to the farthest tensor such a weight does not count.
-
-    Args:
-        start: Before.
-        actual: The device's state.
-        expected: The oracle's state.
-        tolerance: The largest difference that passes.
-    """
-    moved, right = movement(start, actual), movement(start, expected)
-    pairs = {f"The movement of {name}": (moved[name], right[name]) for name in right}
-    return compare_norms(pairs, tolerance, share=1.0)
-
-
-def same_moments(
-    actual: OptimizerState | None, expected: OptimizerState | None, tolerance: float
-) -> Outcome:
-    """Compare the step and both moments of every parameter.
-
-    Args:
-        actual: The device's.
-        expected: The oracle's.
-        tolerance: The largest difference that passes.
-    """
-    assert expected is not None
-    if actual is None or actual.step != expected.step:
-        step = None if actual is None else actual.step
-        reason = f"The optimizer's step is {step} afterwards, should be {expected.step}."
-        return Outcome(np.inf, tolerance, reason)
-    pairs = {
-        f"The {order} moment of {name}": (ours[name], theirs[name])
-        for order, ours, theirs in (
-            ("first", actual.m, expected.m),
-            ("second", actual.v, expected.v),
-        )
-        for name in theirs
-    }
-    return compare_norms(pairs, tolerance)
 
 
 def _adam(

@@ -21,10 +21,10 @@ import numpy as np
 from msinet_core.conformance.cases import Case
 from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
-from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
 from msinet_core.conformance.scenarios.inputs import linear_network, same_maps
 from msinet_core.conformance.scenarios.memory import only_new_garbage
+from msinet_core.conformance.states import same_movement
 from msinet_core.device import Model
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence

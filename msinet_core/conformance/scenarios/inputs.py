@@ -9,8 +9,8 @@ import numpy as np
 from msinet_core.conformance.cases import LIFTED, MIX, Case, Float32, chain
 from msinet_core.conformance.comparison import Array, Outcome, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
-from msinet_core.conformance.scenarios.adam import same_movement
 from msinet_core.conformance.scenarios.forward import small_network
+from msinet_core.conformance.states import same_movement
 from msinet_core.device import Model
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph

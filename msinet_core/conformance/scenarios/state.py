@@ -11,6 +11,7 @@ from msinet_core.conformance.cases import Case, Float32, chain, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare_bits, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED
+from msinet_core.conformance.states import same_state
 from msinet_core.network.graph import Graph
 from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import OptimizerState, State, state_arrays
@@ -45,26 +46,6 @@ def _state(step: int) -> State:
     graph = _graph()
     second = {name: np.abs(value) for name, value in _tensors(graph, 7).items()}
     return State(_tensors(graph, 5), OptimizerState(step, m=_tensors(graph, 6), v=second))
-
-
-def same_state(actual: State, expected: State) -> Outcome:
-    """Compare two states bit for bit, with the step; moments only if they are expected.
-
-    Args:
-        actual: The device's.
-        expected: The right one.
-    """
-    if expected.optimizer is not None and actual.optimizer is None:
-        raise ValueError("Model.state() has no optimizer state.")
-    arrays = state_arrays(actual)
-    pairs: dict[str, tuple[ArrayLike, Array]] = {
-        name: (arrays[name], right) for name, right in state_arrays(expected).items()
-    }
-    outcome = compare_bits(pairs)
-    steps = [one.optimizer and one.optimizer.step for one in (actual, expected)]
-    if outcome.passed and expected.optimizer is not None and steps[0] != steps[1]:
-        return Outcome(1.0, 0.0, f"The optimizer's step is {steps[0]}, should be {steps[1]}.")
-    return outcome
 
 
 @ROWS.row("state/conversion", "bits")

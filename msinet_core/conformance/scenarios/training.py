@@ -18,10 +18,11 @@ from msinet_core.conformance.comparison import (
     compare_bits,
 )
 from msinet_core.conformance.scenario import ORACLE, Rows, Subject
-from msinet_core.conformance.scenarios.adam import same_movement, train
+from msinet_core.conformance.scenarios.adam import train
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED, split
 from msinet_core.conformance.scenarios.inputs import linear_network
 from msinet_core.conformance.scenarios.losses import SUM
+from msinet_core.conformance.states import same_movement
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     Correlation,
