@@ -2,6 +2,7 @@
 
 from msinet_core import hardware as hardware
 from msinet_core.benchmark.bench import bench as bench
+from msinet_core.benchmark.results import Results as Results
 from msinet_core.checkpoint.archive import Archive as Archive
 from msinet_core.checkpoint.archive import Checkpoint as Checkpoint
 from msinet_core.checkpoint.archive import StoredTensor as StoredTensor
@@ -37,6 +38,7 @@ from msinet_core.errors import CheckpointError as CheckpointError
 from msinet_core.errors import DataError as DataError
 from msinet_core.errors import DeviceUnavailableError as DeviceUnavailableError
 from msinet_core.errors import DivergenceError as DivergenceError
+from msinet_core.errors import EvaluationError as EvaluationError
 from msinet_core.errors import GraphError as GraphError
 from msinet_core.errors import InterruptedRunError as InterruptedRunError
 from msinet_core.errors import MsinetError as MsinetError
@@ -93,6 +95,7 @@ from msinet_core.training.runs import RunComparison as RunComparison
 from msinet_core.training.runs import RunSummary as RunSummary
 from msinet_core.training.runs import compare_runs as compare_runs
 from msinet_core.training.runs import read_runs as read_runs
+from msinet_core.training.train import Run as Run
 from msinet_core.training.train import train as train
 
 __all__: list[str]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 DEBUG_VARIABLE = "MSINET_DEBUG"
 """Show tracebacks with messages, and lists in full."""
@@ -52,7 +53,7 @@ class DeviceUnavailableError(MsinetError):
 
 
 class InterruptedRunError(MsinetError):
-    """Report that a run was interrupted after its state was saved."""
+    """Report that the user interrupted long work; what training had done is saved."""
 
     exit_code = 130
 
@@ -63,6 +64,19 @@ class GraphError(MsinetError, ValueError):
 
 class DataError(MsinetError):
     """Report images, maps or fixations that cannot be used."""
+
+
+class EvaluationError(MsinetError):
+    """Report that no image could be scored, or that the report could not be written.
+
+    Args:
+        cause: Why.
+        evaluation: The `Evaluation`: the scores, and why images could not be used.
+    """
+
+    def __init__(self, cause: str, evaluation: Any) -> None:
+        super().__init__(f"{cause} The attribute 'evaluation' of this error has the scores.")
+        self.cause, self.evaluation = cause, evaluation
 
 
 class CheckpointError(MsinetError):

@@ -111,8 +111,8 @@ def evaluate(
     """  # noqa: D301  -- click reads \b as "do not wrap"
     import msinet_core as msinet
     from msinet_core.data.dataset import check_output
-    from msinet_core.errors import MsinetError, counted
-    from msinet_core.evaluation.evaluate import WEIGHTS_ONLY, ReportError
+    from msinet_core.errors import EvaluationError, MsinetError, counted
+    from msinet_core.evaluation.evaluate import WEIGHTS_ONLY
     from msinet_core.system.allocator import keep_freed_memory
 
     if options["maps"] is not None:
@@ -125,9 +125,9 @@ def evaluate(
         evaluation = msinet.evaluate(
             weights, data, report=report, device=device_name(), progress=True, **options
         )
-    except ReportError as error:
+    except EvaluationError as error:
         evaluation = error.evaluation
-        problems.append(str(error.cause))
+        problems += [error.cause] if evaluation.images else []
     for note in evaluation.notes:
         click.echo(note, err=True)
     if report is not None and evaluation.images and not problems:

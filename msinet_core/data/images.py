@@ -78,8 +78,8 @@ def as_image(image: object) -> NDArray[Any]:
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise DataError(
-            f"An image array has the shape (H, W, 3), RGB. Received: {image.shape}; for gray or "
-            f"transparent images use PIL.Image.fromarray(array)"
+            f"An image array has the shape (H, W, 3), RGB. Received: {image.shape}; for several "
+            f"images pass list(array), for a gray or transparent one PIL.Image.fromarray(array)"
         )
     if image.dtype.kind not in "uif":
         raise DataError(f"An image array is uint8 or float. Received: {image.dtype}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING, NoReturn, SupportsFloat
 
 from msinet_core.errors import PluginError, UsageError, command
+from msinet_core.system.forks import check_not_forked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,12 @@ class Model(abc.ABC):
             for parameter in program.graph.parameters
             if optimizer is not None and optimizer.factor(parameter.name)
         ]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A model belongs to the process that opened its device, and cannot be pickled. Load it "
+            "in each process: msinet_core.load(weights, device)"
+        )
 
     @property
     def device_name(self) -> str:
@@ -114,6 +121,7 @@ class Model(abc.ABC):
         """
         import numpy as np
 
+        check_not_forked()
         shape = self._graph.shapes(images.shape)[self._graph.output.name]
         return self.forward(images) if len(images) else np.zeros(shape, np.float32)
 
@@ -133,6 +141,7 @@ class Model(abc.ABC):
         """
         import numpy as np
 
+        check_not_forked()
         self._check_batch(batch)
         losses = self.losses(batch) if len(batch.images) else np.zeros(0, np.float32)
         # A lazy result need not know its shape; reading it here would wait for the device.
@@ -161,6 +170,7 @@ class Model(abc.ABC):
             GraphError: The graph does not accept images of that shape.
             UsageError: There is no optimizer, no image, or maps do not have the output's size.
         """
+        check_not_forked()
         if self._optimizer is None:
             raise UsageError("This model was compiled without an optimizer and cannot be trained")
         filled = [batch for batch in batches if len(batch.images)]

@@ -22,6 +22,7 @@ from msinet_core.errors import (
 from msinet_core.hardware import host
 from msinet_core.hardware.hardware import Hardware
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
+from msinet_core.system.forks import check_not_forked, device_opened
 
 if TYPE_CHECKING:
     from msinet_core.device.device import Device
@@ -271,8 +272,10 @@ class DeviceSpec:
 
         Raises:
             DeviceUnavailableError: Its framework or its hardware fails.
+            MsinetError: This process was forked after another device had been opened.
             UsageError: It does not support the precision, an option or the distribution.
         """
+        check_not_forked()
         _opened.set(self)
         precision = self.check_precision(precision)
         chosen = self.check_options(options or {})
@@ -286,7 +289,9 @@ class DeviceSpec:
             factory: Callable[..., Device] = getattr(
                 importlib.import_module(module_name), class_name
             )
-            return factory(self, precision, chosen, **keywords)
+            device = factory(self, precision, chosen, **keywords)
+            device_opened()
+            return device
         except MsinetError:
             raise
         except Exception as error:

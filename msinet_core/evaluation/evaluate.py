@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
@@ -31,7 +32,14 @@ from msinet_core.data.split import (
     digest_samples,
     select,
 )
-from msinet_core.errors import DataError, MsinetError, UsageError, command, counted
+from msinet_core.errors import (
+    DataError,
+    EvaluationError,
+    MsinetError,
+    UsageError,
+    command,
+    counted,
+)
 from msinet_core.evaluation.fixation_bank import FEWEST_OTHER_IMAGES, FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import write_report
@@ -39,26 +47,13 @@ from msinet_core.evaluation.result import Evaluation, ImageScores
 from msinet_core.evaluation.scoring import Scorer, predicted, read_maps, score_samples
 from msinet_core.network.ops import Coordinates, Size
 from msinet_core.prediction.predictor import load
-from msinet_core.system.kinds import SIGMA, SPLIT, integer
+from msinet_core.system.kinds import FLAG, SIGMA, SPLIT, integer
 from msinet_core.system.progress import Progress
 from msinet_core.system.progress_bars import as_progress
-from msinet_core.system.settings import SPLIT_SEED, check_argument
+from msinet_core.system.settings import SPLIT_SEED, check_argument, check_optional
 
 WEIGHTS_ONLY = ("device", "image_size", "resize", "batch_size", "precision", "device_options")
 """The arguments of `evaluate` that maps do not need."""
-
-
-class ReportError(MsinetError):
-    """Report that the page of an evaluation could not be written; its scores are kept.
-
-    Args:
-        cause: Why.
-        evaluation: The scores.
-    """
-
-    def __init__(self, cause: MsinetError, evaluation: Evaluation) -> None:
-        super().__init__(f"{cause} The scores are in the attribute 'evaluation' of this error.")
-        self.cause, self.evaluation = cause, evaluation
 
 
 def evaluate(
@@ -127,18 +122,25 @@ def evaluate(
         CheckpointError: The weights cannot be read, do not fit the network, or were trained with
             other resize coordinates.
         DataError: The dataset is incomplete, or has no images in the split.
+        EvaluationError: No image could be scored, or the report could not be written, which is
+            checked first; the error's attribute ``evaluation`` has the scores.
         DeviceUnavailableError: The device is not available on this machine.
         InterruptedRunError: Interrupted.
-        MsinetError: The report cannot be written; checked first. If it fails after all, such as on
-            a full disk, the attribute ``evaluation`` of the error holds the scores.
         UsageError: An argument cannot be used as given.
 
     Example:
         >>> evaluation = evaluate("best.msinet.h5", "osie", device="cpu")
         >>> evaluation.summary()["nss"]["model"].mean
     """
-    _check_arguments(weights, data, maps, sigma, limit)
+    if (weights is None) == (maps is None):
+        raise UsageError("Give either weights (--weights) or maps (--maps) to evaluate.")
+    if not os.fspath(data):
+        raise UsageError("No dataset given; pass its name or its folder.")
     split = check_argument("split", SPLIT, split)
+    split_seed = check_optional("split_seed", integer(0), split_seed)
+    sigma = check_optional("sigma", SIGMA, sigma)
+    limit = check_optional("limit", integer(), limit)
+    check_argument("baselines", FLAG, baselines)
     if maps is not None:
         values = device, image_size, resize, batch_size, precision != "float32", device_options
         ignored = [name for name, value in zip(WEIGHTS_ONLY, values, strict=True) if value]
@@ -147,6 +149,7 @@ def evaluate(
     root = None if data_root is None else Path(data_root)
     if report is not None:
         check_output(Path(report), (".html", ".htm"), os.fspath(data), root)
+    shows = bool(progress)
     progress = as_progress(progress)
     metadata: Mapping[str, Any] = {}
     if weights is not None:
@@ -207,19 +210,16 @@ def evaluate(
         try:
             write_report(evaluation, Path(report))
         except MsinetError as error:
-            raise ReportError(error, evaluation) from error
+            raise EvaluationError(str(error), evaluation) from error
+    if evaluation.failures:
+        total = counted(len(evaluation.images) + len(evaluation.failures), "image")
+        name, reason = evaluation.failures[0]
+        text = f"{len(evaluation.failures)} of {total} could not be used, first {name}: {reason}"
+        if not evaluation.images:
+            raise EvaluationError(text, evaluation)
+        if not shows:
+            warnings.warn(f"{text} The scores are of the others.", stacklevel=2)
     return evaluation
-
-
-def _check_arguments(weights: Any, data: Any, maps: Any, sigma: Any, limit: Any) -> None:
-    if (weights is None) == (maps is None):
-        raise UsageError("Give either weights (--weights) or maps (--maps) to evaluate.")
-    if not os.fspath(data):
-        raise UsageError("No dataset given; pass its name or its folder.")
-    if sigma is not None:
-        check_argument("sigma", SIGMA, sigma)
-    if limit is not None:
-        check_argument("limit", integer(), limit)
 
 
 def _nothing_left(dataset: Dataset, split: SplitName, selection: ScoredPart) -> str:

@@ -19,6 +19,8 @@ from msinet_core.metrics.standard import UNIFORM_SHARE
 from msinet_core.metrics.table import METRICS
 from msinet_core.network.ops import Size
 from msinet_core.system.finite import finite
+from msinet_core.system.kinds import choice
+from msinet_core.system.settings import check_argument
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +103,7 @@ class Evaluation:
         notes: Sentences about the choice of images.
     """
 
-    images: tuple[ImageScores, ...]
+    images: tuple[ImageScores, ...] = field(repr=False)
     failures: tuple[tuple[str, str], ...] = ()
     with_fixations: int = 0
     data: str = ""
@@ -123,8 +125,14 @@ class Evaluation:
 
         Args:
             metric: A key of `METRICS`.
-            source: A key of `SOURCES`.
+            source: "model", or a baseline: "uniform", "center", "center_bias", "observers" (one
+                half of them) or "observers_loo" (each one).
+
+        Raises:
+            UsageError: There is no such metric or source.
         """
+        check_argument("metric", choice(tuple(METRICS)), metric)
+        check_argument("source", choice(tuple(SOURCES)), source)
         return np.array([i.scores.get(source, {}).get(metric, math.nan) for i in self.images])
 
     def summary(self) -> dict[str, dict[str, Summary]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -95,8 +96,9 @@ def load(
     checkpoint = read_weights(path, resize=resize, progress=progress)
     trained = checkpoint.image_size
     size: Size | None = None
-    if image_size != "original":
-        size = check_argument("image_size", IMAGE_SIZE, image_size or trained or DEFAULT_IMAGE_SIZE)
+    if not (isinstance(image_size, str) and image_size == "original"):
+        chosen = (trained or DEFAULT_IMAGE_SIZE) if image_size is None else image_size
+        size = check_argument("image_size", IMAGE_SIZE, chosen)
         checkpoint.graph.check_image_size(size)
     opened = open_device(device, precision, device_options, progress.message)
     return Predictor(
@@ -108,6 +110,13 @@ def load(
         precision=opened.precision,
         trained_image_size=trained,
     )
+
+
+def _own(image: ImageLike) -> ImageLike:
+    """Return an image that does not change any more: a copy, unless it is a path."""
+    if isinstance(image, str | os.PathLike):
+        return Path(image).absolute()
+    return np.array(as_image(image))
 
 
 class Predictor:
@@ -151,6 +160,10 @@ class Predictor:
         self.batch_size: int = check_argument("batch_size", integer(), batch_size)
         self.workers: int = check_argument("workers", integer(), workers)
 
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image_size or ())) or "original"
+        return f"<Predictor on {self.device}, {self.precision}, image size {size}>"
+
     @property
     def device(self) -> str:
         """The device's name."""
@@ -185,7 +198,9 @@ class Predictor:
 
         Args:
             images: A path, an array ``(H, W, 3)`` (uint8 or float, RGB in 0..255) or a PIL image;
-                or an iterable of them, which is read lazily, in batches, while the device works.
+                or an iterable of them, which is read lazily, in batches, while the device works: up
+                to ``2 * batch_size + workers`` images ahead. It may yield the same array or PIL
+                image again with other pixels, as readers of videos do.
 
         Returns:
             ``(H, W)`` float32 in 0..1, at the image's own size; for an iterable a generator of such
@@ -193,7 +208,7 @@ class Predictor:
 
         Raises:
             DataError: An image cannot be read, or an array is not an image. The generator raises
-                it in that image's turn.
+                it in that image's turn, and ends.
             UsageError: The argument is none of these.
         """
         single = (str, bytes, os.PathLike, np.ndarray)
@@ -211,7 +226,7 @@ class Predictor:
         def restore(item: ImageLike, prediction: Prediction) -> NDArray[np.float32]:
             return prediction.restored()
 
-        with closing(self.stream(images, as_image, restore)) as outcomes:
+        with closing(self.stream(map(_own, images), as_image, restore)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     raise outcome.error

@@ -108,3 +108,17 @@ def check_argument(name: str, kind: Kind, value: Any) -> Any:
         return kind.check(value)
     except ValueError as error:
         raise UsageError(f"Invalid {name}: {error}") from None
+
+
+def check_optional(name: str, kind: Kind, value: Any) -> Any:
+    """Return an argument in its standard form, or None if it is None.
+
+    Args:
+        name: Its name.
+        kind: The values it accepts besides.
+        value: Its value.
+
+    Raises:
+        UsageError: The value is not accepted.
+    """
+    return None if value is None else check_argument(name, kind, value)

@@ -21,8 +21,13 @@ from PIL import Image
 import msinet_core as msinet
 from msinet_core.data.dataset import open_dataset
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, InterruptedRunError, MsinetError, UsageError
-from msinet_core.evaluation.evaluate import ReportError
+from msinet_core.errors import (
+    DataError,
+    EvaluationError,
+    InterruptedRunError,
+    MsinetError,
+    UsageError,
+)
 from msinet_core.evaluation.fixation_bank import FixationBank
 from msinet_core.evaluation.map_files import MapFolder
 from msinet_core.evaluation.report_page import histogram, write_report
@@ -394,7 +399,7 @@ def test_the_function_keeps_scores_if_the_report_cannot_be_written(
 
     monkeypatch.setattr(files, "write_bytes", write_bytes)
     options: dict[str, Any] = {"data": seen / "own", "maps": seen / "good", "baselines": False}
-    with pytest.raises(ReportError, match=r"disk full\..*'evaluation'") as caught:
+    with pytest.raises(EvaluationError, match=r"disk full\..*'evaluation'") as caught:
         msinet.evaluate(**options, report=tmp_path / "r.html")
     assert len(caught.value.evaluation.images) == IMAGES
 
