@@ -157,6 +157,8 @@ def choose_target(target: Path, to: str | None) -> Format:
 
 def _apply_settings(written: Format, settings: OnnxSettings) -> Format:
     """Return the format that writes with these settings."""
+    if not isinstance(settings, OnnxSettings):
+        raise UsageError(f"Invalid settings: {settings!r}; must be OnnxSettings(...).")
     if written.name == onnx.NAME:
         return replace(written, write=partial(onnx.write, settings=settings))
     changed = [

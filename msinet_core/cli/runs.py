@@ -33,9 +33,9 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     Example: msinet-run runs list
     """
     from msinet_core.cli.tables import print_table
-    from msinet_core.training.runs import read_intact_runs
+    from msinet_core.training.runs import read_runs
 
-    found = read_intact_runs(folders or [Path("runs")], _report)
+    found = read_runs(folders or [Path("runs")], _report)
     if as_json:
         print_json([run.to_dict() for run in found])
         return
@@ -66,11 +66,11 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     Example: msinet-run runs compare runs/a runs/b --out curves.png
     """
     from msinet_core.system.figures import check_plot
-    from msinet_core.training.runs import RunComparison, read_intact_runs
+    from msinet_core.training.runs import RunComparison, read_runs
 
     if out is not None:
         check_plot(out)  # before anything is printed
-    comparison = RunComparison(tuple(read_intact_runs(folders, _report)))
+    comparison = RunComparison(tuple(read_runs(folders, _report)))
     if as_json:
         print_json(comparison.to_dict())
     else:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 COLUMNS = {
     "x": ("x", "fix_x", "fixation_x", "fixationx", "gaze_x", "pos_x", "current_fix_x", "column"),
     "y": ("y", "fix_y", "fixation_y", "fixationy", "gaze_y", "pos_y", "current_fix_y", "row"),
-    "observer": ("observer", "subject", "participant", "viewer", "subject_id", "participant_id"),
+    "observer": (
+        *("observer", "subject", "participant", "viewer", "subject_id", "participant_id"),
+        "recording_session_label",
+    ),
 }
 """For each column of a table the names it may have, in any case; the first found is used."""
 

@@ -23,6 +23,8 @@ from msinet_core.hardware import host
 from msinet_core.hardware.hardware import Hardware
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT, CANONICAL_KERNEL_LAYOUT, DataFormat
 from msinet_core.system.forks import check_not_forked, device_opened
+from msinet_core.system.kinds import TABLE
+from msinet_core.system.settings import check_argument
 
 if TYPE_CHECKING:
     from msinet_core.device.device import Device
@@ -227,6 +229,7 @@ class DeviceSpec:
         Raises:
             UsageError: The device has no such option, or the value is invalid.
         """
+        given = check_argument("device options", TABLE, given)
         known = {option.name: option for option in self.options}
         for name, value in given.items():
             if name not in known:

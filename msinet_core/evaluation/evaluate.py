@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def evaluate(
     device: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
     limit: int | None = None,
-    image_size: Size | None = None,
+    image_size: Size | Literal["original"] | None = None,
     resize: Coordinates | None = None,
     batch_size: int | None = None,
     precision: str = "float32",
@@ -107,8 +107,8 @@ def evaluate(
             variable ``MSINET_DEVICE``, else ``"auto"``.
         data_root: The folder that contains named datasets; None: ``data``.
         limit: Use only the first images.
-        image_size: Height and width in pixels that images are fitted to; None: as in training, else
-            the dataset's.
+        image_size: Height and width in pixels that images are fitted to; ``"original"``: each image
+            at its own size; None: as in training, else the dataset's.
         resize: ``"asymmetric"`` or ``"half_pixel"`` resize coordinates; None: those in the file,
             else asymmetric, with a note.
         batch_size: The maximum number of images in a batch; None: 8.

@@ -223,10 +223,13 @@ class Predictor:
     def _predict_many(
         self, images: Iterable[ImageLike]
     ) -> Generator[NDArray[np.float32], None, None]:
+        def read(image: ImageLike) -> NDArray[Any]:
+            return image if isinstance(image, np.ndarray) else as_image(image)
+
         def restore(item: ImageLike, prediction: Prediction) -> NDArray[np.float32]:
             return prediction.restored()
 
-        with closing(self.stream(map(_own, images), as_image, restore)) as outcomes:
+        with closing(self.stream(map(_own, images), read, restore)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, Failed):
                     raise outcome.error

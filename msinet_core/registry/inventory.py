@@ -73,16 +73,16 @@ class DeviceEntry:
 
 
 def devices(
-    check: bool = False, *, name: str | None = None, progress: bool | Progress = False
+    name: str | None = None, *, check: bool = False, progress: bool | Progress = False
 ) -> list[DeviceEntry]:
     """List the devices of this machine, highest priority first, without importing a framework.
 
     Plugins that cannot be used are reported as warnings.
 
     Args:
+        name: One device's name or alias, to list it alone.
         check: Whether to open each available device in a process of its own and compare it with
             the reference, which takes minutes.
-        name: One device's name or alias, to list it alone.
         progress: Whether to show progress on stderr.
 
     Raises:

@@ -130,6 +130,8 @@ class Registry:
             PluginError: Several plugins register the name.
         """
         asked = (os.environ.get(DEVICE_VARIABLE) or AUTO) if name is None else name
+        if not isinstance(asked, str):
+            raise UsageError(f"Invalid device: {asked!r}; must be a device's name.")
         try:
             return None if asked == AUTO else self.spec(asked)
         except UsageError as error:

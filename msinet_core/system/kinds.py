@@ -125,6 +125,7 @@ def factors(words: Sequence[str], metavar: str) -> Kind:
     """
 
     def standard(value: Any) -> dict[str, float]:
+        value = from_text(value) if isinstance(value, str) else value
         table = {
             words[words.index(name)]: _positive(number) for name, number in dict(value).items()
         }
@@ -206,7 +207,7 @@ def _flag(value: Any) -> bool:
 
 
 def _table(value: Any) -> dict[str, str]:
-    table = dict(value)
+    table = dict([value.split("=", 1)] if isinstance(value, str) else value)
     if not all(isinstance(part, str) for item in table.items() for part in item):
         raise TypeError
     return table

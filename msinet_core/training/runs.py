@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,36 +64,22 @@ class RunSummary:
         }
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[RunSummary]:
+def read_runs(
+    folders: str | Path | Sequence[str | Path],
+    report: Callable[[MsinetError], None] | None = None,
+) -> list[RunSummary]:
     """Read runs, in the order of the folders.
 
     Args:
-        folders: Run folders, and folders of run folders.
+        folders: A run folder, a folder of run folders, or several of them.
+        report: Called with what is wrong with each run in a folder of runs that cannot be read,
+            which is left out; None: that is an error.
 
     Raises:
-        UsageError: A folder contains no run.
+        UsageError: A folder contains no run, or none is given.
         MsinetError: A run's settings or history cannot be read.
     """
-
-    def refuse(error: MsinetError) -> None:
-        raise error
-
-    return read_intact_runs(folders, refuse)
-
-
-def read_intact_runs(
-    folders: Sequence[str | Path], report: Callable[[MsinetError], None]
-) -> list[RunSummary]:
-    """Read runs, and leave out the damaged ones of a folder of runs.
-
-    Args:
-        folders: Run folders, and folders of run folders.
-        report: Called with what is wrong with each run that is left out.
-
-    Raises:
-        UsageError: A folder contains no run.
-        MsinetError: A run that is named itself cannot be read, or no run can.
-    """
+    folders = [folders] if isinstance(folders, str | os.PathLike) else folders
     named: dict[Path, bool] = {}
     for folder in map(Path, folders):
         if folder.name in ("", ".."):  # such as the current folder, whose name is shown
@@ -109,11 +96,11 @@ def read_intact_runs(
         try:
             runs.append(_read(path))
         except MsinetError as error:
-            if is_named:
+            if is_named or report is None:
                 raise
             report(error)
     if not runs:
-        raise MsinetError("No run can be read.")
+        raise MsinetError("No run can be read.") if named else UsageError("No run folder given.")
     return runs
 
 
@@ -183,7 +170,7 @@ class RunComparison:
         return {"runs": runs, "differing": self.differing, "best": self.best, "notes": self.notes}
 
 
-def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
+def compare_runs(folders: str | Path | Sequence[str | Path]) -> RunComparison:
     """Read runs and compare them.
 
     Args:
@@ -236,7 +223,14 @@ def _saved_history(folder: RunFolder, config: TrainConfig) -> tuple[dict[str, fl
 
 def _rows(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> tuple[dict[str, float], ...]:
     numbers = [
-        {name: math.nan if value in ("", None) else float(value) for name, value in row.items()}
+        {
+            name: (
+                math.nan
+                if value in ("", None)
+                else (int if name in ("epoch", "step") else float)(value)
+            )
+            for name, value in row.items()
+        }
         for row in rows
     ]
     for name in ("epoch", Selection(config.best_by).column):

@@ -33,7 +33,6 @@ def start_training(
     spec: DeviceSpec,
     *,
     resume: bool = False,
-    dry_run: bool = False,
     progress: Progress | None = None,
     interrupt: InterruptFlag | None = None,
 ) -> list[dict[str, Any]]:
@@ -47,7 +46,6 @@ def start_training(
         run: Its folder.
         spec: The device to train on.
         resume: Continue from the folder's latest checkpoint, if it has one.
-        dry_run: Check everything up to here, describe the run and its memory, and train nothing.
         progress: Shows progress and messages.
         interrupt: Stops the run when it is set; handles signals while the run lasts.
 
@@ -60,20 +58,16 @@ def start_training(
     waits = _waits_for_processes(spec, config.distribute)
     with ExitStack() as stack:
         # With several processes, another one may be about to write the checkpoint.
-        if resume and not waits and not dry_run:
+        if resume and not waits:
             stack.enter_context(run.locked())
         version = run.version()
         prepared, state = prepare(config, run, spec, resume=resume, progress=progress)
         finished = _finished(prepared)
         if finished:
             progress.message(finished)
-            if not (dry_run or waits or run.history.exists()):
+            if not (waits or run.history.exists()):
                 run.write_history(prepared.position.history)
                 run.draw_curve(prepared.position.history, config)
-            return prepared.position.history
-        if dry_run:
-            for text in plan(prepared, spec):
-                progress.message(text)
             return prepared.position.history
         if waits:
             variable = spec.capabilities.cluster_variable
@@ -93,6 +87,32 @@ def start_training(
         )
         del state  # the model has its own weights and moments
         return _fit(prepared, model, run, device, progress, interrupt or InterruptFlag())
+
+
+def plan_training(
+    config: TrainConfig,
+    run: RunFolder,
+    spec: DeviceSpec,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Check all that can be wrong before a device is opened, and describe the run.
+
+    Args:
+        config: The run's settings.
+        run: Its folder, in which nothing is written.
+        spec: The device to train on.
+        resume: As for `start_training`.
+        progress: Shows downloads.
+
+    Raises:
+        MsinetError: As for `start_training`.
+    """
+    _check_support(config, spec)
+    prepared, _ = prepare(config, run, spec, resume=resume, progress=progress or Progress())
+    finished = _finished(prepared)
+    return (finished,) if finished else tuple(plan(prepared, spec))
 
 
 def _finished(prepared: Prepared) -> str:

@@ -19,7 +19,7 @@ from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config, read_config_to_repeat
 from msinet_core.training.resume import resumed_with
 from msinet_core.training.run_folder import RunFolder, new_run_path, newest_run_path
-from msinet_core.training.start import start_training
+from msinet_core.training.start import plan_training, start_training
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Run:
         best: The checkpoint of the best epoch.
         latest: The checkpoint to resume from.
         curve: The picture of the learning curve.
+        plan: What ``dry_run`` found; nothing of the above exists then.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Run:
     best: Path
     latest: Path
     curve: Path
+    plan: tuple[str, ...] = ()
 
 
 def train(
@@ -99,8 +101,9 @@ def train(
         config: A file of settings, such as the ``config.toml`` of a run to repeat; the other
             arguments override it.
         resume: Continue an earlier run exactly where it stopped.
-        dry_run: Check the settings, the data and the weights, show the plan and the memory that
-            it needs by batch size, and train nothing; no device is opened.
+        dry_run: Check the settings, the data and the weights, and train nothing; the result's
+            ``plan`` describes the run and the memory that it needs by batch size. No device is
+            opened.
         progress: True shows progress on stderr.
         data_root: The folder of named datasets; default "data".
         init: "auto", "vgg16", "random", "published:salicon" (or another dataset), or the path of
@@ -163,6 +166,8 @@ def train(
     }
     display = as_progress(progress)
     folder = None
+    history: list[dict[str, Any]] = []
+    lines: tuple[str, ...] = ()
     if resume:
         if config is not None:
             raise UsageError(
@@ -194,12 +199,15 @@ def train(
         if not resume:
             folder.check_new()
             check_apart(folder.path, settings.data, settings.root)
-        history = start_training(
-            settings, folder, spec, resume=resume, dry_run=dry_run, progress=display
-        )
+        if dry_run:
+            lines = plan_training(settings, folder, spec, resume=resume, progress=display)
+        else:
+            history = start_training(settings, folder, spec, resume=resume, progress=display)
     finally:
         if run is None and not resume:
             with suppress(OSError):  # not empty, if the run began
                 folder.path.rmdir()
                 folder.path.parent.rmdir()
-    return Run(folder.path, spec.name, history, folder.best, folder.latest, folder.curve)
+    for line in lines:
+        display.message(line)
+    return Run(folder.path, spec.name, history, folder.best, folder.latest, folder.curve, lines)

@@ -75,7 +75,8 @@ class TorchDevice(Device):
         return self.distribution.processes
 
     def build(self, program: Program) -> TorchModel:
-        return TorchModel(self, program)
+        with torch.inference_mode(False):  # whatever mode the caller is in
+            return TorchModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"torch": hardware.distribution_version("torch") or torch.__version__}

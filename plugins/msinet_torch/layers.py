@@ -45,7 +45,7 @@ class TorchLayers(Layers):
 
     def subtract_mean(self, op: ops.SubtractMean, inputs: Inputs, parameters: Parameters) -> Tensor:
         if op.mean not in self._means:
-            mean = torch.tensor(op.mean, device=self._device)
+            mean = torch.tensor(op.mean, dtype=torch.float32, device=self._device)
             self._means[op.mean] = mean.reshape(1, -1, 1, 1)
         return inputs[0] - self._means[op.mean]
 

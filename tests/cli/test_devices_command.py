@@ -108,6 +108,6 @@ def test_checking_executes_nothing_in_the_current_folder(
     monkeypatch.chdir(folder)
     for name in ("json", "numpy", "click", "msinet_core"):
         (folder / f"{name}.py").write_text("open('executed', 'w')")
-    (nowhere,) = msinet_core.devices(True, name="nowhere")
+    (nowhere,) = msinet_core.devices("nowhere", check=True)
     assert nowhere.failed
     assert not (folder / "executed").exists()

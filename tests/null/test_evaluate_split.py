@@ -260,3 +260,31 @@ def test_a_split_has_the_same_names_in_python_as_on_the_command_line(
     assert names(of["val"]) == names(of["valid"])
     with pytest.raises(UsageError, match="'half'"):
         msinet.evaluate(best, flat, split="half")
+
+
+def test_what_is_not_a_metric_or_a_source_is_refused(best: Path, flat: Path) -> None:
+    evaluation = msinet.evaluate(best, flat, limit=1)
+    assert len(evaluation.values("cc")) == 1
+    assert "images=" not in repr(evaluation)
+    for arguments in (("CC",), ("cc", "nobody"), (None,)):
+        with pytest.raises(UsageError):
+            evaluation.values(*arguments)  # type: ignore[arg-type]
+
+
+def test_images_that_cannot_be_scored_are_a_warning_and_an_error_if_they_are_all(
+    flat: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(flat, tmp_path / "own")
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for path in (data / "saliency").iterdir():
+        np.save(maps / f"{path.stem}.npy", np.full((16, 24), np.nan))
+    with pytest.raises(msinet.EvaluationError) as caught:
+        msinet.evaluate(maps=maps, data=data)
+    total = len(caught.value.evaluation.failures)
+    assert total > 1
+    name = Path(caught.value.evaluation.failures[0][0]).stem
+    np.save(maps / f"{name}.npy", np.random.default_rng(0).random((16, 24)))
+    with pytest.warns(UserWarning, match=f"{total - 1} of {total}"):
+        evaluation = msinet.evaluate(maps=maps, data=data)
+    assert len(evaluation.images) == 1

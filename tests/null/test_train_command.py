@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import msinet_core as msinet
 from msinet_core import train
 from msinet_core.checkpoint import load_checkpoint
 from msinet_core.device import Model
@@ -89,6 +90,8 @@ def test_a_dry_run_describes_the_run_and_writes_nothing(run: Run, tiny_data: Pat
     assert "0.00 GiB" not in result.stderr and " 0 MiB" not in result.stderr
     assert "Steps: 3" in result.stderr
     assert not Path("r").exists()
+    planned = msinet.train(tiny_data, device="reference", width=0.04, init="random", dry_run=True)
+    assert any("largest batch" in line for line in planned.plan)
     result = run("train", *SMALL, "--data", "nowhere", "--dry-run")
     assert result.exit_code == 2
 

@@ -308,6 +308,8 @@ def test_a_damaged_run_does_not_hide_the_others(run: Run, tmp_path: Path, name: 
         assert run("runs", "list", *folders).exit_code == 1
     with pytest.raises(MsinetError, match=name):
         msinet.read_runs([tmp_path])
+    with pytest.raises(UsageError):
+        msinet.read_runs([])
 
 
 def test_a_folder_of_damaged_runs_is_an_error(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -73,3 +76,31 @@ def test_kernels_alone_are_transposed_and_come_back() -> None:
         expected = tensor.transpose(3, 2, 0, 1) if parameter.role == "kernel" else tensor
         assert (native == expected).all()
         assert (device.to_canonical(parameter, native) == tensor).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked on this system")
+def test_a_forked_process_refuses_to_compute_instead_of_hanging() -> None:
+    program = (
+        "import multiprocessing\n"
+        "import numpy as np\n"
+        "import msinet_core as msinet\n"
+        "from msinet_core.network.state import State\n"
+        "from msinet_core.reference import SPEC\n"
+        "graph = msinet.GraphBuilder(3).build()\n"
+        "images = np.zeros((1, 4, 4, 3), np.float32)\n"
+        "def attempt(what):\n"
+        "    try:\n"
+        "        SPEC.open() if what == 'open' else model.predict(images)\n"
+        "    except msinet.MsinetError as error:\n"
+        "        return 'spawn' in str(error)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    assert pool.apply(attempt, ['open']) is None\n"
+        "model = SPEC.open().compile(graph, State({}))\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    assert pool.map(attempt, ['open', 'predict']) == [True, True]\n"
+        "assert attempt('predict') is None"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Generator
 from contextlib import closing
@@ -201,6 +202,42 @@ def test_an_image_of_a_lone_size_does_not_hold_the_others_back():
     next(maps)
     assert len(read) < 80
     assert len(list(maps)) == 199
+
+
+def test_an_iterable_may_yield_one_buffer_or_picture_again_and_again():
+    buffer, picture = image(), Image.new("RGB", (32, 24))
+
+    def frames():
+        for value in range(20):
+            buffer[..., 0] = 10 * value
+            yield buffer
+
+    def pictures():
+        for value in range(20):
+            picture.paste((10 * value, 0, 0), (0, 0, 32, 24))
+            yield picture
+
+    predictor = Predictor(RedChannel(), GRAPH, (24, 32), batch_size=3, workers=2)
+    for images in (frames(), pictures()):
+        reds = [float(saliency.max()) * 255 for saliency in predictor.predict(images)]
+        np.testing.assert_allclose(reds, [10 * value for value in range(20)], atol=1e-3)
+
+
+def test_relative_paths_are_those_of_when_they_were_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 24), "red").save("a.png")
+    maps = Predictor(RedChannel(), GRAPH, (24, 32), batch_size=1).predict(["a.png"] * 3)
+    next(maps)
+    monkeypatch.chdir("/")
+    assert len(list(maps)) == 2
+
+
+def test_a_predictor_shows_what_it_is_and_cannot_be_pickled():
+    predictor = Predictor(RedChannel(), GRAPH, (24, 32))
+    assert "red" in repr(predictor)
+    assert "24x32" in repr(predictor)
+    with pytest.raises(TypeError, match="load"):
+        pickle.dumps(predictor)
 
 
 def test_own_size_is_rounded_up_to_what_the_network_accepts():

@@ -92,7 +92,6 @@ def test_values_are_brought_to_one_form(name: str, value: Any, standard: Any) ->
         'log = ["tensorbord"]',
         "log = 1",
         "device_options = {threads = 2}",
-        'device_options = "threads=2"',
         'resize = "halfpixel"',
         "precision = 16",
         "data_root = 5",
