@@ -129,8 +129,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    with find_format(path).open(path) as archive:
-        return archive.files or (archive.path,)
+    archive = find_format(path).open(path)
+    return archive.files or (archive.path,)
 
 
 def _size(files: tuple[Path, ...]) -> int:

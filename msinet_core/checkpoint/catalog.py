@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ def _named(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: is_named(path, *suffixes)
 
 
-def _write_only(path: Path) -> AbstractContextManager[Archive]:
+def _write_only(path: Path) -> Archive:
     raise CheckpointError(f"{path} is in a format that can only be written.")
 
 
@@ -54,7 +54,7 @@ class Format:
             a name.
         title: Its name for people.
         matches: Returns from content and name whether a path is in this format.
-        open: Opens a file; see `Archive`.
+        open: Describes what is in a file, and reads no tensor; see `Archive`.
         encoder_only: Whether it holds a pretrained encoder and not the whole network.
         write: Writes a checkpoint to a path; None if the format is only read.
         suffixes: How the names of its files end.
@@ -64,7 +64,7 @@ class Format:
     name: str
     title: str
     matches: Callable[[Path], bool] = _never
-    open: Callable[[Path], AbstractContextManager[Archive]] = _write_only
+    open: Callable[[Path], Archive] = _write_only
     encoder_only: bool = False
     write: Callable[[Path, Checkpoint], None] | None = None
     suffixes: tuple[str, ...] = ()
@@ -276,8 +276,8 @@ def open_checkpoint(path: Path) -> Iterator[tuple[Format, Archive]]:
         UsageError: The file does not exist, or is a directory.
     """
     found = find_format(path)
-    with reading(path), found.open(path) as archive:
-        yield found, archive
+    with reading(path):
+        yield found, found.open(path)
 
 
 def _nearby(path: Path) -> str:

@@ -99,7 +99,8 @@ def convert(
     resize = check_resize(source, resize)
     source = resolve_weights(source, progress)
     found = _source_format(source, from_layout)
-    with reading(source), found.open(source) as archive:
+    with reading(source):
+        archive = found.open(source)
         require_whole_network(found, source)
         if network is None:
             graph = choose_network(archive, resize, progress=progress)

@@ -114,8 +114,8 @@ def inspect(path: str | Path, progress: bool | Progress = False) -> Description:
     path = resolve_weights(path, as_progress(progress))
     found = find_format(path)
     is_raw = found.name == safetensors.UNKNOWN_LAYOUT
-    opened = safetensors.open_as_stored(path) if is_raw else found.open(path)
-    with reading(path), opened as archive:
+    with reading(path):
+        archive = safetensors.open_as_stored(path) if is_raw else found.open(path)
         graph = archive.graph
         damage = [] if graph is None else archive.mismatches(graph)
         _check_split(archive.metadata, damage)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -62,8 +61,7 @@ def matches(path: Path) -> bool:
     return hdf5.read_root(path).text("format") == FORMAT
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Archive:
     """Open a native checkpoint: check its structure and its texts, read no tensor.
 
     Args:
@@ -95,7 +93,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         if not step.isdecimal():
             raise CheckpointError(f"{path} is damaged: its optimizer step is {step!r}.")
         optimizer = StoredOptimizer(int(step), groups["optimizer/m"], groups["optimizer/v"])
-    yield Archive(
+    return Archive(
         path,
         weights=groups["weights"],
         optimizer=optimizer,

@@ -216,8 +216,8 @@ def _saved_history(folder: RunFolder, config: TrainConfig) -> tuple[dict[str, fl
 
     if not folder.latest.exists():
         return ()
-    with reading(folder.latest), open_archive(folder.latest) as archive:
-        training = archive.read_training()
+    with reading(folder.latest):
+        training = open_archive(folder.latest).read_training()
         return _rows(training["position"]["history"], config) if training else ()
 
 

@@ -245,8 +245,7 @@ def test_an_unknown_layout_is_never_guessed(run: Run, source: Path) -> None:
     options = ["--network", source, "--from-layout", "mlx"]
     result = run("convert", "a.safetensors", "b.msinet.h5", *options)
     assert result.exit_code == 0, result.output
-    with find_format(Path("b.msinet.h5")).open(Path("b.msinet.h5")) as archive:
-        found = archive.read_state(GRAPH).weights
+    found = find_format(Path("b.msinet.h5")).open(Path("b.msinet.h5")).read_state(GRAPH).weights
     expected = random_state(GRAPH, 1).weights
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 

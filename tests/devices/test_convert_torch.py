@@ -177,9 +177,9 @@ def test_torchvisions_vgg16(tmp_path: Path, is_zip: bool) -> None:
     torch.save(state, path, _use_new_zipfile_serialization=is_zip)
     found = find_format(path)
     assert found.encoder_only
-    with found.open(path) as archive:
-        read = archive.read_state(encoder).weights
-        assert archive.unused == ("classifier.0.weight",)
+    archive = found.open(path)
+    read = archive.read_state(encoder).weights
+    assert archive.unused == ("classifier.0.weight",)
     for name, value in weights.items():
         if name == "conv1/conv1_1/kernel":
             deviation = np.array([0.229, 0.224, 0.225])[:, None] * 255

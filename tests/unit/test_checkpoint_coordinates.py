@@ -132,5 +132,5 @@ def test_keras_models_show_half_pixels(tmp_path: Path) -> None:
         archive.writestr("config.json", json.dumps({"config": {"layers": [layer]}}))
         archive.writestr("metadata.json", "{}")
         archive.write(tmp_path / "half.weights.h5", "model.weights.h5")
-    with find_format(tmp_path / "half.keras").open(tmp_path / "half.keras") as opened:
-        assert opened.resize == {"half_pixel"}
+    opened = find_format(tmp_path / "half.keras").open(tmp_path / "half.keras")
+    assert opened.resize == {"half_pixel"}

@@ -42,8 +42,8 @@ def test_the_encoder_is_read_under_our_names(tmp_path: Path, newer: bool) -> Non
     path = tmp_path / "vgg16.h5"
     expected = write_vgg16(path, ENCODER, newer)
     assert len(expected) == 26
-    with vgg16.open_keras(path) as archive:
-        found = archive.read_state(ENCODER).weights
+    archive = vgg16.open_keras(path)
+    found = archive.read_state(ENCODER).weights
     assert found.keys() == expected.keys()
     for name, tensor in found.items():
         np.testing.assert_array_equal(tensor, expected[name])
@@ -75,12 +75,12 @@ def test_mismatches_are_listed_at_once(tmp_path: Path) -> None:
         del file["block3_conv2"]
         del file["block1_conv1/block1_conv1_b_1:0"]
         file["block1_conv1/block1_conv1_b_1:0"] = np.zeros(64, "<f4")
-    with vgg16.open_keras(path) as archive:
-        assert archive.mismatches(ENCODER) == [
-            "weight conv1/conv1_1/bias: has shape (64,), expected (1,)",
-            "weight conv3/conv3_2/kernel: missing, expected shape (3, 3, 5, 5)",
-            "weight conv3/conv3_2/bias: missing, expected shape (5,)",
-        ]
+    archive = vgg16.open_keras(path)
+    assert archive.mismatches(ENCODER) == [
+        "weight conv1/conv1_1/bias: has shape (64,), expected (1,)",
+        "weight conv3/conv3_2/kernel: missing, expected shape (3, 3, 5, 5)",
+        "weight conv3/conv3_2/bias: missing, expected shape (5,)",
+    ]
 
 
 def test_links_and_absurd_tensors_are_refused(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_of_duplicate_names_the_last_counts_everywhere(tmp_path: Path) -> None:
     path = safetensors(tmp_path / "x.safetensors", header, b"x" * 8)
     found = inspect(path)
     assert (found.format, [row.shape for row in found.tensors]) == ("mlx", [(1, 2)])
-    with find_format(path).open(path) as archive:
-        assert archive.weights["a"].load().shape == (1, 2)
+    archive = find_format(path).open(path)
+    assert archive.weights["a"].load().shape == (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,9 @@ def test_the_published_hybrid_checkpoint_is_recognized(tmp_path: Path) -> None:
     tf1.write(prefix, Checkpoint(msinet_graph(), State(stored)))
     found = find_format(prefix)
     assert (found.name, found.encoder_only) == ("tf1-vgg16", True)
-    with found.open(prefix) as archive:
-        read = archive.read_state(msinet_graph(0.02).between("input", "pool5")).weights
-        assert archive.unused == ("fc6/weights",)
+    archive = found.open(prefix)
+    read = archive.read_state(msinet_graph(0.02).between("input", "pool5")).weights
+    assert archive.unused == ("fc6/weights",)
     assert all(read[name].tobytes() == value.tobytes() for name, value in weights.items())
     with pytest.raises(CheckpointError, match="--init"):
         convert(prefix, tmp_path / "x.msinet.h5")
@@ -86,7 +86,8 @@ def test_of_many_missing_layers_three_are_shown(tmp_path: Path) -> None:
     weights = encoder(0.02)
     path = tmp_path / "vgg16.safetensors"
     write_torchvision(path, weights)
-    with find_format(path).open(path) as archive, pytest.raises(CheckpointError) as error:
+    archive = find_format(path).open(path)
+    with pytest.raises(CheckpointError) as error:
         archive.read_state(msinet_graph(0.1).between("input", "pool5"))
     assert str(error.value).count("expected (") == 3
     assert "--network" not in str(error.value)

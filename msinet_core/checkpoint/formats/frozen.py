@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,8 +82,7 @@ def saved_model_file(path: Path) -> Path:
     return path if path.name == SAVED_MODEL else path / SAVED_MODEL
 
 
-@contextmanager
-def open_graph(path: Path) -> Iterator[Archive]:
+def open_graph(path: Path) -> Archive:
     """Open a frozen graph: find its constants, read no values.
 
     Args:
@@ -99,11 +97,10 @@ def open_graph(path: Path) -> Iterator[Archive]:
             f"{path} has no constants named like MSI-Net's layers, such as conv1/conv1_1/kernel. "
             f"It is another network, or not frozen."
         )
-    yield archive
+    return archive
 
 
-@contextmanager
-def open_saved_model(path: Path) -> Iterator[Archive]:
+def open_saved_model(path: Path) -> Archive:
     """Open a SavedModel, with its weights frozen inside or in ``variables/``.
 
     Args:
@@ -124,16 +121,15 @@ def open_saved_model(path: Path) -> Iterator[Archive]:
     archive = _parse(folder, graphs, (file,))
     variables = folder / "variables" / "variables"
     if archive.weights:
-        yield archive
-    elif tf1.index_of(variables).is_file():
-        with tf1.open_archive(variables) as opened:
-            files = (file, *opened.files)
-            yield replace(opened, path=folder, files=files, resize=archive.resize)
-    else:
-        raise CheckpointError(
-            f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
-            f"variables/. Copy the whole folder."
-        )
+        return archive
+    if tf1.index_of(variables).is_file():
+        opened = tf1.open_archive(variables)
+        files = (file, *opened.files)
+        return replace(opened, path=folder, files=files, resize=archive.resize)
+    raise CheckpointError(
+        f"{folder} has no weights of MSI-Net: no constants named like its layers, and no "
+        f"variables/. Copy the whole folder."
+    )
 
 
 def write_graph(path: Path, checkpoint: Checkpoint) -> None:

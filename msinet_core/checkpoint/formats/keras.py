@@ -16,7 +16,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +82,7 @@ def matches_keras_2(path: Path) -> bool:
     return "model_weights" in root.members or "layer_names" in root.attributes
 
 
-@contextmanager
-def open_keras_3(path: Path, content: bytes | None = None) -> Iterator[Archive]:
+def open_keras_3(path: Path, content: bytes | None = None) -> Archive:
     """Open weights of Keras 3.
 
     Args:
@@ -94,11 +92,10 @@ def open_keras_3(path: Path, content: bytes | None = None) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged, refused, or does not name its layers.
     """
-    yield _parse(path, _keras_3_weights, hdf5.read_file(path, content))
+    return _parse(path, _keras_3_weights, hdf5.read_file(path, content))
 
 
-@contextmanager
-def open_keras_2(path: Path) -> Iterator[Archive]:
+def open_keras_2(path: Path) -> Archive:
     """Open weights or a full model of Keras 2.
 
     Args:
@@ -107,11 +104,10 @@ def open_keras_2(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged or refused.
     """
-    yield _parse(path, _keras_2_weights, hdf5.read_file(path))
+    return _parse(path, _keras_2_weights, hdf5.read_file(path))
 
 
-@contextmanager
-def open_model(path: Path) -> Iterator[Archive]:
+def open_model(path: Path) -> Archive:
     """Open the weights of a full Keras 3 model; nothing in it is run.
 
     Args:
@@ -127,8 +123,7 @@ def open_model(path: Path) -> Iterator[Archive]:
             )
         # zipfile compares with the checksum of the whole member at its end.
         content, config = archive.read(_WEIGHTS), archive.read(_CONFIG).decode()
-    with open_keras_3(path, content) as opened:
-        yield replace(opened, resize=stored_resize(config))
+    return replace(open_keras_3(path, content), resize=stored_resize(config))
 
 
 def write_keras_3(path: Path, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,6 @@ Source: https://onnx.ai/onnx/repo-docs/IR.html.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,8 +47,7 @@ _DTYPES = {1: "float32", 10: "float16"}
 DEFAULTS = OnnxSettings()
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Archive:
     """Open an ONNX model that msinet wrote.
 
     Args:
@@ -72,7 +70,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         for tensor in model.graph.initializer
         if tensor.name in known
     }
-    yield Archive(path, weights, graph=graph, metadata=metadata)
+    return Archive(path, weights, graph=graph, metadata=metadata)
 
 
 def write(path: Path, checkpoint: Checkpoint, settings: OnnxSettings = DEFAULTS) -> None:

@@ -6,8 +6,7 @@ Source: https://huggingface.co/docs/safetensors, "Format".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,7 @@ def matches(path: Path, name: str | None = None) -> bool:
     return name is None or read_texts(path).get("kernel_layout") == LAYOUTS[name]
 
 
-@contextmanager
-def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archive]:
+def open_archive(path: Path, kernel_layout: str | None = None) -> Archive:
     """Open a safetensors file: read and check its header, no tensor.
 
     Args:
@@ -83,11 +81,10 @@ def open_archive(path: Path, kernel_layout: str | None = None) -> Iterator[Archi
     tensors = read_tensors(path, layout)
     keys = names.from_torch_names(tensors, graph, path)
     weights = {name: tensors[key] for name, key in keys.items()}
-    yield Archive(path, weights, graph=graph, metadata=metadata)
+    return Archive(path, weights, graph=graph, metadata=metadata)
 
 
-@contextmanager
-def open_as_stored(path: Path) -> Iterator[Archive]:
+def open_as_stored(path: Path) -> Archive:
     """Open a file of unknown layout for inspection: names and axes are those in the file.
 
     Args:
@@ -96,7 +93,7 @@ def open_as_stored(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    yield Archive(path, read_tensors(path, CANONICAL_KERNEL_LAYOUT))
+    return Archive(path, read_tensors(path, CANONICAL_KERNEL_LAYOUT))
 
 
 def fitting_layouts(path: Path, graph: Graph) -> list[str]:
@@ -111,12 +108,9 @@ def fitting_layouts(path: Path, graph: Graph) -> list[str]:
     """
     if "kernel_layout" in read_texts(path):
         return []
-    fitting = []
-    for name, layout in LAYOUTS.items():
-        with open_archive(path, layout) as archive:
-            if not archive.mismatches(graph):
-                fitting.append(name)
-    return fitting
+    return [
+        name for name, layout in LAYOUTS.items() if not open_archive(path, layout).mismatches(graph)
+    ]
 
 
 def write(path: Path, checkpoint: Checkpoint, name: str) -> None:

@@ -13,7 +13,6 @@ import glob
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,8 +121,7 @@ def matches(path: Path) -> bool:
     return any(_DATA_FILE.match(file.name) for file in data_files)
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Archive:
     """Open a TensorFlow checkpoint: read and verify its index, no tensor.
 
     Args:
@@ -157,7 +155,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     weights = {name: tensor for name, tensor in stored.items() if not _NOT_A_WEIGHT.match(name)}
     optimizer = _stored_optimizer(files, entries, stored, list(weights))
     used = {*_STEP, *(f"{n}{slot}" for n in weights for slot in _MOMENTS)} if optimizer else set()
-    yield Archive(
+    return Archive(
         prefix,
         weights=weights,
         optimizer=optimizer,

@@ -15,8 +15,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,8 +63,7 @@ _DTYPES = {
 }
 
 
-@contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Archive:
     """Open a state_dict, or a dictionary with one under ``state_dict``.
 
     Args:
@@ -78,7 +76,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     graph, metadata = read_origin(texts, path)
     keys = names.from_torch_names(tensors, graph, path)
     weights = {name: tensors[key] for name, key in keys.items()}
-    yield Archive(path, weights, graph=graph, metadata=metadata)
+    return Archive(path, weights, graph=graph, metadata=metadata)
 
 
 def read_state_dict(path: Path) -> tuple[Mapping[str, StoredTensor], Mapping[str, str]]:

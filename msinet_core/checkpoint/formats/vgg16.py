@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +50,7 @@ def matches_keras(path: Path) -> bool:
     return "block1_conv1" in hdf5.read_root(path).members
 
 
-@contextmanager
-def open_keras(path: Path) -> Iterator[Archive]:
+def open_keras(path: Path) -> Archive:
     """Open VGG16 weights under the names of the encoder's layers.
 
     Kernels are unchanged. They were trained on BGR images and the network takes RGB; the published
@@ -70,7 +68,7 @@ def open_keras(path: Path) -> Iterator[Archive]:
             role = "kernel" if len(dataset.shape) == 4 else "bias"
             node = f"conv{layer[1]}/conv{layer[1]}_{layer[2]}"
             weights[f"{node}/{role}"] = dataset_tensor(dataset, path, None)
-    yield Archive(path, weights)
+    return Archive(path, weights)
 
 
 def matches_torch_file(path: Path) -> bool:
@@ -109,14 +107,12 @@ def matches_hybrid(path: Path) -> bool:
     if not tf1.matches(path):
         return False
     try:
-        with tf1.open_archive(path) as archive:
-            return any(_HYBRID.match(name) for name in archive.weights)
+        return any(_HYBRID.match(name) for name in tf1.open_archive(path).weights)
     except CheckpointError:
         return False  # the TensorFlow format reports what is wrong
 
 
-@contextmanager
-def open_torch_file(path: Path) -> Iterator[Archive]:
+def open_torch_file(path: Path) -> Archive:
     """Open torchvision's VGG16 weights under the names of the encoder's layers.
 
     Args:
@@ -126,11 +122,10 @@ def open_torch_file(path: Path) -> Iterator[Archive]:
         CheckpointError: It is damaged or refused.
     """
     tensors, _ = torch.read_state_dict(path)
-    yield _torchvision(path, tensors)
+    return _torchvision(path, tensors)
 
 
-@contextmanager
-def open_safetensors(path: Path) -> Iterator[Archive]:
+def open_safetensors(path: Path) -> Archive:
     """Open torchvision's VGG16 weights under the names of the encoder's layers.
 
     Args:
@@ -139,11 +134,10 @@ def open_safetensors(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    yield _torchvision(path, safetensors.read_tensors(path, _TORCH_LAYOUT))
+    return _torchvision(path, safetensors.read_tensors(path, _TORCH_LAYOUT))
 
 
-@contextmanager
-def open_hybrid(path: Path) -> Iterator[Archive]:
+def open_hybrid(path: Path) -> Archive:
     """Open VGG16 of the published training under the names of the encoder's layers.
 
     Args:
@@ -152,13 +146,13 @@ def open_hybrid(path: Path) -> Iterator[Archive]:
     Raises:
         CheckpointError: It is damaged.
     """
-    with tf1.open_archive(path) as archive:
-        found = {name: match for name in archive.weights if (match := _HYBRID.match(name))}
-        weights = {
-            f"{match[1]}/{_ROLES[match[2]]}": archive.weights[name] for name, match in found.items()
-        }
-        unused = (*archive.unused, *(name for name in archive.weights if name not in found))
-        yield replace(archive, weights=weights, optimizer=None, unused=unused)
+    archive = tf1.open_archive(path)
+    found = {name: match for name in archive.weights if (match := _HYBRID.match(name))}
+    weights = {
+        f"{match[1]}/{_ROLES[match[2]]}": archive.weights[name] for name, match in found.items()
+    }
+    unused = (*archive.unused, *(name for name in archive.weights if name not in found))
+    return replace(archive, weights=weights, optimizer=None, unused=unused)
 
 
 def _torchvision(path: Path, tensors: Mapping[str, StoredTensor]) -> Archive:
