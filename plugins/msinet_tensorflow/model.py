@@ -152,7 +152,7 @@ class TensorFlowModel(Model):
         return self._graph.apply(self._builders, native, self._weights)
 
     def _losses(self, images: Tensor, maps: Tensor) -> Tensor:
-        predicted = self._forward(images)
+        predicted = tf.cast(self._forward(images), tf.float32)
         true = _converted(maps, "NHWC", self._data_format)
         assert self._loss is not None
         return self._loss.apply(self._builders, true, predicted)

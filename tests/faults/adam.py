@@ -123,6 +123,80 @@ class OneFrozenPart(_OtherAdam):
         return dataclasses.replace(given, factors=factors)
 
 
+class _Containing(Adam):
+    def factor(self, name: str) -> float:
+        return next((factor for start, factor in self.factors if start in name), 1.0)
+
+
+@FAULTS.model("Factors go to names that contain the text", "adam/factors")
+class FactorsByText(_OtherAdam):
+    """Finds the beginning of a name in its middle, too."""
+
+    def change(self, given: Adam) -> Adam:
+        return _Containing(**vars(given))
+
+
+@FAULTS.model("Factors above 1 are 1", "adam/factors")
+class FactorsAtMostOne(_OtherAdam):
+    """Slows down only."""
+
+    def change(self, given: Adam) -> Adam:
+        factors = tuple((name, min(factor, 1.0)) for name, factor in given.factors)
+        return dataclasses.replace(given, factors=factors)
+
+
+@FAULTS.model("All factors are the first one", "adam/factors")
+class FirstFactorForAll(_OtherAdam):
+    """Binds the variable of a loop late."""
+
+    def change(self, given: Adam) -> Adam:
+        first = next((factor for _, factor in given.factors if factor), 0.0)
+        factors = tuple((name, first if factor else 0.0) for name, factor in given.factors)
+        return dataclasses.replace(given, factors=factors)
+
+
+@FAULTS.model("The last factor that fits counts", "adam/factors")
+class LastFactor(_OtherAdam):
+    """Overwrites the factors of a name in order."""
+
+    def change(self, given: Adam) -> Adam:
+        return dataclasses.replace(given, factors=given.factors[::-1])
+
+
+@FAULTS.model("A step whose gradients are all zero is left out", "adam/zero-gradients")
+class ZeroStepLeftOut(ReferenceModel):
+    """Forgets the momentum."""
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        if any(gradient.any() for gradient in gradients.values()):
+            super()._step(gradients, learning_rate)
+
+
+@FAULTS.model("A parameter whose gradient is zero is left out", "adam/zero-gradients")
+class LazyAdam(ReferenceModel):
+    """Forgets its momentum."""
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        moments, weights = self._moments, self._weights
+        before = {name: (weights[name], moments.m[name], moments.v[name]) for name in gradients}
+        super()._step(gradients, learning_rate)
+        for name, gradient in gradients.items():
+            if not gradient.any():
+                weights[name], moments.m[name], moments.v[name] = before[name]
+
+
+@FAULTS.model("Learning rates within 1e-8 are equal", "adam/learning-rate-digits")
+class NearRatesAreEqual(ReferenceModel):
+    """Compares with an absolute tolerance."""
+
+    _set = -1.0
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        if not np.isclose(learning_rate, self._set):
+            self._set = learning_rate
+        return super().update(batches, self._set)
+
+
 @FAULTS.model("Frozen layers end the gradient", "adam/factors")
 class GradientEnds(_OtherAdam):
     """Trains nothing before a frozen layer."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
+import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -151,6 +155,26 @@ for _method, _effect, _change in (
         "__init__",
         "Compiling starts a thread for each model",
         lambda: threading.Thread(target=time.sleep, args=(60,), daemon=True).start(),
+    ),
+    ("__init__", "Native code prints", lambda: os.write(1, b"compiling\n")),
+    ("__init__", "Compiling sets Python's random seed", lambda: random.seed(0)),
+    (
+        "__init__",
+        "Compiling ignores SIGTERM",
+        lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    ),
+    (
+        "__init__",
+        "Compiling adds a handler to the root logger",
+        lambda: logging.getLogger().addHandler(logging.NullHandler()),
+    ),
+    ("__init__", "Compiling changes how NumPy prints", lambda: np.set_printoptions(precision=3)),
+    ("__init__", "Compiling turns the garbage collector off", gc.disable),
+    ("__init__", "Compiling raises the recursion limit", lambda: sys.setrecursionlimit(100_000)),
+    (
+        "__init__",
+        "Compiling replaces sys.excepthook",
+        lambda: setattr(sys, "excepthook", lambda *error: None),
     ),
     ("update", "Training prints", lambda: print("step")),
     ("update", "Training sets the random seed", lambda: np.random.seed(0)),

@@ -44,11 +44,28 @@ for _name, _row, _test in (
     ("batches of 7", "forward/batch-7", lambda images: len(images) == 7),
     ("batches of 12", "forward/batch-12", lambda images: len(images) == 12),
     ("batches of 24", "forward/batch-24", lambda images: len(images) == 24),
-    ("batches above 40", "forward/batch-64", lambda images: len(images) > 40),
+    ("batches above 64", "forward/batch-130", lambda images: len(images) > 64),
     ("batches of 16", "forward/batch-16", lambda images: len(images) == 16),
     ("batches above 32", "forward/batch-33", lambda images: len(images) > 32),
-    ("images wider than 512", "forward/long-images", lambda images: images.shape[2] > 512),
-    ("images higher than 512", "forward/tall-images", lambda images: images.shape[1] > 512),
+    ("images wider than 4,096", "forward/long-images", lambda images: images.shape[2] > 4096),
+    ("images higher than 4,096", "forward/tall-images", lambda images: images.shape[1] > 4096),
+    (
+        "large batches of large images",
+        "forward/large-batch",
+        lambda images: len(images) > 2 and images[0].size > 2**17,
+    ),
+    (
+        "channels in reverse",
+        "use/kinds-of-images",
+        lambda images: images.strides[3] < 0,
+    ),
+    ("repeated images", "use/kinds-of-images", lambda images: images.strides[0] == 0),
+    ("repeated channels", "use/kinds-of-images", lambda images: images.strides[3] == 0),
+    (
+        "three of four channels",
+        "use/kinds-of-images",
+        lambda images: images.strides[2] == 4 * images.strides[3] > 0,
+    ),
     (
         "more than 2**20 pixels",
         "forward/megapixels",
@@ -131,6 +148,40 @@ class UploadedOnce(ReferenceModel):
         return super().update([uploaded[id(batch)][1] for batch in batches], learning_rate)
 
 
+@FAULTS.model("NaN spreads to the next image of the batch", "use/one-image-not-finite")
+class Spreads(ReferenceModel):
+    """Multiplies what lies between images by zero."""
+
+    def forward(self, images: Images) -> Array:
+        maps = super().forward(images)
+        for index in range(1, len(images)):
+            if not np.isfinite(images[index - 1]).all():
+                maps[index] = np.nan
+        return maps
+
+
+@FAULTS.model("Strides of zero misread in true maps", "use/changed-batches")
+class ZeroStrides(ReferenceModel):
+    """Reads one true map, and zeros for the others."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        changed = []
+        for batch in batches:
+            maps = batch.maps.copy()
+            if batch.maps.strides[0] == 0:
+                maps[1:] = 0
+            changed.append(Batch(batch.images, maps))
+        return super().update(changed, learning_rate)
+
+
+@FAULTS.model("Only the first 16 batches count", "use/changed-batches", "gradient/accumulated-many")
+class SixteenBatches(ReferenceModel):
+    """Has buffers for sixteen."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        return super().update(batches[:16], learning_rate)
+
+
 @FAULTS.model("Only the first eight batches count", "use/changed-batches")
 class EightBatches(ReferenceModel):
     """Ignores batches beyond the eighth."""
@@ -192,6 +243,31 @@ class Every25th(_HalfRate):
         return self._steps % 25 == 0
 
 
+@FAULTS.model("A learning rate that changes by less than 1% is not set", "use/many-steps")
+class SmallChangesIgnored(ReferenceModel):
+    """Compares with the step before, to save a transfer."""
+
+    _set = _last = 0.0
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        if abs(learning_rate - self._last) > 0.01 * self._last:
+            self._set = learning_rate
+        self._last = learning_rate
+        return super().update(batches, self._set)
+
+
+@FAULTS.model("Steps of a model counted in 8 bits", "use/many-steps")
+class EightBits(ReferenceModel):
+    """Corrects the bias of the 257th step as that of the first."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        step = self._moments.step
+        self._moments.step = step % 256
+        loss = super().update(batches, learning_rate)
+        self._moments.step = step + 1
+        return loss
+
+
 @FAULTS.model("Half the learning rate after 100 steps", "use/many-steps")
 class After100(_HalfRate):
     """Has a schedule of its own."""
@@ -214,6 +290,37 @@ class SixteenImages(ReferenceModel):
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
         cut = [Batch(images[:16], maps[:16]) for images, maps in batches]
+        return super().update(cut, learning_rate)
+
+
+@FAULTS.model("Gradient of the first 64 images only", "gradient/batch-130")
+class SixtyFourImages(ReferenceModel):
+    """Has threads for 64."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        cut = [Batch(batch.images[:64], batch.maps[:64]) for batch in batches]
+        return super().update(cut, learning_rate)
+
+
+@FAULTS.model("Losses wrong after 64 images", "loss/batch-130")
+class SixtyFourLosses(ReferenceModel):
+    """Has threads for 64."""
+
+    def losses(self, batch: Batch) -> Array:
+        losses = super().losses(batch)
+        losses[64:] = 0
+        return losses
+
+
+@FAULTS.model("Gradient of two large images only", "gradient/large-batch")
+class TwoLargeImages(ReferenceModel):
+    """Has memory for two."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        cut = [
+            Batch(*(part[:2] for part in batch)) if batch.images[0].size > 2**17 else batch
+            for batch in batches
+        ]
         return super().update(cut, learning_rate)
 
 

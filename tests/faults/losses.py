@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from msinet_core.network.loss import Correlation, KLDivergence, ScanpathSaliency, Similarity
+from msinet_core.device import Program
+from msinet_core.network.loss import (
+    Correlation,
+    KLDivergence,
+    Loss,
+    ScanpathSaliency,
+    Similarity,
+    WeightedSum,
+)
+from msinet_core.network.state import Batch
+from msinet_core.reference.device import ReferenceDevice, ReferenceModel
 from msinet_core.reference.tape import Variable, record
 from tests.faults.change import (
     VANISHING,
@@ -91,3 +102,48 @@ for _loss, _metric, _caught in (
         spread = np.ptp(inputs[1].value, axis=(1, 2, 3))
         broken = np.where(spread == 0, np.nan, 1).astype(losses.value.dtype)
         return record(losses.value * broken, [losses], lambda gradient: [gradient * broken])
+
+
+class _OtherSum(ReferenceModel):
+    """Changes the weights of a sum."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        if isinstance(self._loss, WeightedSum):
+            self._loss = WeightedSum(tuple(map(self.change, self._loss.terms)))
+
+    def change(self, term: tuple[float, Loss]) -> tuple[float, Loss]:
+        """Return the wrong weight, and the term."""
+        raise NotImplementedError
+
+
+@FAULTS.model("The similarity in a sum has no weight", "loss/sum", "gradient/loss-sum")
+class SimilarityWithoutWeight(_OtherSum):
+    """Leaves out the weight of one kind."""
+
+    def change(self, term: tuple[float, Loss]) -> tuple[float, Loss]:
+        return (1.0, term[1]) if isinstance(term[1], Similarity) else term
+
+
+@FAULTS.model("The weight of a sum of one loss is ignored", "loss/sum", "gradient/loss-sum")
+class SingleWithoutWeight(ReferenceModel):
+    """Takes the loss for the sum."""
+
+    def __init__(self, device: ReferenceDevice, program: Program) -> None:
+        super().__init__(device, program)
+        if isinstance(self._loss, WeightedSum) and len(self._loss.terms) == 1:
+            self._loss = self._loss.terms[0][1]
+
+
+@FAULTS.model("The weights of a sum are 1 for several batches", "gradient/loss-sum")
+class SumOfBatches(ReferenceModel):
+    """Has a second program for accumulation."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        given = self._loss
+        if len(batches) > 1 and isinstance(given, WeightedSum):
+            self._loss = WeightedSum(tuple((1.0, term) for _, term in given.terms))
+        try:
+            return super().update(batches, learning_rate)
+        finally:
+            self._loss = given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from msinet_core.errors import UsageError
 from msinet_core.network import ops
-from msinet_core.reference.tape import Variable, record
+from msinet_core.reference.device import ReferenceModel
+from msinet_core.reference.layers import LAYER_BUILDERS
+from msinet_core.reference.tape import Array, Variable, record
 from tests.faults.change import (
     VANISHING,
     flipped,
@@ -266,3 +269,63 @@ for _op, _caught_by in (
     FAULTS.device(f"Gradient of {_op.__name__} off by 1%", *_caught_by)(
         partial(scaled_gradient, _op)
     )
+
+
+@FAULTS.op("ReLU passes half the gradient at zero", ops.Conv2D, "gradient/relu-at-zero")
+def half_at_zero(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Take the maximum with zero, whose gradient is shared between equal values."""
+    if op.activation == "linear":
+        return build(op, inputs, roles)
+    output = build(dataclasses.replace(op, activation="linear"), inputs, roles)
+    slope = np.heaviside(output.value, 0.5).astype(output.value.dtype)
+    return record(np.maximum(output.value, 0), [output], lambda gradient: [gradient * slope])
+
+
+def _in_place(kind: type) -> Callable[[Build, Any, Inputs, Roles], Variable]:
+    def change(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+        output = build(op, inputs, roles)
+        inputs[0].value = output.value
+        return output
+
+    return change
+
+
+for _op in (ops.SubtractMean, ops.MinMaxNormalize):
+    FAULTS.op(
+        f"{_op.__name__} in place, although its input is read again",
+        _op,
+        "forward/read-again",
+        "gradient/read-again",
+    )(_in_place(_op))
+
+
+class _FirstOfAKind(ReferenceModel):
+    """Names constants after the kind of op, so that a second one finds those of the first."""
+
+    kind: type
+
+    def _output(self, images: Array, variables: Mapping[str, Variable]) -> Variable:
+        first: list[Any] = []
+
+        def build(op: Any, inputs: Inputs, roles: Roles) -> Variable:
+            first.append(op)
+            return LAYER_BUILDERS[self.kind](first[0], inputs, roles)  # type: ignore[no-any-return]
+
+        builders = {**self._builders, self.kind: build}
+        given = Variable(np.asarray(images, self._dtype))
+        output: Variable = self._graph.apply(builders, given, variables)
+        return output
+
+
+@FAULTS.model("Two SubtractMean of a graph share their constant", "forward/read-again")
+class SharedMeans(_FirstOfAKind):
+    """Uploads one mean."""
+
+    kind = ops.SubtractMean
+
+
+@FAULTS.model("Two normalizations of a graph share their epsilon", "forward/read-again")
+class SharedEpsilons(_FirstOfAKind):
+    """Compiles one epsilon."""
+
+    kind = ops.MinMaxNormalize

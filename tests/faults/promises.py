@@ -68,6 +68,11 @@ PROMISES: tuple[Promise, ...] = (
         ("device/distribute",),
     ),
     Promise(
+        "Device",
+        "It may be opened again in the same process.",
+        ("use/second-device",),
+    ),
+    Promise(
         "Device.to_native",
         "`to_canonical` is its inverse, bit for bit.",
         ("state/conversion",),
@@ -75,12 +80,15 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Device.compile",
         "The given arrays may be read-only or views, are not changed, and may change afterwards.",
-        ("state/given-arrays", "state/weights-come-back"),
+        ("state/given-arrays", "state/weights-come-back", "state/order"),
     ),
     Promise(
         "Device.compile",
         "Models do not depend on one another, whatever graph, weights and optimizer they have.",
-        ("calls/*", "use/similar-weights", "use/names", "use/moments-without-training"),
+        (
+            *("calls/*", "use/similar-weights", "use/names", "use/moments-without-training"),
+            "use/models",
+        ),
     ),
     Promise(
         "Model.predict",
@@ -89,6 +97,7 @@ PROMISES: tuple[Promise, ...] = (
             *("forward/convolution-*", "forward/pool-*", "forward/resize-*", "forward/concat*"),
             *("forward/global-mean*", "forward/normalization*", "forward/subtract-mean*"),
             *("network/asymmetric", "network/half-pixel", "network/full-size"),
+            "forward/read-again",
         ),
     ),
     Promise(
@@ -105,7 +114,10 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Model.predict",
         "It takes any number of images, and each image has its own map.",
-        ("forward/batch-*", "calls/predictions"),
+        (
+            *("forward/batch-*", "forward/large-batch", "use/one-image-not-finite"),
+            "calls/predictions",
+        ),
     ),
     Promise(
         "Model.predict",
@@ -123,7 +135,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Model.predict",
         "Results may be read late, in any order and again, and never change.",
-        ("forward/many-sizes", "calls/*"),
+        ("forward/many-sizes", "use/results", "calls/*"),
     ),
     Promise(
         "Model.predict",
@@ -143,14 +155,15 @@ PROMISES: tuple[Promise, ...] = (
             *("gradient/convolution-*", "gradient/pool-*", "gradient/resize-*", "gradient/concat*"),
             *("gradient/global-mean*", "gradient/normalization*", "gradient/subtract-mean*"),
             *("gradient/network", "gradient/loss-*", "gradient/many-values"),
-            "train/full-size",
+            *("gradient/read-again", "gradient/relu-at-zero", "train/full-size"),
         ),
     ),
     Promise(
         "Model.train_step",
         "Every image weighs the same, however images are split into batches.",
         (
-            *("gradient/batch-*", "gradient/accumulated*", "gradient/empty-true"),
+            *("gradient/batch-*", "gradient/large-batch", "gradient/accumulated*"),
+            "gradient/empty-true",
             *("use/changed-batches", "calls/training", "calls/long"),
         ),
     ),
@@ -170,7 +183,10 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "Model.train_step",
         "Later steps, predictions and evaluations use the new weights.",
-        ("train/four-updates", "train/*-losses", "calls/training", "calls/long"),
+        (
+            *("train/four-updates", "train/*-losses", "use/after-a-step", "calls/training"),
+            "calls/long",
+        ),
     ),
     Promise(
         "Model.state",

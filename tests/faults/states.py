@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -212,6 +212,15 @@ class FiniteLosses(ReferenceModel):
 
     def losses(self, batch: Batch) -> Array:
         return np.nan_to_num(super().losses(batch))
+
+
+@FAULTS.model("A step with a gradient that is not finite is left out", "use/not-finite")
+class LeavesOut(ReferenceModel):
+    """Does what loss scaling does, in float32."""
+
+    def _step(self, gradients: Mapping[str, Array], learning_rate: float) -> None:
+        if all(np.isfinite(gradient).all() for gradient in gradients.values()):
+            super()._step(gradients, learning_rate)
 
 
 @FAULTS.model("Weights that are not finite come back as zero", "use/not-finite")

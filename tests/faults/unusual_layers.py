@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,79 @@ def ties(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
         return [whole]
 
     return record(output.value, inputs, backward)
+
+
+@FAULTS.op(
+    "Large kernels with strides padded alike on both sides",
+    ops.Conv2D,
+    "forward/convolution-7x7-strides-2",
+    "gradient/convolution-7x7-strides-2",
+)
+def padded_alike(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Pad half of the kernel, as other frameworks do."""
+    images = inputs[0]
+    even = not images.value.shape[1] % 2
+    if op.kernel_size < 5 or op.strides != 2 or op.padding != "SAME" or not even:
+        return build(op, inputs, roles)
+    pad = op.kernel_size // 2
+    padded = record(
+        np.pad(images.value, ((0, 0), (pad, pad), (pad, pad), (0, 0))),
+        [images],
+        lambda gradient: [gradient[:, pad:-pad, pad:-pad]],
+    )
+    return build(replace(op, padding="VALID"), [padded], roles)
+
+
+def _shifted(output: Variable, by: int) -> Variable:
+    return record(
+        np.roll(output.value, by, (1, 2)),
+        [output],
+        lambda gradient: [np.roll(gradient, -by, (1, 2))],
+    )
+
+
+@FAULTS.op(
+    "Dilated 5x5 kernels have the extent of 3x3",
+    ops.Conv2D,
+    "forward/convolution-dilation-2-of-5x5",
+    "gradient/convolution-dilation-2-of-5x5",
+)
+def dilated_like_3x3(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Pad too little at the top and left."""
+    output = build(op, inputs, roles)
+    return _shifted(output, op.dilation) if op.kernel_size > 3 and op.dilation > 1 else output
+
+
+@FAULTS.op(
+    "3x3 pools with strides 1 padded at the bottom alone",
+    ops.MaxPool2D,
+    "forward/pool-3x3-strides-1-same",
+    "gradient/pool-3x3-strides-1-same",
+)
+def padded_below(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Begin at the first pixel."""
+    output = build(op, inputs, roles)
+    return (
+        _shifted(output, 1) if (op.pool_size, op.strides, op.padding) == (3, 1, "SAME") else output
+    )
+
+
+@FAULTS.op(
+    "An axis of one pixel is squeezed",
+    ops.Conv2D,
+    *(
+        f"{_group}/convolution-one-{_axis}"
+        for _group in ("forward", "gradient")
+        for _axis in ("row", "column")
+    ),
+)
+def squeezed(build: Build, op: Any, inputs: Inputs, roles: Roles) -> Variable:
+    """Use the first row or column of the kernel, not the middle one."""
+    height, width = inputs[0].value.shape[1:3]
+    if min(height, width) > 1 or op.kernel_size == 1 or op.padding == "VALID":
+        return build(op, inputs, roles)
+    kernel, axis, by = roles["kernel"], 0 if height == 1 else 1, op.kernel_size // 2
+    turned = record(
+        np.roll(kernel.value, by, axis), [kernel], lambda gradient: [np.roll(gradient, -by, axis)]
+    )
+    return build(op, inputs, {**roles, "kernel": turned})

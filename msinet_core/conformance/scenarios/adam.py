@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from msinet_core.conformance.cases import LIFTED, Case, Float32, chain
+from msinet_core.conformance.cases import LIFTED, MIX, Case, Float32, chain
 from msinet_core.conformance.comparison import (
     Outcome,
     compare_bits,
@@ -170,11 +170,19 @@ def _many_values(subject: Subject) -> Outcome:
 
 @ROWS.row("adam/factors", "update", "training")
 def _factors(subject: Subject) -> Outcome:
-    """Some weights have a factor on their learning rate; frozen ones keep weights and moments."""
-    case = _four_channels(second=Conv2D(4), third=Conv2D(4))
-    factors = ("first/", 0.1), ("second/", 0.0), ("third/", 0.0)
-    optimizer, moments = Adam(factors=factors), _moments(case, 5)
-    actual, expected = _train_both(subject, case, [0.01] * 3, optimizer, moments)
+    """Some weights have a factor on their learning rate; frozen ones keep weights and moments. A
+    factor is that of the first entry that a name begins with, and of this model alone.
+    """
+    names = ("second", "third", "fourth", "fifth", "then/second")
+    case = _four_channels(**dict.fromkeys(names, Conv2D(4)))
+    factors = (
+        *(("first/", 0.1), ("second/", 0.0), ("third/", 0.0)),
+        *(("fourth/k", 3.0), ("fourth/", 0.5), ("fifth/", 0.25)),
+    )
+    moments = _moments(case, 5)
+    rates = [0.01, 0.003, 0.002]
+    actual, expected = _train_both(subject, case, rates, Adam(factors=factors), moments)
+    without = _train_both(subject, case, rates, Adam(), moments)
     assert actual.optimizer is not None
     frozen = {
         f"The {kind} of {name}, which is frozen,": (ours[name], theirs[name])
@@ -185,7 +193,28 @@ def _factors(subject: Subject) -> Outcome:
         )
         for name in ("second/kernel", "second/bias", "third/kernel", "third/bias")
     }
-    return worst(_same_step(subject, case, actual, expected), compare_bits(frozen))
+    return worst(
+        _same_step(subject, case, actual, expected),
+        compare_bits(frozen),
+        _same_step(subject, case, *without),
+    )
+
+
+@ROWS.row("adam/zero-gradients", "update", "training")
+def _zero_gradients(subject: Subject) -> Outcome:
+    """A step moves on with its momentum if all gradients are zero, or those of a kernel."""
+    graph = chain(first=Conv2D(2, activation="linear"), last=MIX, lifted=LIFTED)
+    case = Case(graph, (2, 6, 8))
+    models = subject.compile(graph, case.state, KLDivergence(), Adam())
+    empty, black = Batch(case.images, 0 * case.batch.maps), Batch(0 * case.images, case.batch.maps)
+    for batch in (case.batch, empty, black, case.batch):
+        for model in models:
+            float(model.train_step([batch], 0.01))
+    actual, expected = (model.state() for model in models)
+    return worst(
+        same_movement(case.state, actual, expected, subject.tolerances.update),
+        same_moments(actual.optimizer, expected.optimizer, subject.tolerances.network_gradient),
+    )
 
 
 @ROWS.row("adam/learning-rate-digits", "rate", "training")
@@ -197,8 +226,8 @@ def _learning_rate_digits(subject: Subject) -> Outcome:
     graph = chain(only=Conv2D(1, activation="linear", use_bias=False), lifted=LIFTED)
     case = Case(graph, low=0.5, fixed={"only/kernel": 0.0})
     outcomes = []
-    for rate in (2.003, 0.1, 1.0003e-3, 1.23e-5, 1.17e-7, 1.31e-9):
-        actual, expected = _train_both(subject, case, [rate], Adam(epsilon=1e-12))
+    for rates in ([2.003], [0.1], [1.0003e-3], [1.23e-5], [1.17e-7], [1.31e-9], [7e-9, 1e-9]):
+        actual, expected = _train_both(subject, case, rates, Adam(epsilon=1e-12))
         outcome = same_movement(case.state, actual, expected, subject.tolerances.rate)
-        outcomes.append(replace(outcome, reason=f"Learning rate {rate}: {outcome.reason}"))
+        outcomes.append(replace(outcome, reason=f"Learning rate {rates[-1]}: {outcome.reason}"))
     return worst(*outcomes)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32, chain, narrow_network
+from msinet_core.conformance.cases import MIX, Case, Float32, chain, narrow_network
 from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, compare_bits
 from msinet_core.conformance.scenario import ORACLE, Rows, Subject
 from msinet_core.conformance.scenarios.layers import (
@@ -17,8 +18,10 @@ from msinet_core.conformance.scenarios.layers import (
     Setting,
 )
 from msinet_core.conformance.scenarios.unusual_layers import PREDICTED_SETTINGS, UNUSUAL_SETTINGS
+from msinet_core.network.adam import Adam
 from msinet_core.network.graph import Graph, GraphBuilder
 from msinet_core.network.layout import CANONICAL_DATA_FORMAT
+from msinet_core.network.loss import KLDivergence
 from msinet_core.network.msinet import IMAGE_MEAN
 from msinet_core.network.ops import (
     Conv2D,
@@ -130,7 +133,7 @@ def _constant_image(subject: Subject) -> Outcome:
     return same_prediction(subject, case, case.images, subject.tolerances.op)
 
 
-for _count in (1, 2, 3, 5, 6, 7, 9, 12, 16, 17, 24, 33, 64):
+for _count in (1, 2, 3, 5, 6, 7, 9, 12, 16, 17, 24, 33, 130):
     ROWS.row(
         f"forward/batch-{_count}",
         "convolution",
@@ -142,8 +145,8 @@ for _name, _text, _shape in (
     ("high-images", "Images higher than wide are not transposed.", (1, 22, 6)),
     ("equal-axes", "A batch of eight images of 8x8 pixels is not transposed.", (8, 8, 8)),
     ("square-images", "Square images are not transposed.", (3, 8, 8)),
-    ("long-images", "Images of 8x2056 pixels match the reference.", (1, 8, 2056)),
-    ("tall-images", "Images of 2056x8 pixels match the reference.", (1, 2056, 8)),
+    ("long-images", "Images of 8x4112 pixels match the reference.", (1, 8, 4112)),
+    ("tall-images", "Images of 4112x8 pixels match the reference.", (1, 4112, 8)),
 ):
     ROWS.row(f"forward/{_name}", "convolution", description=_text)(
         partial(_images_of, shape=_shape)
@@ -167,6 +170,13 @@ def _read_only_images(subject: Subject) -> Outcome:
     """Read-only images are accepted."""
     case = Case(small_network(), (2, 8, 12))
     case.images.flags.writeable = False
+    return same_prediction(subject, case, case.images, subject.tolerances.convolution)
+
+
+@ROWS.row("forward/large-batch", "convolution")
+def _large_batch(subject: Subject) -> Outcome:
+    """Three images of 240x320 pixels in one batch match the reference."""
+    case = Case(chain(first=Conv2D(4), last=MIX), (3, 240, 320))
     return same_prediction(subject, case, case.images, subject.tolerances.convolution)
 
 
@@ -198,9 +208,19 @@ def _megapixels_of_each_op(subject: Subject) -> Outcome:
 
 @ROWS.row("forward/many-widths", "convolution", "dynamic_shapes")
 def _many_widths(subject: Subject) -> Outcome:
-    """One model predicts images of 24 widths, as in a folder of photos of any size."""
-    cases = [Case(small_network(), (1, 8, width)) for width in range(8, 32)]
-    models = subject.compile(cases[0].graph, cases[0].state)
+    """One model predicts images of 40 widths, as in a folder of photos of any size, and some again;
+    if it trains, after a step.
+    """
+    cases = [Case(small_network(), (1, 8, width)) for width in (*range(8, 48), *range(8, 13))]
+    training: dict[str, Any] = {}
+    capabilities = subject.spec.capabilities
+    if capabilities.training and capabilities.dilated_gradient:
+        training = {"loss": KLDivergence(), "optimizer": Adam()}
+    models = subject.compile(cases[0].graph, cases[0].state, **training)
+    if training:
+        for model in models:
+            np.asarray(model.predict(cases[0].images))
+            float(model.train_step([cases[0].batch], 1e-3))
     pairs: dict[str, tuple[Array, Array]] = {}
     for case in cases:
         actual, expected = (np.asarray(model.predict(case.images)) for model in models)

@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from msinet_core.conformance.cases import LIFT, LIFTED, MIX, Case, chain, narrow_network
-from msinet_core.conformance.comparison import Array, Outcome, compare_norms
+from msinet_core.conformance.comparison import Array, Outcome, compare_norms, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
-from msinet_core.conformance.scenarios.losses import SUM
+from msinet_core.conformance.scenarios.losses import SUMS
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
@@ -164,8 +164,7 @@ def _gradients_of(subject: Subject, loss: Loss | None = None, count: int = 3) ->
 
 
 for _name, _phrase, _loss in (
-    *((name, f"loss {name}", kind()) for name, kind in LOSSES.items() if name != "kld"),
-    ("sum", "weighted sum", SUM),
+    (name, f"loss {name}", kind()) for name, kind in LOSSES.items() if name != "kld"
 ):
     ROWS.row(
         f"gradient/loss-{_name}",
@@ -175,13 +174,46 @@ for _name, _phrase, _loss in (
     )(partial(_gradients_of, loss=_loss))
 
 
-for _count in (9, 33):
+@ROWS.row("gradient/loss-sum", "gradient", "training")
+def _loss_sums(subject: Subject) -> Outcome:
+    """The gradients of weighted sums match the reference, also of two batches and of one term."""
+    case = _small(3)
+    tolerance = subject.tolerances.gradient
+    return worst(
+        *(
+            same_gradients(subject, case, split(case.batch, *counts), tolerance, loss)
+            for loss in SUMS
+            for counts in ((3,), (1, 1, 1))
+        )
+    )
+
+
+for _count in (9, 33, 130):
     ROWS.row(
         f"gradient/batch-{_count}",
         "gradient",
         "training",
         description=f"In a batch of {_count}, every image contributes equally to the gradient.",
     )(partial(_gradients_of, count=_count))
+
+
+@ROWS.row("gradient/large-batch", "network_gradient", "training")
+def _large_batch(subject: Subject) -> Outcome:
+    """In a batch of three images of 240x320 pixels, each contributes to the gradient."""
+    case = Case(chain(first=Conv2D(4), last=MIX, lifted=LIFTED), (3, 240, 320))
+    return same_gradients(subject, case, [case.batch], subject.tolerances.network_gradient)
+
+
+@ROWS.row("gradient/relu-at-zero", "bits", "training")
+def _relu_at_zero(subject: Subject) -> Outcome:
+    """A ReLU whose inputs are all zero passes no gradient on."""
+    before, dead = Conv2D(3, 1, activation="linear"), Conv2D(3, 1)
+    graph = chain(before=before, dead=dead, last=MIX, lifted=LIFTED)
+    case = Case(graph, (2, 6, 8), fixed={"dead/kernel": 0.0, "dead/bias": 0.0})
+    found = gradients(subject.device, case, [case.batch])
+    wrong = [name for name, value in found.items() if value.any() and name != "last/kernel"]
+    reason = f"Not zero: the gradients of {', '.join(wrong)}." if wrong else ""
+    return Outcome(float(len(wrong)), 0.0, reason)
 
 
 @ROWS.row("gradient/empty-true", "gradient", "training")
@@ -221,7 +253,7 @@ def _accumulated(subject: Subject) -> Outcome:
 
 @ROWS.row("gradient/accumulated-many", "gradient", "training", "dynamic_shapes")
 def _accumulated_many(subject: Subject) -> Outcome:
-    """Seven batches, equal and unequal, have the gradient of one joint batch."""
-    case = _small(13)
-    parts = split(case.batch, 2, 2, 1, 3, 2, 2, 1)
+    """Forty batches, equal and unequal, have the gradient of one joint batch."""
+    case = _small(46)
+    parts = split(case.batch, 2, 2, 1, 3, 2, 2, *[1] * 34)
     return same_gradients(subject, case, parts, subject.tolerances.gradient)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from msinet_core.conformance.cases import LIFTED, MIX, Case, Float32, chain
-from msinet_core.conformance.comparison import Array, Outcome, compare_all, worst
+from msinet_core.conformance.comparison import Array, Outcome, compare, compare_all, worst
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.forward import small_network
 from msinet_core.conformance.states import same_movement
@@ -47,9 +47,12 @@ def same_maps(subject: Subject, device: Model, oracle: Model, **images: Float32)
 
 @ROWS.row("use/kinds-of-images", "convolution")
 def _kinds(subject: Subject) -> Outcome:
-    """Gray images, whole numbers, equal images and values up to a thousand match the reference."""
+    """Gray images, whole numbers, equal images, large values and all kinds of views match the
+    reference.
+    """
     case = Case(linear_network(), (3, 8, 12))
     images = case.images
+    with_alpha = np.concatenate([images, np.ones((3, 8, 12, 1), np.float32)], axis=3)
     device, oracle = subject.compile(case.graph, case.state)
     return same_maps(
         subject,
@@ -62,6 +65,10 @@ def _kinds(subject: Subject) -> Outcome:
         images_with_ones=np.where(images > 0, np.float32(1), images),
         large_images=images * 1000,
         images_in_Fortran_order=np.asfortranarray(images),
+        channels_in_reverse=images[..., ::-1],
+        three_of_four_channels=with_alpha[..., :3],
+        one_image_repeated=np.broadcast_to(images[:1], images.shape),
+        one_channel_repeated=np.broadcast_to(images[..., :1], images.shape),
     )
 
 
@@ -87,6 +94,59 @@ def _changed(subject: Subject) -> Outcome:
     return worst(*outcomes)
 
 
+@ROWS.row("use/one-image-not-finite", "convolution")
+def _one_not_finite(subject: Subject) -> Outcome:
+    """An image with NaN leaves the maps of the other images in its batch alone."""
+    case = Case(small_network(), (3, 8, 12))
+    device, oracle = subject.compile(case.graph, case.state)
+    images = case.images.copy()
+    images[1, 2, 3] = np.nan
+    actual = np.array(device.predict(images))[::2]
+    expected = np.asarray(oracle.predict(case.images))[::2]
+    return compare(actual, expected, subject.tolerances.convolution)
+
+
+@ROWS.row("use/results", "convolution")
+def _results(subject: Subject) -> Outcome:
+    """A map can be read in a given dtype, and what its reader writes into it does not come back."""
+    case = Case(linear_network(), (2, 8, 12))
+    device, oracle = subject.compile(case.graph, case.state)
+    expected = np.asarray(oracle.predict(case.images))
+    result = device.predict(case.images)
+    pairs: dict[str, tuple[Any, Array]] = {
+        "The map as float32": (np.array(result, np.float32), expected),
+        "The map as float64": (np.array(result, np.float64).astype(np.float32), expected),
+    }
+    written = np.asarray(result)
+    if written.flags.writeable:
+        written[...] = -1
+    pairs["The same images again"] = np.array(device.predict(case.images)), expected
+    return compare_all(pairs, subject.tolerances.convolution)
+
+
+@ROWS.row("use/after-a-step", "convolution", "training")
+def _after_a_step(subject: Subject) -> Outcome:
+    """After a step, images that were predicted before have new maps and losses; so have large
+    images and large batches.
+    """
+    case = Case(linear_network(), (2, 8, 12))
+    models = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+    others = [Case(case.graph, shape) for shape in ((1, 211, 391), (33, 8, 12))]
+    outcomes = []
+    for when in ("before", "after"):
+        maps: dict[str, tuple[Any, Array]] = {}
+        for one in (case, *others):
+            actual, expected = (np.array(model.predict(one.images)) for model in models)
+            maps[f"The map of {one.shape} {when} the step"] = actual, expected
+        actual, expected = (np.array(model.eval_step(case.batch)) for model in models)
+        losses = {f"The losses {when} the step": (actual, expected)}
+        outcomes.append(compare_all(maps, subject.tolerances.convolution))
+        outcomes.append(compare_all(losses, subject.tolerances.steps))
+        for model in models:
+            float(model.train_step([case.batch], 0.01))
+    return worst(*outcomes)
+
+
 @ROWS.row("use/changed-batches", "update", "training")
 def _changed_batches(subject: Subject) -> Outcome:
     """A step follows its batches: an array filled again, one batch twice, many, views, empty
@@ -96,14 +156,21 @@ def _changed_batches(subject: Subject) -> Outcome:
     device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
     batch = Batch(case.batch.images.copy(), case.batch.maps.copy())
     views = Batch(case.images[::2, ::-1].transpose(0, 2, 1, 3), case.batch.maps[1:, :, ::-1])
-    many = tuple(Batch(batch.images * np.float32(1 + i / 4), batch.maps) for i in range(12))
+    many = tuple(Batch(batch.images * np.float32(1 + i / 16), batch.maps) for i in range(40))
     empty = Batch(case.images, np.concatenate([case.batch.maps[:2], 0 * case.batch.maps[:1]]))
-    for batches in ([batch], [batch, batch], [batch, views, batch], many, [views], [empty]):
+    one_map = Batch(case.images, np.broadcast_to(case.batch.maps[:1], case.batch.maps.shape))
+    for batches in (
+        *([batch], [batch], [batch, batch], [batch, views, batch]),
+        *(many, [views], [empty], [one_map]),
+    ):
         losses = [float(model.train_step(batches, 0.01)) for model in (oracle, device)]
+        losses += [float(np.asarray(model.eval_step(batch)).sum()) for model in (oracle, device)]
         if len(batches) == 1:
             batch.images[...] *= -1
-        if abs(losses[1] - losses[0]) > subject.tolerances.steps * abs(losses[0]):
-            return Outcome(np.inf, 0.0, f"The loss of {len(batches)} batches is {losses[1]}.")
+            batch.maps[...] = batch.maps[:, ::-1]
+        for right, loss in (losses[:2], losses[2:]):
+            if abs(loss - right) > subject.tolerances.steps * abs(right):
+                return Outcome(np.inf, 0.0, f"With {len(batches)} batches a loss is {loss}.")
     evaluated = compare_all(
         {"The losses of views": (device.eval_step(views), np.asarray(oracle.eval_step(views)))},
         subject.tolerances.steps,
@@ -146,7 +213,7 @@ def _names(subject: Subject) -> Outcome:
 
 @ROWS.row("use/not-finite", "bits", "training")
 def _not_finite(subject: Subject) -> Outcome:
-    """Weights that are not finite come back, and their losses are not finite either.
+    """Weights and moments that are not finite come back, and losses and steps do not hide them.
 
     What hides them hides that a run diverged.
     """
@@ -159,5 +226,17 @@ def _not_finite(subject: Subject) -> Outcome:
         "the weights": weights,
     }
     hidden = [name for name, values in losses.items() if np.isfinite(values).any()]
-    reason = f"Finite although a bias is NaN: {', '.join(hidden)}." if hidden else ""
+    moments = OptimizerState.zeros(case.state.weights)
+    moments.v["first/bias"][...] = np.inf
+    state = subject.trained(case, State(case.state.weights, moments)).state()
+    assert state.optimizer is not None
+    hidden += ["infinite moments"] if np.isfinite(state.optimizer.v["first/bias"]).any() else []
+    if subject.device.precision != "float16":  # which leaves out such a step
+        model = subject.trained(Case(case.graph, case.shape))
+        images = case.images.copy()
+        images[0, 0, 0, 0] = np.nan
+        float(model.train_step([Batch(images, case.batch.maps)], 0.01))
+        weights = np.concatenate([value.ravel() for value in model.state().weights.values()])
+        hidden += ["the weights after a step on NaN"] if np.isfinite(weights).all() else []
+    reason = f"Finite, although they should not be: {', '.join(hidden)}." if hidden else ""
     return Outcome(float(len(hidden)), 0.0, reason)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from msinet_core.conformance.cases import MIX, Case, Float32, chain
-from msinet_core.conformance.comparison import Outcome, compare
+from msinet_core.conformance.comparison import Outcome, compare, worst
 from msinet_core.conformance.scenario import Check, Rows, Subject
 from msinet_core.network.loss import (
     Correlation,
@@ -83,6 +83,7 @@ for _name, _description, _check in (
     ("constant", "The loss of constant maps matches the reference.", _loss(_constant)),
     ("batch-9", "In a batch of 9, each image has its own loss.", _loss(_random, (9, 6, 10))),
     ("batch-33", "In a batch of 33, each image has its own loss.", _loss(_random, (33, 4, 6))),
+    ("batch-130", "In a batch of 130, each image has its own loss.", _loss(_random, (130, 4, 6))),
     (
         "epsilon",
         "The loss with an epsilon of 0.01 matches the reference.",
@@ -97,7 +98,13 @@ for _name, _description, _check in (
     ROWS.row(f"loss/{_name}", "loss", "training", description=_description)(_check)
 
 
-SUM = WeightedSum(((1.0, KLDivergence()), (0.5, Correlation()), (0.25, ScanpathSaliency())))
+SUMS = (
+    WeightedSum(((1.0, KLDivergence()), (0.5, Correlation()), (0.25, ScanpathSaliency()))),
+    WeightedSum(((1.0, KLDivergence()), (2.0, Correlation()), (0.5, ScanpathSaliency()))),
+    WeightedSum(((1.0, KLDivergence()), (0.5, Similarity()))),
+    WeightedSum(((0.5, Correlation()),)),
+)
+SUM = SUMS[0]
 
 for _name, _other in (("cc", Correlation()), ("sim", Similarity()), ("nss", ScanpathSaliency())):
     for _change, _shape, _suffix, _of in (
@@ -115,6 +122,8 @@ for _name, _other in (("cc", Correlation()), ("sim", Similarity()), ("nss", Scan
             description=f"The loss {_name} of {_of} matches the reference.",
         )(_loss(_change, _shape, replace(_other, epsilon=1e-3) if "const" in _suffix else _other))
 
-ROWS.row(
-    "loss/sum", "loss", "training", description="A weighted sum of losses matches the reference."
-)(_loss(_random, loss=SUM))
+
+@ROWS.row("loss/sum", "loss", "training")
+def _sums(subject: Subject) -> Outcome:
+    """Weighted sums of losses match the reference, one after another."""
+    return worst(*(_loss(_random, loss=loss)(subject) for loss in SUMS))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import psutil
 
-from msinet_core.conformance.cases import Case, chain
+from msinet_core.conformance.cases import MIX, Case, chain
 from msinet_core.conformance.comparison import Outcome
 from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.tolerances import Tolerances
@@ -134,6 +134,22 @@ def _unread(subject: Subject) -> Outcome:
     return _growth(drop_and_predict, 5, 20, kept=4 * case.images.nbytes)
 
 
+@ROWS.row("memory/unread-losses", "memory", "training")
+def _unread_losses(subject: Subject) -> Outcome:
+    """Steps and evaluations whose losses are dropped unread leave no memory behind."""
+    case = Case(_copying(1), (1, 256, 256), fixed={"only/bias": 5.0})
+    model, batch = subject.trained(case), case.batch
+
+    def drop_and_read() -> None:
+        for _ in range(3):
+            model.train_step([batch], 1e-5)
+            model.eval_step(batch)
+        float(model.train_step([batch], 1e-5))
+        np.asarray(model.eval_step(batch))
+
+    return _growth(drop_and_read, 5, 15, kept=3 * batch.images.nbytes)
+
+
 @ROWS.row("memory/states", "memory")
 def _states(subject: Subject) -> Outcome:
     """States that were dropped leave no memory behind."""
@@ -152,6 +168,18 @@ def _models(subject: Subject) -> Outcome:
         gc.collect()  # a compiled function that belongs to a model is a cycle
 
     return _growth(compile_and_predict, 3, 8, kept=4 * case.graph.parameter_count)
+
+
+@ROWS.row("memory/trained-models", "memory", "training")
+def _trained_models(subject: Subject) -> Outcome:
+    """Models that were trained and dropped leave no moments behind."""
+    case = Case(chain(many=Conv2D(512, 1), only=Conv2D(512), last=MIX), (1, 3, 4))
+
+    def compile_and_train() -> None:
+        float(subject.trained(case).train_step([case.batch], 1e-5))
+        gc.collect()
+
+    return _growth(compile_and_train, 3, 6, kept=8 * case.graph.parameter_count)
 
 
 @ROWS.row("memory/soak", "memory", "training", soak=True)

@@ -104,6 +104,19 @@ def _given_arrays(subject: Subject) -> Outcome:
     return worst(same, same_state(model.state(), State(right)))
 
 
+@ROWS.row("state/order", "bits", "training")
+def _order(subject: Subject) -> Outcome:
+    """Weights and moments are taken by name, in any order, and may be overwritten after compile."""
+    graph = chain(first=Conv2D(3), second=Conv2D(3), third=Conv2D(3), last=Conv2D(1))
+    tensors = [_tensors(graph, seed) for seed in (5, 6, 7)]
+    weights, m, v = ({name: one[name].copy() for name in reversed(one)} for one in tensors)
+    state = State(weights, OptimizerState(9, m, v))
+    model = subject.trained(Case(graph), state)
+    for array in state_arrays(state).values():
+        array[...] = 3
+    return same_state(model.state(), State(tensors[0], OptimizerState(9, *tensors[1:])))
+
+
 @ROWS.row("state/only-steps-change-it", "bits", *TRAINS_DILATED)
 def _only_steps_change_the_state(subject: Subject) -> Outcome:
     """Evaluation and prediction do not change weights and moments."""

@@ -11,7 +11,15 @@ from msinet_core.conformance.scenarios.layers import (
     twice,
 )
 from msinet_core.network.graph import GraphBuilder
-from msinet_core.network.ops import Concat, Conv2D, MaxPool2D, MinMaxNormalize, Resize, ResizeLike
+from msinet_core.network.ops import (
+    Concat,
+    Conv2D,
+    MaxPool2D,
+    MinMaxNormalize,
+    Resize,
+    ResizeLike,
+    SubtractMean,
+)
 
 SHAPE = (2, 13, 17)
 """Larger than every kernel, and odd."""
@@ -23,6 +31,15 @@ def _back(net: GraphBuilder, name: str) -> str:
     """Resize to the odd size before a convolution with strides."""
     smaller = net.add("smaller", Conv2D(3, 1, strides=2, activation="linear"), name)
     return net.add("op", ResizeLike("half_pixel"), smaller, name)
+
+
+def _read_again(net: GraphBuilder, name: str) -> str:
+    """Read inputs in several ops, two of a kind with other constants, and again at the end."""
+    subtracted = net.add("subtracted", SubtractMean((0.3, 0.2, 0.1)), name)
+    normalized = net.add("normalized", MinMaxNormalize(0.5), subtracted)
+    otherwise = net.add("otherwise", MinMaxNormalize(0.01), subtracted)
+    again = net.add("again", SubtractMean((1.3, 2.2, -0.1)), normalized)
+    return net.add("op", Concat(), name, subtracted, normalized, otherwise, again)
 
 
 def _beside(*convolutions: Conv2D) -> Attach:
@@ -57,7 +74,18 @@ UNUSUAL_SETTINGS: tuple[Setting, ...] = (
             ),
             ("dilation-2-of-2x2", Conv2D(5, 2, dilation=2)),
             ("dilation-16", Conv2D(5, dilation=16)),
+            ("dilation-2-of-5x5", Conv2D(5, 5, dilation=2)),
         )
+    ),
+    Setting(
+        "convolution-7x7-strides-2",
+        "a convolution with 7x7 kernels and strides 2 of an even image",
+        Conv2D(5, 7, strides=2),
+        (2, 14, 20),
+    ),
+    Setting("convolution-one-row", "a convolution of images one pixel high", Conv2D(5), (2, 1, 9)),
+    Setting(
+        "convolution-one-column", "a convolution of images one pixel wide", Conv2D(5), (2, 9, 1)
     ),
     Setting(
         "convolution-one-channel",
@@ -91,6 +119,7 @@ UNUSUAL_SETTINGS: tuple[Setting, ...] = (
             ("4x4-strides-3", MaxPool2D(4, 3)),
             ("strides-1-valid", MaxPool2D(2, 1)),
             ("strides-2-same", MaxPool2D(2, 2, "SAME")),
+            ("3x3-strides-1-same", MaxPool2D(3, 1, "SAME")),
         )
     ),
     Setting("resize-1", "a resize by 1", Resize(1), measure="op"),
@@ -98,6 +127,12 @@ UNUSUAL_SETTINGS: tuple[Setting, ...] = (
     Setting("resize-5-half-pixel", "a resize by 5", Resize(5, "half_pixel"), measure="op"),
     Setting("resize-like-same", "a resize to the same size", twice(ResizeLike()), measure="op"),
     Setting("resize-like-back", "a resize back to an odd size", _back, SHAPE, "op"),
+    Setting(
+        "read-again",
+        "ops of one kind with other constants, whose inputs are read again",
+        _read_again,
+        measure="op",
+    ),
     Setting(
         "concat-eight",
         "a concatenation of eight inputs",
