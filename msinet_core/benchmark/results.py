@@ -30,7 +30,7 @@ class Results:
     """What was measured on one machine.
 
     Args:
-        machine: The hardware and the system, as `Machine.to_dict` describes them.
+        machine: The hardware and the system, as checkpoints record them.
         settings: The settings that all rows share.
         msinet: The version of msinet.
         commit: The commit of its source; empty for an installed package.
@@ -55,7 +55,7 @@ class Results:
         """
         source = str(Path(__file__).parents[1])
         return cls(
-            this_machine().to_dict(),
+            this_machine(),
             settings.shared(),
             commit=command_output("git", "-C", source, "log", "-1", "--format=%h", "--", "."),
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),

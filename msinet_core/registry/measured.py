@@ -15,7 +15,7 @@ from typing import Literal
 
 from msinet_core.device import DeviceSpec
 from msinet_core.hardware.host import distribution_version
-from msinet_core.hardware.machine import this_machine
+from msinet_core.hardware.machine import describe_machine, this_machine
 from msinet_core.registry.probe_runner import run_probe
 from msinet_core.registry.typed_json import field_problems, from_json
 from msinet_core.system.files import cache_folder, write_text
@@ -61,7 +61,7 @@ class Measured:
         return (
             self.images_per_s > 0
             and bool(self.day)
-            and self.machine == this_machine().describe()
+            and self.machine == describe_machine(this_machine())
             and self.msinet == __version__
             and all(distribution_version(name) == found for name, found in self.versions.items())
         )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msinet_core.errors import command
-from msinet_core.hardware.machine import this_machine
+from msinet_core.hardware.machine import describe_machine, this_machine
 from msinet_core.network.memory import estimate_memory, memory_sentences
 from msinet_core.network.msinet import IMAGE_SIZE
 from msinet_core.registry.doctor import device_memory
@@ -60,7 +60,7 @@ def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
         "precision": device.precision,
         "device_options": dict(device.options),
         "versions": {"msinet": __version__, **device.versions()},
-        "machine": this_machine().to_dict(),
+        "machine": this_machine(),
         "loss": config.loss,
         "optimizer": {
             "name": "Adam",
@@ -80,7 +80,7 @@ def announcement(prepared: Prepared, device: Device, run: RunFolder) -> Iterator
     """
     config, processes = prepared.config, device.processes
     versions = ", ".join(f"{name} {version}" for name, version in device.versions().items())
-    yield f"Machine: {this_machine().describe()}"
+    yield f"Machine: {describe_machine(this_machine())}"
     yield f"Device: {device.spec.name}, {device.precision} ({versions})"
     if processes.replicas > 1:
         yield f"Training in {processes.count} processes on {processes.replicas} devices in total."

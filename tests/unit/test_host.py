@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from msinet_core.data.pipeline import default_workers
 from msinet_core.hardware import host
-from msinet_core.hardware.machine import this_machine
+from msinet_core.hardware.machine import describe_machine, this_machine
 from msinet_core.system import resources
 
 
@@ -201,7 +201,7 @@ def test_an_update_of_the_kernel_is_no_other_machine(monkeypatch: pytest.MonkeyP
     described = []
     for release in ("6.8.0-45-generic", "6.8.0-47-generic"):
         monkeypatch.setattr("platform.release", lambda release=release: release)
-        described.append(this_machine.__wrapped__().describe())
+        described.append(describe_machine(this_machine.__wrapped__()))
     assert described[0] == described[1]
 
 

@@ -13,7 +13,7 @@ from msinet_core.benchmark.results import Results, rows_to_remember
 from msinet_core.benchmark.settings import BenchSettings
 from msinet_core.device import Availability, Capabilities, DeviceSpec, Hardware, Probe
 from msinet_core.hardware import host
-from msinet_core.hardware.machine import this_machine
+from msinet_core.hardware.machine import describe_machine, this_machine
 from msinet_core.registry import measured
 from msinet_core.registry.measured import Measured, automatic_precision, recall, remember
 from msinet_core.registry.plugin import LoadedPlugin, Plugin
@@ -35,7 +35,7 @@ def device(name: str, priority: int, bfloat16: bool = False) -> DeviceSpec:
 
 
 def row(name: str, rate: float, precision: str = "float32", **changes: Any) -> Measured:
-    machine = this_machine().describe()
+    machine = describe_machine(this_machine())
     found = Measured(name, precision, "train", rate, {}, "2026-11-25T10:00:00+00:00", machine)
     return replace(found, **changes)
 
