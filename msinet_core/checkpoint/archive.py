@@ -235,8 +235,7 @@ class Archive:
         Args:
             graph: The network they are for.
         """
-        moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
-        return find_mismatches(graph, self.weights, *moments)
+        return find_mismatches(graph, *self.groups(graph).values())
 
     def read_state(self, graph: Graph, options: Mapping[str, object] | None = None) -> State:
         """Read and verify every tensor, after comparing the declared shapes with the graph's.

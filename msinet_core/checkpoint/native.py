@@ -33,6 +33,7 @@ from msinet_core.checkpoint.wire.hdf5_messages import Dataset, Group
 from msinet_core.checkpoint.wire.limits import MAX_NAME, MAX_TEXT
 from msinet_core.errors import CheckpointError, bullet_list, printable
 from msinet_core.network.layout import CANONICAL_KERNEL_LAYOUT
+from msinet_core.network.state import state_groups
 from msinet_core.system.files import write_bytes
 from msinet_core.system.version import __version__
 
@@ -156,18 +157,16 @@ def _fill(checkpoint: Checkpoint, file: h5py.File) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     metadata = {"created": now, "msinet": __version__, **checkpoint.metadata}
     optimizer = checkpoint.state.optimizer
-    groups = {"weights": checkpoint.state.weights}
     texts = {"graph": checkpoint.graph.to_json(), "metadata": _to_json(metadata)}
     if checkpoint.training is not None:
         texts["training"] = _to_json(checkpoint.training)
     if optimizer is not None:
-        groups |= {"optimizer/m": optimizer.m, "optimizer/v": optimizer.v}
         texts[_STEP] = str(optimizer.step)
     file.attrs["format_version"] = FORMAT_VERSION
     write_text(file, "format", FORMAT)
     write_text(file, "kernel_layout", CANONICAL_KERNEL_LAYOUT)
     write_text(file, "graph_fingerprint", checkpoint.graph.fingerprint)
-    for group, tensors in groups.items():
+    for group, tensors in state_groups(checkpoint.state).items():
         file.create_group(group)
         write_tensors(file, {f"{group}/{name}": value for name, value in tensors.items()})
     for name, text in texts.items():
@@ -191,8 +190,7 @@ def _to_json(value: Mapping[str, Any]) -> str:
 def _check(checkpoint: Checkpoint) -> None:
     """Refuse what could not be read again."""
     wrong = checkpoint.state.mismatches(checkpoint.graph)
-    optimizer = checkpoint.state.optimizer
-    for tensors in (checkpoint.state.weights, *((optimizer.m, optimizer.v) if optimizer else ())):
+    for tensors in state_groups(checkpoint.state).values():
         wrong += [
             f"{name}: is {value.dtype}, expected float32"
             for name, value in tensors.items()

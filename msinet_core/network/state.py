@@ -79,12 +79,23 @@ class State:
         Args:
             graph: The network.
         """
-        moments = () if self.optimizer is None else (self.optimizer.m, self.optimizer.v)
-        return find_mismatches(graph, self.weights, *moments)
+        return find_mismatches(graph, *state_groups(self).values())
 
 
 KINDS = ("weight", "first moment", "second moment")
 """The tensors of each parameter, in the order of `find_mismatches`."""
+
+
+def state_groups(state: State) -> dict[str, Tensors]:
+    """Return the weights, and Adam's moments if there are any, in groups named as in a checkpoint.
+
+    Args:
+        state: Any state.
+    """
+    groups = {"weights": state.weights}
+    if state.optimizer is not None:
+        groups |= {"optimizer/m": state.optimizer.m, "optimizer/v": state.optimizer.v}
+    return groups
 
 
 def state_arrays(state: State) -> Tensors:
@@ -93,10 +104,9 @@ def state_arrays(state: State) -> Tensors:
     Args:
         state: Any state.
     """
-    moments = () if state.optimizer is None else (state.optimizer.m, state.optimizer.v)
     return {
         f"{kind} {name}": value
-        for kind, group in zip(KINDS, (state.weights, *moments), strict=False)
+        for kind, group in zip(KINDS, state_groups(state).values(), strict=False)
         for name, value in group.items()
     }
 
