@@ -27,14 +27,12 @@ class DeviceEntry:
         spec: Its description.
         plugin: The plugin that registered it, for people.
         probe: The result of its probe, or of a check.
-        checked: Whether a check ran.
         failed: The conformance rows that failed, one sentence each; empty without a check.
     """
 
     spec: DeviceSpec
     plugin: str
     probe: Probe
-    checked: bool = False
     failed: tuple[str, ...] = ()
 
     @property
@@ -163,7 +161,7 @@ def check_device(entry: DeviceEntry) -> DeviceEntry:
         return _failed(entry, failed or ["no check applied"])
     reason = f"{entry.probe.reason} All {count} checks agree with the reference ({seconds})."
     probe = replace(entry.probe, availability=Availability.VERIFIED, reason=reason.strip())
-    return replace(entry, probe=probe, checked=True)
+    return replace(entry, probe=probe)
 
 
 def _last_object(text: str) -> Mapping[str, Any]:
@@ -180,4 +178,4 @@ def _last_object(text: str) -> Mapping[str, Any]:
 def _failed(entry: DeviceEntry, failed: Sequence[str]) -> DeviceEntry:
     count = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
     probe = replace(entry.probe, reason=f"{count} against the reference failed: {failed[0]}")
-    return replace(entry, probe=probe, checked=True, failed=tuple(failed))
+    return replace(entry, probe=probe, failed=tuple(failed))
