@@ -24,6 +24,7 @@ MAX_DEFAULT_WORKERS = 16
 """A thread reads about 180 images a second, and a fast GPU trains on a thousand."""
 
 PREFETCH = 4
+"""Batches to read ahead of the one in use; more if that is too few to keep every thread busy."""
 
 _FLIPS = 1
 """Separates the random numbers of flips from those of the order."""
@@ -46,8 +47,6 @@ class BatchPipeline:
         shuffle: Whether each epoch has its own random order, or that of `samples`.
         flip: Whether to mirror a random half of the images in each epoch, left to right.
         workers: Threads that read.
-        prefetch: Batches to read ahead of the one in use; this bounds the memory. 0 for 4, or for
-            as many as keep every thread busy.
         shard: The index of this process and the number of processes. Each reads its own part of
             every batch; together, in order, the parts are the batch that one process would read.
         cache: Keeps fitted images and maps on disk; None to read and fit them in each epoch.
@@ -61,13 +60,8 @@ class BatchPipeline:
     shuffle: bool = False
     flip: bool = False
     workers: int = field(default_factory=default_workers)
-    prefetch: int = 0
     shard: tuple[int, int] = (0, 1)
     cache: FittedCache | None = None
-
-    def __post_init__(self) -> None:
-        if not self.prefetch:
-            self.prefetch = max(PREFETCH, self.workers * self.shard[1] // self.batch_size)
 
     @property
     def image_count(self) -> int:
@@ -108,15 +102,14 @@ class BatchPipeline:
         bits = np.random.PCG64([self.seed, epoch, _FLIPS]).random_raw(len(self.samples))
         return np.asarray(bits >> np.uint64(63), bool)
 
-    def samples_in(self, batch: int, epoch: int = 0) -> list[Sample]:
-        """Return the samples of this process's part of a batch.
+    def samples_in(self, batch: int) -> list[Sample]:
+        """Return the samples of this process's part of a batch of the first epoch.
 
         Args:
             batch: The index of the batch in the epoch.
-            epoch: The number of the epoch, from 0.
         """
         start = batch * self.batch_size
-        part = self._part(self.order(epoch)[start : start + self.batch_size])
+        part = self._part(self.order(0)[start : start + self.batch_size])
         return [self.samples[index] for index in part]
 
     def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch, None, None]:
@@ -139,10 +132,11 @@ class BatchPipeline:
         first = range(start * self.batch_size, len(order), self.batch_size)
         waiting = iter([self._part(order[start : start + self.batch_size]) for start in first])
         ahead: deque[_Pending] = deque()
+        prefetch = max(PREFETCH, self.workers * self.shard[1] // self.batch_size)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="msinet-data")
         try:
             while True:
-                while len(ahead) <= self.prefetch and (part := next(waiting, None)) is not None:
+                while len(ahead) <= prefetch and (part := next(waiting, None)) is not None:
                     ahead.append(self._begin(pool, part, flips[part]))
                 if not ahead:
                     return
