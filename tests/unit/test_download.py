@@ -32,8 +32,9 @@ MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TIMEOUT": 5, "ATTEMPTS": 3, "PAUSE": 0.01}.items():
-        monkeypatch.setattr(transfer, name, value)
+    monkeypatch.setattr(web, "TIMEOUT", 5)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 3)
+    monkeypatch.setattr(transfer, "PAUSE", 0.01)
 
 
 @dataclass
@@ -333,7 +334,7 @@ def test_sha256_is_supported(site: Site, tmp_path: Path) -> None:
 def test_after_a_timeout_the_part_is_kept(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "TIMEOUT", 0.1)
+    monkeypatch.setattr(web, "TIMEOUT", 0.1)
     monkeypatch.setattr(transfer, "ATTEMPTS", 1)
     url = site.serve(Reply(cut=100_000, stall=True))
     with pytest.raises(MsinetError, match=r"0\.1 MB .*file\.bin\.part"):

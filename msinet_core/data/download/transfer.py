@@ -16,10 +16,6 @@ from msinet_core.system.progress import Progress
 LARGEST = 2**34
 """The maximum number of bytes to accept if nothing is known about the file."""
 
-
-TIMEOUT = 30.0
-"""Seconds without data until a connection counts as broken."""
-
 ATTEMPTS = 4
 """Attempts in a row without new data."""
 
@@ -110,7 +106,6 @@ class _Transfer:
             start=start,
             validator=validator,
             verified=bool(self.checksum),
-            timeout=TIMEOUT,
             warn=lambda text: self.progress.message(f"{self.target.name}: {text}"),
         ) as response:
             self._check_length(response.total)

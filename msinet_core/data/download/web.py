@@ -22,6 +22,9 @@ from msinet_core.system.version import __version__
 CHUNK = 2**18
 """The maximum number of bytes to read at once."""
 
+TIMEOUT = 30.0
+"""Seconds without data until a connection counts as broken."""
+
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_PAUSE = 60.0
@@ -88,7 +91,6 @@ def request(
     start: int = 0,
     validator: str = "",
     verified: bool = False,
-    timeout: float = 30,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Response]:
     """Request a file from a position on; the response says from where it really comes.
@@ -102,7 +104,6 @@ def request(
         validator: Their version; of another version the server sends the whole file.
         verified: Whether a checksum will tell if the file is the right one. Only then may it come
             over a connection that others could alter, or from a server whose certificate is broken.
-        timeout: Seconds without data until a connection counts as broken.
         warn: Gets a sentence if the certificate is broken and the checksum stands in for it.
 
     Raises:
@@ -111,7 +112,7 @@ def request(
     """
     handlers = [_CheckedRedirects(verified), urllib.request.HTTPCookieProcessor()]
     opener = urllib.request.build_opener(*handlers)
-    send = partial(_request, start=start, validator=validator, verified=verified, timeout=timeout)
+    send = partial(_request, start=start, validator=validator, verified=verified)
     try:
         response = send(opener, url)
     except CertificateError as error:
@@ -122,10 +123,9 @@ def request(
         response = send(opener, url)
     try:
         page = _page(response)
-        confirmed = Page(page, response.raw.url).confirmed if page else ""
-        if confirmed:
+        if page and page.confirmed:
             response.raw.close()
-            response = send(opener, confirmed)
+            response = send(opener, page.confirmed)
             page = _page(response)
         if page:
             raise PermanentError(_describe_page(page, response.raw.url))
@@ -180,7 +180,6 @@ def _request(
     start: int,
     validator: str,
     verified: bool,
-    timeout: float,
 ) -> Response:
     check_address(url, verified=verified)
     # Compressed, a file would have other lengths and positions.
@@ -192,7 +191,7 @@ def _request(
     response = None
     with _translated():
         try:
-            raw = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+            raw = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
             response = _read_head(raw, start)
         except urllib.error.HTTPError as error:
             if not (error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start):
@@ -200,7 +199,7 @@ def _request(
             raw = error
     if response is None:  # the file has no such position: start over
         raw.close()
-        return _request(opener, url, start=0, validator="", verified=verified, timeout=timeout)
+        return _request(opener, url, start=0, validator="", verified=verified)
     return response
 
 
@@ -226,19 +225,19 @@ def _read_head(raw: Any, start: int) -> Response | None:
     return Response(begin, total, validator, raw.read1(CHUNK), raw)
 
 
-def _page(response: Response) -> bytes | None:
+def _page(response: Response) -> Page | None:
     """Return the web page that was sent instead of a file; None if it is a file."""
     # The content type may be wrong either way; our files contain zero bytes, and no page does.
     labeled = response.raw.headers.get_content_type() == "text/html" and b"\0" not in response.first
     if not labeled and not (response.start == 0 and _HTML.match(response.first)):
         return None
     with _translated():
-        return response.first + bytes(response.raw.read(CHUNK))
+        content = response.first + bytes(response.raw.read(CHUNK))
+    return Page(content, response.raw.url) if content else None
 
 
-def _describe_page(page: bytes, url: str) -> str:
-    title = Page(page, url).title
-    shown = f' ("{title}")' if title else ""
+def _describe_page(page: Page, url: str) -> str:
+    shown = f' ("{page.title}")' if page.title else ""
     return (
         f"{urlsplit(url).hostname} sent a web page{shown} instead of the file, as sites do that "
         f"require a login or have reached a quota"
