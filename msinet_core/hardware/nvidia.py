@@ -101,23 +101,27 @@ class _Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
 
+class _NvmlError(Exception):
+    """A call of the library failed."""
+
+
+_UNAVAILABLE = (OSError, AttributeError, _NvmlError)
+"""What is raised without the library, with an old one, and without a driver."""
+
+
 def query_driver() -> Driver | None:
     """Query the driver's library; None if there is no driver or it does not respond."""
-    try:
-        with _library() as (nvml, handles):
-            version = _text(nvml.nvmlSystemGetDriverVersion)
-            return Driver(version, tuple(_gpu(nvml, handle) for handle in handles))
-    except (OSError, AttributeError, _NvmlError):  # no library, an old one, or no driver
-        return None
+    with suppress(*_UNAVAILABLE), _library() as (nvml, handles):
+        version = _text(nvml.nvmlSystemGetDriverVersion)
+        return Driver(version, tuple(_gpu(nvml, handle) for handle in handles))
+    return None
 
 
 def read_gpus() -> tuple[GpuReading, ...]:
     """Read what each GPU is doing, in the driver's order; empty without a driver."""
-    try:
-        with _library() as (nvml, handles):
-            return tuple(_reading(nvml, handle) for handle in handles)
-    except (OSError, AttributeError, _NvmlError):
-        return ()
+    with suppress(*_UNAVAILABLE), _library() as (nvml, handles):
+        return tuple(_reading(nvml, handle) for handle in handles)
+    return ()
 
 
 def nvidia_gpus() -> tuple[Hardware, ...]:
@@ -250,10 +254,6 @@ def overlapping_libraries() -> str:
                 "PyTorch for GPUs in separate environments."
             )
     return ""
-
-
-class _NvmlError(Exception):
-    """A call of the library failed."""
 
 
 @contextmanager
