@@ -8,11 +8,15 @@ from typing import Any
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.kinds import integer, several
-from msinet_core.system.settings import check_settings, declared_settings, setting, setting_like
+from msinet_core.system.kinds import Kind, integer, several
+from msinet_core.system.settings import check_settings, declared_settings, setting
 from msinet_core.training.config import TrainConfig
 
 _TRAINING = declared_settings(TrainConfig)
+
+
+def _training(name: str) -> tuple[Kind, str]:
+    return _TRAINING[name].kind, _TRAINING[name].help
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class BenchSettings:
         several(_TRAINING["precision"].kind), "Precisions to measure.", ("auto",)
     )
     batch_size: tuple[int, ...] = setting(several(integer()), "Batch sizes to measure.", (1,))
-    device_options: Mapping[str, str] = setting_like(_TRAINING["device_options"], {})
-    image_size: Size = setting_like(_TRAINING["image_size"], DEFAULT_IMAGE_SIZE)
-    width: float = setting_like(_TRAINING["width"], 1.0)
+    device_options: Mapping[str, str] = setting(*_training("device_options"), {})
+    image_size: Size = setting(*_training("image_size"), DEFAULT_IMAGE_SIZE)
+    width: float = setting(*_training("width"), 1.0)
     images: int = setting(integer(), "Images in each round, at least.", 24)
     rounds: int = setting(integer(), "Rounds; the table shows medians.", 5)
     timeout: int = setting(

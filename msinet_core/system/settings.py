@@ -50,16 +50,6 @@ def setting(kind: Kind, help: str, default: Any = MISSING, unset: str = "") -> A
     return field(default=default, metadata=metadata)
 
 
-def setting_like(declared: Setting, default: Any) -> Any:
-    """Declare a setting as a field, like one of another dataclass.
-
-    Args:
-        declared: The other setting.
-        default: The default value of this one.
-    """
-    return setting(declared.kind, declared.help, default)
-
-
 def declared_settings(owner: Any) -> dict[str, Setting]:
     """Return the settings that a dataclass declares, by name.
 
