@@ -149,13 +149,17 @@ def plugin_fix(loaded: LoadedPlugin) -> str:
     return f"{', or '.join(fixes)}. For its author: {TRACEBACK_COMMAND}"
 
 
-def entry_point_hint() -> str:
-    """Explain how packages register devices, and name those whose entry point is missing."""
+def entry_point_hint(without: list[str]) -> str:
+    """Explain how packages register devices, and name those whose entry point is missing.
+
+    Args:
+        without: From `distributions_without_entry_point`.
+    """
     hint = (
         f"Devices come from installed packages with an entry point in the group "
         f"{ENTRY_POINT_GROUP}; reinstall a package after changing its pyproject.toml."
     )
-    return " ".join([hint, *distributions_without_entry_point()])
+    return " ".join([hint, *without])
 
 
 def distributions_without_entry_point() -> list[str]:

@@ -106,8 +106,9 @@ class Registry:
         # "gpu" differs from "cpu" and "tpu" by one letter, and is neither.
         near = "" if name.lower() == "gpu" else did_you_mean(name, self._by_name)
         message = f"Unknown device '{name}'.{near} Devices: {', '.join(known) or 'none'}."
-        if not near or distributions_without_entry_point():
-            message += f" {entry_point_hint()}"
+        without = distributions_without_entry_point()
+        if without or not near:
+            message += f" {entry_point_hint(without)}"
         for loaded in self.plugins:
             if loaded.disabled and name.startswith(loaded.plugin.name):
                 message += f" {DISABLE_VARIABLE} disables {loaded.plugin}."
