@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msinet_core.data.download.transfer import download
 from msinet_core.data.download.unzip import check_room, open_zip
+from msinet_core.data.published import DRIVE
 from msinet_core.errors import CheckpointError, MsinetError, UsageError, did_you_mean
 from msinet_core.system.files import atomic_folder, cache_folder
 from msinet_core.system.progress import Progress
@@ -24,7 +25,6 @@ VGG16_CHECKSUM = "md5:6d6bbae143d832006294945121d1f1fc"
 _MAX_BYTES = 2**30
 """A model has 100 MB."""
 
-_DRIVE = "https://drive.google.com/uc?export=download&id="
 MODELS = {
     "salicon": "1Xy9C72pcA8DO4CY0rc6B7wsuE9L9DDZY",
     "mit1003": "1jsESjYtsTvkMqKftA4rdstfB7mSYw5Ec",
@@ -97,7 +97,7 @@ def resolve_weights(name: str | Path, progress: Progress | None = None) -> Path:
     folder = folders()[0] / f"published-{dataset}"
     archive = folder.with_suffix(".zip")
     if not folder.is_dir():
-        download(_DRIVE + MODELS[dataset], archive, limit=_MAX_BYTES, progress=progress)
+        download(DRIVE + MODELS[dataset], archive, limit=_MAX_BYTES, progress=progress)
         _unpack(archive, folder)
     with suppress(OSError):  # also one that an interrupted command left
         archive.unlink()

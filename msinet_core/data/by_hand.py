@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msinet_core.data.download.transfer import checksum_problem
+from msinet_core.data.download.unzip import is_extra
 from msinet_core.data.published import PublishedDataset
 from msinet_core.errors import DataError, UsageError
 from msinet_core.system.progress import Progress
@@ -57,7 +58,7 @@ def open_folder(folder: Path) -> Iterator[list[File]]:
     yield [
         File(path.relative_to(folder).as_posix(), path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".") and "__MACOSX" not in path.parts
+        if path.is_file() and not is_extra(path)
     ]
 
 

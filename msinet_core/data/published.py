@@ -67,7 +67,9 @@ class PublishedDataset:
     sigma: float | None = None
 
 
-_DRIVE = "https://drive.google.com/uc?export=download&id="
+DRIVE = "https://drive.google.com/uc?export=download&id="
+"""The address of a file on Google Drive, but for its identifier."""
+
 _JUDD = "https://people.csail.mit.edu/tjudd/WherePeopleLook/"
 _OMRON = "http://saliencydetection.net/dut-omron/download/"
 
@@ -75,17 +77,17 @@ _SOURCES = {
     "salicon": (
         Source(
             "images",
-            _DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+            DRIVE + "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
             "md5:eb2a1bb706633d1b31fc2e01422c5757",
             "salicon-images.zip",
         ),
         Source(
             "fixations",
-            _DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+            DRIVE + "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
             "md5:462b70f4f9e8ea446ac628e46cea8d3d",
             "salicon-fixations.zip",
         ),
-        Source("maps", _DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8", name="salicon-maps.zip"),
+        Source("maps", DRIVE + "1PnO7szbdub1559LfjYHMy65EDC4VhJC8", name="salicon-maps.zip"),
     ),
     "mit1003": (
         Source("images", _JUDD + "ALLSTIMULI.zip", "md5:0d7df8b954ecba69b6796e77b9afe4b6"),

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from msinet_core.data.download.transfer import in_megabytes
 from msinet_core.errors import DataError
@@ -115,7 +115,7 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         members = []
         for info in infos:
             name = _checked(info.filename, path)
-            if name.parts and not info.is_dir() and not _is_extra(name):
+            if name.parts and not info.is_dir() and not is_extra(name):
                 members.append(Member(name.as_posix(), info.file_size, archive, info))
         yield members
 
@@ -152,7 +152,12 @@ def _checked(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def _is_extra(path: PurePosixPath) -> bool:
+def is_extra(path: PurePath) -> bool:
+    """Return whether a file is hidden, or one that macOS adds to archives.
+
+    Args:
+        path: Its path in the archive or the folder.
+    """
     return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
