@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core.checkpoint.guard import reason
-from msinet_core.errors import CheckpointError, bullet_list, command, printable
+from msinet_core.errors import CheckpointError, bullet_list, command, counted, printable
 from msinet_core.network.graph import Graph
 from msinet_core.network.msinet import msinet_graph
 from msinet_core.network.ops import Coordinates, Size
@@ -260,7 +260,7 @@ class Archive:
                 )
             raise CheckpointError(
                 f"{self.path} does not fit the network, which has {len(graph.parameters)} weights; "
-                f"{len(mismatches)} tensor{' differs' if len(mismatches) == 1 else 's differ'}:\n"
+                f"{counted(len(mismatches), 'tensor differs', 'tensors differ')}:\n"
                 f"{list_mismatches(mismatches)}\n"
                 f"Use a checkpoint of this network; {command('inspect', self.path)} shows every "
                 f"tensor in the file.{hint}"

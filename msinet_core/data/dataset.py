@@ -13,7 +13,7 @@ from msinet_core.data.maps import recorded_sigma
 from msinet_core.data.osie import OSIE_LAYOUT, OSIE_SIGMA, is_osie, scan_osie
 from msinet_core.data.published import PUBLISHED, PublishedDataset, split
 from msinet_core.data.sample import Sample
-from msinet_core.errors import DataError, UsageError, bullet_list, command, did_you_mean
+from msinet_core.errors import DataError, UsageError, bullet_list, command, counted, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
 from msinet_core.system.files import cache_folder, check_writable, is_stream
@@ -103,9 +103,8 @@ def open_dataset(
     if problems and (folder.resolve().parent / STIMULI).is_dir():
         raise UsageError(f"{folder} is only a part of a dataset. Did you mean '{folder.parent}'?")
     if problems:
-        count = f"{len(problems)} problem{'s' if problems[1:] else ''}"
         raise DataError(
-            f"Dataset '{name_or_folder}' has {count}:\n"
+            f"Dataset '{name_or_folder}' has {counted(len(problems), 'problem')}:\n"
             f"{bullet_list(problems, _PROBLEMS_SHOWN)}\n"
             f"Every image needs one file of the same name in {SALIENCY}/, or in {FIXATIONS}/ if "
             f"there are no maps. Add, rename or remove the files listed, and run: "

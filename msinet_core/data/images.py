@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from msinet_core.data.decode import OTHER_SUFFIXES, SUFFIXES, decode, to_pixels
-from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list, os_reason
+from msinet_core.errors import DataError, MsinetError, UsageError, bullet_list, counted, os_reason
 from msinet_core.system.files import atomic_path
 
 if TYPE_CHECKING:
@@ -203,10 +203,9 @@ def unread_formats(paths: Sequence[Path]) -> Iterator[str]:
         path / name for path in paths if path.is_dir() for name in list_files(path, OTHER_SUFFIXES)
     ]
     if left_out:
-        count = f"{len(left_out)} image{'s are' if left_out[1:] else ' is'}"
         yield (
-            f"{count} in a format that is not read, for example {left_out[0]}. To predict such "
-            f"images, convert them to JPEG or PNG."
+            f"{counted(len(left_out), 'image is', 'images are')} in a format that is not read, "
+            f"for example {left_out[0]}. To predict such images, convert them to JPEG or PNG."
         )
 
 

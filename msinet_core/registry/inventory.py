@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from msinet_core.device import Availability, DeviceSpec, Probe
+from msinet_core.errors import counted
 from msinet_core.registry.probe_runner import run_probe
 from msinet_core.registry.registry import Registration, Registry, conflict_message, load_registry
 from msinet_core.system.child_process import run_python
@@ -176,6 +177,6 @@ def _last_object(text: str) -> Mapping[str, Any]:
 
 
 def _failed(entry: DeviceEntry, failed: Sequence[str]) -> DeviceEntry:
-    count = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
-    probe = replace(entry.probe, reason=f"{count} against the reference failed: {failed[0]}")
+    reason = f"{counted(len(failed), 'check')} against the reference failed: {failed[0]}"
+    probe = replace(entry.probe, reason=reason)
     return replace(entry, probe=probe, failed=tuple(failed))
