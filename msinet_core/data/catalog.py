@@ -9,7 +9,6 @@ from msinet_core.data.dataset import DEMO, find_folder
 from msinet_core.data.demo import DEMO_TRAIN, DEMO_VALID, demo_folder
 from msinet_core.data.published import PUBLISHED, PublishedDataset
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
-from msinet_core.system.files import cache_folder
 
 
 def list_datasets(root: Path | None = None) -> list[dict[str, Any]]:
@@ -22,7 +21,7 @@ def list_datasets(root: Path | None = None) -> list[dict[str, Any]]:
         DEMO, "Demo", DEFAULT_IMAGE_SIZE, DEMO_TRAIN, DEMO_VALID, None, None, sources=()
     )
     folders = {name: find_folder(name, root) for name in (DEMO, *PUBLISHED)}
-    drawn = demo_folder(cache_folder())
+    drawn = demo_folder()
     if folders[DEMO] is None and drawn.is_dir():
         folders[DEMO] = drawn
     shown = ("name", "title", "image_size", "train", "valid", "observers", "seconds")

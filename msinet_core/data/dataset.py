@@ -16,7 +16,7 @@ from msinet_core.data.sample import Sample
 from msinet_core.errors import DataError, UsageError, bullet_list, command, counted, did_you_mean
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE
 from msinet_core.network.ops import Size
-from msinet_core.system.files import cache_folder, check_writable, is_stream
+from msinet_core.system.files import check_writable, is_stream
 from msinet_core.system.settings import SPLIT_SEED
 
 SplitName = Literal["train", "valid", "test"]
@@ -144,7 +144,7 @@ def survey(
     published = PUBLISHED.get(name_or_folder)
     folder = find_folder(name_or_folder, root)
     if folder is None and name_or_folder == DEMO:
-        folder = make_demo(demo_folder(cache_folder()))
+        folder = make_demo(demo_folder())
     if folder is None:
         raise _not_found(name_or_folder, root)
     known_sigma = sigma or recorded_sigma(folder / SALIENCY)

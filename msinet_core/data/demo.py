@@ -11,7 +11,7 @@ from msinet_core.data.folder import FIXATIONS, SALIENCY, SPLITS, STIMULI
 from msinet_core.data.images import to_gray
 from msinet_core.errors import DataError, MsinetError
 from msinet_core.network.ops import Size
-from msinet_core.system.files import atomic_folder, write_text
+from msinet_core.system.files import atomic_folder, cache_folder, write_text
 from msinet_core.system.progress import Progress
 
 DEMO_VERSION = 1
@@ -22,13 +22,9 @@ DEMO_TRAIN, DEMO_VALID = 60, 15
 MARKER = "demo.json"
 
 
-def demo_folder(cache: Path) -> Path:
-    """Return the default folder of the demo dataset.
-
-    Args:
-        cache: The user's cache folder.
-    """
-    return cache / f"demo-v{DEMO_VERSION}"
+def demo_folder() -> Path:
+    """Return the default folder of the demo dataset, in the user's cache folder."""
+    return cache_folder() / f"demo-v{DEMO_VERSION}"
 
 
 def make_demo(

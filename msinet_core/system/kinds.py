@@ -116,27 +116,27 @@ def choices(words: Sequence[str], always: Sequence[str] = ()) -> Kind:
     return Kind(expected, ",".join(words), standard, to_text=",".join, words=words)
 
 
-def factors(words: Sequence[str], metavar: str) -> Kind:
-    """Accept a table of numbers above 0.
+def factors(parts: Sequence[str]) -> Kind:
+    """Accept a table of factors above 0, one for each of some parts.
 
     Args:
-        words: The names that it may have.
-        metavar: How help texts show an entry.
+        parts: Their names.
     """
 
     def standard(value: Any) -> dict[str, float]:
         value = from_text(value) if isinstance(value, str) else value
         table = {
-            words[words.index(name)]: _positive(number) for name, number in dict(value).items()
+            parts[parts.index(name)]: _positive(number) for name, number in dict(value).items()
         }
-        return {name: table[name] for name in words if name in table}
+        return {name: table[name] for name in parts if name in table}
 
     def from_text(entry: str) -> dict[str, float]:
         name, number = entry.split("=", 1)
         return {name.strip(): float(number)}
 
-    expected = f"{metavar}: one of {', '.join(words)}, and a number above 0"
-    return Kind(expected, metavar, standard, from_text, words=words, is_table=True)
+    metavar = "PART=FACTOR"
+    expected = f"{metavar}: one of {', '.join(parts)}, and a number above 0"
+    return Kind(expected, metavar, standard, from_text, words=parts, is_table=True)
 
 
 def several(kind: Kind) -> Kind:

@@ -89,7 +89,7 @@ class TrainConfig:
         choices(tuple(PARTS)), "Parts of the network that are not trained.", ()
     )
     part_rates: Mapping[str, float] = setting(
-        factors(tuple(PARTS), "PART=FACTOR"),
+        factors(tuple(PARTS)),
         "Factor on the learning rate of encoder, aspp or decoder, such as encoder=0.1. Can be "
         "repeated.",
         {},

@@ -27,7 +27,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("msinet_core.data.dataset.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("msinet_core.data.demo.cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
