@@ -1,4 +1,4 @@
-"""What a checkpoint is in memory, and what an open file of any format looks like."""
+"""What a checkpoint is in memory, and what a file of any format holds."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def image_size_of(metadata: Mapping[str, Any]) -> Size | None:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in an open file that has not been read yet.
+    """A tensor in a file that has not been read yet.
 
     Args:
         shape: As the file declares it; canonical.
@@ -130,7 +130,7 @@ StoredTensors = Mapping[str, StoredTensor]
 
 @dataclass(frozen=True)
 class StoredOptimizer:
-    """Adam's moments in an open file.
+    """Adam's moments in a file; they have not been read yet.
 
     Args:
         step: The number of steps made.
@@ -145,7 +145,7 @@ class StoredOptimizer:
 
 @dataclass(frozen=True)
 class Archive:
-    """An open file of any format: names and shapes are known, no tensor has been read yet.
+    """What a file of any format holds: names and shapes are known, no tensor has been read yet.
 
     Args:
         path: The file, for messages.

@@ -43,10 +43,10 @@ def graph_differences(found: Graph, wanted: Graph) -> list[str]:
 
 
 def require_equal(archive: Archive, graph: Graph) -> None:
-    """Refuse an open file that was written for another network; one without a network passes.
+    """Refuse a file that was written for another network; one without a network passes.
 
     Args:
-        archive: The open file.
+        archive: What the file holds.
         graph: The network that is to get the weights.
 
     Raises:

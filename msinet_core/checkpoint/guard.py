@@ -23,6 +23,9 @@ BIG_ENDIAN = (
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever a file makes Python or a library raise into `CheckpointError`.
 
+    Tensors and the training record are read after a format's ``open`` has returned, so the block
+    must include what is done with the `Archive`.
+
     Args:
         path: The file.
 

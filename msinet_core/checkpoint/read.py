@@ -81,11 +81,11 @@ def read_weights(
 def read_fitting(
     found: Format, archive: Archive, graph: Graph, options: Mapping[str, object] | None = None
 ) -> State:
-    """Read the tensors of an open file for a network.
+    """Read the tensors of a file for a network.
 
     Args:
         found: The file's format.
-        archive: The open file.
+        archive: What the file holds.
         graph: The network that they must fit.
         options: As for `Archive.read_state`.
 
@@ -173,10 +173,10 @@ def choose_network(
     width: float | None = None,
     progress: Progress | None = None,
 ) -> Graph:
-    """Return the network that an open file's weights are for.
+    """Return the network that a file's weights are for.
 
     Args:
-        archive: The open file.
+        archive: What the file holds.
         resize: The requested coordinates; None: those in the file, else asymmetric.
         width: A requested width, for `msinet_graph`; None: as in the file, else 1.
         progress: Gets a note if the coordinates had to be assumed.
