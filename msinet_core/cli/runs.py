@@ -106,9 +106,7 @@ def _print_comparison(comparison: RunComparison) -> None:
 def _best(run: RunSummary) -> str:
     if run.best is None:
         return "-"
-    from msinet_core.training.selection import Selection
-
-    column = Selection(run.config.best_by).column
+    column = run.config.selection.column
     return f"{column} {run.best[column]:.4f} (epoch {run.best['epoch']:g})"
 
 

@@ -28,7 +28,7 @@ from msinet_core.system.kinds import (
 )
 from msinet_core.system.settings import SPLIT_SEED, check_settings, setting
 from msinet_core.training.loggers import CSV, LOGGERS
-from msinet_core.training.selection import HIGHER_IS_BETTER, LOSS
+from msinet_core.training.selection import HIGHER_IS_BETTER, LOSS, Selection
 
 INIT_KEYWORDS = ("auto", "vgg16", "random")
 """The values of ``init`` that are neither files nor published weights."""
@@ -192,6 +192,11 @@ class TrainConfig:
     def rates(self) -> dict[str, float]:
         """The factor on the learning rate by part of the network; 0 for frozen parts."""
         return {**self.part_rates, **dict.fromkeys(self.freeze, 0.0)}
+
+    @property
+    def selection(self) -> Selection:
+        """How the epochs are compared."""
+        return Selection(self.best_by)
 
     @property
     def root(self) -> Path | None:

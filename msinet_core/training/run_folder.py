@@ -15,7 +15,6 @@ from msinet_core.system.files import write_text
 from msinet_core.training.config_file import write_config
 from msinet_core.training.csv_table import csv_text, rows_until
 from msinet_core.training.loggers import Logger
-from msinet_core.training.selection import Selection
 
 if TYPE_CHECKING:
     from msinet_core.training.config import TrainConfig
@@ -208,8 +207,7 @@ class RunFolder:
         from msinet_core.training.curve import draw_curve
 
         try:
-            selection = Selection(config.best_by)
-            draw_curve(rows, self.curve, self.path.name, config.loss, selection)
+            draw_curve(rows, self.curve, self.path.name, config.loss, config.selection)
         except Exception as error:  # a picture is not worth a training run
             self.log(f"Could not draw the learning curve: {error}")
 

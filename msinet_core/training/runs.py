@@ -16,7 +16,7 @@ from msinet_core.system.finite import finite
 from msinet_core.training.config import TrainConfig
 from msinet_core.training.config_file import read_config
 from msinet_core.training.run_folder import RunFolder
-from msinet_core.training.selection import HIGHER_IS_BETTER, Selection
+from msinet_core.training.selection import HIGHER_IS_BETTER
 
 NOT_COMPARED = frozenset({"workers", "cache", "log", "data_root"})
 """Settings that do not change what a run computes."""
@@ -42,7 +42,7 @@ class RunSummary:
     @property
     def best(self) -> dict[str, float] | None:
         """The row of the best epoch; None before the first."""
-        index = Selection(self.config.best_by).best(self.history)
+        index = self.config.selection.best(self.history)
         return None if index is None else self.history[index]
 
     @property
@@ -50,7 +50,7 @@ class RunSummary:
         """Whether the run has finished."""
         if len(self.history) >= self.config.epochs:
             return "finished"
-        stopped = Selection(self.config.best_by).stops(self.history, self.config.patience)
+        stopped = self.config.selection.stops(self.history, self.config.patience)
         return "stopped early" if stopped else "unfinished"
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _rows(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> tuple[dict[
         }
         for row in rows
     ]
-    for name in ("epoch", Selection(config.best_by).column):
+    for name in ("epoch", config.selection.column):
         if numbers and name not in numbers[0]:
             raise ValueError(f"it has no column {name}")
     return tuple(numbers)

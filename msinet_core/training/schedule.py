@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from msinet_core.training.config import COSINE, PLATEAU, TrainConfig
-from msinet_core.training.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Schedule:
         """
         if self.config.schedule != PLATEAU:
             return 0
-        selection, reductions, waited = Selection(self.config.best_by), 0, 0
+        selection, reductions, waited = self.config.selection, 0, 0
         best: list[Mapping[str, Any]] = []
         for row in history:
             if selection.improves([*best, row]):

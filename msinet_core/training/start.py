@@ -19,7 +19,6 @@ from msinet_core.training.describe import announcement, plan, provenance, shared
 from msinet_core.training.loggers import check_loggers, open_loggers
 from msinet_core.training.prepare import Prepared, prepare
 from msinet_core.training.run_folder import RunFolder
-from msinet_core.training.selection import Selection
 from msinet_core.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def _finished(prepared: Prepared) -> str:
             f"The run is finished: {position.epoch} of {config.epochs} epochs. To train longer, "
             f"{longer}."
         )
-    selection = Selection(config.best_by)
+    selection = config.selection
     if selection.stops(position.history, config.patience):
         waited = counted(selection.waited(position.history), "epoch")
         return (

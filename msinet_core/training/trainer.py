@@ -29,7 +29,6 @@ from msinet_core.training.checkpoint_writer import CheckpointWriter
 from msinet_core.training.describe import epoch_sentences
 from msinet_core.training.resume import Position
 from msinet_core.training.schedule import Schedule
-from msinet_core.training.selection import Selection
 from msinet_core.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ class Trainer:
         # Losses of steps that ran as one program arrive together: only over all of these steps is
         # the time between reading losses the time that the steps took.
         self._recent: deque[tuple[int, float]] = deque(maxlen=self.model.unread_losses + 1)
-        self._selection = Selection(self.config.best_by)
         self._schedule = Schedule(self.config, self.train.image_count)
         # Of the last step: where divergence is reported, also after the end of its epoch.
         position = self.position
@@ -135,8 +133,8 @@ class Trainer:
         while self.position.epoch < config.epochs:
             self._train_epoch()
             self._finish_epoch(self._validate())
-            if self._selection.stops(history, config.patience):
-                waited = counted(self._selection.waited(history), "epoch")
+            if config.selection.stops(history, config.patience):
+                waited = counted(config.selection.waited(history), "epoch")
                 self._message(f"Stopped early: {waited} without a new best (--patience).")
                 break
         return history
@@ -266,7 +264,7 @@ class Trainer:
             **{name: scores[name] for name in config.metrics},
         }
         position.history.append(row)
-        better = self._selection.improves(position.history)
+        better = self.config.selection.improves(position.history)
         position.begin_epoch()
         self._save(better, history=list(position.history))
         self.run.log_epoch(row)
