@@ -43,7 +43,7 @@ class OnnxRuntimeDevice(Device):
             raise DeviceUnavailableError(spec.unavailable_message(missing))
 
     def build(self, program: Program) -> OnnxRuntimeModel:
-        return OnnxRuntimeModel(self, program, self.open_session, self.provider.static)
+        return OnnxRuntimeModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {distribution(): ort.__version__}

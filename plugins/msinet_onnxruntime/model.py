@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msinet_core import (
     Checkpoint,
-    Device,
     Model,
     OnnxSettings,
     Program,
@@ -19,6 +17,9 @@ from msinet_core import (
     onnx_model,
     ops,
 )
+
+if TYPE_CHECKING:
+    from msinet_onnxruntime.device import OnnxRuntimeDevice
 
 
 class OnnxRuntimeModel(Model):
@@ -30,16 +31,12 @@ class OnnxRuntimeModel(Model):
     Args:
         device: The device.
         program: The network and its weights, which are copied.
-        open_session: Loads an ONNX model.
-        single: Whether images are computed one at a time.
     """
 
-    def __init__(
-        self, device: Device, program: Program, open_session: Callable[[bytes], Any], single: bool
-    ) -> None:
+    def __init__(self, device: OnnxRuntimeDevice, program: Program) -> None:
         super().__init__(device, program)
-        self._open_session = open_session
-        self._single = single
+        self._open_session = device.open_session
+        self._single = device.provider.static  # images are computed one at a time
         weights = {name: value.copy() for name, value in program.state.weights.items()}
         self._checkpoint = Checkpoint(program.graph, State(weights))
         self._sessions: Recent[ops.Size, Any] = Recent(self._session)

@@ -43,7 +43,7 @@ class OpenVINODevice(Device):
         self._target = self._find_target(self.options["target"].upper())
 
     def build(self, program: Program) -> OpenVINOModel:
-        return OpenVINOModel(self, program, self.compile_network)
+        return OpenVINOModel(self, program)
 
     def versions(self) -> Mapping[str, str]:
         return {"openvino": ov.__version__.partition("-")[0]}

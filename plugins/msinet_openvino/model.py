@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from msinet_core import Deferred, Device, Model, Program, Recent, State, ops, permutation
+from msinet_core import Deferred, Model, Program, Recent, State, ops, permutation
 from msinet_openvino.layers import opset
 from msinet_openvino.requests import RequestPool
+
+if TYPE_CHECKING:
+    from msinet_openvino.device import OpenVINODevice
 
 
 class OpenVINOModel(Model):
@@ -23,14 +25,11 @@ class OpenVINOModel(Model):
     Args:
         device: The device.
         program: The network and its weights, which are copied.
-        compile_network: Compiles an ``openvino.Model`` for a hint.
     """
 
-    def __init__(
-        self, device: Device, program: Program, compile_network: Callable[[Any, str], Any]
-    ) -> None:
+    def __init__(self, device: OpenVINODevice, program: Program) -> None:
         super().__init__(device, program)
-        self._compile = compile_network
+        self._compile = device.compile_network
         self._hint = device.options["hint"]
         self._builders = device.layer_builders
         self._weights = self.native(program.state.weights)
