@@ -248,6 +248,18 @@ class DeviceSpec:
                 )
         return {name: given.get(name, option.default) for name, option in known.items()}
 
+    def options_in(self, arguments: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the value of every option, given what the device's `doctor` received.
+
+        Args:
+            arguments: Values of options, and other arguments, which are left out.
+
+        Raises:
+            UsageError: A value is invalid.
+        """
+        names = {option.name for option in self.options}
+        return self.check_options({name: arguments[name] for name in names & arguments.keys()})
+
     def unavailable_message(self, probe: Probe) -> str:
         """Return a message that the device is not available, why, and what to do.
 

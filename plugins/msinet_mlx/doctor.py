@@ -29,9 +29,8 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
     if installed is None:
         yield Finding("backend", "note", "MLX has no backend installed.", INSTALL)
         return
-    names = {option.name for option in spec.options}
-    options = {name: value for name, value in arguments.items() if name in names}
-    device: MlxDevice = spec.open(arguments.get("precision", "auto"), options)  # type: ignore[assignment]
+    precision, options = arguments.get("precision", "auto"), spec.options_in(arguments)
+    device: MlxDevice = spec.open(precision, options)  # type: ignore[assignment]
     yield _backend(installed, device)
     yield compare_winograd(device)
 

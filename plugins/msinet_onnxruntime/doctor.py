@@ -27,5 +27,5 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         if provider.runtime_name in available
     )
     yield Finding("providers", "ok", f"{distribution()} has {found}.", data=available)
-    if missing := check_provider(arguments.get("provider", "cpu"), available):
+    if missing := check_provider(spec.options_in(arguments)["provider"], available):
         yield Finding("provider", "problem", missing.reason, missing.fix)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from msinet_core import DeviceSpec, Finding
 
-OPTIONS = ("target", "hint")
-
 
 def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]:
     """List OpenVINO's targets on this machine with their precisions, and open the device.
@@ -31,5 +29,4 @@ def examine(spec: DeviceSpec, arguments: Mapping[str, str]) -> Iterator[Finding]
         name = core.get_property(target, "FULL_DEVICE_NAME")
         precisions = ", ".join(supported_precisions(core, target))
         yield Finding(f"target {target}", "ok", f"{name} computes in {precisions}.")
-    options = {name: value for name, value in arguments.items() if name in OPTIONS}
-    spec.open(arguments.get("precision", "auto"), options)
+    spec.open(arguments.get("precision", "auto"), spec.options_in(arguments))

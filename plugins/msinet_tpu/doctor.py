@@ -129,7 +129,6 @@ def _libtpu_exists() -> bool:
 
 def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> Subject:
     precision = spec.check_precision(arguments.get("precision", "auto"))
-    given = {item.name: arguments[item.name] for item in spec.options if item.name in arguments}
     height, width = arguments.get("image-size", "{}x{}".format(*Subject.size)).split("x")
     return Subject(
         topology,
@@ -138,7 +137,7 @@ def _subject(spec: DeviceSpec, topology: str, arguments: Mapping[str, str]) -> S
         size=(int(height), int(width)),
         width=float(arguments.get("width", Subject.width)),
         search="batch-size" not in arguments,
-        steps=int(spec.check_options(given)[STEPS_PER_EXECUTION]),
+        steps=int(spec.options_in(arguments)[STEPS_PER_EXECUTION]),
     )
 
 

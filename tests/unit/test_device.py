@@ -45,6 +45,14 @@ def test_an_invalid_option_is_refused_and_names_the_valid_ones(
     assert all(word in str(caught.value) for word in words)
 
 
+def test_a_doctor_gets_the_options_among_its_arguments() -> None:
+    spec = replace(SPEC, options=OPTIONS)
+    arguments = {"precision": "float32", "topology": "v5e:1x1", "tf32": "on"}
+    assert spec.options_in(arguments) == {"xla": "off", "tf32": "on"}
+    with pytest.raises(UsageError, match="'yes'"):
+        spec.options_in({"xla": "yes"})
+
+
 def test_a_device_without_options_takes_none() -> None:
     with pytest.raises(UsageError, match="'xla'"):
         SPEC.open(options={"xla": "on"})
