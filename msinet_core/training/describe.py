@@ -55,7 +55,7 @@ def provenance(prepared: Prepared, device: Device) -> dict[str, Any]:
         "dataset": config.data,
         "images": prepared.images,
         "split": prepared.split and prepared.split.to_dict(),
-        "image_size": list(config.image_size or ()),
+        "image_size": list(prepared.image_size),
         "device": device.spec.name,
         "precision": device.precision,
         "device_options": dict(device.options),
@@ -107,9 +107,8 @@ def plan(prepared: Prepared, spec: DeviceSpec) -> Iterator[str]:
     yield from _subject(prepared)
     steps = Schedule(config, len(prepared.dataset.train)).steps_per_epoch
     yield f"Steps: {steps} in each of {config.epochs} epochs, batch size {config.batch_size}"
-    size = config.image_size or prepared.dataset.image_size
-    one = estimate_memory(prepared.graph, size, precision)
-    yield from memory_sentences(one, size, precision, device_memory(spec))
+    one = estimate_memory(prepared.graph, prepared.image_size, precision)
+    yield from memory_sentences(one, prepared.image_size, precision, device_memory(spec))
     yield "Dry run: nothing was trained or written."
 
 
@@ -125,7 +124,7 @@ def _subject(prepared: Prepared) -> Iterator[str]:
         )
     yield (
         f"Dataset: {dataset.name}, {len(dataset.train)} training and {len(dataset.valid)} "
-        f"validation images at {IMAGE_SIZE.to_text(config.image_size or dataset.image_size)}"
+        f"validation images at {IMAGE_SIZE.to_text(prepared.image_size)}"
     )
 
 

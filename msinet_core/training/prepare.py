@@ -50,6 +50,7 @@ class Prepared:
         split: The content of the images of each split, for `evaluate`; None if a resumed run's
             checkpoint has no record.
         graph: The network.
+        image_size: Height and width of its input.
         optimizer: Adam with the learning rates of the network's parts.
         position: Where to continue.
         step: The optimizer steps taken before.
@@ -62,6 +63,7 @@ class Prepared:
     images: Mapping[str, Any]
     split: StoredSplit | None
     graph: Graph
+    image_size: Size
     optimizer: Adam
     position: Position
     step: int
@@ -130,6 +132,7 @@ def prepare(
         images,
         split,
         graph,
+        image_size,
         Adam(factors=learning_rate_factors(graph, config.rates)),
         position_of(checkpoint, config),
         step_of(checkpoint),

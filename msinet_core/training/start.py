@@ -203,10 +203,9 @@ def _pipeline(
     prepared: Prepared, device: Device, cache: FittedCache | None, *, training: bool
 ) -> BatchPipeline:
     config, dataset, processes = prepared.config, prepared.dataset, device.processes
-    assert config.image_size is not None
     return BatchPipeline(
         dataset.train if training else dataset.valid,
-        config.image_size,
+        prepared.image_size,
         config.batch_size,
         seed=config.seed,
         shuffle=training and config.shuffle,
