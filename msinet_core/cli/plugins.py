@@ -285,7 +285,7 @@ def new_plugin(
         write_plugin(folder, name, data_format, kernel_layout, framework)
     else:
         refuse_options(("data_format", "kernel_layout", "framework"), "on an example")
-        write_example(folder, name, example)
+        write_example(folder, name)
     click.echo(f"Wrote {folder}. Next:")
     click.echo(f"  pip install -e {quote(str(folder))}")
     click.echo("  msinet-run devices")

@@ -1,4 +1,4 @@
-"""Write a complete example plugin from the wheel, under another name."""
+"""Write the complete plugin for JAX from the wheel, under another name."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from pathlib import Path
 from msinet_core.scaffold.writer import check_name, identifier_of, write_package
 
 _FILES = ("README.md", "LICENSE", "pyproject.toml", ".github", "src", "tests")
-"""What belongs to an example; pyproject.toml puts the same into the wheel."""
+"""What belongs to the example; pyproject.toml puts the same into the wheel."""
 
 _DEVICE = "|".join(
     (
-        *(r'(?<=name="){0}(?=")', r'(?<=device = "){0}(?=")', r'^{0}(?= = ")'),
-        *(r"(?<=--device ){0}\b", r"(?<=check ){0}\b", r"(?<=lists ){0}\b"),
-        *(r"(?<=`){0}(?=`)", r"(?<=Device '){0}(?=')", r"(?<=r\"'){0}(?=')"),
+        *(r'(?<=name=")jax(?=")', r'(?<=device = ")jax(?=")', r'^jax(?= = ")'),
+        *(r"(?<=--device )jax\b", r"(?<=check )jax\b", r"(?<=lists )jax\b"),
+        *(r"(?<=`)jax(?=`)", r"(?<=Device ')jax(?=')", r"(?<=r\"')jax(?=')"),
     )
 )
-"""Where an example's files name the device, and not its framework."""
+"""Where its files name the device, and not its framework."""
 
 
-def write_example(folder: Path, name: str, example: str = "jax") -> Path:
+def write_example(folder: Path, name: str) -> Path:
     """Write the package of a complete plugin, which passes every row of the kit.
 
     Args:
         folder: The folder to create; it must not exist.
         name: The name of the new device.
-        example: The device of the example.
 
     Returns:
         The folder.
@@ -37,11 +36,11 @@ def write_example(folder: Path, name: str, example: str = "jax") -> Path:
         MsinetError: The folder cannot be written; nothing is left behind.
     """
     check_name(name)
-    source = _source(example)
+    source = _source()
     renames = (
-        (f"msinet_device_{example}", f"msinet_device_{identifier_of(name)}"),
-        (f"msinet-device-{example}", f"msinet-device-{name}"),
-        (_DEVICE.format(example), name),
+        ("msinet_device_jax", f"msinet_device_{identifier_of(name)}"),
+        ("msinet-device-jax", f"msinet-device-{name}"),
+        (_DEVICE, name),
     )
     contents = {
         path.relative_to(source).as_posix(): path.read_text("utf-8")
@@ -58,12 +57,12 @@ def _rename(text: str, renames: Iterable[tuple[str, str]]) -> str:
     return text
 
 
-def _source(example: str) -> Path:
-    """Find an example in the wheel, or in the repository of an editable installation."""
-    installed = Path(__file__).with_name("examples") / example
+def _source() -> Path:
+    """Find the example in the wheel, or in the repository of an editable installation."""
+    installed = Path(__file__).with_name("examples") / "jax"
     if installed.is_dir():
         return installed
-    return Path(__file__).parents[2] / "examples" / f"msinet-device-{example}"
+    return Path(__file__).parents[2] / "examples" / "msinet-device-jax"
 
 
 def _files(path: Path) -> list[Path]:
