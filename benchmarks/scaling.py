@@ -27,7 +27,7 @@ from typing import Any
 from keras_training import Contender, take_turns
 
 from msinet_core.benchmark.measure import TRAINING_COST
-from msinet_core.benchmark.pictures import make_pictures
+from msinet_core.benchmark.synthetic_data import make_pictures
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, msinet_graph
 from msinet_core.network.ops import Size
 from msinet_core.system.child_process import python_command

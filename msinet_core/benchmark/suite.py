@@ -12,9 +12,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msinet_core.benchmark.pictures import make_pictures
 from msinet_core.benchmark.results import Results, case_of
 from msinet_core.benchmark.settings import BenchSettings, Case
+from msinet_core.benchmark.synthetic_data import make_pictures
 from msinet_core.errors import InterruptedRunError, MsinetError, command, describe_error
 from msinet_core.registry.diagnosis import ran_out_of_memory
 from msinet_core.registry.measured import automatic_precision

@@ -33,9 +33,10 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     Example: msinet-run runs list
     """
     from msinet_core.cli.tables import print_table
+    from msinet_core.training.run_folder import RUNS
     from msinet_core.training.runs import read_runs
 
-    found = read_runs(folders or [Path("runs")], _report)
+    found = read_runs(folders or [RUNS], _report)
     if as_json:
         print_json([run.to_dict() for run in found])
         return

@@ -73,7 +73,7 @@ class RunFolder:
                 f"another folder with --run."
             )
 
-    def version(self) -> tuple[int, ...] | None:
+    def checkpoint_identity(self) -> tuple[int, ...] | None:
         """Identify the latest checkpoint without reading it; None if there is none."""
         try:
             status = self.latest.stat()
@@ -81,16 +81,16 @@ class RunFolder:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def check_version(self, before: tuple[int, ...] | None) -> None:
+    def check_checkpoint_identity(self, before: tuple[int, ...] | None) -> None:
         """Refuse to write to a folder in which another process has trained meanwhile.
 
         Args:
-            before: What `version` returned earlier.
+            before: What `checkpoint_identity` returned earlier.
 
         Raises:
             UsageError: The latest checkpoint is another one now.
         """
-        if self.writes and self.version() != before:
+        if self.writes and self.checkpoint_identity() != before:
             raise UsageError(
                 f"Another process trained in {self.path} while this one was starting. Run the "
                 f"command again with --resume to continue from there, or choose another folder "
@@ -138,7 +138,6 @@ class RunFolder:
         """
         if not self.writes:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         write_config(config, self.config)
         write_text(self.steps, csv_text(STEP_FIELDS, rows_until(self.steps, step)))
         write_text(self.history, csv_text(_history_fields(history), history))

@@ -59,7 +59,7 @@ def start_training(
         # With several processes, another one may be about to write the checkpoint.
         if resume and not waits:
             stack.enter_context(run.locked())
-        version = run.version()
+        checkpoint = run.checkpoint_identity()
         prepared, state = prepare(config, run, spec, resume=resume, progress=progress)
         finished = _finished(prepared)
         if finished:
@@ -78,7 +78,7 @@ def start_training(
             run, progress = RunFolder(run.path, writes=False), Progress()
         if waits or not resume:
             stack.enter_context(run.locked())
-        run.check_version(version)
+        run.check_checkpoint_identity(checkpoint)
         prepared = replace(prepared, config=replace(prepared.config, device=device.spec.name))
         check_agreement(device.processes, shared_facts(prepared))
         model = device.compile(
