@@ -26,10 +26,12 @@ import json
 import multiprocessing
 import os
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_training import Contender
+from contenders import ContenderProcess
+from keras_training import training_loop
 
 from msinet_core.network.msinet import DEFAULT_IMAGE_SIZE, IMAGE_SIZE
 
@@ -49,7 +51,7 @@ CONTENDERS = (
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def open_contender(name: str, settings: argparse.Namespace) -> Contender:
+def open_contender(name: str, settings: argparse.Namespace) -> ContenderProcess:
     """Start a device in a process of its own.
 
     Args:
@@ -58,10 +60,11 @@ def open_contender(name: str, settings: argparse.Namespace) -> Contender:
     """
     device, _, variables = name.partition(":")
     pairs = (item.partition("=") for item in variables.split(",") if item)
-    return Contender(device, settings, {variable: value for variable, _, value in pairs})
+    loop = partial(training_loop, device, settings)
+    return ContenderProcess(loop, {variable: value for variable, _, value in pairs})
 
 
-def beside_neighbors(contender: Contender, count: int) -> float:
+def beside_neighbors(contender: ContenderProcess, count: int) -> float:
     """Return the seconds of a contender's steps while other processes compute.
 
     Args:
@@ -76,7 +79,7 @@ def beside_neighbors(contender: Contender, count: int) -> float:
         neighbor.start()
     running.wait()
     try:
-        return contender.measure()
+        return contender.measure().clock
     finally:
         for neighbor in neighbors:
             neighbor.kill()
@@ -133,7 +136,7 @@ def main() -> None:
     for number in range(settings.rounds):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
             contender = contenders[name]
-            alone = contender.measure()
+            alone = contender.measure().clock
             times[name].append((alone, beside_neighbors(contender, settings.neighbors)))
     results = summary(times, settings.steps)
     print(f"{'contender':<40}{'ms alone':>10}{'alone':>8}{'slower':>8}")

@@ -19,17 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contenders import ContenderProcess, Loop, take_turns
 
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -41,9 +39,6 @@ from msinet_core.training.initial_weights import random_state
 RATE = 1e-6
 SWEEP_WIDTHS = (0.125, 0.25, 0.5, 1.0)
 SWEEP_BATCHES = (1, 4, 16)
-
-Epoch = Callable[[], float]
-"""Trains on all images once, and returns the mean loss."""
 
 
 def images_and_maps(settings: argparse.Namespace) -> Batch:
@@ -125,7 +120,7 @@ def keras_loss(true: Any, predicted: Any) -> Any:
     return ops.sum(values, axis=(1, 2, 3))
 
 
-def keras_arrays(settings: argparse.Namespace) -> Epoch:
+def keras_arrays(settings: argparse.Namespace) -> Loop:
     """Call ``fit`` on NumPy arrays."""
     model, data = keras_model(settings), images_and_maps(settings)
 
@@ -138,7 +133,7 @@ def keras_arrays(settings: argparse.Namespace) -> Epoch:
     return epoch
 
 
-def keras_data(settings: argparse.Namespace) -> Epoch:
+def keras_data(settings: argparse.Namespace) -> Loop:
     """Call ``fit`` on a ``tf.data`` pipeline that prefetches."""
     import tensorflow as tf
 
@@ -152,7 +147,7 @@ def keras_data(settings: argparse.Namespace) -> Epoch:
     return epoch
 
 
-def tf_function(settings: argparse.Namespace) -> Epoch:
+def tf_function(settings: argparse.Namespace) -> Loop:
     """Write the training step by hand, as a ``tf.function`` around the same Keras model."""
     import tensorflow as tf
 
@@ -173,7 +168,7 @@ def tf_function(settings: argparse.Namespace) -> Epoch:
     return epoch
 
 
-def torch_loop(settings: argparse.Namespace) -> Epoch:
+def torch_loop(settings: argparse.Namespace) -> Loop:
     """Write the loop in PyTorch, as ``benchmarks/torch_training.py`` does."""
     from torch_training import by_hand
 
@@ -187,7 +182,7 @@ def torch_loop(settings: argparse.Namespace) -> Epoch:
     return epoch
 
 
-def msinet(name: str, settings: argparse.Namespace) -> Epoch:
+def msinet(name: str, settings: argparse.Namespace) -> Loop:
     """Train on a device of msinet."""
     graph, data = msinet_graph(settings.width, "half_pixel"), images_and_maps(settings)
     device = load_registry().spec(name).open(settings.precision)
@@ -201,7 +196,7 @@ def msinet(name: str, settings: argparse.Namespace) -> Epoch:
     return epoch
 
 
-CONTENDERS: dict[str, Callable[[argparse.Namespace], Epoch]] = {
+CONTENDERS: dict[str, Callable[[argparse.Namespace], Loop]] = {
     "keras fit, arrays": keras_arrays,
     "keras fit, tf.data": keras_data,
     "tf.function": tf_function,
@@ -211,68 +206,19 @@ CONTENDERS: dict[str, Callable[[argparse.Namespace], Epoch]] = {
 }
 
 
-class Contender:
-    """A training loop in its own process, which waits while others are measured.
-
-    Args:
-        name: One of `CONTENDERS`, or a device.
-        settings: The command line.
-        variables: Environment variables of the process, which frameworks read at their import.
-    """
-
-    def __init__(
-        self, name: str, settings: argparse.Namespace, variables: Mapping[str, str] | None = None
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        before = dict(os.environ)
-        os.environ.update(variables or {})
-        self._process = context.Process(target=_serve, args=(name, settings, other), daemon=True)
-        self._process.start()
-        os.environ.clear()
-        os.environ.update(before)
-        other.close()
-        self.first_loss: float = self._pipe.recv()
-
-    def measure(self) -> float:
-        """Return the seconds of an epoch."""
-        self._pipe.send(None)
-        seconds: float = self._pipe.recv()
-        return seconds
-
-    def close(self) -> None:
-        """End the process."""
-        self._pipe.close()
-        self._process.join()
-
-
-def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
+def training_loop(name: str, settings: argparse.Namespace) -> Loop:
+    """Return the epochs of one of `CONTENDERS`, or of a device."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    epoch = CONTENDERS.get(name, partial(msinet, name))(settings)
-    pipe.send(epoch())
-    with suppress(EOFError):  # the main process has ended
-        while True:
-            pipe.recv()
-            start = time.perf_counter()
-            epoch()
-            pipe.send(time.perf_counter() - start)
-
-
-def take_turns(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """Measure contenders in turn and close them; return the seconds of each, round by round."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds):
-        for name in list(contenders) if number % 2 else reversed(list(contenders)):
-            seconds[name].append(contenders[name].measure())
-    for contender in contenders.values():
-        contender.close()
-    return seconds
+    return CONTENDERS.get(name, partial(msinet, name))(settings)
 
 
 def compare(settings: argparse.Namespace) -> dict[str, Any]:
     """Measure the contenders in turn, and return images per second and ratios."""
-    contenders = {name: Contender(name, settings) for name in settings.only}
-    seconds = take_turns(contenders, settings.rounds)
+    contenders = {
+        name: ContenderProcess(partial(training_loop, name, settings)) for name in settings.only
+    }
+    turns = take_turns(contenders, settings.rounds)
+    seconds = {name: [one.clock for one in times] for name, times in turns.items()}
     first = seconds[settings.only[0]]
     return {
         "width": settings.width,

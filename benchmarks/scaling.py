@@ -21,10 +21,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_training import Contender, take_turns
+from contenders import ContenderProcess, take_turns
+from keras_training import training_loop
 
 from msinet_core.benchmark.measure import TRAINING_COST
 from msinet_core.benchmark.synthetic_data import make_pictures
@@ -59,9 +61,10 @@ def operations(settings: argparse.Namespace) -> float:
 def measure_loops(device: str, rounds: int, *pair: argparse.Namespace) -> list[list[float]]:
     """Measure steps on images in memory; return the seconds of both settings, round by round."""
     loops = {
-        str(number): Contender(f"msinet {device}", settings) for number, settings in enumerate(pair)
+        str(number): ContenderProcess(partial(training_loop, device, settings))
+        for number, settings in enumerate(pair)
     }
-    return list(take_turns(loops, rounds).values())
+    return [[one.clock for one in times] for times in take_turns(loops, rounds).values()]
 
 
 def measure_runs(device: str, rounds: int, *pair: argparse.Namespace) -> list[list[float]]:

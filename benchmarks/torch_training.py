@@ -23,16 +23,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
-import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  -- the usual name
+from contenders import Contender, ContenderProcess, Loop, Seconds, take_turns
 
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import KLDivergence
@@ -173,65 +173,19 @@ def by_msinet(settings: argparse.Namespace, batch: Batch) -> Callable[[], float]
     return lambda: float(model.train_step([batch], RATE))
 
 
-def seconds(step: Callable[[], float], steps: int) -> tuple[float, float]:
-    """Return wall-clock and processor seconds per step."""
-    start, spent = time.perf_counter(), time.process_time()
-    for _ in range(steps):
-        step()
-    return (time.perf_counter() - start) / steps, (time.process_time() - spent) / steps
-
-
-class InProcess:
-    """A step in this process.
-
-    Args:
-        name: ``"msinet"`` or ``"loop"``.
-        settings: The command line.
-    """
-
-    def __init__(self, name: str, settings: argparse.Namespace) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        self._settings = settings
-        self._step = {"msinet": by_msinet, "loop": by_hand}[name](settings, random_batch(settings))
-        self.first_loss = self._step()
-        self._step()
-
-    def measure(self) -> tuple[float, float]:
-        """Time some steps."""
-        return seconds(self._step, self._settings.steps)
-
-
-class InOwnProcess:
-    """A step in a separate process.
-
-    Args:
-        name: ``"msinet"`` or ``"loop"``.
-        settings: The command line.
-    """
-
-    def __init__(self, name: str, settings: argparse.Namespace) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        context.Process(target=_serve, args=(name, settings, other), daemon=True).start()
-        self.first_loss: float = self._pipe.recv()
-
-    def measure(self) -> tuple[float, float]:
-        """Time some steps; this process waits meanwhile."""
-        self._pipe.send(None)
-        answer: tuple[float, float] = self._pipe.recv()
-        return answer
-
-
-def _serve(name: str, settings: argparse.Namespace, pipe: Any) -> None:
-    if name == "msinet":
+def training_loop(name: str, settings: argparse.Namespace) -> Loop:
+    """Return the steps of a round, of ``"msinet"`` or of the plain ``"loop"``."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    if settings.apart and name == "msinet":
         keep_freed_memory()  # as `msinet-run train` does
-    step = InProcess(name, settings)
-    pipe.send(step.first_loss)
-    with suppress(EOFError):  # the main process has ended
-        while True:
-            pipe.recv()
-            pipe.send(step.measure())
+    step = {"msinet": by_msinet, "loop": by_hand}[name](settings, random_batch(settings))
+
+    def steps() -> float:
+        losses = [step() for _ in range(settings.steps)]
+        return losses[0]
+
+    return steps
 
 
 def random_batch(settings: argparse.Namespace) -> Batch:
@@ -244,8 +198,9 @@ def random_batch(settings: argparse.Namespace) -> Batch:
     )
 
 
-def comparison(times: dict[str, list[float]]) -> dict[str, Any]:
-    """Return the median times, and the ratio of each round with its median."""
+def comparison(turns: Mapping[str, Sequence[Seconds]], kind: str, steps: int) -> dict[str, Any]:
+    """Return the median times of a step, and the ratio of each round with its median."""
+    times = {name: [getattr(one, kind) / steps for one in each] for name, each in turns.items()}
     ratios = [ours / theirs for ours, theirs in zip(times["msinet"], times["loop"], strict=True)]
     return {
         "milliseconds": {
@@ -270,26 +225,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="PyTorch threads; default: PyTorch's choice")
     parser.add_argument("--apart", action="store_true", help="run each in its own process")
     settings = parser.parse_args()
-    kind = InOwnProcess if settings.apart else InProcess
-    steps = {name: kind(name, settings) for name in ("msinet", "loop")}
-    first = {name: step.first_loss for name, step in steps.items()}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    spent: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(settings.rounds):
-        order = list(steps) if number % 2 else list(reversed(steps))
-        for name in order:
-            by_clock, by_processor = steps[name].measure()
-            times[name].append(by_clock)
-            spent[name].append(by_processor)
+    kind = ContenderProcess if settings.apart else Contender
+    loops = {name: kind(partial(training_loop, name, settings)) for name in ("msinet", "loop")}
+    turns = take_turns(loops, settings.rounds)
     print(
         json.dumps(
             {
                 **vars(settings),
                 "torch": torch.__version__,
                 "threads_used": torch.get_num_threads(),
-                "first_loss": first,
-                "clock": comparison(times),
-                "processor": comparison(spent),
+                "first_loss": {name: loop.first_loss for name, loop in loops.items()},
+                "clock": comparison(turns, "clock", settings.steps),
+                "processor": comparison(turns, "processor", settings.steps),
             },
             indent=2,
         )
