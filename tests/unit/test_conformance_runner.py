@@ -58,7 +58,8 @@ def test_the_reference_passes_every_row(report, request):
 def test_each_row_uses_the_tolerance_that_the_documentation_names(report):
     measures = {scenario.id: scenario.measure for scenario in ALL_SCENARIOS}
     for row in report.rows:
-        if row.status == "passed" and not row.id.startswith(("adam/", "calls/")):
+        several = row.id.startswith(("adam/", "calls/", "use/", "train/full-size"))
+        if row.status == "passed" and not several:
             assert row.tolerance == getattr(TOLERANCES["float32"], measures[row.id]), row.id
 
 
