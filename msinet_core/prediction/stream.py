@@ -161,23 +161,21 @@ class Stream(Generic[Item, Result]):
         self, images: Iterable[_Loaded[Item] | Failed[Item]]
     ) -> Iterator[Sequence[_Loaded[Item]] | Failed[Item]]:
         """Collect batches of one size; no image waits for more than `_ahead` later ones."""
-        groups: dict[tuple[int, ...], list[_Loaded[Item]]] = {}
-        begun: dict[tuple[int, ...], int] = {}
+        groups: dict[tuple[int, ...], tuple[int, list[_Loaded[Item]]]] = {}
         for number, loaded in enumerate(images):
             if isinstance(loaded, Failed):
                 yield loaded
             else:
                 shape = loaded.image.shape
-                groups.setdefault(shape, []).append(loaded)
-                begun.setdefault(shape, number)
-                if len(groups[shape]) == self.batch_size:
-                    del begun[shape]
-                    yield groups.pop(shape)
-            oldest = next(iter(begun), None)
-            if oldest is not None and number - begun[oldest] >= self._ahead:
-                del begun[oldest]
-                yield groups.pop(oldest)
-        yield from groups.values()
+                _, group = groups.setdefault(shape, (number, []))
+                group.append(loaded)
+                if len(group) == self.batch_size:
+                    del groups[shape]
+                    yield group
+            oldest = next(iter(groups), None)
+            if oldest is not None and number - groups[oldest][0] >= self._ahead:
+                yield groups.pop(oldest)[1]
+        yield from (group for _, group in groups.values())
 
     def _predict(
         self, batches: Iterable[Sequence[_Loaded[Item]] | Failed[Item]]
