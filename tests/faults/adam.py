@@ -155,6 +155,21 @@ class FirstFactorForAll(_OtherAdam):
         return dataclasses.replace(given, factors=factors)
 
 
+@FAULTS.model("Factors ignored in a step of several batches", "adam/factors")
+class FactorsOfOneBatch(ReferenceModel):
+    """Has a second program for accumulation."""
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        given = self._optimizer
+        assert given is not None
+        if len(batches) > 1:
+            self._optimizer = dataclasses.replace(given, factors=())
+        try:
+            return super().update(batches, learning_rate)
+        finally:
+            self._optimizer = given
+
+
 @FAULTS.model("The last factor that fits counts", "adam/factors")
 class LastFactor(_OtherAdam):
     """Overwrites the factors of a name in order."""

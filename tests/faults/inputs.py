@@ -268,6 +268,31 @@ class EightBits(ReferenceModel):
         return loss
 
 
+@FAULTS.model("Every 200th step uses the first batch again", "use/many-steps")
+class FirstBatchAgain(ReferenceModel):
+    """Has two hundred buffers, and forgets to fill the first one again."""
+
+    _steps = 0
+    _first: Sequence[Batch] = ()
+
+    def update(self, batches: Sequence[Batch], learning_rate: float) -> float:
+        self._first = self._first or batches
+        self._steps += 1
+        again = self._steps > 200 and self._steps % 200 == 1
+        return super().update(self._first if again else batches, learning_rate)
+
+
+@FAULTS.model("The last of three large images has the loss of the first", "loss/batch-3-large")
+class LastOfThree(ReferenceModel):
+    """Computes images in pairs."""
+
+    def losses(self, batch: Batch) -> Array:
+        losses = super().losses(batch)
+        if len(losses) % 2 and len(losses) > 1 and batch.images.shape[2] > 128:
+            losses[-1] = losses[0]
+        return losses
+
+
 @FAULTS.model("Half the learning rate after 100 steps", "use/many-steps")
 class After100(_HalfRate):
     """Has a schedule of its own."""

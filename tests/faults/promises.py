@@ -169,6 +169,11 @@ PROMISES: tuple[Promise, ...] = (
     ),
     Promise(
         "Model.train_step",
+        "In float16, a step whose gradients overflow is left out, and the loss is scaled less.",
+        ("train/overflow",),
+    ),
+    Promise(
+        "Model.train_step",
         "Adam uses the given constants and the learning rate of each step.",
         ("adam/*", "train/four-updates", "use/many-steps"),
     ),

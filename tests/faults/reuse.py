@@ -244,6 +244,44 @@ class EvaluatedByAddress(ReferenceModel):
         return super().losses(copies)
 
 
+@FAULTS.model("Evaluated images remembered by their first row", "use/changed-batches")
+class EvaluatedByFirstRow(ReferenceModel):
+    """Does not look below what may be padding."""
+
+    def losses(self, batch: Batch) -> Array:
+        kept = vars(self).setdefault("_kept", {})
+        key = batch.images.shape, batch.images[:, 0].tobytes()
+        return super().losses(Batch(kept.setdefault(key, batch.images.copy()), batch.maps))
+
+
+@FAULTS.model("Weights are cast again if the first one has changed", "use/after-a-step")
+class CastByFirst(ReferenceModel):
+    """Does not notice steps of a network whose first layer is frozen."""
+
+    def forward(self, images: Images) -> Array:
+        first = next(iter(self._weights.values()), None)
+        known, cast = vars(self).get("_cast", (None, {}))
+        if known is not first:
+            cast = dict(self._weights)
+            self._cast = first, cast
+        with _weights_of(self, cast):
+            return super().forward(images)
+
+
+@FAULTS.model("A result is freed with the program of its shape", "forward/many-widths")
+class FreedWithProgram(ReferenceModel):
+    """Keeps the programs of eight shapes."""
+
+    def forward(self, images: Images) -> Any:
+        programs = vars(self).setdefault("_programs", OrderedDict())
+        maps, shape = super().forward(images), images.shape
+        programs[shape] = maps
+        programs.move_to_end(shape)
+        if len(programs) > 8:
+            programs.popitem(last=False)
+        return Deferred(lambda: maps if shape in programs else 0 * maps)
+
+
 @FAULTS.model("True maps uploaded once for each array", "use/changed-batches")
 class MapsByAddress(ReferenceModel):
     """Does not see that an array was filled again."""

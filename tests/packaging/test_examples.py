@@ -216,7 +216,7 @@ def test_a_container_that_is_stopped_saves_first(tmp_path: Path) -> None:
     assert appears(latest)
     assert latest.read_text(encoding="utf-8") == "first\n"
     process.send_signal(signal.SIGTERM)
-    _, output = process.communicate(timeout=20)
+    _, output = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert latest.read_text(encoding="utf-8") == "saved\n"
 
@@ -241,7 +241,7 @@ exec {real} "$@"
     assert config.read_text(encoding="utf-8") == "settings\n"
     assert latest.read_text(encoding="utf-8") == "first\n"
     process.send_signal(signal.SIGTERM)
-    _, output = process.communicate(timeout=20)
+    _, output = process.communicate(timeout=120)
     assert str(tmp_path / "bucket") in output
     assert config.read_text(encoding="utf-8") == "changed\n"
     assert latest.read_text(encoding="utf-8") == "saved\n"

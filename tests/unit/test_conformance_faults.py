@@ -163,7 +163,7 @@ def can_be_disguised(fault) -> bool:
     """Whether a fault is in what a device computes, rather than in its layout or results."""
     return (
         not isinstance(fault.make(), DeviceSpec)
-        and "use/results" not in fault.ids
+        and not fault.ids & {"use/results", "train/overflow"}
         and fault.name != "A result can be read once"
         and not {row.group for row in fault.scenarios} & {"memory"}
         and "state/conversion" not in fault.ids

@@ -30,6 +30,7 @@ def train(
     rates: Sequence[float],
     optimizer: Adam | None = None,
     moments: OptimizerState | None = None,
+    batches: Sequence[Batch] = (),
 ) -> tuple[Float32, State]:
     """Make steps on a case's batch.
 
@@ -39,6 +40,7 @@ def train(
         rates: The learning rate of each step.
         optimizer: None for the default.
         moments: To continue from; None for zeros.
+        batches: The same images in several batches; empty for one.
 
     Returns:
         The losses and the final state.
@@ -46,7 +48,7 @@ def train(
     state = State(case.state.weights, moments)
     loss, optimizer = KLDivergence(), optimizer or Adam()
     model = device.compile(case.graph, state, loss=loss, optimizer=optimizer)
-    losses = [float(model.train_step([case.batch], rate)) for rate in rates]
+    losses = [float(model.train_step(batches or [case.batch], rate)) for rate in rates]
     return np.array(losses, np.float32), model.state()
 
 
@@ -56,10 +58,11 @@ def _train_both(
     rates: Sequence[float],
     optimizer: Adam | None = None,
     moments: OptimizerState | None = None,
+    batches: Sequence[Batch] = (),
 ) -> tuple[State, State]:
     """Return the states after training on the device and on the oracle."""
     (_, actual), (_, expected) = (
-        train(device, case, rates, optimizer, moments)
+        train(device, case, rates, optimizer, moments, batches)
         for device in (subject.device, subject.oracle)
     )
     return actual, expected
@@ -80,7 +83,7 @@ def _adam(
         step: The number of steps to continue from; None to begin.
     """
     case = _four_channels()
-    moments = None if step is None else _moments(case, step)
+    moments = None if step is None else moments_of(case, step)
     actual, expected = _train_both(subject, case, rates, optimizer, moments)
     return _same_step(subject, case, actual, expected)
 
@@ -97,7 +100,13 @@ def _same_step(subject: Subject, case: Case, actual: State, expected: State) -> 
     )
 
 
-def _moments(case: Case, step: int) -> OptimizerState:
+def moments_of(case: Case, step: int) -> OptimizerState:
+    """Return random moments for a case's weights.
+
+    Args:
+        case: The case.
+        step: The number of steps that they stand for.
+    """
     random = np.random.default_rng(4)
     weights = case.state.weights
     return OptimizerState(
@@ -137,12 +146,16 @@ def _late_steps(subject: Subject) -> Outcome:
     return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 1_000, 70_000)))
 
 
+def _halves(case: Case) -> list[Batch]:
+    """Return the two images of a case as two batches."""
+    return [Batch(*(part[at : at + 1] for part in case.batch)) for at in (0, 1)]
+
+
 def _two_models(device: Device, case: Case) -> tuple[State, State]:
     """Return the state after a step over two batches, and after one in a model made from it."""
     loss, optimizer = KLDivergence(), Adam()
     model = device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
-    batches = [Batch(*(part[at : at + 1] for part in case.batch)) for at in (0, 1)]
-    float(model.train_step(batches, 0.01))
+    float(model.train_step(_halves(case), 0.01))
     halfway = model.state()
     model = device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
     float(model.train_step([case.batch], 0.01))
@@ -157,7 +170,7 @@ def _many_values(subject: Subject) -> Outcome:
     """
     last = Conv2D(1, 1, activation="linear")
     graph = chain(64, many=Conv2D(256, activation="linear"), last=last)
-    case = Case(graph, (2, 5, 6), fixed={"last/bias": 9.0})
+    case = Case(graph, (2, 5, 6), fixed={"last/bias": 90.0})  # both maps stay above zero
     states = (_two_models(device, case) for device in (subject.device, subject.oracle))
     outcomes = []
     for actual, expected in zip(*states, strict=True):
@@ -179,10 +192,11 @@ def _factors(subject: Subject) -> Outcome:
         *(("first/", 0.1), ("second/", 0.0), ("third/", 0.0)),
         *(("fourth/k", 3.0), ("fourth/", 0.5), ("fifth/", 0.25)),
     )
-    moments = _moments(case, 5)
+    moments = moments_of(case, 5)
     rates = [0.01, 0.003, 0.002]
     actual, expected = _train_both(subject, case, rates, Adam(factors=factors), moments)
     without = _train_both(subject, case, rates, Adam(), moments)
+    halves = _train_both(subject, case, rates, Adam(factors=factors), moments, _halves(case))
     assert actual.optimizer is not None
     frozen = {
         f"The {kind} of {name}, which is frozen,": (ours[name], theirs[name])
@@ -197,6 +211,7 @@ def _factors(subject: Subject) -> Outcome:
         _same_step(subject, case, actual, expected),
         compare_bits(frozen),
         _same_step(subject, case, *without),
+        _same_step(subject, case, *halves),
     )
 
 

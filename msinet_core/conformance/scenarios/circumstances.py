@@ -45,17 +45,23 @@ MODELS = 12
 
 @ROWS.row("use/many-steps", "update", "training")
 def _many_steps(subject: Subject) -> Outcome:
-    """The movement of 300 small steps, whose learning rate falls by a five-hundredth each, matches
-    the reference.
+    """The movement and the losses of 300 small steps, whose learning rate falls by a five-hundredth
+    each, match the reference.
     """
     case = Case(linear_network(), (1, 4, 6))
     device, oracle = subject.compile(case.graph, case.state, KLDivergence(), Adam())
+    losses, expected = [], []
     for step in range(STEPS):
         rate = 1e-3 * 0.998**step
-        oracle.train_step([case.batch], rate)
-        loss = device.train_step([case.batch], rate)
-    float(loss)
-    return same_movement(case.state, device.state(), oracle.state(), subject.tolerances.update)
+        images = case.images * np.float32(1 - step / (2 * STEPS))
+        batch = Batch(images, case.batch.maps)
+        expected.append(oracle.train_step([batch], rate))
+        losses.append(device.train_step([batch], rate))
+    read, right = (
+        np.array([float(one) for one in each], np.float32) for each in (losses, expected)
+    )
+    moved = same_movement(case.state, device.state(), oracle.state(), subject.tolerances.update)
+    return worst(moved, compare(read, right, subject.tolerances.steps))
 
 
 @ROWS.row("use/many-predictions", "convolution")

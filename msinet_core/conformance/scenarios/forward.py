@@ -16,6 +16,7 @@ from msinet_core.conformance.scenarios.layers import (
     LARGE_SETTINGS,
     SETTINGS,
     Setting,
+    after,
 )
 from msinet_core.conformance.scenarios.unusual_layers import PREDICTED_SETTINGS, UNUSUAL_SETTINGS
 from msinet_core.network.adam import Adam
@@ -126,6 +127,18 @@ def _wide_convolution(subject: Subject) -> Outcome:
     return same_prediction(subject, case, case.images, subject.tolerances.wide_convolution)
 
 
+@ROWS.row("forward/convolution-64-large", "wide_convolution")
+def _second_convolution(subject: Subject) -> Outcome:
+    """Prediction through a 3x3 convolution of 64 to 64 channels at 240x320 matches the reference.
+
+    It is MSI-Net's second one, and has the most pixels of its wide ones.
+    """
+    net = GraphBuilder(3)
+    after(64, Conv2D(64))(net, net.input)
+    case = Case(net.build(), (1, 240, 320))
+    return same_prediction(subject, case, case.images, subject.tolerances.wide_convolution)
+
+
 @ROWS.row("forward/normalization-constant", "op")
 def _constant_image(subject: Subject) -> Outcome:
     """The normalization of a constant image is zero."""
@@ -221,10 +234,10 @@ def _many_widths(subject: Subject) -> Outcome:
         for model in models:
             np.asarray(model.predict(cases[0].images))
             float(model.train_step([cases[0].batch], 1e-3))
-    pairs: dict[str, tuple[Array, Array]] = {}
-    for case in cases:
-        actual, expected = (np.asarray(model.predict(case.images)) for model in models)
-        pairs[f"The map of 8x{case.shape[2]} pixels"] = actual, expected
+    pairs: dict[str, tuple[Any, Array]] = {}
+    for index, case in enumerate(cases):
+        actual, expected = (model.predict(case.images) for model in models)
+        pairs[f"Map {index}, of 8x{case.shape[2]} pixels,"] = actual, np.asarray(expected)
     return compare_all(pairs, subject.tolerances.convolution)
 
 

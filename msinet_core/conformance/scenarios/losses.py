@@ -94,6 +94,11 @@ for _name, _description, _check in (
         "The loss of maps of 240x320 pixels matches the reference: sums lose no digits.",
         _loss(_nearly_constant, (2, 240, 320)),
     ),
+    (
+        "batch-3-large",
+        "Each of three maps of 240x320 pixels has its own loss.",
+        _loss(_random, (3, 240, 320)),
+    ),
 ):
     ROWS.row(f"loss/{_name}", "loss", "training", description=_description)(_check)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from msinet_core.conformance.cases import Case, Float32, narrow_network
+from msinet_core.conformance.cases import MIX, Case, Float32, chain, narrow_network
 from msinet_core.conformance.comparison import (
     Array,
     Outcome,
@@ -17,12 +18,12 @@ from msinet_core.conformance.comparison import (
     compare_all,
     compare_bits,
 )
-from msinet_core.conformance.scenario import ORACLE, Rows, Subject
-from msinet_core.conformance.scenarios.adam import train
+from msinet_core.conformance.scenario import ORACLE, NotApplicable, Rows, Subject
+from msinet_core.conformance.scenarios.adam import moments_of, train
 from msinet_core.conformance.scenarios.gradients import TRAINS_DILATED, split
 from msinet_core.conformance.scenarios.inputs import linear_network
 from msinet_core.conformance.scenarios.losses import SUM
-from msinet_core.conformance.states import same_movement
+from msinet_core.conformance.states import same_moments, same_movement, same_state
 from msinet_core.network.adam import Adam
 from msinet_core.network.loss import (
     Correlation,
@@ -31,10 +32,14 @@ from msinet_core.network.loss import (
     ScanpathSaliency,
     Similarity,
 )
+from msinet_core.network.ops import Conv2D
 from msinet_core.network.state import Batch, State
 
 RATE = 1e-3
 """A hundred times the published learning rate, so that four steps change the loss."""
+
+OVERFLOWING, COUNTED = 24, 3
+"""Steps in which the scale of the loss has to fall far enough that so many of them count."""
 
 ROWS = Rows()
 
@@ -166,3 +171,38 @@ def _continued(subject: Subject, halfway: State) -> Outcome:
         reason = f"The optimizer's step is {step} after two steps and two more."
         return Outcome(np.inf, subject.tolerances.update, reason)
     return same_movement(case.state, state, expected, subject.tolerances.update)
+
+
+@ROWS.row("train/overflow", "gradient", "training", "float16")
+def _overflow(subject: Subject) -> Outcome:
+    """In float16, steps whose gradients overflow change nothing and do not count, and steps that
+    count follow: their moments match the reference.
+    """
+    if subject.device.precision != "float16":
+        raise NotApplicable("the device is open in another precision")
+    graph = chain(first=Conv2D(4), second=Conv2D(4, use_bias=False), last=MIX)
+    small = {"first/kernel": 1e-3, "first/bias": 1e-3, "second/kernel": 2e-3, "last/kernel": 1.0}
+    case = Case(graph, (2, 6, 8), low=0.1, fixed=small)
+    case.batch.maps[...] **= 8  # steep, so that the gradient of the small predictions overflows
+    given = State(case.state.weights, moments_of(case, 5))
+    device, oracle = subject.compile(graph, given, KLDivergence(), Adam())
+    before, made = device.state(), 0
+    for _ in range(OVERFLOWING):
+        float(device.train_step([case.batch], 1e-4))
+        after = device.state()
+        assert before.optimizer is not None and after.optimizer is not None
+        counted = after.optimizer.step - before.optimizer.step
+        if not counted:
+            unchanged = same_state(after, before)
+            if not unchanged.passed:
+                return replace(unchanged, reason=f"A step that does not count: {unchanged.reason}")
+        made += counted
+        before = after
+        if made >= COUNTED:
+            break
+    else:
+        return Outcome(np.inf, 0.0, f"Of {OVERFLOWING} steps {made} count; {COUNTED} should.")
+    for _ in range(made):
+        oracle.train_step([case.batch], 1e-4)
+    expected = oracle.state().optimizer
+    return same_moments(after.optimizer, expected, subject.tolerances.gradient)
