@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from msinet_core.conformance.checker import Checker
 from msinet_core.conformance.likeness import KNOWN_FAULTS, known_faults
+from msinet_core.conformance.process import settings
 from msinet_core.conformance.scenario import Subject
 from msinet_core.conformance.scenarios import ALL_SCENARIOS, SCENARIOS, calls
 from msinet_core.device import Deferred, Device, DeviceSpec, Model
@@ -24,6 +26,14 @@ from tests.faults.promises import PROMISES
 
 COMMAND = "run: python -m tests.faults.known"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "conformance.md"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_changed() -> Iterator[None]:
+    before = settings()
+    yield
+    changed = {name for name, value in settings().items() if value != before[name]}
+    assert changed <= {"the environment variables"}  # where pytest names the test
 
 
 @pytest.fixture(autouse=True)

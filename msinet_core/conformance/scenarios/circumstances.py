@@ -220,7 +220,7 @@ def _side_effects(subject: Subject) -> Outcome:
         gc.collect()
 
     with only_new_garbage():
-        with _temporary_folder():
+        with _temporary_folder(), unusual_settings():
             compute()  # a first model may start what the device keeps
         with _temporary_folder(), unusual_settings(), captured_output() as printed:
             before = _settings()
