@@ -85,7 +85,10 @@ def start_training(
             prepared.graph, state, loss=parse_loss(config.loss), optimizer=prepared.optimizer
         )
         del state  # the model has its own weights and moments
-        return _fit(prepared, model, run, device, progress, interrupt or InterruptFlag())
+        try:
+            return _fit(prepared, model, run, device, progress, interrupt or InterruptFlag())
+        finally:
+            del model  # before the device, whose other processes it may still speak to
 
 
 def plan_training(

@@ -183,13 +183,9 @@ def join(device: Any) -> ProcessGroup:
     if not group.is_initialized():
         with report_lost():
             group.init_process_group(BACKEND if device.type == "cuda" else "gloo")
-        atexit.register(_leave)
+        if device.type == "cuda":  # gloo's threads may abort a process that leaves at its end
+            atexit.register(group.destroy_process_group)
     return ProcessGroup(device)
-
-
-def _leave() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _check_environment() -> None:

@@ -72,6 +72,8 @@ def checker() -> Checker:
 @pytest.mark.parametrize("row", ROWS)
 def test_row_of_the_kit_in_float32(checker: Checker, row: Scenario) -> None:
     result = checker.result(row)
+    if result.status == "not applicable":
+        pytest.skip(result.reason)
     assert result.passed, f"{result.reason} ({result.difference} of {result.tolerance})"
 
 
