@@ -75,7 +75,9 @@ class EvaluationError(MsinetError):
     """
 
     def __init__(self, cause: str, evaluation: Any) -> None:
-        super().__init__(f"{cause} The attribute 'evaluation' of this error has the scores.")
+        super().__init__(
+            f"{cause} The attribute 'evaluation' of this error lists scores and failures."
+        )
         self.cause, self.evaluation = cause, evaluation
 
 

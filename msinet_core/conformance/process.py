@@ -31,7 +31,7 @@ class _Setting:
         name: Its name in messages.
         get: Returns its value, which can be compared.
         set: Sets it to such a value.
-        unusual: A value that no earlier row may have set.
+        unusual: A value that no earlier row may have set; None to leave it as it is.
     """
 
     name: str

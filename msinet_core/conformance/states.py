@@ -8,7 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msinet_core.conformance.comparison import Array, Outcome, compare_bits, compare_norms
+from msinet_core.network.adam import Adam
 from msinet_core.network.state import OptimizerState, State, state_arrays
+
+
+def first_gradients(state: State) -> Mapping[str, Array]:
+    """Return the gradient of each parameter in the first step of `Adam`.
+
+    After it, Adam's first moment is ``(1 - beta_1)`` times the gradient.
+
+    Args:
+        state: After the step.
+    """
+    if state.optimizer is None:
+        raise ValueError("Model.state() has no optimizer state after a training step.")
+    scale = np.float32(1 - Adam().beta_1)
+    return {name: np.asarray(moment) / scale for name, moment in state.optimizer.m.items()}
 
 
 def movement(start: State, state: State) -> Mapping[str, Array]:

@@ -214,7 +214,8 @@ def evaluate(
     if evaluation.failures:
         total = counted(len(evaluation.images) + len(evaluation.failures), "image")
         name, reason = evaluation.failures[0]
-        text = f"{len(evaluation.failures)} of {total} could not be used, first {name}: {reason}"
+        failed = len(evaluation.failures)
+        text = f"{failed} of {total} could not be used; the first is {name}: {reason}"
         if not evaluation.images:
             raise EvaluationError(text, evaluation)
         if not shows:

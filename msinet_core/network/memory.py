@@ -93,10 +93,10 @@ def memory_sentences(
         f"size: {table}, besides the framework's own."
     )
     most = sorted(one.activations.items(), key=lambda item: -item[1])[:3]
-    largest = ", ".join(f"{name} {_size(count)}" for name, count in most)
+    largest = ", ".join(f"{name} ({_size(count)})" for name, count in most)
     yield (
-        f"Weights, gradients and moments take {_size(one.fixed)}; each image takes "
-        f"{_size(one.per_image)}, most for the outputs of {largest}."
+        f"Weights, gradients and moments take {_size(one.fixed)}, and each image "
+        f"{_size(one.per_image)}; the largest outputs are those of {largest}."
     )
     if memory is not None and fitting is not None:
         yield (

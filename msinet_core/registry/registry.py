@@ -193,7 +193,7 @@ class Registry:
         for registration in self.registrations:
             spec = registration.spec
             if spec.name in self.conflicts:
-                continue  # said below
+                continue  # reported after the loop
             if training and not spec.capabilities.training:
                 if spec.priority >= 0:
                     rejected.append(f"{spec.name}: does not support training.")

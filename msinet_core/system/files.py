@@ -75,7 +75,7 @@ def is_stream(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError:
         return False
-    # Their standard output may be a file; /dev/shm and others below /dev have ordinary files.
+    # /dev/stdout may be a regular file that must not be replaced; those in /dev/shm may be.
     if re.match(r"/(proc/|dev/(fd/|std(in|out|err)$))", str(path)):
         return True
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

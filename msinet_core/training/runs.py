@@ -222,18 +222,14 @@ def _saved_history(folder: RunFolder, config: TrainConfig) -> tuple[dict[str, fl
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], config: TrainConfig) -> tuple[dict[str, float], ...]:
-    numbers = [
-        {
-            name: (
-                math.nan
-                if value in ("", None)
-                else (int if name in ("epoch", "step") else float)(value)
-            )
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
+    numbers = [{name: _number(name, value) for name, value in row.items()} for row in rows]
     for name in ("epoch", config.selection.column):
         if numbers and name not in numbers[0]:
             raise ValueError(f"it has no column {name}")
     return tuple(numbers)
+
+
+def _number(column: str, value: Any) -> float:
+    if value in ("", None):
+        return math.nan
+    return int(value) if column in ("epoch", "step") else float(value)

@@ -90,9 +90,9 @@ class TorchModel(Model):
         return result
 
     def update(self, batches: Sequence[Batch], learning_rate: float) -> SupportsFloat:
-        # Whatever mode the caller is in, such as that of his own predictions.
-        modes = torch.inference_mode(False), torch.enable_grad()
-        with modes[0], modes[1], self._distribution.reporting_lost():
+        # Whatever mode the caller is in, such as one for predictions.
+        trains, differentiates = torch.inference_mode(False), torch.enable_grad()
+        with trains, differentiates, self._distribution.reporting_lost():
             count = self._distribution.count(sum(len(batch.images) for batch in batches))
             self.check_count(count)
             filled = [batch for batch in batches if len(batch.images)]

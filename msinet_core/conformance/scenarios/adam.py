@@ -14,6 +14,7 @@ from msinet_core.conformance.comparison import (
     worst,
 )
 from msinet_core.conformance.scenario import Rows, Subject
+from msinet_core.conformance.scenarios.gradients import split
 from msinet_core.conformance.states import same_moments, same_movement
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
@@ -146,16 +147,11 @@ def _late_steps(subject: Subject) -> Outcome:
     return worst(*(_adam(subject, [0.01] * 2, step=step) for step in (299, 1_000, 70_000)))
 
 
-def _halves(case: Case) -> list[Batch]:
-    """Return the two images of a case as two batches."""
-    return [Batch(*(part[at : at + 1] for part in case.batch)) for at in (0, 1)]
-
-
 def _two_models(device: Device, case: Case) -> tuple[State, State]:
     """Return the state after a step over two batches, and after one in a model made from it."""
     loss, optimizer = KLDivergence(), Adam()
     model = device.compile(case.graph, case.state, loss=loss, optimizer=optimizer)
-    float(model.train_step(_halves(case), 0.01))
+    float(model.train_step(split(case.batch, 1, 1), 0.01))
     halfway = model.state()
     model = device.compile(case.graph, halfway, loss=loss, optimizer=optimizer)
     float(model.train_step([case.batch], 0.01))
@@ -196,7 +192,9 @@ def _factors(subject: Subject) -> Outcome:
     rates = [0.01, 0.003, 0.002]
     actual, expected = _train_both(subject, case, rates, Adam(factors=factors), moments)
     without = _train_both(subject, case, rates, Adam(), moments)
-    halves = _train_both(subject, case, rates, Adam(factors=factors), moments, _halves(case))
+    halves = _train_both(
+        subject, case, rates, Adam(factors=factors), moments, split(case.batch, 1, 1)
+    )
     assert actual.optimizer is not None
     frozen = {
         f"The {kind} of {name}, which is frozen,": (ours[name], theirs[name])

@@ -223,17 +223,17 @@ def _side_effects(subject: Subject) -> Outcome:
         with _temporary_folder(), unusual_settings():
             compute()  # a first model may start what the device keeps
         with _temporary_folder(), unusual_settings(), captured_output() as printed:
-            before = _settings()
+            before = _surroundings()
             for _ in range(2):
                 compute()
-            after = _settings()
+            after = _surroundings()
     changed = [name for name, value in before.items() if after[name] != value]
     changed += ["standard output"] if printed else []
     reason = f"Changed: {', '.join(changed)}." if changed else ""
     return Outcome(float(len(changed)), 0.0, reason)
 
 
-def _settings() -> dict[str, Any]:
+def _surroundings() -> dict[str, Any]:
     return {
         **settings(),
         "the handling of warnings": list(warnings.filters),

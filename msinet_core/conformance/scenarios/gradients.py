@@ -15,6 +15,7 @@ from msinet_core.conformance.scenario import Rows, Subject
 from msinet_core.conformance.scenarios.layers import LARGE_SETTINGS, SETTINGS, Setting
 from msinet_core.conformance.scenarios.losses import SUMS
 from msinet_core.conformance.scenarios.unusual_layers import UNUSUAL_SETTINGS
+from msinet_core.conformance.states import first_gradients
 from msinet_core.device import Device
 from msinet_core.network.adam import Adam
 from msinet_core.network.graph import GraphBuilder
@@ -36,22 +37,15 @@ def gradients(
 ) -> Mapping[str, Array]:
     """Return the gradient of the mean loss by parameter, through the public contract only.
 
-    After the first step Adam's first moment is ``(1 - beta_1)`` times the gradient.
-
     Args:
         device: The device.
         case: The graph and its weights.
         batches: The batches of one step.
         loss: None for the default.
     """
-    optimizer = Adam()
-    model = device.compile(case.graph, case.state, loss=loss or KLDivergence(), optimizer=optimizer)
+    model = device.compile(case.graph, case.state, loss=loss or KLDivergence(), optimizer=Adam())
     model.train_step(batches, 1e-5)
-    moments = model.state().optimizer
-    if moments is None:
-        raise ValueError("Model.state() has no optimizer state after a training step.")
-    scale = np.float32(1 - optimizer.beta_1)
-    return {name: np.asarray(moment) / scale for name, moment in moments.m.items()}
+    return first_gradients(model.state())
 
 
 def same_gradients(
